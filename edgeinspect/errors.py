@@ -1,0 +1,133 @@
+"""Every error that edgeinspect raises on purpose, in one tree.
+
+    EdgeInspectError                     exit code 1
+    ├── NotGood                          1  the checked thing is not good
+    ├── UsageError      (ValueError)     2  wrong usage of a command or a call
+    ├── ConfigError     (ValueError)     3  station file, recipe or bundle card is wrong
+    ├── HardwareError   (OSError)        4  hardware or its driver is missing or failed
+    │   ├── DriverMissing                4  the vendor library is not installed
+    │   ├── CameraFault                  4  the camera gave no frame, or not the one asked for
+    │   └── LineFault                    4  a GPIO line could not be opened, read or driven
+    ├── ModelRefused    (ValueError)     5  the model or its bundle cannot be trusted
+    ├── InferenceFailed (RuntimeError)   5  the verified model failed on one picture
+    ├── StorageFault    (OSError)        6  records or images cannot be kept
+    │   ├── DiskFull                     6
+    │   └── DataFromNewerVersion         6
+    └── StationBusy     (RuntimeError)   6  another process owns the data directory
+
+Each carries the sentence for the person who reads it and, in ``next_action``, what to do now.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class EdgeInspectError(Exception):
+    """Base of every deliberate error; ``str(error)`` is one sentence for a person.
+
+    Attributes:
+        exit_code: what a command ends with when nothing catches the error.
+        next_action: what the reader should do, in the imperative; may be empty.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, next_action: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_action = next_action
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.next_action}".rstrip()
+
+
+class NotGood(EdgeInspectError):
+    """What was checked does not hold."""
+
+
+class UsageError(EdgeInspectError, ValueError):
+    """A command or a call was given something it cannot work with."""
+
+    exit_code = 2
+
+
+class ConfigError(EdgeInspectError, ValueError):
+    """A file written by people is wrong; says where, what was found and what was expected."""
+
+    exit_code = 3
+
+    def __init__(
+        self,
+        *,
+        file: str | os.PathLike[str],
+        key: str,
+        value: object,
+        expected: str,
+        line: int | None = None,
+        next_action: str = "",
+    ) -> None:
+        self.file = Path(file)
+        self.line = line
+        self.key = key
+        self.value = value
+        self.expected = expected
+        place = f"{self.file}:{line}" if line is not None else f"{self.file}"
+        shown = repr(value)
+        if len(shown) > 80:
+            shown = shown[:77] + "..."
+        super().__init__(
+            f"{place}: {key} is {shown}; expected {expected}.",
+            next_action=next_action or "Correct the file and run the command again.",
+        )
+
+
+class HardwareError(EdgeInspectError, OSError):
+    """Hardware or its driver is missing, busy or failed."""
+
+    exit_code = 4
+
+
+class DriverMissing(HardwareError):
+    """The vendor library that a driver needs is not installed."""
+
+
+class CameraFault(HardwareError):
+    """The camera gave no frame in time, or cannot be used."""
+
+
+class LineFault(HardwareError):
+    """A GPIO line could not be opened, read or driven."""
+
+
+class ModelRefused(EdgeInspectError, ValueError):
+    """A model or bundle that the station must not inspect with."""
+
+    exit_code = 5
+
+
+class InferenceFailed(EdgeInspectError, RuntimeError):
+    """The verified model failed while it looked at one picture."""
+
+    exit_code = 5
+
+
+class StorageFault(EdgeInspectError, OSError):
+    """Records or images cannot be kept."""
+
+    exit_code = 6
+
+
+class DiskFull(StorageFault):
+    """No space is left for records or images."""
+
+
+class DataFromNewerVersion(StorageFault):
+    """The database was written by a newer edgeinspect than this one."""
+
+
+class StationBusy(EdgeInspectError, RuntimeError):
+    """Another process owns the data directory."""
+
+    exit_code = 6

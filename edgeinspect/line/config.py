@@ -1,0 +1,152 @@
+"""What the core needs to know of a station and a recipe, already validated and in core units.
+
+``edgeinspect.runtime.plan`` compiles a station file and a recipe revision into a ``LineConfig``.
+Times are nanoseconds, distances are in the track's unit: nanoseconds of travel where the belt's
+speed is fixed, encoder counts where an encoder is wired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class GateKind(StrEnum):
+    NORMALLY_REJECTING = "normally-rejecting"
+    NORMALLY_PASSING = "normally-passing"
+
+
+class Tracking(StrEnum):
+    DELAY = "delay"
+    ENCODER = "encoder"
+
+
+class ReviewAction(StrEnum):
+    """What the gate does with a part between the two thresholds."""
+
+    REJECT = "reject"
+    PASS = "pass"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerConfig:
+    """Attributes:
+    debounce_ns: a further edge this soon after an accepted one is contact bounce: ignored.
+    min_pitch: parts cannot be nearer than this (track units); a further edge inside it is
+        a part that cannot be trusted and is rejected.
+    """
+
+    debounce_ns: int
+    min_pitch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackConfig:
+    """Where things are along the belt, measured from the trigger sensor, in track units.
+
+    Attributes:
+        tracking: the unit: nanoseconds of travel, or encoder counts.
+        to_lens: a frame exposed before the part has travelled this far is stale.
+        exposure_window: the part is in view for this much further travel.
+        to_gate: centre of the gate.
+        window_before, window_after: the part's window at the gate around ``to_gate``.
+        to_guard: the second sensor before the gate; None if not wired.
+        guard_tolerance: how far from its expected place a part may pass the guard sensor.
+        encoder_timeout_ns: no count for this long means that the belt stands still.
+    """
+
+    tracking: Tracking = Tracking.DELAY
+    to_lens: int
+    exposure_window: int
+    to_gate: int
+    window_before: int
+    window_after: int
+    to_guard: int | None = None
+    guard_tolerance: int = 0
+    encoder_timeout_ns: int = 200_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateConfig:
+    """Attributes:
+    kind: what the gate does while its output is idle.
+    min_off_ns: shortest idle time between two activations.
+    max_on_ns: longest activation; None where the actuator may be held.
+    decision_margin_ns: a PASS must be known this long before the part's window opens.
+    lease_ns: the pulse thread rejects everything once the core has been silent this long.
+    """
+
+    kind: GateKind
+    min_off_ns: int = 0
+    max_on_ns: int | None = None
+    decision_margin_ns: int = 5_000_000
+    lease_ns: int = 100_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmConfig:
+    """The sensor in the reject chute.
+
+    A confirm edge belongs to a rejected part if it comes between ``earliest_ns`` after the
+    start and ``latest_ns`` after the end of the part's window.
+    """
+
+    earliest_ns: int
+    latest_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameChecks:
+    """Limits on a frame; None leaves a check out. See ``FrameQuality`` for the units.
+
+    ``exposure_tolerance`` and ``gain_tolerance`` are relative: 0.05 is 5 percent.
+    """
+
+    mean_min: float | None = None
+    mean_max: float | None = None
+    clipped_low_max: float | None = None
+    clipped_high_max: float | None = None
+    focus_min: float | None = None
+    exposure_us: float | None = None
+    exposure_tolerance: float = 0.05
+    gain: float | None = None
+    gain_tolerance: float = 0.05
+    reject_frozen: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassThresholds:
+    """Both thresholds of one defect class, [0, 1], review <= reject.
+
+    A score at or above ``reject`` is REJECT; below it and at or above ``review`` is REVIEW.
+    """
+
+    name: str
+    review: float
+    reject: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmConfig:
+    """How many in a row raise an alarm; 0 leaves the alarm out."""
+
+    consecutive_rejects: int = 5
+    consecutive_cannot_inspect: int = 5
+    unconfirmed_rejects: int = 1
+    stop_line_on_unconfirmed: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineConfig:
+    """Everything in force for the parts that are triggered under it."""
+
+    trigger: TriggerConfig
+    track: TrackConfig
+    gate: GateConfig
+    thresholds: tuple[ClassThresholds, ...]
+    checks: FrameChecks = field(default_factory=FrameChecks)
+    review_action: ReviewAction = ReviewAction.REJECT
+    confirm: ConfirmConfig | None = None
+    alarms: AlarmConfig = field(default_factory=AlarmConfig)
+    max_parts_in_flight: int = 64
+    recipe_digest: str = ""

@@ -1,0 +1,240 @@
+"""The values that flow along the line. All are frozen; arrays in them are never written again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class VerdictKind(StrEnum):
+    PASS = "PASS"
+    REJECT = "REJECT"
+    REVIEW = "REVIEW"
+    CANNOT_INSPECT = "CANNOT_INSPECT"
+
+
+class Doubt(StrEnum):
+    """Why a part could not be inspected. Each is counted by this name."""
+
+    NO_FRAME = "no_frame"
+    STALE = "stale"
+    REPEATED = "repeated"
+    FROZEN = "frozen"
+    BLURRED = "blurred"
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+    SATURATED = "saturated"
+    MISALIGNED = "misaligned"
+    EXPOSURE_OFF_RECIPE = "exposure_off_recipe"
+    GAIN_OFF_RECIPE = "gain_off_recipe"
+    WRONG_FORMAT = "wrong_format"
+    ENGINE_FAILED = "engine_failed"
+    CAMERA_FAILED = "camera_failed"
+    LATE = "late"
+    TOO_CLOSE = "too_close"
+    UNTRIGGERED = "untriggered"
+    OVERFLOW = "overflow"
+    LINE_STOPPED = "line_stopped"
+    ENCODER_STALLED = "encoder_stalled"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+
+
+class GateOutcome(StrEnum):
+    """What became of the part at the gate.
+
+    ``REJECTED`` is used where no confirm sensor is wired, so nobody can say more;
+    ``GATE_LIMITED`` where the gate's own limits kept it from covering the part's window.
+    """
+
+    PASSED = "passed"
+    REJECTED = "rejected"
+    REJECT_CONFIRMED = "reject_confirmed"
+    REJECT_UNCONFIRMED = "reject_unconfirmed"
+    GATE_LIMITED = "gate_limited"
+    LOST = "lost"
+
+
+class Region(NamedTuple):
+    """An axis-aligned box in frame pixels: left edge, top edge, width, height."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameMeta:
+    """What the camera driver says of one exposure.
+
+    Attributes:
+        sequence: the driver's frame counter; strictly increasing while the camera is open.
+        exposure_mono_ns: start of the exposure on CLOCK_MONOTONIC.
+        arrived_mono_ns: when the driver handed the frame over, on CLOCK_MONOTONIC.
+        exposure_us: exposure time read back from the camera, None if it cannot say.
+        gain: analogue gain read back from the camera, None if it cannot say.
+        source: file name for replayed pictures, else "".
+        view: name of the camera's view of the part, for lines with more than one.
+    """
+
+    sequence: int
+    exposure_mono_ns: int
+    arrived_mono_ns: int
+    exposure_us: float | None = None
+    gain: float | None = None
+    source: str = ""
+    view: str = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One exposure.
+
+    Attributes:
+        meta: what the driver says of it.
+        pixels: uint8, shape (height, width) for grey or (height, width, 3) in RGB order.
+            Read-only.
+    """
+
+    meta: FrameMeta
+    pixels: NDArray[np.uint8] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameQuality:
+    """Measured on the ROI of a frame.
+
+    Attributes:
+        mean: mean grey level, [0, 255].
+        clipped_low: share of pixels at most 2, [0, 1].
+        clipped_high: share of pixels at least 253, [0, 1].
+        focus: variance of the Laplacian, grey levels squared, >= 0.
+        digest: of the ROI's content; equal digests mean equal pixels. 0 where not taken.
+    """
+
+    mean: float
+    clipped_low: float
+    clipped_high: float
+    focus: float
+    digest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreMap:
+    """The model's defect score per location of the ROI, stitched from tiles.
+
+    Attributes:
+        scores: float32 in [0, 1], shape (map_height, map_width, defect_classes).
+        roi: the region of the frame that the map covers.
+        stride_px: frame pixels per map cell, along both axes.
+        classes: names of the defect classes, in the order of the last axis.
+    """
+
+    scores: NDArray[np.float32] = field(compare=False, repr=False)
+    roi: Region
+    stride_px: float
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Nanoseconds that one part spent in each stage of its inspection."""
+
+    preprocess_ns: int = 0
+    invoke_ns: int = 0
+    postprocess_ns: int = 0
+    quality_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What the model and the frame checks say of one frame, before any policy.
+
+    Attributes:
+        scores: the defect score of each defect class, [0, 1], in the bundle's class order.
+        top_class: for a classifier the class with the highest value over the whole picture
+            (which may be a good class); for a score map the defect class with the highest score.
+        top_score: the value of ``top_class``, [0, 1].
+        quality: measured on the same ROI.
+        order_statistics: per defect class the k-th largest map values for the k of
+            ``edgeinspect.line.scores.ORDER_STATISTIC_RANKS``, so that other reducers can be
+            replayed later without the picture. Shape (classes, ranks).
+        worst_region: box of the worst spot in frame pixels; None if nothing stands out.
+        times: of each stage.
+        score_map: the stitched map, where one was asked for.
+    """
+
+    scores: tuple[float, ...]
+    top_class: str
+    top_score: float
+    quality: FrameQuality
+    order_statistics: tuple[tuple[float, ...], ...] = ()
+    worst_region: Region | None = None
+    times: StageTimes = StageTimes()
+    score_map: ScoreMap | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The station's word on one part.
+
+    Attributes:
+        kind: PASS, REJECT, REVIEW or CANNOT_INSPECT.
+        defect_class: the class that decided a REJECT or REVIEW, else "".
+        score: the score that decided, [0, 1]; for a PASS the highest; 0 for CANNOT_INSPECT.
+        doubt: the reason of a CANNOT_INSPECT, else None.
+        detail: one sentence for a person, e.g. "focus 12.1 is below 40.0"; may be empty.
+    """
+
+    kind: VerdictKind
+    defect_class: str = ""
+    score: float = 0.0
+    doubt: Doubt | None = None
+    detail: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The name under which this verdict is counted: the doubt, the class, or ""."""
+        return self.doubt.value if self.doubt is not None else self.defect_class
+
+
+@dataclass(frozen=True, slots=True)
+class PartRecord:
+    """All that is kept of one part, once its way through the station has ended.
+
+    Times are CLOCK_MONOTONIC nanoseconds and None where the stage was not reached. The
+    recorder adds wall time, boot id and clock state when it writes the row.
+
+    Attributes:
+        part_id: strictly increasing, never reused across restarts.
+        trigger_mono_ns: the accepted edge; for an untriggered part the guard sensor's edge.
+        verdict: final.
+        gate_outcome: final.
+        recipe_digest: of station file, recipe and bundle in force at the trigger.
+        frame: metadata of the matched frame.
+        inspection: what was seen, without its score map.
+        frame_mono_ns: the frame reached the core.
+        verdict_mono_ns: the verdict was given.
+        deadline_mono_ns: the latest time at which a PASS could still be honoured.
+        window_start_mono_ns, window_end_mono_ns: the part's window at the gate, as last predicted.
+        encoder_count: at the trigger, where an encoder is wired.
+    """
+
+    part_id: int
+    trigger_mono_ns: int
+    verdict: Verdict
+    gate_outcome: GateOutcome
+    recipe_digest: str
+    frame: FrameMeta | None = None
+    inspection: Inspection | None = None
+    frame_mono_ns: int | None = None
+    verdict_mono_ns: int | None = None
+    deadline_mono_ns: int | None = None
+    window_start_mono_ns: int | None = None
+    window_end_mono_ns: int | None = None
+    encoder_count: int | None = None
