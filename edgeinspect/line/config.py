@@ -52,7 +52,10 @@ class TrackConfig:
         window_before, window_after: the part's window at the gate around ``to_gate``.
         to_guard: the second sensor before the gate; None if not wired.
         guard_tolerance: how far from its expected place a part may pass the guard sensor.
+        frame_timeout_ns: a frame exposed in time has arrived this long after the part has left
+            the view, or it never will.
         encoder_timeout_ns: no count for this long means that the belt stands still.
+        encoder_max_counts_per_s: the belt cannot move faster; a count that says so is a fault.
     """
 
     tracking: Tracking = Tracking.DELAY
@@ -63,7 +66,9 @@ class TrackConfig:
     window_after: int
     to_guard: int | None = None
     guard_tolerance: int = 0
+    frame_timeout_ns: int = 100_000_000
     encoder_timeout_ns: int = 200_000_000
+    encoder_max_counts_per_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,11 @@ class GateConfig:
     max_on_ns: longest activation; None where the actuator may be held.
     decision_margin_ns: a PASS must be known this long before the part's window opens.
     lease_ns: the pulse thread rejects everything once the core has been silent this long.
+        Shorter than the travel from trigger to gate, so that a part whose trigger a hung core
+        never handled is rejected too.
+    timing_tolerance_ns: by how much an activation may miss the part's window at either end and
+        still count as having covered it; the window has that much room around the part.
+    settle_ns: the pulse thread's report of an activation arrives within this time.
     """
 
     kind: GateKind
@@ -81,6 +91,8 @@ class GateConfig:
     max_on_ns: int | None = None
     decision_margin_ns: int = 5_000_000
     lease_ns: int = 100_000_000
+    timing_tolerance_ns: int = 5_000_000
+    settle_ns: int = 20_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,168 @@
+"""When the gate's output is active: armed windows, releases, limits. Pure; time comes in.
+
+The runtime's pulse thread and the simulated line each own one ``PulseSchedule`` and do nothing
+but call ``advance`` when ``next_change_mono_ns`` is reached and drive the line to ``active``.
+
+For a normally passing gate the output is active while it rejects; for a normally rejecting gate
+it is active while it lets a released part through. In both, a part is rejected unless released
+in time, ``reject_everything`` wins over any release, and so does a lease that the core has let
+run out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeinspect.line.config import GateConfig, GateKind
+from edgeinspect.line.messages import GateActivated
+
+FOREVER_NS = 2**62
+"""Later than any monotonic time; a window that starts here waits for the belt to move."""
+
+
+@dataclass(slots=True)
+class _Window:
+    start_mono_ns: int
+    end_mono_ns: int
+    released: bool = False
+
+    def holds(self, mono_ns: int) -> bool:
+        return self.start_mono_ns <= mono_ns < self.end_mono_ns
+
+
+class PulseSchedule:
+    """The gate's plan. All times are CLOCK_MONOTONIC nanoseconds."""
+
+    def __init__(self, config: GateConfig) -> None:
+        self._config = config
+        self._windows: dict[int, _Window] = {}
+        self._hold_until_mono_ns: int | None = None
+        self._lease_until_mono_ns = 0
+        self._active = False
+        self._since_mono_ns = 0
+        self._idle_since_mono_ns = -FOREVER_NS
+        self._moved_to = (
+            self._pass_demand
+            if config.kind is GateKind.NORMALLY_REJECTING
+            else self._reject_demand
+        )
+
+    @property
+    def active(self) -> bool:
+        """The level that the output must have now."""
+        return self._active
+
+    def arm(self, part_id: int, start_mono_ns: int, end_mono_ns: int) -> None:
+        """Set or move the part's window; it stays released if it was."""
+        window = self._windows.get(part_id)
+        if window is None:
+            self._windows[part_id] = _Window(start_mono_ns, end_mono_ns)
+        else:
+            window.start_mono_ns, window.end_mono_ns = start_mono_ns, end_mono_ns
+
+    def release(self, part_id: int, now_mono_ns: int) -> bool:
+        """Let the part pass. False if its window has begun or is unknown: it stays rejected."""
+        window = self._windows.get(part_id)
+        if window is None or now_mono_ns >= window.start_mono_ns:
+            return False
+        window.released = True
+        return True
+
+    def reject_everything(self, until_mono_ns: int | None, now_mono_ns: int) -> None:
+        """Reject whatever comes until then, or until ``end_reject_everything``."""
+        del now_mono_ns
+        self._hold_until_mono_ns = FOREVER_NS if until_mono_ns is None else until_mono_ns
+
+    def end_reject_everything(self, now_mono_ns: int) -> None:
+        del now_mono_ns
+        self._hold_until_mono_ns = None
+
+    def renew_lease(self, until_mono_ns: int) -> None:
+        self._lease_until_mono_ns = max(self._lease_until_mono_ns, until_mono_ns)
+
+    def advance(self, now_mono_ns: int) -> list[GateActivated]:
+        """Decide the level for ``now_mono_ns``; return the span that began or ended, if any."""
+        wanted = self._moved_to(now_mono_ns)
+        self._forget_before(now_mono_ns)
+        if wanted == self._active:
+            return []
+        self._active = wanted
+        if wanted:
+            self._since_mono_ns = now_mono_ns
+            return [GateActivated(now_mono_ns, None)]
+        self._idle_since_mono_ns = now_mono_ns
+        return [GateActivated(self._since_mono_ns, now_mono_ns)]
+
+    def next_change_mono_ns(self, now_mono_ns: int = 0) -> int | None:
+        """The next time after ``now_mono_ns`` at which the level may have to change."""
+        times = [self._lease_until_mono_ns]
+        for window in self._windows.values():
+            times += (window.start_mono_ns, window.end_mono_ns)
+        if self._hold_until_mono_ns is not None:
+            times.append(self._hold_until_mono_ns)
+        if self._active and self._config.max_on_ns is not None:
+            times.append(self._since_mono_ns + self._config.max_on_ns)
+        if not self._active:
+            times.append(self._idle_since_mono_ns + self._config.min_off_ns)
+        coming = [time for time in times if now_mono_ns < time < FOREVER_NS]
+        return min(coming, default=None)
+
+    def _held(self, now_mono_ns: int) -> bool:
+        hold = self._hold_until_mono_ns
+        held = hold is not None and now_mono_ns < hold
+        return held or now_mono_ns >= self._lease_until_mono_ns
+
+    def _on_too_long(self, until_mono_ns: int) -> bool:
+        limit = self._config.max_on_ns
+        return limit is not None and until_mono_ns - self._since_mono_ns >= limit
+
+    def _rested(self, now_mono_ns: int) -> bool:
+        return now_mono_ns >= self._idle_since_mono_ns + self._config.min_off_ns
+
+    def _reject_demand(self, now_mono_ns: int) -> bool:
+        demand = self._held(now_mono_ns) or any(
+            not window.released and window.holds(now_mono_ns) for window in self._windows.values()
+        )
+        if not self._active:
+            return demand and self._rested(now_mono_ns)
+        if self._on_too_long(now_mono_ns):
+            return False
+        return demand or self._next_reject_is_too_near_to_rest(now_mono_ns)
+
+    def _next_reject_is_too_near_to_rest(self, now_mono_ns: int) -> bool:
+        rested_mono_ns = now_mono_ns + self._config.min_off_ns
+        return any(
+            not window.released and now_mono_ns <= window.start_mono_ns < rested_mono_ns
+            for window in self._windows.values()
+        )
+
+    def _pass_demand(self, now_mono_ns: int) -> bool:
+        if self._held(now_mono_ns):
+            return False
+        if any(not w.released and w.holds(now_mono_ns) for w in self._windows.values()):
+            return False
+        if self._active:
+            still_open = any(w.released and w.holds(now_mono_ns) for w in self._windows.values())
+            return still_open and not self._on_too_long(now_mono_ns)
+        return any(self._may_open(window, now_mono_ns) for window in self._windows.values())
+
+    def _may_open(self, window: _Window, now_mono_ns: int) -> bool:
+        """A gate that opens late or must close early would jam the part: it stays shut."""
+        late_ns = now_mono_ns - window.start_mono_ns
+        if not window.released or not 0 <= late_ns <= self._config.timing_tolerance_ns:
+            return False
+        limit = self._config.max_on_ns
+        if limit is not None and window.end_mono_ns - now_mono_ns > limit:
+            return False
+        overlapped = any(
+            not other.released
+            and other.start_mono_ns < window.end_mono_ns
+            and window.start_mono_ns < other.end_mono_ns
+            for other in self._windows.values()
+        )
+        return not overlapped and self._rested(now_mono_ns)
+
+    def _forget_before(self, now_mono_ns: int) -> None:
+        over = [key for key, w in self._windows.items() if w.end_mono_ns <= now_mono_ns]
+        for part_id in over:
+            del self._windows[part_id]
