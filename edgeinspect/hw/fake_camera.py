@@ -1,0 +1,87 @@
+"""The camera seam's strict fake: scripted answers, everything recorded, misuse refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from edgeinspect.errors import CameraFault, UsageError
+from edgeinspect.part import Frame
+from edgeinspect.ports import CameraControls
+
+
+class CaptureCall(NamedTuple):
+    not_before_mono_ns: int
+    deadline_mono_ns: int
+
+
+Answer = Frame | Exception | Callable[[CaptureCall], Frame]
+"""A frame to return, an error to raise, or a function that makes (or raises) one of them."""
+
+
+class FakeCamera:
+    """Answers each capture with the next entry of a script.
+
+    Attributes:
+        captures: every capture asked for, in order.
+        controls: of ``open`` and every ``apply``, in order.
+        opened: how often the camera was opened.
+    """
+
+    def __init__(
+        self,
+        answers: Iterable[Answer] = (),
+        *,
+        otherwise: Answer | None = None,
+        open_errors: Iterable[Exception] = (),
+    ) -> None:
+        """Args:
+        answers: used once each, in order.
+        otherwise: answers every capture after them; None: such a capture is an error.
+        open_errors: raised by the first calls of ``open``, one each.
+        """
+        self._answers = iter(answers)
+        self._otherwise = otherwise
+        self._open_errors = iter(open_errors)
+        self._is_open = False
+        self.captures: list[CaptureCall] = []
+        self.controls: list[CameraControls] = []
+        self.opened = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
+
+    def open(self, controls: CameraControls) -> None:
+        if self._is_open:
+            raise UsageError("The camera is open already.")
+        error = next(self._open_errors, None)
+        if error is not None:
+            raise error
+        self._is_open = True
+        self.opened += 1
+        self.controls.append(controls)
+
+    def apply(self, controls: CameraControls) -> None:
+        self._require_open("apply")
+        self.controls.append(controls)
+
+    def capture(self, *, not_before_mono_ns: int, deadline_mono_ns: int) -> Frame:
+        self._require_open("capture")
+        if deadline_mono_ns < not_before_mono_ns:
+            raise UsageError("The capture's deadline lies before its exposure.")
+        call = CaptureCall(not_before_mono_ns, deadline_mono_ns)
+        self.captures.append(call)
+        answer = next(self._answers, self._otherwise)
+        if answer is None:
+            raise CameraFault("The fake camera's script has ended.")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, Frame) else answer(call)
+
+    def close(self) -> None:
+        self._is_open = False
+
+    def _require_open(self, what: str) -> None:
+        if not self._is_open:
+            raise UsageError(f"{what} was called on a camera that is not open.")

@@ -1,0 +1,156 @@
+"""Strict fakes of the line seams: they record everything and refuse misuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from edgeinspect.errors import UsageError
+from edgeinspect.ports import EdgeListener
+
+
+class FakeEdgeInput:
+    """Trigger, confirm or guard sensor whose edges a test makes with ``edge``.
+
+    Attributes:
+        edges: the timestamps of all edges made, mono ns.
+    """
+
+    def __init__(self, *, start_error: Exception | None = None) -> None:
+        self._start_error = start_error
+        self._listener: EdgeListener | None = None
+        self._closed = False
+        self.edges: list[int] = []
+
+    @property
+    def is_started(self) -> bool:
+        return self._listener is not None
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def start(self, listener: EdgeListener) -> None:
+        _refuse_start(started=self.is_started, closed=self._closed)
+        if self._start_error is not None:
+            raise self._start_error
+        self._listener = listener
+
+    def edge(self, edge_mono_ns: int) -> None:
+        """Make one active edge; time never runs backwards on one line."""
+        if self._listener is None:
+            raise UsageError("An edge was made on a line that is not started.")
+        if self.edges and edge_mono_ns < self.edges[-1]:
+            raise UsageError("Edges of one line must be made in the order of time.")
+        self.edges.append(edge_mono_ns)
+        self._listener(edge_mono_ns)
+
+    def close(self) -> None:
+        self._listener = None
+        self._closed = True
+
+
+class FakeLevelInput:
+    """The line-stopped input; a test changes it with ``set``."""
+
+    def __init__(self, *, active: bool = False) -> None:
+        self._active = active
+        self._listener: Callable[[bool, int], None] | None = None
+        self._closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def start(self, listener: Callable[[bool, int], None]) -> bool:
+        _refuse_start(started=self._listener is not None, closed=self._closed)
+        self._listener = listener
+        return self._active
+
+    def set(self, active: bool, edge_mono_ns: int) -> None:
+        """Change the level; setting the level that it has is refused: it would be no edge."""
+        if self._listener is None:
+            raise UsageError("A level was changed on a line that is not started.")
+        if active == self._active:
+            raise UsageError("The line has this level already.")
+        self._active = active
+        self._listener(active, edge_mono_ns)
+
+    def close(self) -> None:
+        self._listener = None
+        self._closed = True
+
+
+class FakeEncoder:
+    """The belt's counter; a test moves it with ``move_to``."""
+
+    def __init__(self) -> None:
+        self._listener: Callable[[int, int], None] | None = None
+        self._closed = False
+        self.count = 0
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def start(self, listener: Callable[[int, int], None]) -> None:
+        _refuse_start(started=self._listener is not None, closed=self._closed)
+        self._listener = listener
+
+    def move_to(self, count: int, edge_mono_ns: int) -> None:
+        if self._listener is None:
+            raise UsageError("The encoder was moved before it was started.")
+        if count < self.count:
+            raise UsageError("The encoder's count never decreases.")
+        self.count = count
+        self._listener(count, edge_mono_ns)
+
+    def close(self) -> None:
+        self._listener = None
+        self._closed = True
+
+
+class FakeOutput:
+    """An output line that remembers what it was driven to.
+
+    Attributes:
+        levels: every level driven, in order; the safe level is False and not in the list.
+        active: the level now.
+    """
+
+    def __init__(
+        self,
+        *,
+        errors: Iterable[Exception | None] = (),
+        on_drive: Callable[[bool], None] | None = None,
+    ) -> None:
+        """Args:
+        errors: for the first calls of ``drive``, one each; None lets the call succeed.
+        on_drive: called after each successful change, in the thread that drives.
+        """
+        self._errors = iter(errors)
+        self._on_drive = on_drive
+        self.levels: list[bool] = []
+        self.active = False
+        self.is_closed = False
+
+    def drive(self, active: bool) -> None:
+        if self.is_closed:
+            raise UsageError("A closed output was driven.")
+        error = next(self._errors, None)
+        if error is not None:
+            raise error
+        self.levels.append(active)
+        self.active = active
+        if self._on_drive is not None:
+            self._on_drive(active)
+
+    def close(self) -> None:
+        self.active = False
+        self.is_closed = True
+
+
+def _refuse_start(*, started: bool, closed: bool) -> None:
+    if started:
+        raise UsageError("The line was started twice.")
+    if closed:
+        raise UsageError("The line was started after it was closed.")
