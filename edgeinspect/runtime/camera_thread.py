@@ -1,0 +1,151 @@
+"""The camera thread: one capture after the other, and a failed camera reopened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgeinspect.line.messages import Capture, CaptureFailed, FrameArrived
+from edgeinspect.ports import Camera, CameraControls, Clock
+from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.queues import BoundedQueue
+
+CAMERA_FAULT = "camera_failed"
+CAPTURE_FAULT = "capture_failed"
+_FAULTS_BEFORE_REOPENING = 3
+_FIRST_BACKOFF_NS = 250_000_000
+_LONGEST_BACKOFF_NS = 10_000_000_000
+
+
+class CameraThread:
+    """Serves capture requests in their order; parts without a frame are reported as failed."""
+
+    def __init__(
+        self,
+        *,
+        camera: Camera,
+        controls: CameraControls,
+        clock: Clock,
+        faults: FaultBoard,
+        report: Callable[[FrameArrived | CaptureFailed], None],
+        capacity: int = 64,
+    ) -> None:
+        """Args:
+        controls: asked for at every opening, until ``apply`` brings others.
+        report: takes the frame or the failure of each capture, in the camera thread.
+        """
+        self._camera = camera
+        self._controls = controls
+        self._clock = clock
+        self._faults = faults
+        self._report = report
+        self.queue: BoundedQueue[Capture | CameraControls] = BoundedQueue("camera", capacity)
+        self._stopping = False
+        self._faults_in_a_row = 0
+        self._reopen_mono_ns: int | None = None
+        self._backoff_ns = _FIRST_BACKOFF_NS
+        self.busy_until_mono_ns: int | None = None
+
+    def open(self) -> None:
+        """Open the camera before the thread starts, so that its errors reach the caller."""
+        self._camera.open(self._controls)
+
+    def request(self, capture: Capture) -> bool:
+        """Queue a capture; False if the queue is full."""
+        return self.queue.offer(capture)
+
+    def apply(self, controls: CameraControls) -> bool:
+        """Use these controls for the captures requested from now on; False if the queue is full."""
+        return self.queue.offer(controls)
+
+    def stop(self) -> None:
+        self._stopping = True
+        self.queue.wake()
+
+    def close(self) -> None:
+        self._camera.close()
+
+    def run(self) -> None:
+        while not self._stopping:
+            request = self.queue.take(self._seconds_to_reopening())
+            self.step(request)
+
+    def step(self, request: Capture | CameraControls | None) -> None:
+        """Serve one request, or reopen the camera if that is due."""
+        self._reopen_if_due()
+        if isinstance(request, Capture):
+            self._capture(request)
+        elif request is not None:
+            self._apply(request)
+
+    def _capture(self, request: Capture) -> None:
+        if self._clock.now_mono_ns() > request.deadline_mono_ns:
+            self._fail(request, "the camera was still busy at the capture's deadline")
+            return
+        if self._reopen_mono_ns is not None:
+            self._fail(request, "the camera has failed and is being reopened")
+            return
+        self.busy_until_mono_ns = request.deadline_mono_ns
+        try:
+            frame = self._camera.capture(
+                not_before_mono_ns=request.not_before_mono_ns,
+                deadline_mono_ns=request.deadline_mono_ns,
+            )
+        except Exception as error:  # noqa: BLE001  whatever a driver raises, the part is rejected
+            self._fail(request, _words(error))
+            self._count_fault(error)
+        else:
+            self._faults_in_a_row = 0
+            self._report(FrameArrived(frame))
+        finally:
+            self.busy_until_mono_ns = None
+
+    def _apply(self, controls: CameraControls) -> None:
+        self._controls = controls
+        if self._reopen_mono_ns is not None:
+            return
+        try:
+            self._camera.apply(controls)
+        except Exception as error:  # noqa: BLE001
+            self._give_up(error)
+
+    def _fail(self, request: Capture, detail: str) -> None:
+        self._faults.count(CAPTURE_FAULT, detail)
+        self._report(CaptureFailed(request.part_id, detail))
+
+    def _count_fault(self, error: Exception) -> None:
+        self._faults_in_a_row += 1
+        if self._faults_in_a_row >= _FAULTS_BEFORE_REOPENING:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """Close the camera and plan to open it again."""
+        self._faults.begin(CAMERA_FAULT, _words(error))
+        try:
+            self._camera.close()
+        except Exception as close_error:  # noqa: BLE001
+            self._faults.begin(CAMERA_FAULT, _words(close_error))
+        self._reopen_mono_ns = self._clock.now_mono_ns() + self._backoff_ns
+        self._backoff_ns = min(2 * self._backoff_ns, _LONGEST_BACKOFF_NS)
+
+    def _reopen_if_due(self) -> None:
+        due = self._reopen_mono_ns
+        if due is None or self._clock.now_mono_ns() < due:
+            return
+        try:
+            self._camera.open(self._controls)
+        except Exception as error:  # noqa: BLE001
+            self._give_up(error)
+            return
+        self._reopen_mono_ns = None
+        self._faults_in_a_row = 0
+        self._backoff_ns = _FIRST_BACKOFF_NS
+        self._faults.end(CAMERA_FAULT)
+
+    def _seconds_to_reopening(self) -> float | None:
+        if self._reopen_mono_ns is None:
+            return None
+        return max(0.0, (self._reopen_mono_ns - self._clock.now_mono_ns()) / 1e9)
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__

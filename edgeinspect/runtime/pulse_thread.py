@@ -1,0 +1,181 @@
+"""The pulse thread: drives the gate on time and does nothing else.
+
+No file, log or socket is touched on this path. The schedule is planned by the line thread under
+one lock; the output is driven outside it, so a slow line driver cannot hold the line thread up.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from edgeinspect.errors import EdgeInspectError
+from edgeinspect.line.config import GateConfig, GateKind
+from edgeinspect.line.messages import GateActivated
+from edgeinspect.line.reject import PulseSchedule
+from edgeinspect.ports import Clock, Output
+from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.realtime import make_this_thread_punctual
+
+GATE_OUTPUT_FAULT = "gate_output_failed"
+PUNCTUALITY_FAULT = "pulse_thread_degraded"
+_LONGEST_WAIT_NS = 50_000_000
+_RETRY_OUTPUT_NS = 10_000_000
+
+
+class PulseThread:
+    """Owns the gate's schedule and its output. The planning methods are for other threads."""
+
+    def __init__(
+        self,
+        *,
+        config: GateConfig,
+        output: Output,
+        clock: Clock,
+        faults: FaultBoard,
+        report: Callable[[GateActivated], None],
+        ask_for_punctuality: bool = True,
+    ) -> None:
+        """Args:
+        report: told what the gate did, in the pulse thread; must not wait.
+        ask_for_punctuality: request real-time priority when the thread starts.
+        """
+        self._schedule = PulseSchedule(config)
+        self._idle_rejects = config.kind is GateKind.NORMALLY_REJECTING
+        self._output = output
+        self._clock = clock
+        self._faults = faults
+        self._report = report
+        self._ask_for_punctuality = ask_for_punctuality
+        self._changed = threading.Condition(threading.Lock())
+        self._stopping = False
+        self._latched = False
+        self._dirty = False
+        self._driven: bool | None = False  # outputs are requested at their idle level
+        self._retry_mono_ns: int | None = None
+        self._span_start_mono_ns: int | None = None
+        self.last_step_mono_ns = 0
+
+    # --- planning, from the line thread ---------------------------------------------------
+
+    def arm(self, part_id: int, start_mono_ns: int, end_mono_ns: int) -> None:
+        with self._changed:
+            self._schedule.arm(part_id, start_mono_ns, end_mono_ns)
+            self._wake()
+
+    def release(self, part_id: int) -> bool:
+        """Let the part pass; False if it is too late for that or the station has failed."""
+        with self._changed:
+            if self._latched:
+                return False
+            released = self._schedule.release(part_id, self._clock.now_mono_ns())
+            self._wake()
+            return released
+
+    def reject_everything(self, until_mono_ns: int | None) -> None:
+        with self._changed:
+            if not self._latched:
+                self._schedule.reject_everything(until_mono_ns)
+                self._wake()
+
+    def end_reject_everything(self) -> None:
+        with self._changed:
+            if not self._latched:
+                self._schedule.end_reject_everything()
+                self._wake()
+
+    def renew_lease(self, until_mono_ns: int) -> None:
+        # Nobody is woken: the thread looks at the new lease when the old one would run out.
+        with self._changed:
+            self._schedule.renew_lease(until_mono_ns)
+
+    def latch_reject(self) -> None:
+        """The station has failed: reject everything from now on, whoever asks otherwise."""
+        with self._changed:
+            self._latched = True
+            self._schedule.reject_everything(None)
+            self._wake()
+
+    def stop(self) -> None:
+        """Let ``run`` return; the output keeps its level until ``close``."""
+        with self._changed:
+            self._stopping = True
+            self._wake()
+
+    def close(self) -> None:
+        """Drive the output to its safe level and release it; last of all."""
+        self._output.close()
+
+    def reject_now(self) -> None:
+        """Drive the rejecting level at once, from whatever thread: the pulse thread has died."""
+        self.latch_reject()
+        self._output.drive(not self._idle_rejects)
+
+    # --- the thread -----------------------------------------------------------------------
+
+    def run(self) -> None:
+        if self._ask_for_punctuality:
+            refused = make_this_thread_punctual()
+            if refused:
+                self._faults.begin(PUNCTUALITY_FAULT, "; ".join(refused))
+        while True:
+            wait_ns = self.step()
+            with self._changed:
+                if self._stopping:
+                    return
+                if not self._dirty:
+                    self._changed.wait(wait_ns / 1e9)
+                self._dirty = False
+
+    def step(self) -> int:
+        """Do what is due now; return how long nothing more is due, in nanoseconds."""
+        with self._changed:
+            now_mono_ns = self._clock.now_mono_ns()
+            self._schedule.advance(now_mono_ns)
+            wanted = self._schedule.active
+            next_mono_ns = self._schedule.next_change_mono_ns()
+        self.last_step_mono_ns = now_mono_ns
+        wait_ns = _LONGEST_WAIT_NS
+        if wanted != self._driven:
+            wait_ns = self._drive(wanted, now_mono_ns)
+        if next_mono_ns is not None:
+            wait_ns = min(wait_ns, max(0, next_mono_ns - self._clock.now_mono_ns()))
+        return wait_ns
+
+    def _drive(self, wanted: bool, now_mono_ns: int) -> int:
+        """Drive the line if a retry is due; return after how long to look again."""
+        if self._retry_mono_ns is not None and now_mono_ns < self._retry_mono_ns:
+            return self._retry_mono_ns - now_mono_ns
+        try:
+            self._output.drive(wanted)
+        except EdgeInspectError as error:
+            self._driven = None
+            self._retry_mono_ns = now_mono_ns + _RETRY_OUTPUT_NS
+            self._faults.begin(GATE_OUTPUT_FAULT, str(error))
+            # Nobody knows the level now. Report what is worse: a gate that has stopped
+            # rejecting, or one that still lets parts through.
+            if not self._idle_rejects:
+                self._report_end(now_mono_ns)
+            return _RETRY_OUTPUT_NS
+        self._driven = wanted
+        self._retry_mono_ns = None
+        self._faults.end(GATE_OUTPUT_FAULT)
+        if wanted:
+            self._report_start(now_mono_ns)
+        else:
+            self._report_end(now_mono_ns)
+        return _LONGEST_WAIT_NS
+
+    def _report_start(self, now_mono_ns: int) -> None:
+        if self._span_start_mono_ns is None:
+            self._span_start_mono_ns = now_mono_ns
+            self._report(GateActivated(now_mono_ns, None))
+
+    def _report_end(self, now_mono_ns: int) -> None:
+        if self._span_start_mono_ns is not None:
+            self._report(GateActivated(self._span_start_mono_ns, now_mono_ns))
+            self._span_start_mono_ns = None
+
+    def _wake(self) -> None:
+        self._dirty = True
+        self._changed.notify()

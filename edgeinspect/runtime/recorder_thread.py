@@ -1,0 +1,115 @@
+"""The recorder thread: everything that is written to disk is written here."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+from edgeinspect.errors import StorageFault
+from edgeinspect.runtime.faults import FaultBoard
+
+RECORDS_FAULT = "records_not_written"
+RECORDS_LOST = "records_lost"
+
+Entry = TypeVar("Entry")
+EntryIn_contra = TypeVar("EntryIn_contra", contravariant=True)
+
+
+class RecordSink(Protocol[EntryIn_contra]):
+    """Where records become durable; ``edgeinspect.records`` has the real one."""
+
+    def write(self, batch: Sequence[EntryIn_contra], /) -> object:
+        """Return once the whole batch is durable. Raises StorageFault, with nothing lost."""
+        ...
+
+
+class RecorderThread(Generic[Entry]):
+    """Keeps what could not be written and tries again; inspection never waits for it."""
+
+    def __init__(
+        self,
+        *,
+        sink: RecordSink[Entry],
+        faults: FaultBoard,
+        capacity: int = 4096,
+        batch_size: int = 64,
+        retry_s: float = 1.0,
+    ) -> None:
+        self._sink = sink
+        self._faults = faults
+        self.capacity = capacity
+        self._batch_size = batch_size
+        self._retry_s = retry_s
+        self._waiting: deque[Entry] = deque()
+        self._changed = threading.Condition(threading.Lock())
+        self._stopping = False
+        self._abandoned = False
+        self.acknowledged = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, entry: Entry) -> bool:
+        """Queue an entry; False if the queue is full: the entry is lost, and counted so."""
+        with self._changed:
+            if len(self._waiting) >= self.capacity:
+                full = True
+            else:
+                full = False
+                self._waiting.append(entry)
+                self._changed.notify()
+        if full:
+            self._faults.count(RECORDS_LOST, "the queue of records not yet written is full")
+        return not full
+
+    def stop(self) -> None:
+        """Write what is queued, then end. What cannot be written is tried again until abandoned."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+
+    def abandon(self) -> None:
+        """End now; entries not yet durable are given up and counted."""
+        with self._changed:
+            self._abandoned = True
+            self._changed.notify()
+
+    def run(self) -> None:
+        while True:
+            batch = self._next_batch()
+            if not batch:
+                return
+            if not self.write(batch):
+                with self._changed:
+                    if not self._abandoned:
+                        self._changed.wait(self._retry_s)
+
+    def write(self, batch: Sequence[Entry]) -> bool:
+        """Write the oldest entries; they leave the queue only when they are durable."""
+        try:
+            self._sink.write(batch)
+        except StorageFault as error:
+            self._faults.begin(RECORDS_FAULT, str(error))
+            return False
+        with self._changed:
+            for _ in batch:
+                self._waiting.popleft()
+        self.acknowledged += len(batch)
+        self._faults.end(RECORDS_FAULT)
+        return True
+
+    def _next_batch(self) -> list[Entry]:
+        """Wait for entries; [] when it is time to end."""
+        with self._changed:
+            while not self._waiting and not self._stopping and not self._abandoned:
+                self._changed.wait()
+            if self._abandoned and self._waiting:
+                self._faults.count(
+                    RECORDS_LOST, "the station was stopped at once", times=len(self._waiting)
+                )
+            if self._abandoned:
+                return []
+            size = min(self._batch_size, len(self._waiting))
+            return [self._waiting[index] for index in range(size)]
