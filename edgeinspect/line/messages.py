@@ -215,7 +215,10 @@ class RenewLease:
 
 @dataclass(frozen=True, slots=True)
 class Record:
+    """The part's way has ended; ``frame`` is the picture it was judged by, where there is one."""
+
     record: PartRecord
+    frame: Frame | None = None
 
 
 class AlarmName(StrEnum):

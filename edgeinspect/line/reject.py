@@ -41,11 +41,9 @@ class PulseSchedule:
         self._active = False
         self._since_mono_ns = 0
         self._idle_since_mono_ns = -FOREVER_NS
-        self._moved_to = (
-            self._pass_demand
-            if config.kind is GateKind.NORMALLY_REJECTING
-            else self._reject_demand
-        )
+        self._now_mono_ns = 0
+        opens = config.kind is GateKind.NORMALLY_REJECTING
+        self._demand = self._pass_demand if opens else self._reject_demand
 
     @property
     def active(self) -> bool:
@@ -68,13 +66,11 @@ class PulseSchedule:
         window.released = True
         return True
 
-    def reject_everything(self, until_mono_ns: int | None, now_mono_ns: int) -> None:
+    def reject_everything(self, until_mono_ns: int | None) -> None:
         """Reject whatever comes until then, or until ``end_reject_everything``."""
-        del now_mono_ns
         self._hold_until_mono_ns = FOREVER_NS if until_mono_ns is None else until_mono_ns
 
-    def end_reject_everything(self, now_mono_ns: int) -> None:
-        del now_mono_ns
+    def end_reject_everything(self) -> None:
         self._hold_until_mono_ns = None
 
     def renew_lease(self, until_mono_ns: int) -> None:
@@ -82,7 +78,8 @@ class PulseSchedule:
 
     def advance(self, now_mono_ns: int) -> list[GateActivated]:
         """Decide the level for ``now_mono_ns``; return the span that began or ended, if any."""
-        wanted = self._moved_to(now_mono_ns)
+        self._now_mono_ns = now_mono_ns
+        wanted = self._demand(now_mono_ns)
         self._forget_before(now_mono_ns)
         if wanted == self._active:
             return []
@@ -93,8 +90,9 @@ class PulseSchedule:
         self._idle_since_mono_ns = now_mono_ns
         return [GateActivated(self._since_mono_ns, now_mono_ns)]
 
-    def next_change_mono_ns(self, now_mono_ns: int = 0) -> int | None:
-        """The next time after ``now_mono_ns`` at which the level may have to change."""
+    def next_change_mono_ns(self) -> int | None:
+        """The next time after the last ``advance`` at which the level may have to change."""
+        now_mono_ns = self._now_mono_ns
         times = [self._lease_until_mono_ns]
         for window in self._windows.values():
             times += (window.start_mono_ns, window.end_mono_ns)

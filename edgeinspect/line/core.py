@@ -1,0 +1,444 @@
+"""The path of one part, joined: events in, actions out.
+
+The core has no thread, no clock, no file. A shell feeds it every event with the time at which it
+is handled, carries out the returned actions in order, and sends a ``Tick`` at
+``next_wake_mono_ns`` once all earlier events have been handled; only a ``Tick`` renews the
+lease, so a shell that falls behind lets the gate fall back to rejecting everything.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edgeinspect.line import messages as m
+from edgeinspect.line.alarms import AlarmWatch
+from edgeinspect.line.config import GateKind, LineConfig
+from edgeinspect.line.frame import FrameMatcher
+from edgeinspect.line.holds import Holds
+from edgeinspect.line.ledger import InFlight, Ledger, Stage, lets_pass
+from edgeinspect.line.reject import FOREVER_NS
+from edgeinspect.line.track import EncoderTrack, make_track
+from edgeinspect.line.trigger import Debouncer, EdgeKind
+from edgeinspect.line.verdict import cannot_inspect, judge_controls, judge_inspection
+from edgeinspect.part import Doubt, GateOutcome, Verdict
+
+STARTING, CLEARING, PAUSED, LINE_STOPPED = "starting", "clearing", "paused", "line_stopped"
+"""Reasons to reject everything; the first two end when what was on the belt has left it."""
+CAPTURES_PER_PART = 6
+REARM_NS = 200_000
+"""A prediction that moved less than this is not worth telling the pulse thread."""
+
+
+class LineCore:
+    """The station's decisions about every part on the belt."""
+
+    def __init__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> None:
+        self._config = config
+        self._next_part_id = next_part_id
+        self._now_mono_ns = now_mono_ns
+        self._track = make_track(config.track)
+        self._trigger = Debouncer()
+        self._guard = Debouncer()
+        self._matcher = FrameMatcher()
+        self._ledger = Ledger()
+        self._holds = Holds()
+        self._alarms = AlarmWatch()
+        self._counts: Counter[str] = Counter()
+        self._actions: list[m.Action] = []
+        self._lease_renewed_mono_ns = now_mono_ns
+        self._stop_by_mono_ns: int | None = None
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            m.TriggerEdge: self._on_trigger,
+            m.FrameArrived: self._on_frame,
+            m.CaptureFailed: self._on_capture_failed,
+            m.Inspected: self._on_inspected,
+            m.InspectionFailed: self._on_inspection_failed,
+            m.EncoderCount: self._on_encoder,
+            m.GuardEdge: self._on_guard,
+            m.ConfirmEdge: self._on_confirm,
+            m.GateActivated: self._ledger.note_gate,
+            m.ReleaseTooLate: self._on_release_too_late,
+            m.LineStopped: self._on_line_stopped,
+            m.ApplyConfig: self._on_apply_config,
+            m.Pause: self._on_pause,
+            m.Resume: self._on_resume,
+            m.AcknowledgeAlarms: self._on_acknowledge,
+            m.QueueOverflow: self._on_overflow,
+            m.Stop: self._on_stop,
+            m.Tick: self._on_tick,
+        }
+
+    # --- what a shell uses ------------------------------------------------------------------
+
+    def start(self, now_mono_ns: int) -> list[m.Action]:
+        """The first actions: nothing that is on the belt already is known, so reject it."""
+        self._now_mono_ns = now_mono_ns
+        if self._config.gate.kind is GateKind.NORMALLY_PASSING:
+            self._purge(STARTING)
+        self._on_tick(m.Tick())
+        return self._taken()
+
+    def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]:
+        """Take one event that is handled at ``now_mono_ns``; times never run backwards."""
+        self._now_mono_ns = max(now_mono_ns, self._now_mono_ns)
+        self._expire()
+        self._handlers[type(event)](event)
+        return self._taken()
+
+    @property
+    def next_wake_mono_ns(self) -> int:
+        """When the next ``Tick`` is due."""
+        times = [self._lease_renewed_mono_ns + self._config.gate.lease_ns // 3]
+        times += [_next_change_mono_ns(part) for part in self._ledger]
+        if isinstance(self._track, EncoderTrack) and self._track.overdue_mono_ns is not None:
+            times.append(self._track.overdue_mono_ns)
+        if self._stop_by_mono_ns is not None and len(self._ledger):
+            times.append(self._stop_by_mono_ns)
+        return min(times)
+
+    @property
+    def drained(self) -> bool:
+        """Whether a ``Stop`` has been asked for and every part is recorded."""
+        return self._stop_by_mono_ns is not None and not len(self._ledger)
+
+    @property
+    def parts_in_flight(self) -> int:
+        return len(self._ledger)
+
+    @property
+    def status(self) -> Mapping[str, int]:
+        """Counters by name since the start."""
+        return self._counts
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """Why everything is being rejected at the moment; empty if it is not."""
+        return self._holds.reasons
+
+    @property
+    def open_alarms(self) -> tuple[m.AlarmName, ...]:
+        return self._alarms.open
+
+    # --- a part begins ------------------------------------------------------------------------
+
+    def _on_trigger(self, event: m.TriggerEdge) -> None:
+        position = self._track.position_at(event.edge_mono_ns)
+        kind = self._trigger.judge(event.edge_mono_ns, position, self._config.trigger)
+        if kind is EdgeKind.BOUNCE:
+            self._counts["bounce"] += 1
+            return
+        part = self._begin(event.edge_mono_ns, position)
+        self._counts["triggers"] += 1
+        doubt = self._doubt_at_trigger(kind)
+        if doubt is not None:
+            self._judge(part, cannot_inspect(doubt))
+            if kind is EdgeKind.TOO_CLOSE and self._encoder_stands():
+                self._distrust_encoder("a part came although the encoder stands still")
+            return
+        self._request_frame(part)
+
+    def _doubt_at_trigger(self, kind: EdgeKind) -> Doubt | None:
+        if kind is EdgeKind.TOO_CLOSE:
+            return Doubt.TOO_CLOSE
+        if self._stop_by_mono_ns is not None:
+            return Doubt.STOPPED
+        if PAUSED in self._holds.reasons:
+            return Doubt.PAUSED
+        if LINE_STOPPED in self._holds.reasons:
+            return Doubt.LINE_STOPPED
+        if len(self._ledger) > self._config.max_parts_in_flight:
+            return Doubt.OVERFLOW
+        return None
+
+    def _begin(self, edge_mono_ns: int, position: int) -> InFlight:
+        part = InFlight(self._next_part_id, edge_mono_ns, position, self._config)
+        self._next_part_id += 1
+        self._ledger.add(part)
+        self._predict(part)
+        self._arm(part)
+        return part
+
+    def _arm(self, part: InFlight) -> None:
+        self._actions.append(
+            m.Arm(part.part_id, part.window_start_mono_ns, part.window_end_mono_ns)
+        )
+
+    def _predict(self, part: InFlight) -> None:
+        """Work out when the part will be where, from what is known of the belt now."""
+        track, gate, time_of = part.config.track, part.config.gate, self._track.time_of
+        part.window_start_mono_ns = time_of(part.gate_position - track.window_before)
+        part.window_end_mono_ns = time_of(part.gate_position + track.window_after)
+        part.deadline_mono_ns = part.window_start_mono_ns - gate.decision_margin_ns
+        in_view_until = time_of(part.position + track.to_lens + track.exposure_window)
+        frame_deadline = in_view_until + track.frame_timeout_ns
+        part.frame_deadline_mono_ns = min(frame_deadline, part.deadline_mono_ns)
+
+    # --- its frame ------------------------------------------------------------------------------
+
+    def _request_frame(self, part: InFlight) -> None:
+        in_view_from = self._track.time_of(part.position + part.config.track.to_lens)
+        if in_view_from >= FOREVER_NS:
+            return  # the belt stands; asked again when the encoder moves
+        part.captures_requested += 1
+        not_before = max(in_view_from, part.edge_mono_ns)
+        self._actions.append(m.Capture(part.part_id, not_before, part.frame_deadline_mono_ns))
+
+    def _on_frame(self, event: m.FrameArrived) -> None:
+        waiting = self._ledger.awaiting_frame()
+        found = self._matcher.match(event.frame, waiting, self._track, self._now_mono_ns)
+        part = found.part
+        if part is None:
+            self._on_useless_frame(waiting, found.doubt or Doubt.STALE)
+            return
+        part.frame, part.frame_mono_ns = event.frame, self._now_mono_ns
+        verdict = judge_controls(event.frame.meta, part.config.checks)
+        if found.doubt is not None:
+            verdict = cannot_inspect(found.doubt)
+        if verdict is not None:
+            self._judge(part, verdict)
+            return
+        part.stage = Stage.INSPECTING
+        digest = part.config.recipe_digest
+        self._actions.append(m.Inspect(part.part_id, event.frame, digest))
+
+    def _on_useless_frame(self, waiting: list[InFlight], doubt: Doubt) -> None:
+        """Count it and ask again for the part that waits longest, while there is time."""
+        self._counts[f"frame_{doubt}"] += 1
+        if not waiting:
+            return
+        waiting[0].frame_doubt = doubt
+        if doubt is Doubt.MISALIGNED:
+            self._judge(
+                waiting[0], cannot_inspect(doubt, "exposed after the part had left the view")
+            )
+        elif waiting[0].captures_requested < CAPTURES_PER_PART:
+            self._request_frame(waiting[0])
+
+    def _on_capture_failed(self, event: m.CaptureFailed) -> None:
+        part = self._ledger.get(event.part_id)
+        if part is not None and part.stage is Stage.AWAITING_FRAME:
+            doubt = part.frame_doubt or Doubt.CAMERA_FAILED
+            self._judge(part, cannot_inspect(doubt, event.detail))
+
+    # --- its verdict --------------------------------------------------------------------------
+
+    def _on_inspected(self, event: m.Inspected) -> None:
+        part = self._inspecting(event.part_id)
+        if part is None:
+            return
+        part.inspection = event.inspection
+        checks, thresholds = part.config.checks, part.config.thresholds
+        self._judge(part, judge_inspection(event.inspection, thresholds, checks))
+
+    def _on_inspection_failed(self, event: m.InspectionFailed) -> None:
+        part = self._inspecting(event.part_id)
+        if part is not None:
+            self._judge(part, cannot_inspect(Doubt.ENGINE_FAILED, event.detail))
+
+    def _inspecting(self, part_id: int) -> InFlight | None:
+        part = self._ledger.get(part_id)
+        if part is None or part.stage is not Stage.INSPECTING:
+            self._counts["unexpected_inspection"] += 1
+            return None
+        return part
+
+    def _judge(self, part: InFlight, verdict: Verdict) -> None:
+        part.stage = Stage.JUDGED
+        part.verdict = verdict
+        part.verdict_mono_ns = self._now_mono_ns
+        if lets_pass(part, verdict):
+            part.released = True
+            self._actions.append(m.Release(part.part_id))
+
+    def _overrule(self, part: InFlight, doubt: Doubt) -> None:
+        """Take back a verdict that can no longer be honoured."""
+        part.released = False
+        part.stage = Stage.JUDGED
+        part.verdict = cannot_inspect(doubt)
+        part.verdict_mono_ns = self._now_mono_ns
+
+    def _on_release_too_late(self, event: m.ReleaseTooLate) -> None:
+        part = self._ledger.get(event.part_id)
+        if part is not None and part.released:
+            self._overrule(part, Doubt.LATE)
+
+    def _on_overflow(self, event: m.QueueOverflow) -> None:
+        self._counts[f"overflow_{event.queue}"] += 1
+        part = self._ledger.get(event.part_id) if event.part_id is not None else None
+        if part is not None and part.stage is not Stage.JUDGED:
+            self._judge(part, cannot_inspect(Doubt.OVERFLOW, f"the {event.queue} queue is full"))
+
+    # --- time -----------------------------------------------------------------------------------
+
+    def _on_tick(self, event: m.Tick) -> None:
+        del event
+        if isinstance(self._track, EncoderTrack):
+            self._track.mark_standing_if_overdue(self._now_mono_ns)
+            self._predict_again()
+        lease_ns = self._config.gate.lease_ns
+        self._lease_renewed_mono_ns = self._now_mono_ns
+        self._actions.append(m.RenewLease(self._now_mono_ns + lease_ns))
+
+    def _expire(self) -> None:
+        """Give up on whatever has run out of time, before any later event can use it."""
+        now = self._now_mono_ns
+        self._holds.forget_before(now)
+        for part in self._ledger:
+            if part.stage is Stage.AWAITING_FRAME and now >= part.frame_deadline_mono_ns:
+                late = now >= part.deadline_mono_ns and part.frame_doubt is None
+                doubt = part.frame_doubt or (Doubt.LATE if late else Doubt.NO_FRAME)
+                self._judge(part, cannot_inspect(doubt))
+            elif part.stage is Stage.INSPECTING and now >= part.deadline_mono_ns:
+                self._judge(part, cannot_inspect(Doubt.LATE))
+            if part.stage is Stage.JUDGED and now >= part.finished_mono_ns:
+                self._finish(part, self._ledger.outcome(part, now))
+        if self._stop_by_mono_ns is not None and now >= self._stop_by_mono_ns:
+            self._close_all()
+
+    def _finish(self, part: InFlight, outcome: GateOutcome) -> None:
+        self._ledger.remove(part)
+        record = part.record(outcome)
+        self._actions.append(m.Record(record, part.frame))
+        self._counts[record.verdict.kind.value] += 1
+        self._counts[f"gate_{outcome}"] += 1
+        if record.verdict.doubt is not None:
+            self._counts[f"doubt_{record.verdict.doubt}"] += 1
+        self._actions += self._alarms.note(
+            record, must_be_rejected=part.must_be_rejected, limits=part.config.alarms
+        )
+
+    # --- the belt -------------------------------------------------------------------------------
+
+    def _on_encoder(self, event: m.EncoderCount) -> None:
+        assert isinstance(self._track, EncoderTrack)
+        if not self._track.add(event.count, event.edge_mono_ns):
+            self._distrust_encoder("the encoder counted faster than the belt can move")
+        self._predict_again()
+        if self._holds.end_passed(event.count):
+            self._tell_hold()
+
+    def _predict_again(self) -> None:
+        for part in self._ledger:
+            before = part.window_start_mono_ns, part.window_end_mono_ns
+            self._predict(part)
+            after = part.window_start_mono_ns, part.window_end_mono_ns
+            if max(abs(b - a) for a, b in zip(before, after, strict=True)) > REARM_NS:
+                self._arm(part)
+            if part.stage is Stage.AWAITING_FRAME and not part.captures_requested:
+                self._request_frame(part)
+
+    def _encoder_stands(self) -> bool:
+        return isinstance(self._track, EncoderTrack) and self._track.standing
+
+    def _distrust_encoder(self, why: str) -> None:
+        self._counts["encoder_distrusted"] += 1
+        self._actions.append(m.RaiseAlarm(m.AlarmName.ENCODER_STALLED, None, why))
+        self._distrust(Doubt.ENCODER_STALLED)
+
+    def _distrust(self, doubt: Doubt) -> None:
+        """Nothing is known any more of where the parts on the belt are: none may pass."""
+        for part in self._ledger:
+            if part.window_start_mono_ns > self._now_mono_ns:
+                self._overrule(part, doubt)
+                self._finish(part, GateOutcome.REJECTED)
+        self._purge(CLEARING)
+
+    def _purge(self, reason: str) -> None:
+        """Reject everything until what is on the belt now has left the gate."""
+        track = self._config.track
+        way = track.to_gate + track.window_after
+        if isinstance(self._track, EncoderTrack):
+            end_position = self._track.position_at(self._now_mono_ns) + way
+            self._holds.until_position(reason, end_position)
+        else:
+            self._holds.until_time(reason, self._now_mono_ns + way)
+        self._tell_hold()
+
+    def _tell_hold(self) -> None:
+        self._holds.forget_before(self._now_mono_ns)
+        if self._holds.reasons:
+            reason = ", ".join(self._holds.reasons)
+            self._actions.append(m.RejectEverything(self._holds.until_mono_ns, reason))
+        else:
+            self._actions.append(m.EndRejectEverything())
+
+    def _on_line_stopped(self, event: m.LineStopped) -> None:
+        """With a fixed speed a stop makes every prediction wrong; an encoder just waits."""
+        if isinstance(self._track, EncoderTrack):
+            return
+        if event.stopped:
+            self._counts["line_stops"] += 1
+            self._distrust(Doubt.LINE_STOPPED)
+            self._holds.open_ended(LINE_STOPPED)
+            self._tell_hold()
+        else:
+            self._holds.end(LINE_STOPPED)
+            self._purge(CLEARING)
+
+    def _on_guard(self, event: m.GuardEdge) -> None:
+        position = self._track.position_at(event.edge_mono_ns)
+        kind = self._guard.judge(event.edge_mono_ns, position, self._config.trigger)
+        if kind is EdgeKind.BOUNCE or self._ledger.note_guard(position) is not None:
+            return
+        to_guard = self._config.track.to_guard or 0
+        part = self._begin(event.edge_mono_ns, position - to_guard)
+        part.seen_by_guard = True
+        self._counts["untriggered"] += 1
+        self._judge(part, cannot_inspect(Doubt.UNTRIGGERED))
+
+    def _on_confirm(self, event: m.ConfirmEdge) -> None:
+        if self._ledger.note_confirm(event.edge_mono_ns) is not None or self._holds.reasons:
+            return
+        self._counts["unexpected_confirm"] += 1
+        detail = "something fell into the reject chute that was not rejected"
+        self._actions += self._alarms.unexpected_confirm(detail)
+
+    # --- commands -------------------------------------------------------------------------------
+
+    def _on_apply_config(self, event: m.ApplyConfig) -> None:
+        self._config = event.config
+        self._counts["configs_applied"] += 1
+
+    def _on_pause(self, event: m.Pause) -> None:
+        del event
+        self._holds.open_ended(PAUSED)
+        self._tell_hold()
+
+    def _on_resume(self, event: m.Resume) -> None:
+        """Parts that came during the pause are armed one by one and stay rejected."""
+        del event
+        self._holds.end(PAUSED)
+        self._tell_hold()
+
+    def _on_acknowledge(self, event: m.AcknowledgeAlarms) -> None:
+        del event
+        self._alarms.acknowledge()
+
+    def _on_stop(self, event: m.Stop) -> None:
+        """Let the parts on the belt leave as they were judged; new ones are rejected."""
+        del event
+        if self._stop_by_mono_ns is None:
+            track = self._config.track
+            way = track.to_gate + track.window_after
+            travel_ns = way if not isinstance(self._track, EncoderTrack) else 2_000_000_000
+            self._stop_by_mono_ns = self._now_mono_ns + travel_ns + self._config.gate.settle_ns
+
+    def _close_all(self) -> None:
+        for part in self._ledger:
+            if part.stage is not Stage.JUDGED:
+                self._judge(part, cannot_inspect(Doubt.STOPPED))
+            self._finish(part, self._ledger.outcome(part, self._now_mono_ns))
+
+    def _taken(self) -> list[m.Action]:
+        taken, self._actions = self._actions, []
+        return taken
+
+
+def _next_change_mono_ns(part: InFlight) -> int:
+    if part.stage is Stage.AWAITING_FRAME:
+        return part.frame_deadline_mono_ns
+    if part.stage is Stage.INSPECTING:
+        return part.deadline_mono_ns
+    return part.finished_mono_ns

@@ -1,0 +1,191 @@
+"""The parts between trigger and gate, and what became of each at the gate."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from edgeinspect.line.config import GateKind, LineConfig, Tracking
+from edgeinspect.line.messages import GateActivated
+from edgeinspect.part import (
+    Doubt,
+    Frame,
+    GateOutcome,
+    Inspection,
+    PartRecord,
+    Verdict,
+    VerdictKind,
+)
+
+SPANS_KEPT = 256
+
+
+class Stage(Enum):
+    AWAITING_FRAME = auto()
+    INSPECTING = auto()
+    JUDGED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class InFlight:
+    """One part on its way. ``position`` is the belt's position at the trigger, in track units;
+    the ``_mono_ns`` attributes are predictions, renewed while an encoder moves them."""
+
+    part_id: int
+    edge_mono_ns: int
+    position: int
+    config: LineConfig
+    stage: Stage = Stage.AWAITING_FRAME
+    verdict: Verdict | None = None
+    released: bool = False
+    frame: Frame | None = None
+    inspection: Inspection | None = None
+    frame_mono_ns: int | None = None
+    verdict_mono_ns: int | None = None
+    frame_deadline_mono_ns: int = 0
+    deadline_mono_ns: int = 0
+    window_start_mono_ns: int = 0
+    window_end_mono_ns: int = 0
+    seen_by_guard: bool = False
+    confirmed: bool = False
+    captures_requested: int = 0
+    frame_doubt: Doubt | None = None
+
+    @property
+    def gate_position(self) -> int:
+        return self.position + self.config.track.to_gate
+
+    @property
+    def must_be_rejected(self) -> bool:
+        return not self.released
+
+    @property
+    def finished_mono_ns(self) -> int:
+        """When nothing more can be learnt of the part."""
+        confirm = self.config.confirm
+        wait_ns = self.config.gate.settle_ns
+        if confirm is not None:
+            wait_ns = max(wait_ns, confirm.latest_ns)
+        return self.window_end_mono_ns + wait_ns
+
+    def record(self, outcome: GateOutcome) -> PartRecord:
+        assert self.verdict is not None
+        track = self.config.track
+        return PartRecord(
+            part_id=self.part_id,
+            trigger_mono_ns=self.edge_mono_ns,
+            verdict=self.verdict,
+            gate_outcome=outcome,
+            recipe_digest=self.config.recipe_digest,
+            frame=self.frame.meta if self.frame is not None else None,
+            inspection=self.inspection,
+            frame_mono_ns=self.frame_mono_ns,
+            verdict_mono_ns=self.verdict_mono_ns,
+            deadline_mono_ns=self.deadline_mono_ns,
+            window_start_mono_ns=self.window_start_mono_ns,
+            window_end_mono_ns=self.window_end_mono_ns,
+            encoder_count=self.position if track.tracking is Tracking.ENCODER else None,
+        )
+
+
+class Ledger:
+    """Every part that has been triggered and is not yet recorded, oldest first."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, InFlight] = {}
+        self._spans: deque[tuple[int, int]] = deque(maxlen=SPANS_KEPT)
+        self._active_since_mono_ns: int | None = None
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __iter__(self) -> Iterator[InFlight]:
+        return iter(list(self._parts.values()))
+
+    def get(self, part_id: int) -> InFlight | None:
+        return self._parts.get(part_id)
+
+    def add(self, part: InFlight) -> None:
+        self._parts[part.part_id] = part
+
+    def remove(self, part: InFlight) -> None:
+        del self._parts[part.part_id]
+
+    def awaiting_frame(self) -> list[InFlight]:
+        return [part for part in self._parts.values() if part.stage is Stage.AWAITING_FRAME]
+
+    def note_gate(self, event: GateActivated) -> None:
+        """Keep when the gate really was active."""
+        if event.end_mono_ns is None:
+            self._active_since_mono_ns = event.start_mono_ns
+        else:
+            self._active_since_mono_ns = None
+            self._spans.append((event.start_mono_ns, event.end_mono_ns))
+
+    def note_guard(self, position: int) -> InFlight | None:
+        """The part that is expected at the guard sensor here; None: a part nobody triggered."""
+        for part in self._parts.values():
+            track = part.config.track
+            if track.to_guard is None or part.seen_by_guard:
+                continue
+            if abs(position - part.position - track.to_guard) <= track.guard_tolerance:
+                part.seen_by_guard = True
+                return part
+        return None
+
+    def note_confirm(self, edge_mono_ns: int) -> InFlight | None:
+        """The part that fell into the reject chute now; rejected ones first, then any."""
+        candidates = [part for part in self._parts.values() if _could_confirm(part, edge_mono_ns)]
+        candidates.sort(key=lambda part: (part.released, part.part_id))
+        if not candidates:
+            return None
+        candidates[0].confirmed = True
+        return candidates[0]
+
+    def outcome(self, part: InFlight, now_mono_ns: int) -> GateOutcome:
+        """What the gate did with the part, from when it really was active.
+
+        A part that should have been rejected and was not covered is GATE_LIMITED, and so is a
+        released one that the gate caught only in part.
+        """
+        covered, touched = self._coverage(part, now_mono_ns)
+        opens = part.config.gate.kind is GateKind.NORMALLY_REJECTING
+        rejected = not touched if opens else covered
+        passed = covered if opens else not touched
+        if part.confirmed:
+            return GateOutcome.REJECT_CONFIRMED
+        if passed and part.released:
+            wired = part.config.track.to_guard is not None
+            return GateOutcome.LOST if wired and not part.seen_by_guard else GateOutcome.PASSED
+        if rejected:
+            unconfirmed = part.config.confirm is not None
+            return GateOutcome.REJECT_UNCONFIRMED if unconfirmed else GateOutcome.REJECTED
+        return GateOutcome.GATE_LIMITED
+
+    def _coverage(self, part: InFlight, now_mono_ns: int) -> tuple[bool, bool]:
+        """Whether one activation covered the part's window, and whether any touched it."""
+        start, end = part.window_start_mono_ns, part.window_end_mono_ns
+        slack_ns = part.config.gate.timing_tolerance_ns
+        spans = list(self._spans)
+        if self._active_since_mono_ns is not None:
+            spans.append((self._active_since_mono_ns, now_mono_ns))
+        covered = any(on <= start + slack_ns and end - slack_ns <= off for on, off in spans)
+        touched = any(on < end - slack_ns and start + slack_ns < off for on, off in spans)
+        return covered, touched
+
+
+def _could_confirm(part: InFlight, edge_mono_ns: int) -> bool:
+    confirm = part.config.confirm
+    if confirm is None or part.confirmed:
+        return False
+    earliest = part.window_start_mono_ns + confirm.earliest_ns
+    return earliest <= edge_mono_ns <= part.window_end_mono_ns + confirm.latest_ns
+
+
+def lets_pass(part: InFlight, verdict: Verdict) -> bool:
+    """Whether policy lets a part with this verdict pass the gate."""
+    if verdict.kind is VerdictKind.PASS:
+        return True
+    return verdict.kind is VerdictKind.REVIEW and part.config.review_action == "pass"
