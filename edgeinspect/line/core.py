@@ -266,6 +266,8 @@ class LineCore:
 
     def _on_overflow(self, event: m.QueueOverflow) -> None:
         self._counts[f"overflow_{event.queue}"] += 1
+        if event.part_id is None:
+            self._purge(CLEARING)  # a trigger may have been lost: its part has no ledger entry
         part = self._ledger.get(event.part_id) if event.part_id is not None else None
         if part is not None and part.stage is not Stage.JUDGED:
             self._judge(part, cannot_inspect(Doubt.OVERFLOW, f"the {event.queue} queue is full"))
