@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 from edgeinspect.errors import EdgeInspectError
 from edgeinspect.line.config import GateConfig, GateKind
@@ -21,6 +22,11 @@ GATE_OUTPUT_FAULT = "gate_output_failed"
 PUNCTUALITY_FAULT = "pulse_thread_degraded"
 _LONGEST_WAIT_NS = 50_000_000
 _RETRY_OUTPUT_NS = 10_000_000
+_LATCH = "latched"
+
+
+class _CoreHold(NamedTuple):
+    until_mono_ns: int | None
 
 
 class PulseThread:
@@ -49,7 +55,8 @@ class PulseThread:
         self._ask_for_punctuality = ask_for_punctuality
         self._changed = threading.Condition(threading.Lock())
         self._stopping = False
-        self._latched = False
+        self._holds: set[str] = set()
+        self._core_hold: _CoreHold | None = None
         self._dirty = False
         self._driven: bool | None = False  # outputs are requested at their idle level
         self._retry_mono_ns: int | None = None
@@ -66,23 +73,35 @@ class PulseThread:
     def release(self, part_id: int) -> bool:
         """Let the part pass; False if it is too late for that or the station has failed."""
         with self._changed:
-            if self._latched:
+            if _LATCH in self._holds:
                 return False
             released = self._schedule.release(part_id, self._clock.now_mono_ns())
             self._wake()
             return released
 
     def reject_everything(self, until_mono_ns: int | None) -> None:
+        """As the core asks; see ``hold`` for the station's own reasons."""
         with self._changed:
-            if not self._latched:
-                self._schedule.reject_everything(until_mono_ns)
-                self._wake()
+            self._core_hold = _CoreHold(until_mono_ns)
+            self._apply_holds()
 
     def end_reject_everything(self) -> None:
         with self._changed:
-            if not self._latched:
-                self._schedule.end_reject_everything()
-                self._wake()
+            self._core_hold = None
+            self._apply_holds()
+
+    def hold(self, reason: str) -> None:
+        """Reject everything, whatever the core asks, until ``unhold`` with the same reason."""
+        with self._changed:
+            if reason not in self._holds:
+                self._holds.add(reason)
+                self._apply_holds()
+
+    def unhold(self, reason: str) -> None:
+        with self._changed:
+            if reason in self._holds:
+                self._holds.remove(reason)
+                self._apply_holds()
 
     def renew_lease(self, until_mono_ns: int) -> None:
         # Nobody is woken: the thread looks at the new lease when the old one would run out.
@@ -90,11 +109,8 @@ class PulseThread:
             self._schedule.renew_lease(until_mono_ns)
 
     def latch_reject(self) -> None:
-        """The station has failed: reject everything from now on, whoever asks otherwise."""
-        with self._changed:
-            self._latched = True
-            self._schedule.reject_everything(None)
-            self._wake()
+        """The station has failed or ends: reject everything from now on, for good."""
+        self.hold(_LATCH)
 
     def stop(self) -> None:
         """Let ``run`` return; the output keeps its level until ``close``."""
@@ -175,6 +191,15 @@ class PulseThread:
         if self._span_start_mono_ns is not None:
             self._report(GateActivated(self._span_start_mono_ns, now_mono_ns))
             self._span_start_mono_ns = None
+
+    def _apply_holds(self) -> None:
+        if self._holds:
+            self._schedule.reject_everything(None)
+        elif self._core_hold is not None:
+            self._schedule.reject_everything(self._core_hold.until_mono_ns)
+        else:
+            self._schedule.end_reject_everything()
+        self._wake()
 
     def _wake(self) -> None:
         self._dirty = True

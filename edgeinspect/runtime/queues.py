@@ -27,6 +27,10 @@ class BoundedQueue(Generic[T]):
         self._queue.put(item)
         return True
 
+    def force(self, item: T) -> None:
+        """Append even if full; only for what is rare by its nature."""
+        self._queue.put(item)
+
     def take(self, timeout_s: float | None = None) -> T | None:
         """The oldest item; None after ``timeout_s`` (None: wait) or a ``wake``."""
         try:

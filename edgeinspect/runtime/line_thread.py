@@ -1,0 +1,377 @@
+"""The line thread: owns the core, feeds it one queue of events, carries its actions out.
+
+``LineShell`` is everything but the thread: ``step`` handles one item and returns, so tests drive
+it on a clock of their own. Other threads only ever call ``post`` and the listeners.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from edgeinspect.errors import EdgeInspectError
+from edgeinspect.line import messages as m
+from edgeinspect.line.config import LineConfig
+from edgeinspect.part import Frame, PartRecord, ScoreMap
+from edgeinspect.ports import CameraControls, Clock, Output
+from edgeinspect.runtime.camera_thread import CameraThread
+from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.feed import EventFeed
+from edgeinspect.runtime.inspection import InspectionWorkers
+from edgeinspect.runtime.latency import StageLatencies
+from edgeinspect.runtime.pulse_thread import GATE_OUTPUT_FAULT, PulseThread
+from edgeinspect.runtime.queues import BoundedQueue
+from edgeinspect.runtime.recorder_thread import RecorderThread
+
+HEARTBEAT_FAULT = "heartbeat_output_failed"
+LINE_STOP_FAULT = "line_stop_output_failed"
+EVENTS_LOST = "events_lost"
+RECORDS_FULL = "records_queue_full"
+HEARTBEAT_HALF_PERIOD_NS = 50_000_000
+PULSE_SILENCE_NS = 500_000_000
+"""The pulse thread shows itself ten times in this span; silent for longer, it hangs."""
+_PICTURES_KEPT = 8
+
+State = TypeVar("State")
+
+
+class Core(Protocol):
+    """What the shell uses of ``edgeinspect.line.core.LineCore``."""
+
+    def start(self, now_mono_ns: int) -> list[m.Action]: ...
+    def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]: ...
+    @property
+    def next_wake_mono_ns(self) -> int: ...
+    @property
+    def drained(self) -> bool: ...
+    @property
+    def parts_in_flight(self) -> int: ...
+    @property
+    def status(self) -> Mapping[str, int]: ...
+    @property
+    def holds(self) -> tuple[str, ...]: ...
+    @property
+    def open_alarms(self) -> tuple[m.AlarmName, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEntry:
+    """One finished part on its way to the disk; ``frame`` is the picture to keep with it."""
+
+    record: PartRecord
+    frame: Frame | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What the live view shows of a finished part."""
+
+    record: PartRecord
+    frame: Frame
+    score_map: ScoreMap | None
+
+
+@dataclass(frozen=True, slots=True)
+class LineView:
+    """A consistent look at the core, renewed with every tick, for other threads."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    holds: tuple[str, ...] = ()
+    open_alarms: tuple[str, ...] = ()
+    parts_in_flight: int = 0
+    recipe_digest: str = ""
+
+
+@dataclass(slots=True)
+class SwapRecipe:
+    """Take a new configuration between two parts; ``done`` is set once it is in force."""
+
+    config: LineConfig
+    controls: CameraControls
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class _Mailbox(Generic[State]):
+    """Holds the newest state of an input; one entry in the queue says that it is new."""
+
+    def __init__(self, make_event: Callable[[State, int], m.Event], state: State) -> None:
+        self._make_event = make_event
+        self._newest = (state, 0)
+        self._posted = False
+
+    def put(self, state: State, edge_mono_ns: int) -> bool:
+        """Keep the state; True if the mailbox has to be posted."""
+        self._newest = (state, edge_mono_ns)
+        was_posted, self._posted = self._posted, True
+        return not was_posted
+
+    def take(self) -> m.Event:
+        self._posted = False  # before the state is read: a newer one posts the mailbox again
+        return self._make_event(*self._newest)
+
+
+Item = m.Event | SwapRecipe | _Mailbox[int] | _Mailbox[bool]
+
+
+class LineShell:
+    """Joins the core to the threads around it."""
+
+    def __init__(
+        self,
+        *,
+        core: Core,
+        config: LineConfig,
+        clock: Clock,
+        camera: CameraThread,
+        workers: InspectionWorkers,
+        pulse: PulseThread,
+        recorder: RecorderThread[RecordEntry],
+        faults: FaultBoard,
+        feed: EventFeed,
+        queue: BoundedQueue[Item],
+        heartbeat: Output | None = None,
+        line_stop: Output | None = None,
+    ) -> None:
+        self._core = core
+        self._config = config
+        self._clock = clock
+        self._camera = camera
+        self._workers = workers
+        self._pulse = pulse
+        self._recorder = recorder
+        self._faults = faults
+        self._feed = feed
+        self._queue = queue
+        self._heartbeat = heartbeat
+        self._heartbeat_level = False
+        self._heartbeat_mono_ns = 0
+        self._line_stop = line_stop
+        self._line_stop_wanted = False
+        self._overflows: deque[m.QueueOverflow] = deque(maxlen=256)
+        self._encoder = _Mailbox(m.EncoderCount, 0)
+        self._stopped_level = _Mailbox(m.LineStopped, False)
+        self._frames: dict[int, Frame] = {}
+        self._deadlines: dict[int, int] = {}
+        self._stopping = False
+        self._actions: dict[type, Callable[[Any], None]] = {
+            m.Capture: self._capture,
+            m.Inspect: self._inspect,
+            m.Arm: self._arm,
+            m.Release: self._release,
+            m.RejectEverything: lambda a: pulse.reject_everything(a.until_mono_ns),
+            m.EndRejectEverything: lambda a: pulse.end_reject_everything(),
+            m.RenewLease: lambda a: pulse.renew_lease(a.until_mono_ns),
+            m.Record: self._record,
+            m.RaiseAlarm: self._raise_alarm,
+            m.RequestLineStop: self._request_line_stop,
+        }
+        self.latencies = StageLatencies()
+        self.pictures: deque[Picture] = deque(maxlen=_PICTURES_KEPT)
+        self.view = LineView(recipe_digest=config.recipe_digest)
+        self.last_step_mono_ns = 0
+
+    # --- for other threads ------------------------------------------------------------------
+
+    def post(self, item: m.Event | SwapRecipe) -> bool:
+        """Queue an event. If there is no room it is lost, counted, and the core is told."""
+        if self._queue.offer(item):
+            return True
+        self._faults.count(EVENTS_LOST, f"no room for {type(item).__name__}")
+        part_id = getattr(item, "part_id", None)
+        self._overflows.append(m.QueueOverflow(part_id, self._queue.name))
+        return False
+
+    def post_encoder(self, count: int, edge_mono_ns: int) -> None:
+        """Only the newest count matters, so however fast it counts, one entry waits at a time."""
+        if self._encoder.put(count, edge_mono_ns):
+            self._queue.force(self._encoder)
+
+    def post_line_stopped(self, stopped: bool, edge_mono_ns: int) -> None:
+        """As for the encoder: the newest level is never lost."""
+        if self._stopped_level.put(stopped, edge_mono_ns):
+            self._queue.force(self._stopped_level)
+
+    def post_stop(self) -> None:
+        """Ask the core to end; see ``drained``."""
+        self._queue.force(m.Stop())
+
+    def stop(self) -> None:
+        """Let ``run`` return."""
+        self._stopping = True
+        self._queue.wake()
+
+    # --- the thread ---------------------------------------------------------------------------
+
+    def run(self) -> None:
+        self.start()
+        while not self._stopping:
+            wait_ns = self._core.next_wake_mono_ns - self._clock.now_mono_ns()
+            if wait_ns > 0:
+                item = self._queue.take(wait_ns / 1e9)
+                if item is not None:
+                    self.step(item)
+                continue
+            # The core's tick says that all earlier events have been handled: make it true.
+            for _ in range(len(self._queue)):
+                item = self._queue.take(0)
+                if item is not None:
+                    self.step(item)
+            self.step(m.Tick())
+
+    def start(self) -> None:
+        now_mono_ns = self._clock.now_mono_ns()
+        self._carry_out(self._core.start(now_mono_ns))
+        self._note_progress(now_mono_ns)
+
+    def step(self, item: Item) -> None:
+        """Handle one item and everything that follows from it."""
+        self._tell_overflows()
+        if isinstance(item, SwapRecipe):
+            self._swap(item)
+        elif isinstance(item, _Mailbox):
+            self._handle(item.take())
+        else:
+            self._handle(item)
+        if isinstance(item, m.AcknowledgeAlarms):
+            self._end_line_stop()
+        if isinstance(item, m.Tick):
+            self._note_progress(self._clock.now_mono_ns())
+
+    def _handle(self, event: m.Event) -> None:
+        self._carry_out(self._core.handle(event, self._clock.now_mono_ns()))
+        self._tell_overflows()
+
+    def _tell_overflows(self) -> None:
+        while self._overflows:
+            overflow = self._overflows.popleft()
+            self._carry_out(self._core.handle(overflow, self._clock.now_mono_ns()))
+
+    def _swap(self, swap: SwapRecipe) -> None:
+        if not self._camera.apply(swap.controls):
+            self._faults.count(EVENTS_LOST, "no room for the new recipe's camera controls")
+            return
+        self._handle(m.ApplyConfig(swap.config))
+        self._config = swap.config
+        self._feed.publish(event="recipe", recipe_digest=swap.config.recipe_digest)
+        swap.done.set()
+
+    # --- carrying out the core's actions --------------------------------------------------------
+
+    def _carry_out(self, actions: Sequence[m.Action]) -> None:
+        for action in actions:
+            self._actions[type(action)](action)
+
+    def _capture(self, action: m.Capture) -> None:
+        if not self._camera.request(action):
+            self._overflows.append(m.QueueOverflow(action.part_id, self._camera.queue.name))
+
+    def _inspect(self, action: m.Inspect) -> None:
+        self._frames[action.part_id] = action.frame
+        deadline = self._deadlines.get(action.part_id)
+        if not self._workers.submit(action, deadline_mono_ns=deadline):
+            self._overflows.append(m.QueueOverflow(action.part_id, self._workers.queue.name))
+
+    def _arm(self, action: m.Arm) -> None:
+        margin_ns = self._config.gate.decision_margin_ns
+        self._deadlines[action.part_id] = action.start_mono_ns - margin_ns
+        self._pulse.arm(action.part_id, action.start_mono_ns, action.end_mono_ns)
+
+    def _release(self, action: m.Release) -> None:
+        if not self._pulse.release(action.part_id):
+            late = m.ReleaseTooLate(action.part_id)
+            self._carry_out(self._core.handle(late, self._clock.now_mono_ns()))
+
+    def _record(self, action: m.Record) -> None:
+        record = action.record
+        self._deadlines.pop(record.part_id, None)
+        frame = self._frames.pop(record.part_id, None)
+        self.latencies.add(record)
+        inspection = record.inspection
+        if frame is not None:
+            score_map = inspection.score_map if inspection is not None else None
+            self.pictures.append(Picture(record, frame, score_map))
+        if inspection is not None and inspection.score_map is not None:
+            record = dataclasses.replace(
+                record, inspection=dataclasses.replace(inspection, score_map=None)
+            )
+        if not self._recorder.put(RecordEntry(record, frame)):
+            self._overflows.append(m.QueueOverflow(record.part_id, "records"))
+        self._watch_records()
+        self._feed.publish(
+            event="part",
+            part_id=record.part_id,
+            verdict=record.verdict.kind.value,
+            reason=record.verdict.reason,
+            score=record.verdict.score,
+            gate_outcome=record.gate_outcome.value,
+        )
+
+    def _watch_records(self) -> None:
+        """Let no part pass for whose record there may be no room."""
+        waiting, capacity = len(self._recorder), self._recorder.capacity
+        room_needed = min(self._config.max_parts_in_flight + 1, capacity // 2)
+        if waiting >= capacity - room_needed:
+            self._pulse.hold(RECORDS_FULL)
+            self._faults.begin(RECORDS_FULL, f"{waiting} records wait for the disk")
+        elif waiting < capacity // 2 and self._faults.is_active(RECORDS_FULL):
+            self._pulse.unhold(RECORDS_FULL)
+            self._faults.end(RECORDS_FULL)
+
+    def _raise_alarm(self, action: m.RaiseAlarm) -> None:
+        self._faults.count(f"alarm_{action.name.value}", action.detail)
+        self._feed.publish(
+            event="alarm", name=action.name.value, part_id=action.part_id, detail=action.detail
+        )
+
+    def _request_line_stop(self, action: m.RequestLineStop) -> None:
+        self._feed.publish(event="line_stop", reason=action.reason)
+        self._line_stop_wanted = True
+        self._drive(self._line_stop, True, LINE_STOP_FAULT)
+
+    def _end_line_stop(self) -> None:
+        if self._line_stop_wanted:
+            self._line_stop_wanted = False
+            self._drive(self._line_stop, False, LINE_STOP_FAULT)
+
+    # --- proof of life ------------------------------------------------------------------------
+
+    def _note_progress(self, now_mono_ns: int) -> None:
+        self.last_step_mono_ns = now_mono_ns
+        self._watch_records()
+        self.view = LineView(
+            counts=dict(self._core.status),
+            holds=self._core.holds,
+            open_alarms=tuple(alarm.value for alarm in self._core.open_alarms),
+            parts_in_flight=self._core.parts_in_flight,
+            recipe_digest=self._config.recipe_digest,
+        )
+        if now_mono_ns - self._heartbeat_mono_ns >= HEARTBEAT_HALF_PERIOD_NS:
+            self._beat(now_mono_ns)
+
+    def _beat(self, now_mono_ns: int) -> None:
+        """Toggle the heartbeat, unless the gate can no longer be trusted to reject."""
+        pulse_hangs = now_mono_ns - self._pulse.last_step_mono_ns > PULSE_SILENCE_NS
+        if pulse_hangs or self._faults.is_active(GATE_OUTPUT_FAULT):
+            return
+        self._heartbeat_mono_ns = now_mono_ns
+        self._heartbeat_level = not self._heartbeat_level
+        self._drive(self._heartbeat, self._heartbeat_level, HEARTBEAT_FAULT)
+
+    def _drive(self, output: Output | None, active: bool, fault: str) -> None:
+        if output is None:
+            return
+        try:
+            output.drive(active)
+        except EdgeInspectError as error:
+            self._faults.begin(fault, str(error))
+        else:
+            self._faults.end(fault)
+
+    @property
+    def drained(self) -> bool:
+        """Whether the core has recorded every part after a ``Stop``."""
+        return self._core.drained
