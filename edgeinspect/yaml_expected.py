@@ -88,10 +88,15 @@ def _problem(
         key_path, value, expected = (*key_path, *cause.key_path), cause.value, cause.expected
     elif isinstance(cause, ValueError):
         expected = str(cause)
+    elif kind in ("union_tag_invalid", "union_tag_not_found"):
+        # the key that chooses between the forms of a section is missing or wrong
+        key = detail["ctx"]["discriminator"].strip("'")
+        key_path, value = _locate((*key_path, key), data, missing=kind.endswith("not_found"))
+        expected = _describe(_schema_at(schema, key_path, data), schema)
     elif kind == "extra_forbidden":
-        expected = _known_keys(str(key_path[-1]), _schema_at(schema, key_path[:-1]))
+        expected = _known_keys(str(key_path[-1]), _schema_at(schema, key_path[:-1], data))
     else:
-        expected = _describe(_schema_at(schema, key_path), schema) or detail["msg"]
+        expected = _describe(_schema_at(schema, key_path, data), schema) or detail["msg"]
     return Problem(key_path, line_of(key_path), value, expected, kind == "extra_forbidden")
 
 
@@ -109,22 +114,39 @@ def _locate(loc: Sequence[str | int], data: object, *, missing: bool) -> tuple[K
     return tuple(path), data
 
 
-def _branches(schema: _Schema, root: _Schema) -> list[_Schema]:
-    """The schema with references followed and unions spread out."""
+def _branches(schema: _Schema, root: _Schema, value: object = None) -> list[_Schema]:
+    """The schema with references followed and unions spread out.
+
+    Where the value chooses its branch of a union by a discriminator, only that one counts.
+    """
     if "$ref" in schema:
         return _branches(root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], root)
+    choice = schema.get("discriminator")
+    if choice and isinstance(value, Mapping):
+        chosen = choice["mapping"].get(value.get(choice["propertyName"]))
+        if chosen is not None:
+            return _branches({"$ref": chosen}, root)
     options = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
     if options is None:
         return [schema]
-    return [branch for option in options for branch in _branches(option, root)]
+    return [branch for option in options for branch in _branches(option, root, value)]
 
 
-def _schema_at(root: _Schema, key_path: KeyPath) -> _Schema:
+def _schema_at(root: _Schema, key_path: KeyPath, data: object) -> _Schema:
     here: list[_Schema] = _branches(root, root)
     for part in key_path:
+        data = _step(data, part)
         deeper = [_child(schema, part) for schema in here]
-        here = [b for child in deeper if child is not None for b in _branches(child, root)]
+        here = [b for child in deeper if child is not None for b in _branches(child, root, data)]
     return {"anyOf": here} if here else {}
+
+
+def _step(data: object, part: str | int) -> object:
+    if isinstance(data, dict):
+        return data.get(part)
+    if isinstance(data, list) and isinstance(part, int) and part < len(data):
+        return data[part]
+    return None
 
 
 def _child(schema: _Schema, part: str | int) -> _Schema | None:

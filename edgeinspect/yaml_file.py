@@ -302,7 +302,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = None if isinstance(resolve_plain(text), str) else '"'
+    unclear = not isinstance(resolve_plain(text), str) or not text.isprintable()
+    style = '"' if unclear else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -1,0 +1,94 @@
+"""Small files that are there whole or not at all, also after a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeinspect.errors import DiskFull, StorageFault
+
+
+def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write ``path``, replacing what is there. Raises StorageFault; the old file then stays."""
+    with _storage_faults(path):
+        temporary = _write_temporary(path, data, mode)
+        try:
+            temporary.replace(path)
+        except BaseException:
+            _remove_quietly(temporary)
+            raise
+        fsync_folder(path.parent)
+
+
+def create_file(path: Path, data: bytes, *, mode: int = 0o444) -> bool:
+    """Write ``path`` unless it exists; False if it does. Raises StorageFault.
+
+    Of two processes that create the same path, one gets True.
+    """
+    with _storage_faults(path):
+        temporary = _write_temporary(path, data, mode)
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        finally:
+            _remove_quietly(temporary)
+        fsync_folder(path.parent)
+    return True
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make what was created, renamed or removed inside a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents durably. Raises StorageFault."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with _storage_faults(folder):
+        folder.mkdir(exist_ok=True)
+        fsync_folder(folder.parent)
+
+
+def _write_temporary(path: Path, data: bytes, mode: int) -> Path:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+    except BaseException:
+        _remove_quietly(Path(name))
+        raise
+    return Path(name)
+
+
+def _remove_quietly(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+@contextlib.contextmanager
+def _storage_faults(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except StorageFault:
+        raise
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        kind = DiskFull if full else StorageFault
+        raise kind(
+            f"{path} could not be written ({error.strerror or error}).",
+            next_action="Free some space." if full else "Check the folder and its permissions.",
+        ) from error

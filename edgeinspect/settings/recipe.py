@@ -1,0 +1,232 @@
+"""A recipe revision: everything that is particular to one product. The tool writes it.
+
+A revision never changes once it is stored; ``edgeinspect.settings.recipe_store`` sees to that.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Mapping, Sequence
+from typing import Literal, Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from edgeinspect.errors import ConfigError
+from edgeinspect.part import Region
+from edgeinspect.settings.base import (
+    Counts,
+    Label,
+    Milliseconds,
+    Name,
+    PositiveCounts,
+    PositiveMilliseconds,
+    Section,
+    Sha256,
+    Share,
+)
+from edgeinspect.yaml_expected import Rule
+from edgeinspect.yaml_file import dump_yaml, load_model
+
+
+class BundleReference(Section):
+    """The bundle that this revision was made for; another digest is another bundle."""
+
+    name: Name
+    digest: Sha256
+
+
+class RoiBox(Section):
+    """The region of interest in frame pixels."""
+
+    x: int = Field(ge=0, le=16384)
+    y: int = Field(ge=0, le=16384)
+    width: int = Field(ge=1, le=16384)
+    height: int = Field(ge=1, le=16384)
+
+    @property
+    def region(self) -> Region:
+        return Region(self.x, self.y, self.width, self.height)
+
+
+class CameraSettings(Section):
+    """What is asked of the camera and checked on every frame; None: left alone, not checked."""
+
+    exposure_us: float | None = Field(default=None, gt=0, le=10_000_000)
+    gain: float | None = Field(default=None, gt=0, le=1000)
+
+
+class Checks(Section):
+    """Limits on a frame's ROI; None leaves a check out. Units as in ``FrameQuality``.
+
+    The defaults are generous: they catch a covered lens, a dead light and a blinded sensor.
+    """
+
+    mean_min: float | None = Field(default=8.0, ge=0, le=255)
+    mean_max: float | None = Field(default=247.0, ge=0, le=255)
+    clipped_low_max: float | None = Field(default=0.9, ge=0, le=1)
+    clipped_high_max: float | None = Field(default=0.5, ge=0, le=1)
+    focus_min: float | None = Field(default=None, ge=0, le=1e6)
+    exposure_tolerance: Share = 0.05
+    gain_tolerance: Share = 0.05
+    reject_frozen: bool = True
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        low, high = self.mean_min, self.mean_max
+        if low is not None and high is not None and low >= high:
+            raise Rule("mean_min", value=low, expected=f"less than mean_max ({high:g})")
+        return self
+
+
+class Reducer(Section):
+    """Replaces the bundle's reducer: how a score map becomes one defect score."""
+
+    kind: Literal["max", "kth_largest", "mean_top_k"]
+    k: int = Field(default=1, ge=1, le=65536)
+
+    @model_validator(mode="after")
+    def _check_k(self) -> Self:
+        if self.kind == "max" and self.k != 1:
+            raise Rule("k", value=self.k, expected="1 for the reducer max")
+        return self
+
+
+class Thresholds(Section):
+    """Of one defect class: at or above ``reject`` REJECT, else at or above ``review`` REVIEW."""
+
+    name: Label
+    review: Share
+    reject: Share
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.review > self.reject:
+            raise Rule("review", value=self.review, expected=f"at most reject ({self.reject:g})")
+        return self
+
+
+class Timing(Section):
+    """Distances that differ for this product; None keeps the station file's. One unit only:
+    the one of the station's track."""
+
+    min_pitch_ms: PositiveMilliseconds | None = None
+    sensor_to_lens_ms: Milliseconds | None = None
+    exposure_window_ms: PositiveMilliseconds | None = None
+    sensor_to_gate_ms: PositiveMilliseconds | None = None
+    window_before_ms: PositiveMilliseconds | None = None
+    window_after_ms: PositiveMilliseconds | None = None
+    sensor_to_guard_ms: PositiveMilliseconds | None = None
+    guard_tolerance_ms: PositiveMilliseconds | None = None
+    min_pitch_counts: PositiveCounts | None = None
+    sensor_to_lens_counts: Counts | None = None
+    exposure_window_counts: PositiveCounts | None = None
+    sensor_to_gate_counts: PositiveCounts | None = None
+    window_before_counts: PositiveCounts | None = None
+    window_after_counts: PositiveCounts | None = None
+    sensor_to_guard_counts: PositiveCounts | None = None
+    guard_tolerance_counts: PositiveCounts | None = None
+
+    def given(self) -> dict[str, float]:
+        """The overrides that are set, by key."""
+        return self.model_dump(exclude_none=True)
+
+
+class Recipe(Section):
+    """One revision.
+
+    Attributes:
+        parent: the revision that this one was made from; None for the first.
+        created: UTC, for people.
+        roi: None inspects the whole frame.
+        reducer: None uses the bundle's.
+        thresholds: one entry for each defect class of the bundle.
+    """
+
+    format: Literal[1] = 1
+    product: Name
+    revision: int = Field(ge=1, le=999_999)
+    parent: int | None = Field(default=None, ge=1, le=999_999)
+    author: Label
+    reason: Label
+    created: AwareDatetime
+    bundle: BundleReference
+    roi: RoiBox | None = None
+    camera: CameraSettings = CameraSettings()
+    checks: Checks = Checks()
+    reducer: Reducer | None = None
+    thresholds: tuple[Thresholds, ...] = Field(min_length=1, max_length=10_000)
+    timing: Timing = Timing()
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> Self:
+        if self.parent is not None and self.parent >= self.revision:
+            expected = f"less than revision ({self.revision})"
+            raise Rule("parent", value=self.parent, expected=expected)
+        seen: set[str] = set()
+        for index, entry in enumerate(self.thresholds):
+            if entry.name in seen:
+                expected = "each class once"
+                raise Rule("thresholds", index, "name", value=entry.name, expected=expected)
+            seen.add(entry.name)
+        return self
+
+
+def load_recipe(path: str | os.PathLike[str]) -> Recipe:
+    """Read and validate one revision file. Raises ConfigError."""
+    return load_model(path, Recipe)
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """The revision as it is stored; ``load_recipe`` reads back an equal one."""
+    return dump_yaml(recipe.model_dump(mode="json"))
+
+
+def default_recipe(
+    *,
+    product: str,
+    bundle_name: str,
+    bundle_digest: str,
+    thresholds: Mapping[str, tuple[float, float]],
+    roi: Region | None = None,
+    checks: Checks | None = None,
+    created: datetime.datetime = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC),
+    author: str = "edgeinspect",
+    reason: str = "defaults of the bundle",
+) -> Recipe:
+    """Revision 1 with a bundle's own defaults, for a replay, the demo or a new product.
+
+    Args:
+        thresholds: (review, reject) of each defect class, in the bundle's order.
+        checks: None takes the generous defaults.
+    """
+    box = None
+    if roi is not None:
+        box = RoiBox(x=roi.x, y=roi.y, width=roi.width, height=roi.height)
+    return Recipe(
+        product=product,
+        revision=1,
+        author=author,
+        reason=reason,
+        created=created,
+        bundle=BundleReference(name=bundle_name, digest=bundle_digest),
+        roi=box,
+        checks=checks or Checks(),
+        thresholds=tuple(
+            Thresholds(name=name, review=review, reject=reject)
+            for name, (review, reject) in thresholds.items()
+        ),
+    )
+
+
+def check_classes(recipe: Recipe, defect_classes: Sequence[str]) -> None:
+    """The revision has thresholds for exactly the bundle's defect classes. Raises ConfigError."""
+    named = [entry.name for entry in recipe.thresholds]
+    if sorted(named) != sorted(defect_classes):
+        raise ConfigError(
+            file=f"{recipe.product}/{recipe.revision:06d}.yaml",
+            key="thresholds",
+            value=named,
+            expected=f"one entry for each defect class of {recipe.bundle.name}:"
+            f" {', '.join(defect_classes)}",
+        )

@@ -1,0 +1,311 @@
+"""The station file: this machine's wiring, belt, gate and limits. People write it.
+
+``docs/station-file.md`` lists every key. Milliseconds stand here because people measure in them;
+``edgeinspect.settings.compile`` turns them into the core's nanoseconds.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from edgeinspect.errors import ConfigError, UsageError
+from edgeinspect.line.config import GateKind, ReviewAction
+from edgeinspect.settings.base import (
+    Label,
+    Milliseconds,
+    Name,
+    PathText,
+    PositiveMilliseconds,
+    Section,
+    Share,
+)
+from edgeinspect.settings.track import DelayTrack, Distances, Track, check_distances, distances_of
+from edgeinspect.settings.wiring import EncoderLine, Io, Lines, check_wires
+from edgeinspect.yaml_expected import Rule
+from edgeinspect.yaml_file import YamlFile, read_yaml, validate
+
+MAX_SOCKET_PATH_BYTES = 107
+"""``sun_path`` in unix(7) holds 108 bytes with its terminator."""
+
+
+class CameraDriver(StrEnum):
+    SIM = "sim"
+    FOLDER = "folder"
+    PICAMERA2 = "picamera2"
+    V4L2 = "v4l2"
+
+
+class Camera(Section):
+    """Attributes:
+    device: folder of pictures, ``/dev/video0``, or the camera's number; None: the only one.
+    width_px, height_px: the mode; None leaves it to the driver.
+    frames_per_s: the rate at which the sensor runs freely; None leaves it to the driver.
+    """
+
+    driver: CameraDriver
+    device: Label | None = None
+    width_px: int | None = Field(default=None, ge=16, le=16384)
+    height_px: int | None = Field(default=None, ge=16, le=16384)
+    frames_per_s: float | None = Field(default=None, gt=0, le=1000)
+    color: Literal["gray", "rgb"] = "gray"
+
+    @model_validator(mode="after")
+    def _check_device(self) -> Self:
+        if self.device is None and self.driver in (CameraDriver.FOLDER, CameraDriver.V4L2):
+            what = "the folder" if self.driver is CameraDriver.FOLDER else "e.g. /dev/video0"
+            expected = f"{what}, for the driver {self.driver.value}"
+            raise Rule("device", value=None, expected=expected)
+        if (self.width_px is None) != (self.height_px is None):
+            key = "width_px" if self.width_px is None else "height_px"
+            raise Rule(key, value=None, expected="width_px and height_px together")
+        return self
+
+
+class Gate(Section):
+    """See ``edgeinspect.line.config.GateConfig``."""
+
+    kind: GateKind
+    min_off_ms: Milliseconds = 0.0
+    max_on_ms: PositiveMilliseconds | None = None
+    decision_margin_ms: PositiveMilliseconds = 5.0
+    lease_ms: PositiveMilliseconds = 100.0
+    timing_tolerance_ms: PositiveMilliseconds = 5.0
+
+
+class Confirm(Section):
+    """See ``edgeinspect.line.config.ConfirmConfig``."""
+
+    earliest_ms: float = Field(ge=-600_000, le=600_000)
+    latest_ms: float = Field(ge=-600_000, le=600_000)
+
+
+class Alarms(Section):
+    """How many in a row raise an alarm; 0 leaves the alarm out."""
+
+    consecutive_rejects: int = Field(default=5, ge=0, le=10_000)
+    consecutive_cannot_inspect: int = Field(default=5, ge=0, le=10_000)
+    unconfirmed_rejects: int = Field(default=1, ge=0, le=10_000)
+    stop_line_on_unconfirmed: bool = True
+
+
+class EngineSettings(Section):
+    """Attributes:
+    runtime: which library runs the model; auto takes LiteRT, else tflite-runtime.
+    arrangement: how tiles share the cores; auto measures at start and takes the fastest.
+    threads: cores to use at most; None: all of them.
+    delegate: edgetpu for models compiled for the Edge TPU.
+    """
+
+    runtime: Literal["auto", "litert", "tflite-runtime"] = "auto"
+    arrangement: Literal["auto", "threads", "interpreters", "batch"] = "auto"
+    threads: int | None = Field(default=None, ge=1, le=64)
+    delegate: Literal["none", "edgetpu"] = "none"
+
+
+class Storage(Section):
+    """Attributes:
+    max_image_bytes: budget of the image ring.
+    min_free_bytes: the image ring leaves this much of the disk free.
+    pass_sample_share: share of passed parts whose picture is kept.
+    near_miss_margin: a passed part whose score is this near to a threshold is kept.
+    """
+
+    max_image_bytes: int = Field(default=2_000_000_000, ge=0, le=10**15)
+    min_free_bytes: int = Field(default=200_000_000, ge=0, le=10**15)
+    pass_sample_share: Share = 0.01
+    near_miss_margin: Share = 0.1
+
+
+class Control(Section):
+    """Attributes:
+    socket: path of the Unix socket; None: ``control.sock`` in the data directory.
+    group: its group; None: the process's own.
+    access: who may connect.
+    """
+
+    socket: PathText | None = None
+    group: Name | None = None
+    access: Literal["owner", "group", "everyone"] = "group"
+
+    @property
+    def mode(self) -> int:
+        """The socket's file mode."""
+        return {"owner": 0o600, "group": 0o660, "everyone": 0o666}[self.access]
+
+
+class StationFile(Section):
+    """One station. Relative paths start at the station file's folder once it is loaded.
+
+    Attributes:
+        id: the station's name in records and links.
+        data_dir: records, images and recipes.
+        bundles_dir: installed bundles; None: ``bundles`` in the data directory.
+        product: whose recipe is used.
+        recipe: ``active``, or the number of a revision to pin.
+        trigger_debounce_ms: a further edge this soon after an accepted one is contact bounce.
+        review_action: what the gate does with a part between the two thresholds.
+    """
+
+    format: Literal[1]
+    id: Name
+    data_dir: PathText
+    bundles_dir: PathText | None = None
+    product: Name
+    recipe: Literal["active"] | int = "active"
+    camera: Camera
+    io: Io
+    lines: Lines
+    encoder: EncoderLine | None = None
+    trigger_debounce_ms: Milliseconds
+    track: Track
+    gate: Gate
+    confirm: Confirm | None = None
+    review_action: ReviewAction = ReviewAction.REJECT
+    alarms: Alarms = Alarms()
+    engine: EngineSettings = EngineSettings()
+    storage: Storage = Storage()
+    control: Control = Control()
+
+    @property
+    def recipes_dir(self) -> Path:
+        return self.data_dir / "recipes"
+
+    @property
+    def bundles_path(self) -> Path:
+        return self.bundles_dir or self.data_dir / "bundles"
+
+    @property
+    def socket_path(self) -> Path:
+        return self.control.socket or self.data_dir / "control.sock"
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> Self:
+        if isinstance(self.recipe, int) and self.recipe < 1:
+            raise Rule("recipe", value=self.recipe, expected="active, or a revision from 1")
+        check_wires(self.io, self.lines, self.encoder)
+        distances = distances_of(self.track)
+        check_distances(distances)
+        self._check_sections_match_wires(distances)
+        if isinstance(self.track, DelayTrack):
+            self._check_times(distances)
+        self._check_confirm(distances)
+        return self
+
+    def _check_sections_match_wires(self, d: Distances) -> None:
+        by_encoder = self.track.tracking == "encoder"
+        if by_encoder and self.encoder is None:
+            raise Rule("encoder", value=None, expected="the encoder, for track.tracking is encoder")
+        if not by_encoder and self.encoder is not None:
+            expected = "encoder, for an encoder is wired"
+            raise Rule("track", "tracking", value="delay", expected=expected)
+        if self.lines.guard is not None and d.sensor_to_guard is None:
+            raise d.rule("sensor_to_guard", "the guard sensor's place, for lines.guard is wired")
+        if self.lines.guard is None and d.sensor_to_guard is not None:
+            raise d.rule("sensor_to_guard", "no value, for lines.guard is not wired")
+        if self.lines.confirm is not None and self.confirm is None:
+            expected = "earliest_ms and latest_ms, for lines.confirm is wired"
+            raise Rule("confirm", value=None, expected=expected)
+        if self.lines.confirm is None and self.confirm is not None:
+            expected = "the confirm sensor's line, for confirm is given"
+            raise Rule("lines", "confirm", value=None, expected=expected)
+
+    def _check_times(self, d: Distances) -> None:
+        gate = self.gate
+        if self.trigger_debounce_ms >= d.min_pitch:
+            expected = f"less than track.min_pitch_ms ({d.min_pitch:g})"
+            raise Rule("trigger_debounce_ms", value=self.trigger_debounce_ms, expected=expected)
+        rest = d.min_pitch - d.window
+        if gate.min_off_ms > rest:
+            expected = f"at most what neighbours' windows leave (min_pitch_ms - window = {rest:g})"
+            raise Rule("gate", "min_off_ms", value=gate.min_off_ms, expected=expected)
+        if gate.max_on_ms is not None and gate.max_on_ms < d.window:
+            expected = f"at least the part's window ({d.window:g}), or null"
+            raise Rule("gate", "max_on_ms", value=gate.max_on_ms, expected=expected)
+        if 2 * gate.timing_tolerance_ms >= d.window:
+            expected = f"less than half the part's window ({d.window / 2:g})"
+            value = gate.timing_tolerance_ms
+            raise Rule("gate", "timing_tolerance_ms", value=value, expected=expected)
+        if gate.lease_ms >= d.gate_opens:
+            expected = f"less than the travel from trigger to gate ({d.gate_opens:g})"
+            raise Rule("gate", "lease_ms", value=gate.lease_ms, expected=expected)
+        left = d.gate_opens - d.sensor_to_lens - d.exposure_window
+        if gate.decision_margin_ms >= left:
+            expected = f"less than the travel from the lens to the gate ({left:g})"
+            value = gate.decision_margin_ms
+            raise Rule("gate", "decision_margin_ms", value=value, expected=expected)
+
+    def _check_confirm(self, d: Distances) -> None:
+        if self.confirm is None:
+            return
+        longest = d.window if d.unit == "ms" else 0.0
+        if self.confirm.earliest_ms >= self.confirm.latest_ms + longest:
+            expected = f"less than latest_ms + the part's window ({self.confirm.latest_ms:g}"
+            expected += f" + {longest:g})"
+            value = self.confirm.earliest_ms
+            raise Rule("confirm", "earliest_ms", value=value, expected=expected)
+
+
+def load_station(path: str | os.PathLike[str]) -> StationFile:
+    """Read, validate and resolve one station file. Raises ConfigError."""
+    yaml_file = read_yaml(path)
+    station = _resolve(validate(yaml_file, StationFile), yaml_file.path.absolute().parent)
+    _check_socket_path(yaml_file, station)
+    return station
+
+
+def example_names() -> tuple[str, ...]:
+    """The station files that ship with the package."""
+    folder = resources.files("edgeinspect.settings") / "examples"
+    found = (entry.name for entry in folder.iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml")))
+
+
+def example_station(name: str, *, data_dir: Path) -> StationFile:
+    """A station file that ships with the package, with another data directory.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name not in example_names():
+        known = ", ".join(example_names())
+        raise UsageError(f"There is no example station {name!r}; there are: {known}.")
+    with resources.as_file(
+        resources.files("edgeinspect.settings") / "examples" / f"{name}.yaml"
+    ) as file:
+        station = load_station(file)
+    return station.model_copy(update={"data_dir": data_dir.absolute()})
+
+
+def _resolve(station: StationFile, folder: Path) -> StationFile:
+    def absolute(path: Path | None) -> Path | None:
+        return None if path is None else folder / path
+
+    control = station.control.model_copy(update={"socket": absolute(station.control.socket)})
+    camera = station.camera
+    if camera.driver is CameraDriver.FOLDER and camera.device is not None:
+        camera = camera.model_copy(update={"device": str(folder / camera.device)})
+    changes = {
+        "data_dir": absolute(station.data_dir),
+        "bundles_dir": absolute(station.bundles_dir),
+        "control": control,
+        "camera": camera,
+    }
+    return station.model_copy(update=changes)
+
+
+def _check_socket_path(yaml_file: YamlFile, station: StationFile) -> None:
+    size = len(os.fsencode(station.socket_path))
+    if size > MAX_SOCKET_PATH_BYTES:
+        raise ConfigError(
+            file=yaml_file.path,
+            line=yaml_file.line_of(("control", "socket")),
+            key="control.socket",
+            value=str(station.socket_path),
+            expected=f"a path of at most {MAX_SOCKET_PATH_BYTES} bytes (this one has {size})",
+        )

@@ -1,0 +1,65 @@
+"""Which faults can let a part pass that the rule forbids, given how the station is wired."""
+
+from __future__ import annotations
+
+from edgeinspect.line.config import GateKind, ReviewAction
+from edgeinspect.settings.station import StationFile
+from edgeinspect.settings.wiring import IoDriver
+
+
+def describe_uncovered_faults(station: StationFile) -> list[str]:
+    """One sentence for each fault that nothing wired here stops or notices.
+
+    Shown at start, by ``check``, and kept with the records. An empty list means that every fault
+    the station knows of ends in a rejected part or in a stopped line.
+    """
+    faults = [*_gate_faults(station), *_confirm_faults(station)]
+    if station.review_action is ReviewAction.PASS:
+        faults.append(
+            "review_action is pass: parts between the review and the reject threshold pass."
+        )
+    if station.lines.line_stopped is None and station.track.tracking == "delay":
+        faults.append(
+            "The belt stops or slows unnoticed (lines.line_stopped is not wired and tracking is"
+            " by delay): parts on it are no longer where the gate expects them."
+        )
+    if station.io.driver is IoDriver.SIM:
+        faults.append("io.driver is sim: no real gate is driven.")
+    return faults
+
+
+def _gate_faults(station: StationFile) -> list[str]:
+    if station.gate.kind is GateKind.NORMALLY_REJECTING:
+        return []
+    lines = station.lines
+    faults = []
+    if lines.guard is None:
+        faults.append(
+            "A part that the trigger never saw passes (normally passing gate, lines.guard is"
+            " not wired)."
+        )
+    if lines.heartbeat is None:
+        faults.append(
+            "Parts pass while the station has no power or its process is dead (normally passing"
+            " gate, lines.heartbeat is not wired)."
+        )
+    if station.gate.max_on_ms is not None:
+        faults.append(
+            "While everything must be rejected (pause, fault, stop), the gate lets go after every"
+            f" {station.gate.max_on_ms:g} ms (gate.max_on_ms), and a part can pass then."
+        )
+    return faults
+
+
+def _confirm_faults(station: StationFile) -> list[str]:
+    lines, alarms = station.lines, station.alarms
+    stuck = "A gate that is stuck lets rejected parts pass"
+    if lines.confirm is None:
+        return [f"{stuck} unnoticed (lines.confirm is not wired)."]
+    if alarms.unconfirmed_rejects == 0:
+        return [f"{stuck} without an alarm (alarms.unconfirmed_rejects is 0)."]
+    if not alarms.stop_line_on_unconfirmed:
+        return [f"{stuck} until somebody heeds the alarm (stop_line_on_unconfirmed is false)."]
+    if lines.line_stop is None:
+        return [f"{stuck} until somebody heeds the alarm (lines.line_stop is not wired)."]
+    return []

@@ -1,0 +1,138 @@
+"""The wires between the station and the line: which pin, which level is active, which pull."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from edgeinspect.settings.base import Label, Milliseconds, Section
+from edgeinspect.yaml_expected import Rule
+
+
+class IoDriver(StrEnum):
+    RPI_GPIO = "rpi-gpio"
+    GPIOD = "gpiod"
+    SIM = "sim"
+
+
+class Active(StrEnum):
+    HIGH = "high"
+    LOW = "low"
+
+
+class Bias(StrEnum):
+    PULL_UP = "pull-up"
+    PULL_DOWN = "pull-down"
+    DISABLED = "disabled"
+    AS_IS = "as-is"
+
+
+LineNumber = Annotated[int, Field(ge=0, le=1023)]
+
+
+class Io(Section):
+    """Attributes:
+    driver: serves every line below; never replaced by another one silently.
+    chip: label of the GPIO chip, e.g. ``pinctrl-rp1``; a line may name another.
+    """
+
+    driver: IoDriver
+    chip: Label | None = None
+
+
+class OutputLine(Section):
+    """Attributes:
+    line: the kernel's line name, or the offset on the chip (the BCM number for rpi-gpio).
+    chip: label of the chip, where it is not ``io.chip``.
+    active: the electrical level that means "on". "Off" is the safe level of every output.
+    """
+
+    line: LineNumber | Label
+    chip: Label | None = None
+    active: Active = Active.HIGH
+
+
+class InputLine(OutputLine):
+    """Attributes:
+    bias: the pull inside the chip.
+    debounce_us: the kernel ignores level changes shorter than this.
+    """
+
+    bias: Bias = Bias.AS_IS
+    debounce_us: int = Field(default=0, ge=0, le=1_000_000)
+
+
+class EncoderLine(InputLine):
+    """Attributes:
+    counts_per_mm: of belt travel, for people's eyes; the track is given in counts.
+    timeout_ms: no count for this long means that the belt stands still.
+    """
+
+    counts_per_mm: float | None = Field(default=None, gt=0, le=1e6)
+    timeout_ms: Milliseconds = 200.0
+
+    @model_validator(mode="after")
+    def _check_timeout(self) -> Self:
+        if self.timeout_ms <= 0:
+            raise Rule("timeout_ms", value=self.timeout_ms, expected="a number above 0")
+        return self
+
+
+class Lines(Section):
+    """Inputs: ``trigger`` (part present), ``confirm`` (part in the reject chute), ``guard`` (part
+    before the gate), ``line_stopped``. Outputs: all others. None: not wired."""
+
+    trigger: InputLine
+    confirm: InputLine | None = None
+    guard: InputLine | None = None
+    line_stopped: InputLine | None = None
+    reject: OutputLine
+    heartbeat: OutputLine | None = None
+    line_stop: OutputLine | None = None
+    stack_light_red: OutputLine | None = None
+    stack_light_yellow: OutputLine | None = None
+    stack_light_green: OutputLine | None = None
+    beacon: OutputLine | None = None
+
+    def wired(self) -> Iterator[tuple[str, OutputLine]]:
+        """Every wired line with its key, inputs first."""
+        for key in Lines.model_fields:
+            wire = getattr(self, key)
+            if wire is not None:
+                yield key, wire
+
+
+def check_wires(io: Io, lines: Lines, encoder: EncoderLine | None) -> None:
+    """Each wire can exist with this driver, and no two use the same pin. Raises Rule."""
+    used: dict[tuple[str | None, int | str], str] = {}
+    wires = [(("lines", key), wire) for key, wire in lines.wired()]
+    if encoder is not None:
+        wires.append((("encoder",), encoder))  # type: ignore[arg-type]
+    for key_path, wire in wires:
+        if io.driver is IoDriver.RPI_GPIO:
+            _check_bcm(key_path, wire)
+        elif io.driver is IoDriver.GPIOD and io.chip is None and wire.chip is None:
+            expected = "the chip's label (here, or io.chip for all lines)"
+            raise Rule(*key_path, "chip", value=None, expected=expected)
+        pin = (wire.chip or io.chip, wire.line)
+        if pin in used:
+            expected = f"a line of its own; {used[pin]} uses this one"
+            raise Rule(*key_path, "line", value=wire.line, expected=expected)
+        used[pin] = ".".join(key_path)
+
+
+def _check_bcm(key_path: tuple[str, ...], wire: OutputLine) -> None:
+    number = wire.line
+    if isinstance(number, str):
+        named = re.fullmatch(r"GPIO([0-9]{1,2})", number)
+        number = int(named[1]) if named else -1
+    if not 0 <= number <= 27:
+        expected = "a BCM number from 0 to 27, or GPIO0 to GPIO27, for the driver rpi-gpio"
+        raise Rule(*key_path, "line", value=wire.line, expected=expected)
+    if wire.chip is not None:
+        expected = "no chip for the driver rpi-gpio, which knows one only"
+        raise Rule(*key_path, "chip", value=wire.chip, expected=expected)
