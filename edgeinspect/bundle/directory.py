@@ -157,7 +157,7 @@ def _move_into_place(staging: Path, directory: Path) -> None:
 
 def _limits(card: Card) -> list[tuple[str, int]]:
     """Every file to verify, with the most bytes it may have."""
-    limits = {name: MAX_GOLDEN_BYTES for name in card.digests}
+    limits = dict.fromkeys(card.digests, MAX_GOLDEN_BYTES)
     limits |= {
         card.model: MAX_MODEL_BYTES,
         GOLDEN_FILE: MAX_GOLDEN_BYTES,
