@@ -1,0 +1,65 @@
+"""The command ``edgeinspect``: what commands there are, and nothing else."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+import edgeinspect
+from edgeinspect.ui.application import LazyCommand, LazyGroup, run_command_line
+from edgeinspect.ui.output import examples
+
+COMMANDS = {
+    "demo": LazyCommand(
+        "edgeinspect.ui.demo:command", "Show the simulated line at work with the shipped model."
+    ),
+    "run": LazyCommand("edgeinspect.ui.run:command", "Run a station until it is told to stop."),
+    "check": LazyCommand(
+        "edgeinspect.ui.check:command", "Check a bundle or a station file without hardware."
+    ),
+    "replay": LazyCommand(
+        "edgeinspect.ui.replay:command", "Inspect a folder of pictures through the whole station."
+    ),
+    "sim": LazyCommand(
+        "edgeinspect.ui.sim:command", "Simulate many parts on virtual time, with faults."
+    ),
+    "status": LazyCommand("edgeinspect.ui.status:command", "Ask a running station how it is."),
+    "parts": LazyCommand(
+        "edgeinspect.ui.parts:command", "List, draw, export and count recorded parts."
+    ),
+}
+
+EXAMPLES = """
+edgeinspect demo                                  see it work, no hardware needed
+edgeinspect check station.yaml                    what is missing before the first part
+edgeinspect run --config station.yaml             inspect
+edgeinspect status --config station.yaml          how it is going
+edgeinspect parts list --data-dir data --verdict REJECT
+edgeinspect replay pictures/ --bundle models/sim-surface
+"""
+
+
+@click.command(
+    cls=LazyGroup,
+    commands=COMMANDS,
+    epilog=examples(EXAMPLES),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+)
+@click.version_option(edgeinspect.__version__, prog_name="edgeinspect")
+def application() -> None:
+    """Inspect parts on a line: camera, int8 model, reject gate, records.
+
+    A part passes only if a fresh picture of it was scored in time, below the threshold. Everything
+    else is rejected, and the reason is counted by name.
+
+    \b
+    Exit codes: 0 done, 1 the checked thing is not good, 2 wrong usage,
+    3 bad configuration, 4 hardware, driver or station missing,
+    5 model refused, 6 storage fault, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run_command_line(application, program="edgeinspect"))

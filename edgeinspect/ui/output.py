@@ -1,0 +1,75 @@
+"""What commands write to stdout: JSON objects for programs, tables and sentences for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The option ``--json``, passed to the command as ``as_json``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="End with one JSON object as the last line."
+    )(function)
+
+
+def examples(text: str) -> str:
+    """An epilog of examples, one command a line, kept as they are typed."""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def print_json(value: Mapping[str, object]) -> None:
+    """One JSON object on one line, at once; NaN and infinities become null."""
+    sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that never guesses at markup, emoji or numbers in what it is given."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+
+
+def say(*renderables: RenderableType) -> None:
+    """Print for people."""
+    console().print(*renderables)
+
+
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str = "",
+    right: Sequence[str] = (),
+) -> RenderableType:
+    """A table; the columns named in ``right`` are aligned to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left")
+    for name in columns:
+        made.add_column(Text(name), justify="right" if name in right else "left")
+    for row in rows:
+        made.add_row(*(value if isinstance(value, Text) else Text(str(value)) for value in row))
+    return made
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
