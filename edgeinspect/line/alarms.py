@@ -32,20 +32,24 @@ class AlarmWatch:
         doubts = self._run("cannot_inspect", kind is VerdictKind.CANNOT_INSPECT)
         if _reached(rejects, limits.consecutive_rejects):
             detail = f"{rejects} parts in a row were rejected"
-            actions += self._raise(AlarmName.CONSECUTIVE_REJECTS, record.part_id, detail)
+            actions += self.sound(AlarmName.CONSECUTIVE_REJECTS, record.part_id, detail)
         if _reached(doubts, limits.consecutive_cannot_inspect):
             detail = f"{doubts} parts in a row could not be inspected: {record.verdict.reason}"
-            actions += self._raise(AlarmName.CONSECUTIVE_CANNOT_INSPECT, record.part_id, detail)
+            actions += self.sound(AlarmName.CONSECUTIVE_CANNOT_INSPECT, record.part_id, detail)
         if record.verdict.doubt is Doubt.UNTRIGGERED:
             detail = "a part reached the gate that the trigger never saw"
-            actions += self._raise(AlarmName.UNTRIGGERED_PART, record.part_id, detail)
+            actions += self.sound(AlarmName.UNTRIGGERED_PART, record.part_id, detail)
         if outcome is GateOutcome.LOST:
             detail = "a part left the trigger and never reached the guard sensor"
-            actions += self._raise(AlarmName.PART_LOST, record.part_id, detail)
+            actions += self.sound(AlarmName.PART_LOST, record.part_id, detail)
         return actions + self._watch_gate(record, must_be_rejected, limits)
 
-    def unexpected_confirm(self, detail: str) -> list[Action]:
-        return self._raise(AlarmName.UNEXPECTED_CONFIRM, None, detail)
+    def sound(self, name: AlarmName, part_id: int | None, detail: str) -> list[Action]:
+        """Raise the alarm unless it is open already."""
+        if name in self._open:
+            return []
+        self._open[name] = detail
+        return [RaiseAlarm(name, part_id, detail)]
 
     def _watch_gate(
         self, record: PartRecord, must_be_rejected: bool, limits: AlarmConfig
@@ -55,7 +59,7 @@ class AlarmWatch:
         actions: list[Action] = []
         if outcome is GateOutcome.GATE_LIMITED and must_be_rejected:
             detail = f"the gate could not cover the window of part {record.part_id}"
-            actions += self._raise(AlarmName.GATE_LIMITED, record.part_id, detail)
+            actions += self.sound(AlarmName.GATE_LIMITED, record.part_id, detail)
             actions.append(RequestLineStop(detail))
         if outcome is GateOutcome.REJECT_CONFIRMED:
             self._runs["unconfirmed"] = 0
@@ -64,7 +68,7 @@ class AlarmWatch:
             run = self._runs["unconfirmed"]
             if limits.unconfirmed_rejects and run >= limits.unconfirmed_rejects:
                 detail = f"part {record.part_id} was rejected but not seen in the reject chute"
-                actions += self._raise(AlarmName.REJECT_UNCONFIRMED, record.part_id, detail)
+                actions += self.sound(AlarmName.REJECT_UNCONFIRMED, record.part_id, detail)
                 if limits.stop_line_on_unconfirmed:
                     actions.append(RequestLineStop(detail))
         return actions
@@ -72,12 +76,6 @@ class AlarmWatch:
     def _run(self, name: str, goes_on: bool) -> int:
         self._runs[name] = self._runs[name] + 1 if goes_on else 0
         return self._runs[name]
-
-    def _raise(self, name: AlarmName, part_id: int | None, detail: str) -> list[Action]:
-        if name in self._open:
-            return []
-        self._open[name] = detail
-        return [RaiseAlarm(name, part_id, detail)]
 
 
 def _reached(run: int, limit: int) -> bool:

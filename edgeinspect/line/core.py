@@ -336,7 +336,7 @@ class LineCore:
 
     def _distrust_encoder(self, why: str) -> None:
         self._counts["encoder_distrusted"] += 1
-        self._actions.append(m.RaiseAlarm(m.AlarmName.ENCODER_STALLED, None, why))
+        self._actions += self._alarms.sound(m.AlarmName.ENCODER_STALLED, None, why)
         self._distrust(Doubt.ENCODER_STALLED)
 
     def _distrust(self, doubt: Doubt) -> None:
@@ -395,12 +395,17 @@ class LineCore:
             return
         self._counts["unexpected_confirm"] += 1
         detail = "something fell into the reject chute that was not rejected"
-        self._actions += self._alarms.unexpected_confirm(detail)
+        self._actions += self._alarms.sound(m.AlarmName.UNEXPECTED_CONFIRM, None, detail)
 
     # --- commands -------------------------------------------------------------------------------
 
     def _on_apply_config(self, event: m.ApplyConfig) -> None:
-        self._config = event.config
+        """The gate and the kind of tracking are wiring: they change with a restart only."""
+        new, old = event.config, self._config
+        if new.gate != old.gate or new.track.tracking is not old.track.tracking:
+            self._counts["configs_refused"] += 1
+            return
+        self._config = new
         self._counts["configs_applied"] += 1
 
     def _on_pause(self, event: m.Pause) -> None:
