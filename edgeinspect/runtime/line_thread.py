@@ -157,6 +157,8 @@ class LineShell:
         self._frames: dict[int, Frame] = {}
         self._deadlines: dict[int, int] = {}
         self._stopping = False
+        self._failed = False
+        self.drained = threading.Event()
         self._actions: dict[type, Callable[[Any], None]] = {
             m.Capture: self._capture,
             m.Inspect: self._inspect,
@@ -198,6 +200,11 @@ class LineShell:
     def post_stop(self) -> None:
         """Ask the core to end; see ``drained``."""
         self._queue.force(m.Stop())
+
+    def fail(self) -> None:
+        """The station has failed: no further heartbeat, and the belt is asked to stop."""
+        self._failed = True
+        self._drive(self._line_stop, True, LINE_STOP_FAULT)
 
     def stop(self) -> None:
         """Let ``run`` return."""
@@ -333,7 +340,7 @@ class LineShell:
         self._drive(self._line_stop, True, LINE_STOP_FAULT)
 
     def _end_line_stop(self) -> None:
-        if self._line_stop_wanted:
+        if self._line_stop_wanted and not self._failed:
             self._line_stop_wanted = False
             self._drive(self._line_stop, False, LINE_STOP_FAULT)
 
@@ -349,13 +356,15 @@ class LineShell:
             parts_in_flight=self._core.parts_in_flight,
             recipe_digest=self._config.recipe_digest,
         )
+        if self._core.drained:
+            self.drained.set()
         if now_mono_ns - self._heartbeat_mono_ns >= HEARTBEAT_HALF_PERIOD_NS:
             self._beat(now_mono_ns)
 
     def _beat(self, now_mono_ns: int) -> None:
         """Toggle the heartbeat, unless the gate can no longer be trusted to reject."""
         pulse_hangs = now_mono_ns - self._pulse.last_step_mono_ns > PULSE_SILENCE_NS
-        if pulse_hangs or self._faults.is_active(GATE_OUTPUT_FAULT):
+        if self._failed or pulse_hangs or self._faults.is_active(GATE_OUTPUT_FAULT):
             return
         self._heartbeat_mono_ns = now_mono_ns
         self._heartbeat_level = not self._heartbeat_level
@@ -370,8 +379,3 @@ class LineShell:
             self._faults.begin(fault, str(error))
         else:
             self._faults.end(fault)
-
-    @property
-    def drained(self) -> bool:
-        """Whether the core has recorded every part after a ``Stop``."""
-        return self._core.drained

@@ -1,0 +1,66 @@
+"""The opened drivers of one station."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from edgeinspect.errors import EdgeInspectError
+from edgeinspect.ports import Camera, EdgeInput, EncoderInput, LevelInput, Output
+
+
+class _Closes(Protocol):
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drivers:
+    """What is wired to the station; None where nothing is.
+
+    Attributes:
+        gate: the reject actuator's output.
+        heartbeat: toggles while the station can be trusted; the line's control watches it.
+        line_stop: asks the line's control to stop the belt.
+        lights: outputs by what they show: "green" inspecting, "yellow" paused or degraded,
+            "red" faulted, "beacon" an alarm that nobody has acknowledged.
+    """
+
+    camera: Camera
+    trigger: EdgeInput
+    gate: Output
+    confirm: EdgeInput | None = None
+    guard: EdgeInput | None = None
+    line_stopped: LevelInput | None = None
+    encoder: EncoderInput | None = None
+    heartbeat: Output | None = None
+    line_stop: Output | None = None
+    lights: Mapping[str, Output] = field(default_factory=dict)
+
+    def close_inputs(self) -> list[str]:
+        """Close every input; returns what went wrong, a sentence each."""
+        inputs: tuple[_Closes | None, ...] = (
+            self.trigger,
+            self.guard,
+            self.confirm,
+            self.line_stopped,
+            self.encoder,
+        )
+        return _close_each(inputs)
+
+    def close_outputs(self) -> list[str]:
+        """Every output but the gate goes to its safe level; the gate's belongs to its thread."""
+        return _close_each((self.heartbeat, *self.lights.values(), self.line_stop))
+
+
+def _close_each(
+    lines: tuple[EdgeInput | LevelInput | EncoderInput | Output | None, ...],
+) -> list[str]:
+    failed = []
+    for line in lines:
+        try:
+            if line is not None:
+                line.close()
+        except (EdgeInspectError, OSError) as error:
+            failed.append(str(error))
+    return failed

@@ -1,0 +1,424 @@
+"""The station: builds the threads around one core, starts them, stops them in the right order."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from edgeinspect.errors import UsageError
+from edgeinspect.line import messages as m
+from edgeinspect.line.config import LineConfig, Tracking
+from edgeinspect.line.core import LineCore
+from edgeinspect.ports import CameraControls, Clock
+from edgeinspect.runtime.camera_thread import CameraThread
+from edgeinspect.runtime.drivers import Drivers
+from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.feed import EventFeed
+from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
+from edgeinspect.runtime.line_thread import Core, Item, LineShell, Picture, RecordEntry, SwapRecipe
+from edgeinspect.runtime.pulse_thread import PulseThread
+from edgeinspect.runtime.queues import BoundedQueue
+from edgeinspect.runtime.recorder_thread import RECORDS_LOST, RecorderThread, RecordSink
+from edgeinspect.runtime.status import (
+    STATUS_VERSION,
+    THREAD_DIED,
+    StationState,
+    faults_as_json,
+    lights_for,
+    stops_inspection,
+)
+from edgeinspect.runtime.supervisor import Supervisor, Watch
+from edgeinspect.runtime.threads import StationThread
+
+SWITCH_INTERVAL_S = 0.0005
+"""A thread that computes in Python gives way this soon to one that must act on time."""
+CLOSE_FAULT = "driver_did_not_close"
+_EVENTS_CAPACITY = 4096
+_HANG_NS = 1_000_000_000
+_JOIN_S = 2.0
+_FLUSH_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedRecipe:
+    """A recipe whose model is loaded and checked, ready to be taken between two parts."""
+
+    config: LineConfig
+    inspectors: InspectorSet
+    controls: CameraControls = field(default_factory=CameraControls)
+
+
+CoreFactory = Callable[[LineConfig, int, int], Core]
+
+
+def _line_core(config: LineConfig, next_part_id: int, now_mono_ns: int) -> Core:
+    return LineCore(config, next_part_id=next_part_id, now_mono_ns=now_mono_ns)
+
+
+class Station:
+    """One running station. ``start`` once, then ``stop`` once."""
+
+    def __init__(
+        self,
+        *,
+        recipe: PreparedRecipe,
+        drivers: Drivers,
+        sink: RecordSink[RecordEntry],
+        clock: Clock,
+        next_part_id: int,
+        uncovered_faults: Sequence[str] = (),
+        want_map: bool = False,
+        ask_for_punctuality: bool = True,
+        record_capacity: int = 4096,
+        core_factory: CoreFactory = _line_core,
+    ) -> None:
+        """Args:
+        recipe: the first one; ``apply_recipe`` brings others. Its number of inspectors is
+            the number of inference workers.
+        sink: where records become durable.
+        next_part_id: the first id of a durable reservation.
+        uncovered_faults: which faults can pass as the station is wired, for the status.
+        want_map: keep the score maps of the last parts for the live view.
+        ask_for_punctuality: real-time priority for the pulse thread and locked memory.
+
+        Raises:
+            UsageError: the drivers do not fit the configuration.
+        """
+        _refuse_misfit(recipe.config, drivers)
+        self._recipe = recipe
+        self._drivers = drivers
+        self._clock = clock
+        self._uncovered_faults = tuple(uncovered_faults)
+        self._started_mono_ns = clock.now_mono_ns()
+        self._old_switch_interval_s = sys.getswitchinterval()
+        self._starting = True
+        self._stopping = False
+        self._immediate = threading.Event()
+        self._stop_requested = threading.Event()
+        self._applying = threading.Lock()
+        self.feed = EventFeed()
+        self.faults = FaultBoard(clock.now_mono_ns, on_change=self._publish_fault)
+        self._queue: BoundedQueue[Item] = BoundedQueue("events", _EVENTS_CAPACITY)
+        self._pulse = PulseThread(
+            config=recipe.config.gate,
+            output=drivers.gate,
+            clock=clock,
+            faults=self.faults,
+            report=self._report,
+            ask_for_punctuality=ask_for_punctuality,
+        )
+        self._camera = CameraThread(
+            camera=drivers.camera,
+            controls=recipe.controls,
+            clock=clock,
+            faults=self.faults,
+            report=self._report,
+        )
+        self._workers = InspectionWorkers(
+            inspectors=recipe.inspectors,
+            clock=clock,
+            faults=self.faults,
+            report=self._report,
+            want_map=want_map,
+        )
+        self._recorder = RecorderThread(sink=sink, faults=self.faults, capacity=record_capacity)
+        self._line = LineShell(
+            core=core_factory(recipe.config, next_part_id, clock.now_mono_ns()),
+            config=recipe.config,
+            clock=clock,
+            camera=self._camera,
+            workers=self._workers,
+            pulse=self._pulse,
+            recorder=self._recorder,
+            faults=self.faults,
+            feed=self.feed,
+            queue=self._queue,
+            heartbeat=drivers.heartbeat,
+            line_stop=drivers.line_stop,
+        )
+        self._supervisor = Supervisor(
+            watches=self._watches(),
+            clock=clock,
+            faults=self.faults,
+            lights=drivers.lights,
+            lights_now=self._lights_now,
+        )
+        self._threads = self._make_threads()
+
+    # --- starting ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open the camera, start every thread, then listen to the sensors.
+
+        Raises:
+            HardwareError: a driver could not be opened; everything is closed again.
+        """
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        try:
+            self._camera.open()
+            for name in ("recorder", *self._worker_names(), "camera", "pulse", "line"):
+                self._threads[name].start()
+            self._listen()
+            self._threads["supervisor"].start()
+        except BaseException:
+            self._immediate.set()
+            self.stop()
+            raise
+        self._starting = False
+
+    def _listen(self) -> None:
+        drivers, line = self._drivers, self._line
+        if drivers.encoder is not None:
+            drivers.encoder.start(line.post_encoder)
+        if drivers.line_stopped is not None and drivers.line_stopped.start(line.post_line_stopped):
+            line.post_line_stopped(True, self._clock.now_mono_ns())
+        if drivers.confirm is not None:
+            drivers.confirm.start(lambda edge: self._report(m.ConfirmEdge(edge)))
+        if drivers.guard is not None:
+            drivers.guard.start(lambda edge: self._report(m.GuardEdge(edge)))
+        drivers.trigger.start(lambda edge: self._report(m.TriggerEdge(edge)))
+
+    def _make_threads(self) -> Mapping[str, StationThread]:
+        targets: dict[str, Callable[[], None]] = {
+            "recorder": self._recorder.run,
+            "camera": self._camera.run,
+            "pulse": self._pulse.run,
+            "line": self._line.run,
+            "supervisor": self._supervisor.run,
+        }
+        for worker, name in enumerate(self._worker_names()):
+            targets[name] = lambda worker=worker: self._workers.run(worker)  # type: ignore[misc]
+        return {
+            name: StationThread(name, target, self._on_death) for name, target in targets.items()
+        }
+
+    def _worker_names(self) -> tuple[str, ...]:
+        return tuple(f"inspection-{worker}" for worker in range(self._workers.count))
+
+    # --- commands ---------------------------------------------------------------------------
+
+    def trigger(self) -> bool:
+        """A software trigger, now; False if the event queue is full."""
+        return self._post(m.TriggerEdge(self._clock.now_mono_ns()))
+
+    def pause(self) -> bool:
+        """Reject everything until ``resume``; False if the event queue is full."""
+        return self._post(m.Pause())
+
+    def resume(self) -> bool:
+        return self._post(m.Resume())
+
+    def acknowledge(self) -> bool:
+        """A person has seen the alarms and cleared their cause."""
+        return self._post(m.AcknowledgeAlarms())
+
+    def apply_recipe(self, recipe: PreparedRecipe, *, timeout_s: float = 5.0) -> None:
+        """Parts triggered from now on are inspected under ``recipe``.
+
+        Parts on their way keep the recipe that they were triggered under.
+
+        Raises:
+            UsageError: the recipe does not fit the running station, which keeps the old one.
+        """
+        old, new = self._recipe.config, recipe.config
+        if new.gate != old.gate or new.track.tracking != old.track.tracking:
+            raise UsageError(
+                "The recipe changes the gate or the tracking, which belong to the wiring.",
+                next_action="Restart the station to use it.",
+            )
+        _refuse_misfit(new, self._drivers)
+        with self._applying:
+            self._workers.add(recipe.inspectors)
+            swap = SwapRecipe(new, recipe.controls)
+            if not self._line.post(swap) or not swap.done.wait(timeout_s):
+                raise UsageError("The station is too busy to take the recipe; try again.")
+            self._recipe = recipe
+
+    # --- stopping ---------------------------------------------------------------------------
+
+    def request_stop(self, *, immediate: bool = False) -> None:
+        """Let ``wait`` return; safe in a signal handler. Immediate: do not wait for the belt."""
+        if immediate:
+            self._immediate.set()
+        self._stop_requested.set()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until a stop is requested; False if it was not in time."""
+        return self._stop_requested.wait(timeout_s)
+
+    def stop(self, *, flush_s: float = _FLUSH_S) -> None:
+        """Record every part, flush the records, close everything; the gate last.
+
+        Triggers are still taken while the belt empties, so that such parts are rejected and
+        recorded as ``stopped``.
+        """
+        self._stopping = True
+        if self._threads["line"].is_alive:
+            self._line.post_stop()
+            self._wait_for(self._line.drained, self._travel_s(), self._threads["line"])
+        self._pulse.latch_reject()
+        self._note_failures(self._drivers.close_inputs())
+        self._camera.stop()
+        self._workers.stop()
+        self._line.stop()
+        self._join("line")
+        camera_ended = self._join("camera")
+        workers_ended = False not in [self._join(name) for name in self._worker_names()]
+        self._flush(flush_s)
+        self._supervisor.stop()
+        self._join("supervisor")
+        self._pulse.stop()
+        self._join("pulse")
+        self._note_failures(self._drivers.close_outputs())
+        try:
+            self._pulse.close()
+        finally:
+            # A driver or an engine that still hangs would hang whoever closes it, too.
+            if camera_ended:
+                self._camera.close()
+            if workers_ended:
+                self._workers.close()
+            sys.setswitchinterval(self._old_switch_interval_s)
+
+    def _flush(self, flush_s: float) -> None:
+        thread = self._threads["recorder"]
+        self._recorder.stop()
+        if thread.is_alive:
+            ended = threading.Event()
+            self._wait_for(ended, flush_s, thread)
+        if thread.is_alive or len(self._recorder):
+            self._recorder.abandon()
+            thread.join(_JOIN_S)
+
+    def _wait_for(self, event: threading.Event, timeout_s: float, thread: StationThread) -> None:
+        """Until the event, the thread's end, the time-out, or an order to stop immediately."""
+        deadline_mono_ns = self._clock.now_mono_ns() + int(timeout_s * 1e9)
+        while not event.wait(0.02):
+            if self._immediate.is_set() or not thread.is_alive:
+                return
+            if self._clock.now_mono_ns() >= deadline_mono_ns:
+                return
+
+    def _travel_s(self) -> float:
+        """Longer than the core needs to empty the belt after ``Stop``."""
+        track, gate = self._recipe.config.track, self._recipe.config.gate
+        encoder = track.tracking is Tracking.ENCODER
+        way_ns = 2_000_000_000 if encoder else track.to_gate + track.window_after
+        return (way_ns + gate.settle_ns) / 1e9 + 2.0
+
+    def _join(self, name: str) -> bool:
+        return self._threads[name].join(_JOIN_S)
+
+    def _note_failures(self, sentences: Sequence[str]) -> None:
+        for sentence in sentences:
+            self.faults.count(CLOSE_FAULT, sentence)
+
+    # --- what it says of itself -----------------------------------------------------------------
+
+    @property
+    def state(self) -> StationState:
+        if self._stopping:
+            return StationState.STOPPING
+        if stops_inspection(self.faults.snapshot()):
+            return StationState.FAULTED
+        if "paused" in self._line.view.holds:
+            return StationState.PAUSED
+        if self._starting or "starting" in self._line.view.holds:
+            return StationState.STARTING
+        return StationState.INSPECTING
+
+    @property
+    def exit_code(self) -> int:
+        """0; 1 if a thread has died; 6 if records were lost."""
+        faults = self.faults.snapshot()
+        if any(name.startswith(THREAD_DIED) for name in faults):
+            return 1
+        return 6 if RECORDS_LOST in faults else 0
+
+    def pictures(self) -> list[Picture]:
+        """The last inspected parts with their frames, newest last."""
+        return list(self._line.pictures.copy())
+
+    def status(self) -> dict[str, object]:
+        """A JSON-safe snapshot; see docs/control-socket.md for every field."""
+        view = self._line.view
+        return {
+            "version": STATUS_VERSION,
+            "state": self.state.value,
+            "uptime_s": (self._clock.now_mono_ns() - self._started_mono_ns) / 1e9,
+            "wall_clock_synchronized": self._clock.is_synchronized(),
+            "recipe_digest": view.recipe_digest,
+            "engine": self._recipe.inspectors.description,
+            "counts": dict(sorted(view.counts.items())),
+            "rejecting_everything": [*view.holds],
+            "open_alarms": [*view.open_alarms],
+            "faults": faults_as_json(self.faults.snapshot()),
+            "uncovered_faults": [*self._uncovered_faults],
+            "parts_in_flight": view.parts_in_flight,
+            "queues": self._queues(),
+            "records_acknowledged": self._recorder.acknowledged,
+            "stage_latency_us": self._line.latencies.snapshot_us(),
+        }
+
+    def _queues(self) -> dict[str, object]:
+        queues = (self._queue, self._camera.queue, self._workers.queue)
+        depths = {queue.name: (len(queue), queue.capacity) for queue in queues}
+        depths["records"] = (len(self._recorder), self._recorder.capacity)
+        return {name: {"waiting": n, "capacity": limit} for name, (n, limit) in depths.items()}
+
+    def _lights_now(self) -> Mapping[str, bool]:
+        faults = self.faults.snapshot()
+        return lights_for(
+            self.state,
+            alarm_is_open=bool(self._line.view.open_alarms),
+            degraded=any(fault.active for fault in faults.values()),
+        )
+
+    # --- what the threads report ------------------------------------------------------------------
+
+    def _post(self, event: m.Event) -> bool:
+        return self._line.post(event)
+
+    def _report(self, event: m.Event) -> None:
+        self._line.post(event)
+
+    def _publish_fault(self, name: str, fault: object) -> None:
+        active, detail = getattr(fault, "active", False), getattr(fault, "detail", "")
+        self.feed.publish(event="fault", name=name, active=active, detail=detail)
+
+    def _on_death(self, name: str, error: BaseException) -> None:
+        """In the dying thread: whatever it was for, nothing may pass any more."""
+        self._pulse.latch_reject()
+        self.faults.begin(f"{THREAD_DIED}{name}", f"{type(error).__name__}: {error}")
+        self._line.fail()
+        if name == "pulse":
+            self._pulse.reject_now()
+
+    def _watches(self) -> tuple[Watch, ...]:
+        def since(read: Callable[[], int | None]) -> Callable[[], int | None]:
+            return lambda: None if self._stopping else read() or None
+
+        def inspecting_since() -> int | None:
+            return min(self._workers.busy_since_mono_ns().values(), default=None)
+
+        stuck: dict[str, Callable[[], int | None]] = {
+            "line": lambda: self._line.last_step_mono_ns,
+            "pulse": lambda: self._pulse.last_step_mono_ns,
+            "camera": lambda: self._camera.busy_until_mono_ns,
+            "inspection": inspecting_since,
+        }
+        return tuple(
+            Watch(name=name, stuck_since_mono_ns=since(read), limit_ns=_HANG_NS)
+            for name, read in stuck.items()
+        )
+
+
+def _refuse_misfit(config: LineConfig, drivers: Drivers) -> None:
+    if (config.track.tracking is Tracking.ENCODER) != (drivers.encoder is not None):
+        raise UsageError("An encoder must be wired if, and only if, it tracks the parts.")
+    if (config.track.to_guard is not None) != (drivers.guard is not None):
+        raise UsageError("The guard sensor must be wired if, and only if, its place is given.")
+    if (config.confirm is not None) != (drivers.confirm is not None):
+        raise UsageError("The confirm sensor must be wired if, and only if, its times are given.")

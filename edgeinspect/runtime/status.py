@@ -1,0 +1,66 @@
+"""What the station says of itself, as one JSON-safe object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from edgeinspect.runtime.camera_thread import CAMERA_FAULT
+from edgeinspect.runtime.faults import Fault
+from edgeinspect.runtime.line_thread import RECORDS_FULL
+from edgeinspect.runtime.pulse_thread import GATE_OUTPUT_FAULT
+
+STATUS_VERSION = 1
+THREAD_DIED = "thread_died_"
+HANGS = "hangs_"
+FAULTS_THAT_STOP_INSPECTION = (
+    CAMERA_FAULT,
+    GATE_OUTPUT_FAULT,
+    RECORDS_FULL,
+    THREAD_DIED,
+    HANGS,
+)
+"""While one of these lasts, no part passes. Names that end in "_" stand for all that begin so."""
+
+
+class StationState(StrEnum):
+    STARTING = "starting"
+    INSPECTING = "inspecting"
+    PAUSED = "paused"
+    FAULTED = "faulted"
+    STOPPING = "stopping"
+
+
+def stops_inspection(faults: Mapping[str, Fault]) -> list[str]:
+    """The names of the faults that last and because of which no part passes."""
+    return [
+        name
+        for name, fault in faults.items()
+        if fault.active
+        and any(
+            name.startswith(stopper) if stopper.endswith("_") else name == stopper
+            for stopper in FAULTS_THAT_STOP_INSPECTION
+        )
+    ]
+
+
+def faults_as_json(faults: Mapping[str, Fault]) -> dict[str, object]:
+    return {
+        name: {
+            "count": fault.count,
+            "active": fault.active,
+            "detail": fault.detail,
+            "last_mono_ns": fault.last_mono_ns,
+        }
+        for name, fault in sorted(faults.items())
+    }
+
+
+def lights_for(state: StationState, *, alarm_is_open: bool, degraded: bool) -> Mapping[str, bool]:
+    """Which of the lights shine; see ``Drivers.lights``."""
+    return {
+        "green": state is StationState.INSPECTING,
+        "yellow": state in (StationState.PAUSED, StationState.STARTING) or degraded,
+        "red": state is StationState.FAULTED,
+        "beacon": alarm_is_open,
+    }
