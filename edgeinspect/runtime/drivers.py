@@ -39,23 +39,16 @@ class Drivers:
 
     def close_inputs(self) -> list[str]:
         """Close every input; returns what went wrong, a sentence each."""
-        inputs: tuple[_Closes | None, ...] = (
-            self.trigger,
-            self.guard,
-            self.confirm,
-            self.line_stopped,
-            self.encoder,
+        return _close_each(
+            (self.trigger, self.guard, self.confirm, self.line_stopped, self.encoder)
         )
-        return _close_each(inputs)
 
     def close_outputs(self) -> list[str]:
         """Every output but the gate goes to its safe level; the gate's belongs to its thread."""
         return _close_each((self.heartbeat, *self.lights.values(), self.line_stop))
 
 
-def _close_each(
-    lines: tuple[EdgeInput | LevelInput | EncoderInput | Output | None, ...],
-) -> list[str]:
+def _close_each(lines: Sequence[_Closes | None]) -> list[str]:
     failed = []
     for line in lines:
         try:
