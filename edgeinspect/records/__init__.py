@@ -1,0 +1,29 @@
+"""Parts database, image ring, queries and export; see docs/records.md.
+
+``RecordWriter`` is the station's one writer; ``RecordReader``, ``part_stats`` and
+``export_parts`` are for everybody else, also while the station runs.
+"""
+
+from edgeinspect.records.export import ExportFormat, export_parts, part_as_dict
+from edgeinspect.records.images import ImageKind, ImagePolicy, image_kind
+from edgeinspect.records.reader import PartFilter, RecordReader, StoredPart
+from edgeinspect.records.stats import PartStats, part_stats
+from edgeinspect.records.writer import Acknowledgement, OpenReport, RecordEntry, RecordWriter
+
+__all__ = [
+    "Acknowledgement",
+    "ExportFormat",
+    "ImageKind",
+    "ImagePolicy",
+    "OpenReport",
+    "PartFilter",
+    "PartStats",
+    "RecordEntry",
+    "RecordReader",
+    "RecordWriter",
+    "StoredPart",
+    "export_parts",
+    "image_kind",
+    "part_as_dict",
+    "part_stats",
+]

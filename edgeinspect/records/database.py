@@ -1,0 +1,228 @@
+"""Opening the records database: for the one writer, and for any number of readers.
+
+The writer's file is checked, migrated and set to WAL with ``synchronous=FULL``: a commit returns
+after the log is on the disk. A file that is damaged is renamed, never deleted, and a new one is
+started. Readers open read-only and never block the writer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeinspect.errors import DataFromNewerVersion, StorageFault
+from edgeinspect.records.durable import fsync_directory, storage_fault, storage_faults
+from edgeinspect.records.schema import APPLICATION_ID, SCHEMA_VERSION, migrate, version_of
+
+DATABASE_NAME = "records.sqlite3"
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_BUSY_TIMEOUT_S = 2.0
+_PROGRESS_INTERVAL = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedDatabase:
+    """A connection for the writer, in autocommit mode, and how the file was found.
+
+    Attributes:
+        integrity: "ok", "new", or "unfinished" where the check ran out of its time.
+        set_aside: the new name of a damaged database that was found in its place.
+    """
+
+    connection: sqlite3.Connection
+    integrity: str
+    set_aside: Path | None
+
+
+def open_for_writing(data_dir: Path, *, check_limit_s: float = 1.0) -> OpenedDatabase:
+    """Open or create the database; the caller holds the data directory's lock.
+
+    Raises:
+        DataFromNewerVersion: it was written by a newer edgeinspect; it is left as it is.
+        StorageFault: it cannot be opened, or belongs to another program.
+        DiskFull: no space to create or migrate it.
+    """
+    path = data_dir / DATABASE_NAME
+    with storage_faults("open the records database", data_dir):
+        try:
+            connection, integrity = _open_checked(path, check_limit_s)
+        except _DamagedError:
+            set_aside = _set_aside(path)
+            connection, integrity = _open_checked(path, check_limit_s)
+            return OpenedDatabase(connection=connection, integrity=integrity, set_aside=set_aside)
+    return OpenedDatabase(connection=connection, integrity=integrity, set_aside=None)
+
+
+def open_for_reading(data_dir: Path) -> sqlite3.Connection:
+    """Open the database of a station that may be running, in this or another process.
+
+    Raises:
+        DataFromNewerVersion: it was written by a newer edgeinspect.
+        StorageFault: there is none, or it cannot be read.
+    """
+    path = data_dir / DATABASE_NAME
+    with storage_faults("read the records", data_dir):
+        if not path.is_file():
+            raise StorageFault(
+                f"There are no records in {data_dir}.",
+                next_action="Name the data directory of a station that has run.",
+            )
+    connection = _connect_read_only(path)
+    try:
+        with storage_faults("read the records", data_dir):
+            version = version_of(connection)
+        _refuse_newer(version, path)
+        if version < SCHEMA_VERSION:
+            raise StorageFault(
+                f"{path} is at version {version}, this edgeinspect reads {SCHEMA_VERSION}.",
+                next_action="Start the station once with this version: it migrates the records.",
+            )
+    except BaseException:
+        connection.close()
+        raise
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection, *, doing: str, path: Path) -> Iterator[None]:
+    """Commit what happens inside, durably, or nothing of it. Raises StorageFault, DiskFull."""
+    with storage_faults(doing, path):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            # SQLite has already rolled back after some failures; the first error matters.
+            with contextlib.suppress(sqlite3.Error):
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            raise
+
+
+class _DamagedError(Exception):
+    """The file is not a sound database."""
+
+
+def _open_checked(path: Path, check_limit_s: float) -> tuple[sqlite3.Connection, str]:
+    _refuse_orphaned_log(path)
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        version = version_of(connection)
+        _refuse_newer(version, path)
+        _refuse_foreign(connection, version, path)
+        integrity = "new" if version == 0 else _quick_check(connection, check_limit_s)
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA journal_size_limit = 16777216")
+        migrate(connection)
+        if version == 0:
+            fsync_directory(path.parent)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            raise _DamagedError from error
+        raise
+    except BaseException:
+        connection.close()
+        raise
+    return connection, integrity
+
+
+def _refuse_orphaned_log(path: Path) -> None:
+    """SQLite deletes the log of an empty database; that log may hold acknowledged records."""
+    log = path.with_name(f"{path.name}-wal")
+    if _size(path) == 0 and _size(log) > 0:
+        raise _DamagedError
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _refuse_newer(version: int, path: Path) -> None:
+    if version > SCHEMA_VERSION:
+        raise DataFromNewerVersion(
+            f"{path} is at version {version}; this edgeinspect knows {SCHEMA_VERSION}.",
+            next_action="Update edgeinspect, or use another data directory.",
+        )
+
+
+def _refuse_foreign(connection: sqlite3.Connection, version: int, path: Path) -> None:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application != (APPLICATION_ID if version else 0) or (version == 0 and tables):
+        raise StorageFault(
+            f"{path} is the database of another program.",
+            next_action="Use another data directory.",
+        )
+
+
+def _quick_check(connection: sqlite3.Connection, limit_s: float) -> str:
+    deadline = time.monotonic() + limit_s
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, _PROGRESS_INTERVAL)
+    try:
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            return "unfinished"
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
+    if verdict != "ok":
+        raise _DamagedError(verdict)
+    return "ok"
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename a damaged database and its log; returns the database's new name."""
+    for number in range(1, 1_000_000):
+        target = path.with_name(f"{path.stem}-set-aside-{number:03d}{path.suffix}")
+        target_log = target.with_name(f"{target.name}-wal")
+        if not target.exists() and not target_log.exists():
+            break
+    # The database goes first: alone, without its log, it could look sound after a crash here.
+    for suffix in ("", "-wal"):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            source.rename(target.with_name(target.name + suffix))
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    fsync_directory(path.parent)
+    return target
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    try:
+        return _connect_address(address)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
+            raise storage_fault(error, doing="read the records", path=path.parent) from error
+        if _size(path.with_name(f"{path.name}-wal")):
+            raise StorageFault(
+                f"{path.parent} is read-only and holds records that are still in the log.",
+                next_action="Copy the whole directory to a writable place and read it there.",
+            ) from error
+        # Nobody can be writing: a directory that we cannot write, with no log beside the file.
+        with storage_faults("read the records", path.parent):
+            return _connect_address(f"{address}&immutable=1")
+    except sqlite3.Error as error:
+        raise storage_fault(error, doing="read the records", path=path.parent) from error
+
+
+def _connect_address(address: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        address, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,242 @@
+"""Reading the records, also while a station in another process writes them.
+
+Long listings are read in pages by part id, each a short transaction of its own, so that a slow
+reader never keeps the station's log from being reused. Order is by part id: the wall clock may
+jump and is for people.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.errors import NotGood, StorageFault
+from edgeinspect.part import GateOutcome, PartRecord, VerdictKind
+from edgeinspect.records.database import open_for_reading
+from edgeinspect.records.durable import storage_faults
+from edgeinspect.records.images import ImageKind, decode_png
+from edgeinspect.records.rows import decode_record
+
+_PAGE_ROWS = 500
+_PARTS = (
+    "parts JOIN recipes USING (recipe_id) JOIN starts USING (start_id)"
+    " LEFT JOIN images ON images.part_id = parts.part_id AND images.state = 'kept'"
+)
+_COLUMNS = (
+    "parts.*, recipes.digest AS recipe_digest, recipes.classes, starts.boot_id,"
+    " images.path AS image_path, images.kind AS image_kind"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartFilter:
+    """Which parts are asked for; None leaves a condition out.
+
+    Attributes:
+        reason: the doubt's name or the defect class, as counted.
+        from_part_id, to_part_id: both included.
+        since_wall, until_wall: when the row was written by the station's wall clock, timezone
+            aware; ``until_wall`` is excluded. The clock may have been wrong.
+        with_image: True for parts whose picture is kept.
+    """
+
+    verdict: VerdictKind | None = None
+    defect_class: str | None = None
+    reason: str | None = None
+    gate_outcome: GateOutcome | None = None
+    recipe_digest: str | None = None
+    from_part_id: int | None = None
+    to_part_id: int | None = None
+    since_wall: datetime.datetime | None = None
+    until_wall: datetime.datetime | None = None
+    with_image: bool | None = None
+
+
+ALL_PARTS = PartFilter()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPart:
+    """A part's record and what the recorder added to it.
+
+    Attributes:
+        record: without a score map; its order statistics are float32-exact.
+        recorded_wall: when the row was written, UTC, by the wall clock.
+        recorded_mono_ns: the same instant on CLOCK_MONOTONIC.
+        clock_synchronized: whether the wall clock followed a time server then.
+        boot_id: of the kernel; monotonic times compare only within one boot.
+        classes: names of the scores, empty where the recipe was not registered.
+        image: the kept picture's file, None if there is none.
+        image_kind: why it is kept.
+    """
+
+    record: PartRecord
+    recorded_wall: datetime.datetime
+    recorded_mono_ns: int
+    clock_synchronized: bool
+    boot_id: str
+    classes: tuple[str, ...]
+    image: Path | None
+    image_kind: ImageKind | None
+
+    @property
+    def triggered_wall(self) -> datetime.datetime:
+        """The trigger's wall time, from the monotonic distance to the row's."""
+        ago_us = (self.recorded_mono_ns - self.record.trigger_mono_ns) / 1000
+        return self.recorded_wall - datetime.timedelta(microseconds=ago_us)
+
+
+class RecordReader:
+    """Read-only access to one data directory.
+
+    Raises:
+        DataFromNewerVersion: a newer edgeinspect wrote the database.
+        StorageFault: there is none, or it cannot be read.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._connection = open_for_reading(data_dir)
+
+    def part(self, part_id: int) -> StoredPart | None:
+        """One part, None if there is no record of it."""
+        wanted = PartFilter(from_part_id=part_id, to_part_id=part_id)
+        return next(self.parts(wanted, limit=1), None)
+
+    def parts(
+        self,
+        wanted: PartFilter = ALL_PARTS,
+        *,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> Iterator[StoredPart]:
+        """The parts that the filter lets through, by part id.
+
+        Parts recorded while this runs may or may not be among them.
+        """
+        conditions, values = where(wanted)
+        order = "DESC" if newest_first else "ASC"
+        beyond = "<" if newest_first else ">"
+        last: int | None = None
+        left = limit
+        while left is None or left > 0:
+            count = _PAGE_ROWS if left is None else min(left, _PAGE_ROWS)
+            page = self.query(
+                f"SELECT {_COLUMNS} FROM {_PARTS} WHERE {conditions}"  # noqa: S608 (constants)
+                f" AND (:last IS NULL OR parts.part_id {beyond} :last)"
+                f" ORDER BY parts.part_id {order} LIMIT :count",
+                {**values, "last": last, "count": count},
+            )
+            yield from (self._stored_part(row) for row in page)
+            if len(page) < count:
+                return
+            last = page[-1]["part_id"]
+            left = None if left is None else left - count
+
+    def count(self, wanted: PartFilter = ALL_PARTS) -> int:
+        """How many parts the filter lets through."""
+        conditions, values = where(wanted)
+        rows = self.query(f"SELECT count(*) FROM {_PARTS} WHERE {conditions}", values)  # noqa: S608
+        return int(rows[0][0])
+
+    def picture(self, part: StoredPart) -> NDArray[np.uint8]:
+        """The kept picture, uint8, (height, width) grey or (height, width, 3) RGB.
+
+        Raises:
+            NotGood: none was kept, or it has been evicted meanwhile.
+            StorageFault: the file cannot be read.
+        """
+        if part.image is None:
+            raise NotGood(f"No picture of part {part.record.part_id} was kept.")
+        try:
+            data = part.image.read_bytes()
+        except FileNotFoundError as error:
+            raise NotGood(f"{part.image} has been evicted to make room.") from error
+        except OSError as error:
+            raise StorageFault(f"Cannot read {part.image}: {error.strerror}.") from error
+        pixels = decode_png(data)
+        if pixels is None:
+            raise StorageFault(f"{part.image} is damaged.")
+        return pixels
+
+    def query(self, sql: str, values: dict[str, Any]) -> list[sqlite3.Row]:
+        """All rows of a statement over the tables of docs/records.md. Raises StorageFault."""
+        with storage_faults("read the records", self._data_dir):
+            return self._connection.execute(sql, values).fetchall()
+
+    def numbers(self, sql: str, values: dict[str, Any]) -> NDArray[np.float64]:
+        """The one column of a statement, shape (rows,). Raises StorageFault."""
+        with storage_faults("read the records", self._data_dir):
+            cursor = self._connection.execute(sql, values)
+            return np.fromiter((row[0] for row in cursor), np.float64)
+
+    def close(self) -> None:
+        """Close the connection; closing twice is allowed."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _stored_part(self, row: sqlite3.Row) -> StoredPart:
+        try:
+            return StoredPart(
+                record=decode_record(dict(row), row["recipe_digest"]),
+                recorded_wall=datetime.datetime.fromisoformat(row["recorded_wall"]),
+                recorded_mono_ns=row["recorded_mono_ns"],
+                clock_synchronized=bool(row["clock_synchronized"]),
+                boot_id=row["boot_id"],
+                classes=tuple(json.loads(row["classes"])),
+                image=None if row["image_path"] is None else self._data_dir / row["image_path"],
+                image_kind=None if row["image_kind"] is None else ImageKind(row["image_kind"]),
+            )
+        except ValueError as error:
+            raise StorageFault(
+                f"The record of part {row['part_id']} in {self._data_dir} is damaged: {error}.",
+                next_action="Export the other parts and keep a copy of the data directory.",
+            ) from error
+
+
+def where(wanted: PartFilter) -> tuple[str, dict[str, Any]]:
+    """The filter as an SQL condition over parts, recipes and images, with named values."""
+    comparisons = {
+        "verdict": "parts.verdict = :verdict",
+        "defect_class": "parts.defect_class = :defect_class",
+        "reason": "parts.reason = :reason",
+        "gate_outcome": "parts.gate_outcome = :gate_outcome",
+        "recipe_digest": "recipes.digest = :recipe_digest",
+        "from_part_id": "parts.part_id >= :from_part_id",
+        "to_part_id": "parts.part_id <= :to_part_id",
+        "since_wall": "parts.recorded_wall >= :since_wall",
+        "until_wall": "parts.recorded_wall < :until_wall",
+    }
+    values = {name: getattr(wanted, name) for name in comparisons}
+    values = {name: _sql(value) for name, value in values.items() if value is not None}
+    conditions = [comparisons[name] for name in values]
+    if wanted.verdict not in (None, VerdictKind.PASS):
+        conditions.append("parts.verdict <> 'PASS'")  # the index holds only these
+    if wanted.with_image is not None:
+        conditions.append(f"images.path IS {'NOT ' if wanted.with_image else ''}NULL")
+    return " AND ".join(conditions) or "1", values
+
+
+def _sql(value: object) -> object:
+    if isinstance(value, datetime.datetime):
+        return value.astimezone(datetime.UTC).isoformat(timespec="microseconds")
+    return value

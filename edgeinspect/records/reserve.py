@@ -1,0 +1,53 @@
+"""A little space set aside for the moment when the disk is full.
+
+Evicting pictures needs a few database pages before it frees anything. The reserve is a file
+that is given up at that moment and made again once there is room.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from edgeinspect.records.durable import free_bytes
+
+RESERVE_NAME = "reserve"
+
+
+class SpaceReserve:
+    """Attributes:
+    size_bytes: of the file; 0 for no reserve.
+    """
+
+    def __init__(self, data_dir: Path, *, size_bytes: int) -> None:
+        self._path = data_dir / RESERVE_NAME
+        self.size_bytes = size_bytes
+
+    def fill(self) -> bool:
+        """Make the file if there is ample room; returns whether it is there."""
+        try:
+            if self._path.exists() and self._path.stat().st_size == self.size_bytes:
+                return True
+            if not self.size_bytes or free_bytes(self._path.parent) < 2 * self.size_bytes:
+                return False
+            self._allocate()
+        except OSError:
+            self.release()
+            return False
+        return True
+
+    def release(self) -> bool:
+        """Give the space up; returns whether there was any."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+            return True
+        return False
+
+    def _allocate(self) -> None:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.posix_fallocate(descriptor, 0, self.size_bytes)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,286 @@
+"""The image ring: picture files bounded by bytes and by free space, indexed in the database.
+
+A file is durable before the row that points at it, and that row is gone, durably, before its
+file is removed. So a crash anywhere leaves at worst a file that the index does not know: such
+files are counted and left for people to look at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.errors import UsageError
+from edgeinspect.records.database import transaction
+from edgeinspect.records.durable import (
+    free_bytes,
+    fsync_directory,
+    make_directory,
+    storage_faults,
+    write_new_file,
+)
+from edgeinspect.records.images import ImageKind, ImagePolicy, encode_png, image_path
+
+_FOLDER = "images"
+_PARTIAL = ".partial"
+_MIN_BATCH_BYTES = 8_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A picture to keep: uint8, (height, width) grey or (height, width, 3) RGB."""
+
+    part_id: int
+    kind: ImageKind
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredImage:
+    """A durable picture file that waits for its row; ``path`` is below the data directory."""
+
+    part_id: int
+    kind: ImageKind
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreResult:
+    """Attributes:
+    images: durable files, to be indexed together with their records.
+    no_room: pictures for which the budget held nothing less worth keeping.
+    faults: one sentence for each picture that could not be written.
+    """
+
+    images: tuple[StoredImage, ...] = ()
+    no_room: int = 0
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RingAudit:
+    """How files and index were found to agree.
+
+    Attributes:
+        indexed: pictures in the index.
+        unindexed: files that the index does not know; they are left alone.
+        missing: rows whose file was gone; the rows were removed.
+        partial_removed: half-written files of an interrupted write, removed.
+        highest_part_id: the highest id that any picture file carries, 0 without files.
+    """
+
+    indexed: int
+    unindexed: tuple[Path, ...]
+    missing: int
+    partial_removed: int
+    highest_part_id: int
+
+
+class ImageRing:
+    """The pictures of one data directory. Call ``load`` after every opening of the database."""
+
+    def __init__(self, data_dir: Path, policy: ImagePolicy) -> None:
+        self._data_dir = data_dir
+        self._policy = policy
+        self._bytes_by_rank: dict[int, int] = {}
+        self._unconfirmed: dict[str, StoredImage] = {}
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all indexed pictures and of those that wait for their rows."""
+        waiting = sum(image.size_bytes for image in self._unconfirmed.values())
+        return sum(self._bytes_by_rank.values()) + waiting
+
+    def load(self, connection: sqlite3.Connection) -> RingAudit:
+        """Finish what a crash interrupted and compare the files with the index."""
+        with storage_faults("check the images", self._data_dir):
+            self._remove_evicted(connection)
+            self.settle(connection)
+            indexed = {path for (path,) in connection.execute("SELECT path FROM images")}
+            present, partial = self._scan()
+            for path in partial:
+                path.unlink(missing_ok=True)
+        missing = indexed - present
+        if missing:
+            self._forget(connection, missing)
+        self._sum_up(connection)
+        names = (PurePosixPath(path).stem for path in present)
+        return RingAudit(
+            indexed=len(indexed) - len(missing),
+            unindexed=tuple(self._data_dir / path for path in sorted(present - indexed)),
+            missing=len(missing),
+            partial_removed=len(partial),
+            highest_part_id=max((int(name) for name in names if name.isdecimal()), default=0),
+        )
+
+    def store(self, connection: sqlite3.Connection, pictures: Sequence[Picture]) -> StoreResult:
+        """Write what the budget has room for; a picture that fails costs nothing but itself."""
+        stored: list[StoredImage] = []
+        faults: list[str] = []
+        no_room = 0
+        for picture in pictures:
+            try:
+                image = self._store_one(connection, picture)
+            except (OSError, UsageError) as error:
+                faults.append(f"Part {picture.part_id}: {error}")
+                continue
+            if image is None:
+                no_room += 1
+            else:
+                stored.append(image)
+                self._unconfirmed[image.path] = image
+        try:
+            for folder in {Path(image.path).parent for image in stored}:
+                fsync_directory(self._data_dir / folder)
+        except OSError as error:
+            faults.append(f"{len(stored)} pictures: {error}")
+            stored.clear()
+            self.settle(connection)
+        return StoreResult(images=tuple(stored), no_room=no_room, faults=tuple(faults))
+
+    def index(self, connection: sqlite3.Connection, images: Iterable[StoredImage]) -> None:
+        """Add the rows, inside the transaction that adds the records."""
+        connection.executemany(
+            "INSERT INTO images (part_id, path, bytes, kind, keep_rank, state)"
+            " VALUES (?, ?, ?, ?, ?, 'kept')",
+            [
+                (image.part_id, image.path, image.size_bytes, image.kind, image.kind.keep_rank)
+                for image in images
+            ],
+        )
+
+    def confirm(self, images: Iterable[StoredImage]) -> None:
+        """That transaction was committed."""
+        for image in images:
+            del self._unconfirmed[image.path]
+            rank = image.kind.keep_rank
+            self._bytes_by_rank[rank] = self._bytes_by_rank.get(rank, 0) + image.size_bytes
+
+    def settle(self, connection: sqlite3.Connection) -> None:
+        """After a failed transaction: remove the files that did not get their rows."""
+        for image in list(self._unconfirmed.values()):
+            row = connection.execute("SELECT 1 FROM images WHERE path = ?", (image.path,))
+            if row.fetchone() is None:
+                with contextlib.suppress(OSError):
+                    (self._data_dir / image.path).unlink(missing_ok=True)
+                del self._unconfirmed[image.path]
+            else:
+                self.confirm((image,))
+
+    def evict(
+        self, connection: sqlite3.Connection, wanted_bytes: int, *, up_to_rank: int | None = None
+    ) -> int:
+        """Remove the least worth keeping until ``wanted_bytes`` are free; returns bytes freed."""
+        victims = self._choose(connection, wanted_bytes, up_to_rank)
+        if not victims:
+            return 0
+        with transaction(connection, doing="evict images", path=self._data_dir):
+            connection.executemany(
+                "UPDATE images SET state = 'evicting' WHERE part_id = ?",
+                [(part_id,) for part_id, _, _ in victims],
+            )
+        for _, rank, size in victims:
+            self._bytes_by_rank[rank] -= size
+        with storage_faults("evict images", self._data_dir):
+            self._remove_evicted(connection)
+        return sum(size for _, _, size in victims)
+
+    def evict_for_records(self, connection: sqlite3.Connection) -> int:
+        """Make a little room on a full disk, whatever it costs in pictures; returns bytes freed."""
+        return self.evict(connection, max(_MIN_BATCH_BYTES, self._slack_bytes))
+
+    @property
+    def _slack_bytes(self) -> int:
+        """Evicted beyond what is needed, so that not every picture costs a transaction."""
+        return self._policy.max_bytes // 50
+
+    def _store_one(self, connection: sqlite3.Connection, picture: Picture) -> StoredImage | None:
+        data = encode_png(picture.pixels)
+        path = str(image_path(picture.part_id))
+        target = self._data_dir / path
+        if target.exists():
+            raise FileExistsError(f"{target} exists already")
+        if not self._make_room(connection, len(data), picture.kind.keep_rank):
+            return None
+        make_directory(target.parent)
+        partial = target.with_name(f".{target.name}{_PARTIAL}")
+        write_new_file(partial, data)
+        partial.rename(target)
+        return StoredImage(
+            part_id=picture.part_id, kind=picture.kind, path=path, size_bytes=len(data)
+        )
+
+    def _make_room(self, connection: sqlite3.Connection, size: int, rank: int) -> bool:
+        over_budget = self.total_bytes + size - self._policy.max_bytes
+        under_floor = self._policy.min_free_bytes + size - free_bytes(self._data_dir)
+        needed = max(over_budget, under_floor)
+        if needed <= 0:
+            return True
+        evictable = sum(held for its, held in self._bytes_by_rank.items() if its <= rank)
+        if evictable < needed:
+            return False
+        return self.evict(connection, needed + self._slack_bytes, up_to_rank=rank) >= needed
+
+    def _choose(
+        self, connection: sqlite3.Connection, wanted_bytes: int, up_to_rank: int | None
+    ) -> list[tuple[int, int, int]]:
+        rows = connection.execute(
+            "SELECT part_id, keep_rank, bytes FROM images WHERE state = 'kept'"
+            " AND keep_rank <= ifnull(?, keep_rank) ORDER BY keep_rank, part_id",
+            (up_to_rank,),
+        )
+        victims: list[tuple[int, int, int]] = []
+        freed = 0
+        for row in rows:
+            if freed >= wanted_bytes:
+                break
+            victims.append(row)
+            freed += row[2]
+        rows.close()
+        return victims
+
+    def _remove_evicted(self, connection: sqlite3.Connection) -> None:
+        paths = [
+            self._data_dir / path
+            for (path,) in connection.execute("SELECT path FROM images WHERE state = 'evicting'")
+        ]
+        if not paths:
+            return
+        for path in paths:
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in paths}:
+            if folder.is_dir():
+                fsync_directory(folder)
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+        with transaction(connection, doing="evict images", path=self._data_dir):
+            connection.execute("DELETE FROM images WHERE state = 'evicting'")
+
+    def _scan(self) -> tuple[set[str], list[Path]]:
+        """All files below the image folder, relative to the data directory, and partial ones."""
+        present: set[str] = set()
+        partial: list[Path] = []
+        for path in (self._data_dir / _FOLDER).rglob("*"):
+            if path.is_dir():
+                continue
+            if path.name.startswith(".") and path.name.endswith(f".png{_PARTIAL}"):
+                partial.append(path)
+            else:
+                present.add(path.relative_to(self._data_dir).as_posix())
+        return present, partial
+
+    def _forget(self, connection: sqlite3.Connection, paths: Iterable[str]) -> None:
+        with transaction(connection, doing="check the images", path=self._data_dir):
+            connection.executemany("DELETE FROM images WHERE path = ?", [(path,) for path in paths])
+
+    def _sum_up(self, connection: sqlite3.Connection) -> None:
+        self._bytes_by_rank = dict(
+            connection.execute("SELECT keep_rank, sum(bytes) FROM images GROUP BY keep_rank")
+        )

@@ -1,0 +1,210 @@
+"""A part's record as the columns of one row, and back. Pure functions.
+
+Numbers are widened to Python's own first: NumPy scalars cannot be bound to SQL. Values that are
+not finite are stored as NULL and read back as NaN, so a broken score can never keep a record
+from being written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeinspect.part import (
+    Doubt,
+    FrameMeta,
+    FrameQuality,
+    GateOutcome,
+    Inspection,
+    PartRecord,
+    Region,
+    StageTimes,
+    Verdict,
+    VerdictKind,
+)
+
+SqlValue = int | float | str | bytes | None
+
+_HEADER = struct.Struct("<HH")
+_TIMES = ("preprocess_ns", "invoke_ns", "postprocess_ns", "quality_ns")
+_INT64 = 1 << 63
+
+
+def encode_record(record: PartRecord) -> dict[str, SqlValue]:
+    """The record's columns of table ``parts`` (all but who wrote it, and when)."""
+    verdict = record.verdict
+    return {
+        "part_id": int(record.part_id),
+        "trigger_mono_ns": int(record.trigger_mono_ns),
+        "frame_mono_ns": _int(record.frame_mono_ns),
+        "verdict_mono_ns": _int(record.verdict_mono_ns),
+        "deadline_mono_ns": _int(record.deadline_mono_ns),
+        "window_start_mono_ns": _int(record.window_start_mono_ns),
+        "window_end_mono_ns": _int(record.window_end_mono_ns),
+        "encoder_count": _int(record.encoder_count),
+        "verdict": verdict.kind.value,
+        "defect_class": _text(verdict.defect_class),
+        "score": _real(verdict.score),
+        "doubt": None if verdict.doubt is None else verdict.doubt.value,
+        "reason": _text(verdict.reason),
+        "detail": _text(verdict.detail),
+        "gate_outcome": record.gate_outcome.value,
+        **_encode_frame(record.frame),
+        **_encode_inspection(record.inspection),
+    }
+
+
+def decode_record(row: Mapping[str, Any], recipe_digest: str) -> PartRecord:
+    """The record that ``encode_record`` took apart. Raises ValueError on unknown names."""
+    doubt = row["doubt"]
+    return PartRecord(
+        part_id=row["part_id"],
+        trigger_mono_ns=row["trigger_mono_ns"],
+        verdict=Verdict(
+            kind=VerdictKind(row["verdict"]),
+            defect_class=row["defect_class"],
+            score=_float(row["score"]),
+            doubt=None if doubt is None else Doubt(doubt),
+            detail=row["detail"],
+        ),
+        gate_outcome=GateOutcome(row["gate_outcome"]),
+        recipe_digest=recipe_digest,
+        frame=_decode_frame(row),
+        inspection=_decode_inspection(row),
+        frame_mono_ns=row["frame_mono_ns"],
+        verdict_mono_ns=row["verdict_mono_ns"],
+        deadline_mono_ns=row["deadline_mono_ns"],
+        window_start_mono_ns=row["window_start_mono_ns"],
+        window_end_mono_ns=row["window_end_mono_ns"],
+        encoder_count=row["encoder_count"],
+    )
+
+
+def encode_order_statistics(values: Sequence[Sequence[float]]) -> bytes:
+    """Pack (classes, ranks) values in [0, 1].
+
+    Layout: two little-endian uint16, classes and ranks, then float32 values, class by class.
+    """
+    ranks = len(values[0]) if values else 0
+    flat = [float(value) for row in values for value in row]
+    return _HEADER.pack(len(values), ranks) + struct.pack(f"<{len(flat)}f", *flat)
+
+
+def decode_order_statistics(blob: bytes) -> tuple[tuple[float, ...], ...]:
+    """Undo ``encode_order_statistics``; values are float32-exact."""
+    classes, ranks = _HEADER.unpack_from(blob)
+    flat = struct.unpack_from(f"<{classes * ranks}f", blob, _HEADER.size)
+    return tuple(flat[start : start + ranks] for start in range(0, classes * ranks, ranks or 1))
+
+
+def _encode_frame(frame: FrameMeta | None) -> dict[str, SqlValue]:
+    names = ("sequence", "exposure_mono_ns", "arrived_mono_ns", "exposure_us", "gain")
+    if frame is None:
+        return {f"frame_{name}": None for name in (*names, "source", "view")}
+    return {
+        "frame_sequence": int(frame.sequence),
+        "frame_exposure_mono_ns": int(frame.exposure_mono_ns),
+        "frame_arrived_mono_ns": int(frame.arrived_mono_ns),
+        "frame_exposure_us": _real(frame.exposure_us),
+        "frame_gain": _real(frame.gain),
+        "frame_source": _text(frame.source),
+        "frame_view": _text(frame.view),
+    }
+
+
+def _decode_frame(row: Mapping[str, Any]) -> FrameMeta | None:
+    if row["frame_sequence"] is None:
+        return None
+    return FrameMeta(
+        sequence=row["frame_sequence"],
+        exposure_mono_ns=row["frame_exposure_mono_ns"],
+        arrived_mono_ns=row["frame_arrived_mono_ns"],
+        exposure_us=row["frame_exposure_us"],
+        gain=row["frame_gain"],
+        source=row["frame_source"],
+        view=row["frame_view"],
+    )
+
+
+def _encode_inspection(inspection: Inspection | None) -> dict[str, SqlValue]:
+    worst = None if inspection is None else inspection.worst_region
+    x, y, width, height = (None,) * 4 if worst is None else (int(side) for side in worst)
+    box: dict[str, SqlValue] = {
+        "worst_x_px": x,
+        "worst_y_px": y,
+        "worst_width_px": width,
+        "worst_height_px": height,
+    }
+    quality = None if inspection is None else inspection.quality
+    return {
+        "scores": None if inspection is None else _numbers(inspection.scores),
+        "top_class": None if inspection is None else _text(inspection.top_class),
+        "top_score": None if inspection is None else _real(inspection.top_score),
+        "order_statistics": None
+        if inspection is None
+        else encode_order_statistics(inspection.order_statistics),
+        **box,
+        "quality_mean": None if quality is None else _real(quality.mean),
+        "quality_clipped_low": None if quality is None else _real(quality.clipped_low),
+        "quality_clipped_high": None if quality is None else _real(quality.clipped_high),
+        "quality_focus": None if quality is None else _real(quality.focus),
+        "quality_digest": None if quality is None else _signed64(quality.digest),
+        **{
+            name: None if inspection is None else int(getattr(inspection.times, name))
+            for name in _TIMES
+        },
+    }
+
+
+def _decode_inspection(row: Mapping[str, Any]) -> Inspection | None:
+    if row["scores"] is None:
+        return None
+    worst = None
+    if row["worst_x_px"] is not None:
+        worst = Region(
+            row["worst_x_px"], row["worst_y_px"], row["worst_width_px"], row["worst_height_px"]
+        )
+    return Inspection(
+        scores=tuple(_float(score) for score in json.loads(row["scores"])),
+        top_class=row["top_class"],
+        top_score=_float(row["top_score"]),
+        quality=FrameQuality(
+            mean=_float(row["quality_mean"]),
+            clipped_low=_float(row["quality_clipped_low"]),
+            clipped_high=_float(row["quality_clipped_high"]),
+            focus=_float(row["quality_focus"]),
+            digest=row["quality_digest"] % (2 * _INT64),
+        ),
+        order_statistics=decode_order_statistics(row["order_statistics"]),
+        worst_region=worst,
+        times=StageTimes(**{name: row[name] for name in _TIMES}),
+    )
+
+
+def _int(value: int | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _real(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _float(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return json.dumps([_real(value) for value in values], separators=(",", ":"))
+
+
+def _text(value: str) -> str:
+    """File names may hold bytes that are not UTF-8; SQL text may not."""
+    return value.encode("utf-8", "replace").decode("utf-8")
+
+
+def _signed64(value: int) -> int:
+    """The digest's low 64 bits as SQLite's signed integer."""
+    return (int(value) + _INT64) % (2 * _INT64) - _INT64

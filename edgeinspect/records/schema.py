@@ -1,0 +1,132 @@
+"""The tables of the records database and how they grow from version to version.
+
+``PRAGMA user_version`` holds the version. Every column is described in docs/records.md. A
+migration is never edited once released: add the next one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+APPLICATION_ID = 0x45494E53
+"""``PRAGMA application_id`` of our databases: "EINS"."""
+
+_VERSION_1 = """
+CREATE TABLE part_id_reservation (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    next_part_id INTEGER NOT NULL
+) STRICT;
+INSERT INTO part_id_reservation VALUES (1, 1);
+
+CREATE TABLE starts (
+    start_id INTEGER PRIMARY KEY,
+    boot_id TEXT NOT NULL,
+    started_wall TEXT NOT NULL,
+    started_mono_ns INTEGER NOT NULL,
+    clock_synchronized INTEGER NOT NULL,
+    software_version TEXT NOT NULL,
+    integrity TEXT NOT NULL,
+    set_aside TEXT NOT NULL,
+    uncovered_faults TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE recipes (
+    recipe_id INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE,
+    classes TEXT NOT NULL DEFAULT '[]',
+    document TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+CREATE TABLE parts (
+    part_id INTEGER PRIMARY KEY,
+    start_id INTEGER NOT NULL REFERENCES starts (start_id),
+    recipe_id INTEGER NOT NULL REFERENCES recipes (recipe_id),
+    recorded_wall TEXT NOT NULL,
+    clock_synchronized INTEGER NOT NULL,
+    recorded_mono_ns INTEGER NOT NULL,
+    trigger_mono_ns INTEGER NOT NULL,
+    frame_mono_ns INTEGER,
+    verdict_mono_ns INTEGER,
+    deadline_mono_ns INTEGER,
+    window_start_mono_ns INTEGER,
+    window_end_mono_ns INTEGER,
+    encoder_count INTEGER,
+    verdict TEXT NOT NULL,
+    defect_class TEXT NOT NULL,
+    score REAL,
+    doubt TEXT,
+    reason TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    gate_outcome TEXT NOT NULL,
+    frame_sequence INTEGER,
+    frame_exposure_mono_ns INTEGER,
+    frame_arrived_mono_ns INTEGER,
+    frame_exposure_us REAL,
+    frame_gain REAL,
+    frame_source TEXT,
+    frame_view TEXT,
+    scores TEXT,
+    top_class TEXT,
+    top_score REAL,
+    order_statistics BLOB,
+    worst_x_px INTEGER,
+    worst_y_px INTEGER,
+    worst_width_px INTEGER,
+    worst_height_px INTEGER,
+    quality_mean REAL,
+    quality_clipped_low REAL,
+    quality_clipped_high REAL,
+    quality_focus REAL,
+    quality_digest INTEGER,
+    preprocess_ns INTEGER,
+    invoke_ns INTEGER,
+    postprocess_ns INTEGER,
+    quality_ns INTEGER
+) STRICT;
+CREATE INDEX parts_not_passed ON parts (verdict) WHERE verdict <> 'PASS';
+CREATE INDEX parts_by_wall ON parts (recorded_wall);
+
+CREATE TABLE images (
+    part_id INTEGER PRIMARY KEY REFERENCES parts (part_id),
+    path TEXT NOT NULL UNIQUE,
+    bytes INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    keep_rank INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('kept', 'evicting'))
+) STRICT;
+CREATE INDEX images_to_evict ON images (keep_rank, part_id) WHERE state = 'kept';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1,)
+"""``MIGRATIONS[v]`` takes a database from version v to v + 1."""
+
+SCHEMA_VERSION = len(MIGRATIONS)
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The schema version of a database; 0 for an empty one."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a database up to ``SCHEMA_VERSION``, one transaction a step.
+
+    The connection must be in autocommit mode. A crash leaves the version before or after a
+    step, never between.
+    """
+    for version in range(version_of(connection), SCHEMA_VERSION):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in _statements(MIGRATIONS[version]):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _statements(script: str) -> list[str]:
+    return [statement for part in script.split(";") if (statement := part.strip())]

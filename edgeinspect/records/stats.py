@@ -1,0 +1,100 @@
+"""What the records say of many parts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from edgeinspect.records.reader import ALL_PARTS, PartFilter, RecordReader, where
+
+_TABLES = (
+    "parts JOIN recipes USING (recipe_id)"
+    " LEFT JOIN images ON images.part_id = parts.part_id AND images.state = 'kept'"
+)
+_PERCENTILES = (50.0, 90.0, 99.0, 99.9)
+_DURATIONS_NS = {
+    "preprocess": "preprocess_ns",
+    "invoke": "invoke_ns",
+    "postprocess": "postprocess_ns",
+    "quality": "quality_ns",
+    "frame_to_verdict": "verdict_mono_ns - frame_mono_ns",
+    "trigger_to_verdict": "verdict_mono_ns - trigger_mono_ns",
+    "verdict_to_deadline": "deadline_mono_ns - verdict_mono_ns",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartStats:
+    """Counts and percentiles over a set of parts.
+
+    Attributes:
+        parts: how many.
+        first_part_id, last_part_id: None if there are none.
+        by_verdict, by_reason, by_gate_outcome: how many parts by that name.
+        yield_share: passed the gate over all, [0, 1]; None without parts.
+        score: percentiles of the deciding defect score of inspected parts, "p50" to "max".
+        duration_us: by stage, percentiles in microseconds over the parts that reached it;
+            ``verdict_to_deadline`` is the time that was left, so its minimum matters ("min").
+    """
+
+    parts: int
+    first_part_id: int | None
+    last_part_id: int | None
+    by_verdict: Mapping[str, int]
+    by_reason: Mapping[str, int]
+    by_gate_outcome: Mapping[str, int]
+    yield_share: float | None
+    score: Mapping[str, float]
+    duration_us: Mapping[str, Mapping[str, float]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def part_stats(reader: RecordReader, wanted: PartFilter = ALL_PARTS) -> PartStats:
+    """Count the parts that the filter lets through. Raises StorageFault."""
+    conditions, values = where(wanted)
+    chosen = f"FROM {_TABLES} WHERE {conditions}"
+    ((parts, first, last),) = reader.query(
+        f"SELECT count(*), min(parts.part_id), max(parts.part_id) {chosen}", values
+    )
+    by_gate_outcome = _counts(reader, "gate_outcome", chosen, values)
+    return PartStats(
+        parts=parts,
+        first_part_id=first,
+        last_part_id=last,
+        by_verdict=_counts(reader, "verdict", chosen, values),
+        by_reason=_counts(reader, "reason", f"{chosen} AND reason <> ''", values),
+        by_gate_outcome=by_gate_outcome,
+        yield_share=by_gate_outcome.get("passed", 0) / parts if parts else None,
+        score=_spread(reader, "score", f"{chosen} AND scores IS NOT NULL", values),
+        duration_us={
+            stage: spread
+            for stage, duration in _DURATIONS_NS.items()
+            if (spread := _spread(reader, f"({duration}) / 1000.0", chosen, values))
+        },
+    )
+
+
+def _counts(
+    reader: RecordReader, column: str, chosen: str, values: dict[str, Any]
+) -> dict[str, int]:
+    rows = reader.query(
+        f"SELECT {column}, count(*) AS parts {chosen} GROUP BY 1 ORDER BY 2 DESC, 1", values
+    )
+    return dict(rows)
+
+
+def _spread(
+    reader: RecordReader, expression: str, chosen: str, values: dict[str, Any]
+) -> dict[str, float]:
+    numbers = reader.numbers(f"SELECT {expression} {chosen} AND {expression} IS NOT NULL", values)
+    if not numbers.size:
+        return {}
+    percentiles = np.percentile(numbers, _PERCENTILES)
+    spread = {f"p{at:g}": float(value) for at, value in zip(_PERCENTILES, percentiles, strict=True)}
+    return {"min": float(numbers.min()), **spread, "max": float(numbers.max())}

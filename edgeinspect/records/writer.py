@@ -1,0 +1,374 @@
+"""The one writer of a data directory. What it acknowledges survives a crash and a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect import __version__
+from edgeinspect.errors import DiskFull, StorageFault, UsageError
+from edgeinspect.part import PartRecord
+from edgeinspect.ports import Clock
+from edgeinspect.records.database import OpenedDatabase, open_for_writing, transaction
+from edgeinspect.records.durable import make_directory, storage_faults
+from edgeinspect.records.images import ImageKind, ImagePolicy
+from edgeinspect.records.lock import DataDirectoryLock
+from edgeinspect.records.part_ids import PartIds
+from edgeinspect.records.reserve import SpaceReserve
+from edgeinspect.records.ring import ImageRing, Picture, RingAudit, StoreResult
+from edgeinspect.records.rows import SqlValue, encode_record
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEntry:
+    """One part to be recorded.
+
+    Attributes:
+        record: of the part.
+        kind: why its picture is kept, from ``image_kind``; None keeps no picture.
+        pixels: the picture, uint8, (height, width) grey or (height, width, 3) RGB.
+    """
+
+    record: PartRecord
+    kind: ImageKind | None = None
+    pixels: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """These parts are durable.
+
+    Attributes:
+        part_ids: of the parts, in the order given.
+        images_kept: pictures written and indexed with them.
+        images_no_room: pictures that were worth less than all that the budget holds.
+        image_faults: one sentence for each picture that could not be written.
+    """
+
+    part_ids: tuple[int, ...] = ()
+    images_kept: int = 0
+    images_no_room: int = 0
+    image_faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenReport:
+    """What was found when the records were opened.
+
+    Attributes:
+        integrity: "ok", "new", or "unfinished" where the check ran out of its time.
+        set_aside: where a damaged database went, None if there was none.
+        images: how picture files and index agreed.
+    """
+
+    integrity: str
+    set_aside: Path | None
+    images: RingAudit
+
+    @property
+    def faults(self) -> Mapping[str, int]:
+        """What should be counted and shown, by name; empty if all is well."""
+        counts = {
+            "records_set_aside": int(self.set_aside is not None),
+            "images_unindexed": len(self.images.unindexed),
+            "images_missing": self.images.missing,
+        }
+        return {name: count for name, count in counts.items() if count}
+
+
+class RecordWriter:
+    """Owns a data directory and writes its records; used by one thread at a time.
+
+    After a StorageFault the writer can be used on: the next call opens what had to be closed.
+    A batch that failed is not recorded and may be written again; parts of it that turn out to
+    be durable already are not recorded twice.
+
+    Args:
+        data_dir: made if missing; holds the database, ``images/`` and small helper files.
+        clock: stamps the rows; its wall time is for people only.
+        policy: budget of the image ring.
+        uncovered_faults: sentences on what this station's gate cannot stop, kept per start.
+        reserve_bytes: space set aside for the moment the disk is full.
+        check_limit_s: the integrity check at opening takes no longer than this.
+
+    Raises:
+        StationBusy: another process owns the directory.
+        DataFromNewerVersion: a newer edgeinspect wrote the database.
+        StorageFault, DiskFull: nothing can be recorded there.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        clock: Clock,
+        policy: ImagePolicy | None = None,
+        uncovered_faults: Sequence[str] = (),
+        reserve_bytes: int = 4 << 20,
+        check_limit_s: float = 1.0,
+    ) -> None:
+        self._data_dir = data_dir
+        self._clock = clock
+        self._uncovered_faults = tuple(uncovered_faults)
+        self._check_limit_s = check_limit_s
+        self._boot_id = _read_boot_id()
+        self._ring = ImageRing(data_dir, policy or ImagePolicy())
+        self._reserve = SpaceReserve(data_dir, size_bytes=reserve_bytes)
+        self._connection: sqlite3.Connection | None = None
+        self._closed = False
+        with storage_faults("create the data directory", data_dir):
+            make_directory(data_dir)
+        self._lock = DataDirectoryLock(data_dir)
+        try:
+            self._open_at_start()
+        except BaseException:
+            self._lock.release()
+            raise
+        self._reserve.fill()
+
+    @property
+    def report(self) -> OpenReport:
+        """What the latest opening of the database found."""
+        return self._report
+
+    @property
+    def image_bytes(self) -> int:
+        """Size of all kept pictures."""
+        return self._ring.total_bytes
+
+    def reserve_part_ids(self, count: int = 1_000_000) -> range:
+        """Ids for the next ``count`` parts, durably reserved: no later start gives them again.
+
+        Raises StorageFault, DiskFull.
+        """
+        with self._storage() as connection:
+            return self._part_ids.reserve(connection, count)
+
+    def register_recipe(self, digest: str, *, classes: Sequence[str], document: str = "") -> None:
+        """Keep what a recipe digest stands for.
+
+        ``classes`` names the scores, in their order; ``document`` is the recipe itself.
+        """
+        with self._storage() as connection, self._transaction(connection, "keep the recipe"):
+            connection.execute(
+                "INSERT INTO recipes (digest, classes, document) VALUES (?, ?, ?)"
+                " ON CONFLICT (digest) DO UPDATE"
+                " SET classes = excluded.classes, document = excluded.document",
+                (digest, json.dumps(list(classes)), document),
+            )
+
+    def write(self, batch: Sequence[RecordEntry]) -> Acknowledgement:
+        """Record the parts, all or none; returns once they are durable.
+
+        Pictures make way for records: one that cannot be written is named in the answer, and
+        on a full disk the least valuable ones are evicted.
+
+        Raises:
+            DiskFull: no space, and no pictures left to evict.
+            StorageFault: the disk failed.
+            UsageError: a part id was recorded before, for another part.
+        """
+        if not batch:
+            return Acknowledgement()
+        try:
+            acknowledgement = self._write(batch)
+        except DiskFull:
+            if not self._make_room():
+                raise
+            acknowledgement = self._write(batch)
+        self._reserve.fill()
+        return acknowledgement
+
+    def close(self, *, next_part_id: int | None = None) -> None:
+        """Close the records and release the data directory; closing twice is allowed.
+
+        Args:
+            next_part_id: no id from this one on was given to a part, so that the next start
+                may use them; None leaves the whole reservation unused.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if next_part_id is not None and self._connection is not None:
+                self._part_ids.give_back(self._connection, next_part_id)
+        finally:
+            self._disconnect()
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _write(self, batch: Sequence[RecordEntry]) -> Acknowledgement:
+        with self._storage() as connection:
+            stored = self._ring.store(connection, _pictures(batch))
+            try:
+                self._commit(connection, batch, stored)
+            except Exception as error:
+                # After any other storage fault only a new look at the file can tell what is in it.
+                if isinstance(error, DiskFull) or not isinstance(error, StorageFault):
+                    self._ring.settle(connection)
+                raise
+            self._ring.confirm(stored.images)
+        return Acknowledgement(
+            part_ids=tuple(entry.record.part_id for entry in batch),
+            images_kept=len(stored.images),
+            images_no_room=stored.no_room,
+            image_faults=stored.faults,
+        )
+
+    def _commit(
+        self, connection: sqlite3.Connection, batch: Sequence[RecordEntry], stored: StoreResult
+    ) -> None:
+        stamp: dict[str, SqlValue] = {
+            "start_id": self._start_id,
+            "recorded_wall": _iso_utc(self._clock.now_wall()),
+            "clock_synchronized": int(self._clock.is_synchronized()),
+            "recorded_mono_ns": self._clock.now_mono_ns(),
+        }
+        with self._transaction(connection, "write records"):
+            for entry in batch:
+                self._insert(connection, entry.record, stamp)
+            self._ring.index(connection, stored.images)
+
+    def _insert(
+        self, connection: sqlite3.Connection, record: PartRecord, stamp: Mapping[str, SqlValue]
+    ) -> None:
+        digest = record.recipe_digest
+        connection.execute("INSERT OR IGNORE INTO recipes (digest) VALUES (?)", (digest,))
+        row = {**encode_record(record), **stamp}
+        columns = ", ".join(row)
+        values = ", ".join(f":{name}" for name in row)
+        inserted = connection.execute(
+            f"INSERT INTO parts ({columns}, recipe_id)"  # noqa: S608 (names from rows.py)
+            f" VALUES ({values}, (SELECT recipe_id FROM recipes WHERE digest = :digest))"
+            " ON CONFLICT (part_id) DO NOTHING",
+            {**row, "digest": digest},
+        )
+        if inserted.rowcount == 0 and not self._is_same_part(connection, record):
+            raise UsageError(f"Part id {record.part_id} is already recorded, for another part.")
+
+    def _is_same_part(self, connection: sqlite3.Connection, record: PartRecord) -> bool:
+        """Whether an earlier attempt, reported as failed, had recorded this very part."""
+        found = connection.execute(
+            "SELECT trigger_mono_ns, boot_id FROM parts JOIN starts USING (start_id)"
+            " WHERE part_id = ?",
+            (record.part_id,),
+        ).fetchone()
+        return bool(found == (record.trigger_mono_ns, self._boot_id))
+
+    @contextlib.contextmanager
+    def _storage(self) -> Iterator[sqlite3.Connection]:
+        """The open database; closed again, to be opened anew, by any fault but a full disk."""
+        if self._closed:
+            raise UsageError("The records are closed.")
+        try:
+            with storage_faults("use the records", self._data_dir):
+                yield self._connection or self._open()
+        except DiskFull:
+            raise
+        except StorageFault:
+            self._disconnect()
+            raise
+
+    def _transaction(
+        self, connection: sqlite3.Connection, doing: str
+    ) -> contextlib.AbstractContextManager[None]:
+        return transaction(connection, doing=doing, path=self._data_dir)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            # Closing moves the log into the database, which a full disk may refuse: no loss.
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def _make_room(self) -> bool:
+        released = self._reserve.release()
+        try:
+            with self._storage() as connection:
+                return self._ring.evict_for_records(connection) > 0 or released
+        except DiskFull:
+            return released
+
+    def _open_at_start(self) -> None:
+        try:
+            self._open()
+        except DiskFull:
+            if not self._reserve.release():
+                raise
+            self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        opened = open_for_writing(self._data_dir, check_limit_s=self._check_limit_s)
+        try:
+            audit = self._ring.load(opened.connection)
+            self._part_ids = PartIds(self._data_dir, highest_image_id=audit.highest_part_id)
+            self._start_id = self._insert_start(opened)
+        except BaseException:
+            opened.connection.close()
+            raise
+        self._report = OpenReport(
+            integrity=opened.integrity, set_aside=opened.set_aside, images=audit
+        )
+        self._connection = opened.connection
+        return opened.connection
+
+    def _insert_start(self, opened: OpenedDatabase) -> int:
+        connection = opened.connection
+        with self._transaction(connection, "record the start"):
+            (start_id,) = connection.execute(
+                "INSERT INTO starts (boot_id, started_wall, started_mono_ns, clock_synchronized,"
+                " software_version, integrity, set_aside, uncovered_faults)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING start_id",
+                (
+                    self._boot_id,
+                    _iso_utc(self._clock.now_wall()),
+                    self._clock.now_mono_ns(),
+                    int(self._clock.is_synchronized()),
+                    __version__,
+                    opened.integrity,
+                    opened.set_aside.name if opened.set_aside else "",
+                    json.dumps(self._uncovered_faults),
+                ),
+            ).fetchone()
+        return int(start_id)
+
+
+def _pictures(batch: Sequence[RecordEntry]) -> list[Picture]:
+    return [
+        Picture(part_id=entry.record.part_id, kind=entry.kind, pixels=entry.pixels)
+        for entry in batch
+        if entry.kind is not None and entry.pixels is not None
+    ]
+
+
+def _iso_utc(wall: datetime.datetime) -> str:
+    return wall.astimezone(datetime.UTC).isoformat(timespec="microseconds")
+
+
+def _read_boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
