@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from edgeinspect.bundle.files import write_atomic
+from edgeinspect.line.scores import Activation, ReducerKind
 from edgeinspect.ports import TensorSpec
 from edgeinspect.yaml_expected import MISSING, Rule
 from edgeinspect.yaml_file import dump_yaml, load_model
@@ -64,18 +65,6 @@ class Interpolation(StrEnum):
     LINEAR = "linear"
     AREA = "area"
     NEAREST = "nearest"
-
-
-class Activation(StrEnum):
-    NONE = "none"
-    SIGMOID = "sigmoid"
-    SOFTMAX = "softmax"
-
-
-class ReducerKind(StrEnum):
-    MAX = "max"
-    KTH_LARGEST = "kth_largest"
-    MEAN_TOP_K = "mean_top_k"
 
 
 class Role(StrEnum):
