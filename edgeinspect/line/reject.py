@@ -147,10 +147,12 @@ class PulseSchedule:
     def _may_open(self, window: _Window, now_mono_ns: int) -> bool:
         """A gate that opens late or must close early would jam the part: it stays shut."""
         late_ns = now_mono_ns - window.start_mono_ns
-        if not window.released or not 0 <= late_ns <= self._config.timing_tolerance_ns:
+        if not window.released or not window.holds(now_mono_ns):
+            return False
+        if late_ns > self._config.timing_tolerance_ns:
             return False
         limit = self._config.max_on_ns
-        if limit is not None and window.end_mono_ns - now_mono_ns > limit:
+        if limit is not None and window.end_mono_ns - window.start_mono_ns > limit:
             return False
         overlapped = any(
             not other.released
