@@ -1,0 +1,383 @@
+"""What can go wrong on the simulated line, each by name, with a realistic rate.
+
+A fault strikes when a part is put on the belt, with its own probability per part. What it does to
+sensors, camera, engine, gate or station is in its ``strike``; what follows from it is physics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from edgeinspect.errors import UsageError
+from edgeinspect.sim.presets import MS, SECOND
+
+if TYPE_CHECKING:
+    from edgeinspect.sim.virtual import VirtualLine
+    from edgeinspect.sim.world import SimPart
+
+
+class Fault:
+    """One kind of fault.
+
+    Attributes:
+        name: on the command line and in the account.
+        rate: how often it strikes, per part, unless asked for otherwise.
+        about: one line for ``edgeinspect sim --list-faults``.
+    """
+
+    name: ClassVar[str]
+    rate: ClassVar[float]
+    about: ClassVar[str]
+    needs_guard: ClassVar[bool] = False
+    needs_encoder: ClassVar[bool] = False
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        """Strike now; ``part`` will reach the trigger sensor in about 100 ms."""
+        raise NotImplementedError
+
+
+class _CameraFault(Fault):
+    """Strikes the next frame that is asked for."""
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        line.camera.mishaps.append(self.name)
+
+
+class _EngineFault(Fault):
+    """Strikes the next inspection."""
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        line.engine.mishaps.append(self.name)
+
+
+class Bounce(Fault):
+    name = "bounce"
+    rate = 5e-3
+    about = "the trigger contact bounces: one to three more edges within 6 ms"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        edges = line.rng.randint(1, 3)
+        part.bounces_ns += tuple(line.rng.randint(MS // 10, 6 * MS) for _ in range(edges))
+
+
+class DoubleTrigger(Fault):
+    name = "double_trigger"
+    rate = 1e-3
+    about = "the trigger fires once more although no part passes, at any distance"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        line.world.spurious_trigger_at(now_ns + line.rng.randint(0, 400 * MS))
+
+
+class MissedTrigger(Fault):
+    name = "missed_trigger"
+    rate = 5e-4
+    about = "the trigger sensor does not see a part"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        part.trigger_sees = False
+
+
+class LateFrame(_CameraFault):
+    name = "late_frame"
+    rate = 1e-3
+    about = "a frame is delivered 0.15 to 1.2 s after its exposure, perhaps after later frames"
+
+
+class DroppedFrame(_CameraFault):
+    name = "dropped_frame"
+    rate = 1e-3
+    about = "a frame never arrives; half the time the driver says so at the deadline"
+
+
+class RepeatedFrame(_CameraFault):
+    name = "repeated_frame"
+    rate = 1e-3
+    about = "the driver delivers the previous frame once more instead of a new one"
+
+
+class StaleFrame(_CameraFault):
+    name = "stale_frame"
+    rate = 1e-3
+    about = "a buffered exposure of an earlier part is delivered, with its old timestamp"
+
+
+class FrozenFrame(_CameraFault):
+    name = "frozen_frame"
+    rate = 5e-4
+    about = "the previous picture is delivered again under a new timestamp and sequence number"
+
+
+class OffExposure(_CameraFault):
+    name = "off_exposure"
+    rate = 5e-4
+    about = "the camera reports an exposure time or gain that the recipe did not ask for"
+
+
+class DeadCamera(Fault):
+    name = "camera_fault"
+    rate = 1e-4
+    about = "the camera fails every capture for 0.5 to 2 s"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        line.camera.dead_until_ns = now_ns + line.rng.randint(SECOND // 2, 2 * SECOND)
+
+
+class SlowInference(_EngineFault):
+    name = "slow_inference"
+    rate = 1e-3
+    about = "one inference takes 0.2 to 1.5 s and holds the worker"
+
+
+class FailedInference(_EngineFault):
+    name = "failed_inference"
+    rate = 5e-4
+    about = "the engine raises an error"
+
+
+class LostInference(_EngineFault):
+    name = "lost_inference"
+    rate = 2e-4
+    about = "the answer of an inference never comes"
+
+
+class EngineDuplicate(_EngineFault):
+    name = "engine_duplicate"
+    rate = 5e-4
+    about = "an answer comes twice, the second time up to 2 s later"
+
+
+class StuckGatePassing(Fault):
+    name = "stuck_gate_passing"
+    rate = 2e-5
+    about = "the gate jams and lets everything through until it is repaired"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        line.world.stick_gate(True, now_ns)
+
+
+class StuckGateRejecting(Fault):
+    name = "stuck_gate_rejecting"
+    rate = 2e-5
+    about = "the gate jams and rejects everything for 2 to 10 s"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        if line.world.gate_stuck is not None:
+            return
+        line.world.stick_gate(False, now_ns)
+        repaired_ns = now_ns + line.rng.randint(2 * SECOND, 10 * SECOND)
+        line.agenda.at(repaired_ns, line.free_gate)
+
+
+class ConfirmMissed(Fault):
+    name = "confirm_missed"
+    rate = 2e-4
+    about = "the sensor in the reject chute would not see this part"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        part.confirm_sees = False
+
+
+class ConfirmSpurious(Fault):
+    name = "confirm_spurious"
+    rate = 2e-4
+    about = "the sensor in the reject chute fires although nothing fell"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        line.world.spurious_confirm_at(now_ns + line.rng.randint(0, SECOND))
+
+
+class ClockStep(Fault):
+    name = "clock_step"
+    rate = 2e-4
+    about = "the wall clock jumps by up to a day either way; nothing may change"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        line.store.wall_offset_ns += line.rng.randint(-86_400 * SECOND, 86_400 * SECOND)
+
+
+class FullDisk(Fault):
+    name = "disk_full"
+    rate = 5e-5
+    about = "records cannot be written for 1 to 30 s"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        line.store.refuse_until_ns = now_ns + line.rng.randint(SECOND, 30 * SECOND)
+
+
+class CrashRestart(Fault):
+    name = "crash_restart"
+    rate = 5e-5
+    about = "the station's process dies at a random moment and is back after 0.6 to 4 s"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        line.agenda.at(now_ns + line.rng.randint(0, SECOND), line.crash)
+
+
+class CoreHang(Fault):
+    name = "core_hang"
+    rate = 2e-4
+    about = "the line thread stands still for 20 ms to 3 s while events queue up"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        longest_ns = 3 * SECOND if line.rng.random() < 0.3 else SECOND // 3
+        duration_ns = line.rng.randint(20 * MS, longest_ns)
+        start_ns = now_ns + line.rng.randint(0, SECOND)
+        line.agenda.at(start_ns, lambda t: line.hang(duration_ns, t))
+
+
+class Overflow(Fault):
+    name = "queue_overflow"
+    rate = 2e-4
+    about = "a full queue drops one inspection, or one event on its way to the core"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        if line.rng.random() < 0.5:
+            line.engine.mishaps.append(self.name)
+        else:
+            line.drop_next_event = True
+
+
+class GuardMissed(Fault):
+    name = "guard_missed"
+    rate = 2e-4
+    about = "the second sensor before the gate does not see a part"
+    needs_guard = True
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        part.guard_sees = False
+
+
+class BeltStop(Fault):
+    name = "belt_stop"
+    rate = 2e-4
+    about = "the line's control stops the belt for 0.5 to 10 s"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        duration_ns = line.rng.randint(SECOND // 2, 10 * SECOND)
+        start_ns = now_ns + line.rng.randint(0, SECOND)
+        line.agenda.at(start_ns, lambda t: line.world.control.stop_for(duration_ns, t))
+
+
+class PauseResume(Fault):
+    name = "pause_resume"
+    rate = 1e-4
+    about = "an operator pauses inspection for 0.2 to 5 s"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        line.pause_for(line.rng.randint(SECOND // 5, 5 * SECOND), now_ns)
+
+
+class RecipeChange(Fault):
+    name = "recipe_change"
+    rate = 2e-4
+    about = "another recipe with other thresholds is applied between two parts"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        line.agenda.at(now_ns + line.rng.randint(0, 300 * MS), line.change_recipe)
+
+
+class EncoderGlitch(Fault):
+    name = "encoder_glitch"
+    rate = 2e-4
+    about = "the encoder counts one to forty too many at once"
+    needs_encoder = True
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        line.world.encoder_extra = line.rng.choice((1, 1, 2, 10, 40))
+
+
+class EncoderStall(Fault):
+    name = "encoder_stall"
+    rate = 5e-5
+    about = "the encoder goes silent although the belt moves, until it is repaired"
+    needs_encoder = True
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        line.world.encoder_stalled = True
+        line.agenda.at(now_ns + line.rng.randint(2 * SECOND, 20 * SECOND), line.mend_encoder)
+
+
+FAULTS: dict[str, Fault] = {
+    fault.name: fault
+    for fault in (
+        Bounce(),
+        DoubleTrigger(),
+        MissedTrigger(),
+        LateFrame(),
+        DroppedFrame(),
+        RepeatedFrame(),
+        StaleFrame(),
+        FrozenFrame(),
+        OffExposure(),
+        DeadCamera(),
+        SlowInference(),
+        FailedInference(),
+        LostInference(),
+        EngineDuplicate(),
+        StuckGatePassing(),
+        StuckGateRejecting(),
+        ConfirmMissed(),
+        ConfirmSpurious(),
+        ClockStep(),
+        FullDisk(),
+        CrashRestart(),
+        CoreHang(),
+        Overflow(),
+        GuardMissed(),
+        BeltStop(),
+        PauseResume(),
+        RecipeChange(),
+        EncoderGlitch(),
+        EncoderStall(),
+    )
+}
+
+
+def fault_rates(
+    faults: str | Iterable[str] | Mapping[str, float], *, guarded: bool, encoder: bool
+) -> dict[str, float]:
+    """Resolve what the caller asked for into rates per part, in the order of ``FAULTS``.
+
+    Args:
+        faults: "all", "none", names separated by commas, names, or rates by name, each in [0, 1].
+        guarded, encoder: what is wired; "all" leaves out the faults of what is not.
+
+    Raises:
+        UsageError: an unknown name, a rate outside [0, 1], or a fault of a sensor not wired.
+    """
+    if isinstance(faults, str):
+        names = [name.strip() for name in faults.split(",") if name.strip()]
+        if names == ["all"]:
+            wanted = {n: f.rate for n, f in FAULTS.items() if _possible(f, guarded, encoder)}
+        else:
+            wanted = _default_rates([] if names == ["none"] else names)
+    elif isinstance(faults, Mapping):
+        wanted = dict(faults)
+    else:
+        wanted = _default_rates(faults)
+    for name, rate in wanted.items():
+        _check(name, rate, guarded, encoder)
+    return {name: wanted[name] for name in FAULTS if name in wanted}
+
+
+def _default_rates(names: Iterable[str]) -> dict[str, float]:
+    return {name: FAULTS[name].rate if name in FAULTS else -1.0 for name in names}
+
+
+def _check(name: str, rate: float, guarded: bool, encoder: bool) -> None:
+    if name not in FAULTS:
+        raise UsageError(
+            f"There is no fault named {name!r}.",
+            next_action=f"Choose all, none, or some of: {', '.join(FAULTS)}.",
+        )
+    if not 0.0 <= rate <= 1.0:
+        raise UsageError(f"The rate of {name} is {rate}; it must lie between 0 and 1 per part.")
+    if not _possible(FAULTS[name], guarded, encoder):
+        sensor = "guard sensor" if FAULTS[name].needs_guard else "encoder"
+        raise UsageError(f"{name} needs a line with a {sensor}, and this one has none.")
+
+
+def _possible(fault: Fault, guarded: bool, encoder: bool) -> bool:
+    return (guarded or not fault.needs_guard) and (encoder or not fault.needs_encoder)

@@ -1,0 +1,367 @@
+"""What really happened, set against what the station recorded: the truth account."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+
+from edgeinspect.line.config import GateKind, LineConfig, ReviewAction
+from edgeinspect.part import Doubt, GateOutcome, PartRecord, VerdictKind
+from edgeinspect.sim.presets import GATES, MS, SECOND
+from edgeinspect.sim.world import End, SimPart
+
+JUDGED = (VerdictKind.PASS, VerdictKind.REJECT, VerdictKind.REVIEW)
+TRIGGER_TOLERANCE_NS = 20 * MS
+"""An edge this near to a part's passage was made by it, or cannot be told from one that was."""
+LONGEST_WAY_NS = 60 * SECOND
+"""A station that has not recorded a part after this long has lost it."""
+FINDINGS_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTruth:
+    """What a delivered frame really shows.
+
+    Attributes:
+        part: number of the part in the picture; None for the empty belt.
+        placed: whether it stands where the recipe expects it.
+        exposure_ns: when these pixels were really exposed, whatever the driver claims.
+    """
+
+    part: int | None
+    placed: bool
+    exposure_ns: int
+
+
+@dataclass(slots=True)
+class TruthLog:
+    """Facts in the order in which they became true.
+
+    Attributes:
+        parts: every part that was put on the belt.
+        frames: by the sequence number under which they were delivered.
+        edges: trigger edges that reached a live station: time, and which process took them.
+        dropped_edges: how many edges a full queue dropped, and said so.
+        deaths: process number to the time of its death.
+        records: durable records.
+        died: records that a process had made and had not yet made durable when it died.
+        died_while_refused: those of ``died`` that could not be written because the disk was full.
+        configs: by recipe digest.
+        injected: faults that struck, by name.
+        alarms: raised, by name.
+    """
+
+    parts: list[SimPart] = field(default_factory=list)
+    frames: dict[int, FrameTruth] = field(default_factory=dict)
+    edges: list[tuple[int, int]] = field(default_factory=list)
+    dropped_edges: int = 0
+    deaths: dict[int, int] = field(default_factory=dict)
+    records: list[PartRecord] = field(default_factory=list)
+    died: list[PartRecord] = field(default_factory=list)
+    died_while_refused: set[int] = field(default_factory=set)
+    configs: dict[str, LineConfig] = field(default_factory=dict)
+    injected: Counter[str] = field(default_factory=Counter)
+    alarms: Counter[str] = field(default_factory=Counter)
+    line_stops: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The truth account of a run. Counts are parts unless they say otherwise.
+
+    Attributes:
+        triggered: accepted triggers, that is records and records that died with the station.
+        left, rejected, recalled: how the parts ended; recalled ones were taken off the outfeed
+            by the operator.
+        escapes: defective parts that left the line.
+        false_rejects: good parts that were inspected and rejected for what was seen.
+        doubtful_rejects: good parts that were rejected because they could not be inspected.
+        cannot_inspect, review, late: records with that verdict.
+        lost: triggers that a living station never recorded, and parts that its ledger calls lost.
+        ledger_lost: the latter alone.
+        swapped: records judged on a frame of another part, or PASS on a frame of none.
+        duplicated: part ids recorded twice and frames judged twice.
+        unaccounted: parts without an end, and triggers with neither record nor named reason.
+        wrongly_passed: parts that left the line without a PASS record whose frame shows that
+            part, exposed after its own trigger, scored below the threshold, in time.
+        untriggered_passed: parts that left and that the trigger never saw. For a normally
+            passing gate without a guard sensor they are not counted as wrongly passed: nothing
+            on that line could have known of them.
+        died_with_station: triggers and records that a crash took with it; their parts were
+            rejected or recalled.
+        died_unwritten_left: records that died with a station that could not write them (crash
+            while the disk was full), of parts that had already left, rightly.
+        missed_trigger: parts that the trigger sensor did not see.
+        station_down: parts that passed the sensor while no station was alive.
+        dropped_edges: trigger edges that a full queue dropped and counted.
+        doubts, outcomes, alarms, line_stops, faults: counts by name.
+        failing_shards: seed and number of parts of each shard that is not ``good``; a run with
+            that seed and number repeats it exactly.
+        findings: the first few things that are wrong, in words.
+    """
+
+    gate: str
+    tracking: str
+    seed: int
+    parts: int = 0
+    triggered: int = 0
+    defective: int = 0
+    left: int = 0
+    rejected: int = 0
+    recalled: int = 0
+    escapes: int = 0
+    false_rejects: int = 0
+    doubtful_rejects: int = 0
+    cannot_inspect: int = 0
+    review: int = 0
+    late: int = 0
+    lost: int = 0
+    ledger_lost: int = 0
+    swapped: int = 0
+    duplicated: int = 0
+    unaccounted: int = 0
+    wrongly_passed: int = 0
+    untriggered_passed: int = 0
+    died_with_station: int = 0
+    died_unwritten_left: int = 0
+    missed_trigger: int = 0
+    station_down: int = 0
+    dropped_edges: int = 0
+    simulated_s: float = 0.0
+    doubts: Mapping[str, int] = field(default_factory=dict)
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    alarms: Mapping[str, int] = field(default_factory=dict)
+    line_stops: Mapping[str, int] = field(default_factory=dict)
+    faults: Mapping[str, int] = field(default_factory=dict)
+    failing_shards: tuple[tuple[int, int], ...] = ()
+    findings: tuple[str, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether the station kept its promises."""
+        return not (self.swapped or self.duplicated or self.unaccounted or self.wrongly_passed)
+
+    def as_dict(self) -> dict[str, object]:
+        """All fields, ready for JSON."""
+        return asdict(self) | {"good": self.good}
+
+    def __add__(self, other: Account) -> Account:
+        """The account of both runs together, under the name of the first."""
+        changes: dict[str, object] = {}
+        for each in fields(self):
+            mine, theirs = getattr(self, each.name), getattr(other, each.name)
+            if isinstance(mine, Mapping):
+                changes[each.name] = dict(sorted((Counter(mine) + Counter(theirs)).items()))
+            elif each.name not in ("gate", "tracking", "seed"):
+                changes[each.name] = mine + theirs
+        changes["findings"] = (self.findings + other.findings)[:FINDINGS_KEPT]
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def settle(log: TruthLog, *, gate: str, tracking: str, seed: int, simulated_s: float) -> Account:
+    """Set the facts against the records."""
+    return _Settlement(log, gate).account(
+        Account(gate=gate, tracking=tracking, seed=seed, simulated_s=simulated_s)
+    )
+
+
+class _Settlement:
+    def __init__(self, log: TruthLog, gate: str) -> None:
+        self._log = log
+        kind, guarded = GATES[gate]
+        self._blind = kind is GateKind.NORMALLY_PASSING and not guarded
+        self._findings: list[str] = []
+        self._by_shown: dict[int, list[PartRecord]] = {}
+        for record in (*log.records, *log.died):
+            truth = self._truth_of(record)
+            if truth is not None and truth.part is not None:
+                self._by_shown.setdefault(truth.part, []).append(record)
+
+    def account(self, blank: Account) -> Account:
+        log, parts, records = self._log, self._log.parts, self._log.records
+        ends = Counter(part.end for part in parts)
+        wrongly_passed = self._wrongly_passed()
+        swapped = self._swapped()
+        duplicated = self._duplicated()
+        lost_edges, died_edges = self._edges_without_record()
+        endless = [part for part in parts if part.end is None]
+        for part in endless:
+            self._find(f"part {part.number} never left the line")
+        died_and_left = self._died_and_left()
+        unwritten = sum(1 for record in died_and_left if self._was_refused(record))
+        for record in died_and_left:
+            if not self._was_refused(record):
+                self._find(f"the record of part {record.part_id} died, and the part had left")
+        ledger_lost = _count(records, lambda r: r.gate_outcome is GateOutcome.LOST)
+        untriggered = [part for part in parts if not part.trigger_sees]
+        return replace(
+            blank,
+            parts=len(parts),
+            triggered=len(records) + len(log.died),
+            defective=sum(part.defective for part in parts),
+            left=ends[End.LEFT],
+            rejected=ends[End.REJECTED],
+            recalled=ends[End.RECALLED],
+            escapes=sum(part.defective and part.end is End.LEFT for part in parts),
+            false_rejects=sum(self._seen_and_rejected(part) for part in parts),
+            doubtful_rejects=sum(self._rejected_unseen(part) for part in parts),
+            cannot_inspect=_count(records, lambda r: r.verdict.kind is VerdictKind.CANNOT_INSPECT),
+            review=_count(records, lambda r: r.verdict.kind is VerdictKind.REVIEW),
+            late=_count(records, lambda r: r.verdict.doubt is Doubt.LATE),
+            lost=lost_edges + ledger_lost,
+            ledger_lost=ledger_lost,
+            swapped=swapped,
+            duplicated=duplicated,
+            unaccounted=len(endless) + lost_edges + len(died_and_left) - unwritten,
+            wrongly_passed=wrongly_passed,
+            untriggered_passed=sum(part.end is End.LEFT for part in untriggered),
+            died_with_station=len(log.died) + died_edges,
+            died_unwritten_left=unwritten,
+            missed_trigger=len(untriggered),
+            station_down=sum(p.trigger_sees and not p.edge_delivered for p in parts),
+            dropped_edges=log.dropped_edges,
+            doubts=_named(r.verdict.doubt for r in records if r.verdict.doubt is not None),
+            outcomes=_named(record.gate_outcome for record in records),
+            alarms=dict(sorted(log.alarms.items())),
+            line_stops=dict(sorted(log.line_stops.items())),
+            faults=dict(sorted(log.injected.items())),
+            findings=tuple(self._findings[:FINDINGS_KEPT]),
+        )
+
+    def _find(self, sentence: str) -> None:
+        self._findings.append(sentence)
+
+    def _truth_of(self, record: PartRecord) -> FrameTruth | None:
+        return self._log.frames.get(record.frame.sequence) if record.frame is not None else None
+
+    def _let_pass(self, record: PartRecord) -> bool:
+        if record.verdict.kind is VerdictKind.REVIEW:
+            return self._log.configs[record.recipe_digest].review_action is ReviewAction.PASS
+        return record.verdict.kind is VerdictKind.PASS
+
+    def _meets_the_rule(self, part: SimPart, record: PartRecord) -> bool:
+        """Whether this record, whose frame shows the part, entitled the part to leave."""
+        truth, frame = self._truth_of(record), record.frame
+        if truth is None or frame is None or part.sensor_ns is None or record.inspection is None:
+            return False
+        thresholds = self._log.configs[record.recipe_digest].thresholds
+        in_time = (record.verdict_mono_ns or 0) <= (record.deadline_mono_ns or 0)
+        fresh = truth.exposure_ns >= part.sensor_ns
+        fresh = fresh and frame.exposure_mono_ns >= record.trigger_mono_ns
+        scores = record.inspection.scores
+        below = all(s < t.reject for s, t in zip(scores, thresholds, strict=True))
+        return self._let_pass(record) and truth.placed and fresh and below and in_time
+
+    def _wrongly_passed(self) -> int:
+        count = 0
+        for part in self._log.parts:
+            if part.end is not End.LEFT or (self._blind and not part.trigger_sees):
+                continue
+            records = self._by_shown.get(part.number, [])
+            if not any(self._meets_the_rule(part, record) for record in records):
+                said = ", ".join(f"{r.verdict.kind} {r.verdict.reason}" for r in records)
+                self._find(
+                    f"part {part.number} (at the sensor at {part.sensor_ns} ns) left the line; "
+                    f"records of it: {said or 'none'}"
+                )
+                count += 1
+        return count
+
+    def _swapped(self) -> int:
+        count = 0
+        for record in (*self._log.records, *self._log.died):
+            if record.verdict.kind not in JUDGED:
+                continue
+            truth = self._truth_of(record)
+            if truth is None or truth.part is None or not truth.placed:
+                wrong = record.verdict.kind is VerdictKind.PASS
+            else:
+                sensor_ns = self._log.parts[truth.part].sensor_ns
+                distance_ns = abs(record.trigger_mono_ns - (sensor_ns or 0))
+                wrong = sensor_ns is None or distance_ns > TRIGGER_TOLERANCE_NS
+            if wrong:
+                shown = truth.part if truth is not None else None
+                self._find(
+                    f"record {record.part_id} (trigger {record.trigger_mono_ns} ns) was judged "
+                    f"{record.verdict.kind} on a frame of part {shown}"
+                )
+                count += 1
+        return count
+
+    def _duplicated(self) -> int:
+        records = (*self._log.records, *self._log.died)
+        ids = Counter(record.part_id for record in records)
+        frames = Counter(
+            record.frame.sequence
+            for record in records
+            if record.frame is not None and record.verdict.kind in JUDGED
+        )
+        for part_id in (key for key, n in ids.items() if n > 1):
+            self._find(f"part id {part_id} was recorded {ids[part_id]} times")
+        for sequence in (key for key, n in frames.items() if n > 1):
+            self._find(f"frame {sequence} was judged {frames[sequence]} times")
+        return sum(n - 1 for n in ids.values()) + sum(n - 1 for n in frames.values())
+
+    def _edges_without_record(self) -> tuple[int, int]:
+        """How many trigger edges a living station lost, and how many died with theirs."""
+        log = self._log
+        recorded = {record.trigger_mono_ns for record in (*log.records, *log.died)}
+        debounce_ns = max(
+            (config.trigger.debounce_ns for config in log.configs.values()), default=0
+        )
+        lost = died = 0
+        edges = sorted(log.edges)
+        times = [edge_ns for edge_ns, _ in edges]
+        accepted: set[int] = set()
+        for edge_ns, process in edges:
+            first = bisect_left(times, edge_ns - debounce_ns + 1)
+            last = bisect_left(times, edge_ns)
+            death_ns = log.deaths.get(process)
+            if edge_ns in recorded:
+                accepted.add(edge_ns)
+            elif any(times[i] in accepted for i in range(first, last)):
+                continue
+            elif death_ns is not None and death_ns - edge_ns < LONGEST_WAY_NS:
+                accepted.add(edge_ns)
+                died += 1
+            else:
+                self._find(f"the trigger at {edge_ns} ns has no record")
+                lost += 1
+        return lost, died
+
+    def _died_and_left(self) -> list[PartRecord]:
+        left = []
+        for record in self._log.died:
+            truth = self._truth_of(record)
+            if truth is None or truth.part is None or not truth.placed:
+                continue
+            if self._log.parts[truth.part].end is End.LEFT:
+                left.append(record)
+        return left
+
+    def _was_refused(self, record: PartRecord) -> bool:
+        return record.part_id in self._log.died_while_refused
+
+    def _seen_and_rejected(self, part: SimPart) -> bool:
+        if part.defective or part.end is not End.REJECTED:
+            return False
+        records = self._by_shown.get(part.number, [])
+        return any(
+            r.verdict.kind in (VerdictKind.REJECT, VerdictKind.REVIEW) and not self._let_pass(r)
+            for r in records
+        )
+
+    def _rejected_unseen(self, part: SimPart) -> bool:
+        rejected = not part.defective and part.end is End.REJECTED
+        return rejected and not self._seen_and_rejected(part)
+
+
+def _count(records: Iterable[PartRecord], condition: object) -> int:
+    assert callable(condition)
+    return sum(1 for record in records if condition(record))
+
+
+def _named(values: Iterable[object]) -> dict[str, int]:
+    return dict(sorted(Counter(str(value) for value in values).items()))

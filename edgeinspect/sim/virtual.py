@@ -1,0 +1,408 @@
+"""The station on virtual time: the same core as on a real station, without a thread.
+
+``VirtualLine`` joins the physical world, the devices, the durable store and the process that can
+hang, die and come back. One ``Agenda`` orders everything and one seed decides all chance, so a
+run repeats exactly.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from random import Random
+from typing import Any, Protocol
+
+from edgeinspect.line import messages as m
+from edgeinspect.line.config import LineConfig
+from edgeinspect.line.core import LineCore
+from edgeinspect.line.reject import PulseSchedule
+from edgeinspect.part import PartRecord
+from edgeinspect.sim.devices import CodedEye, CodedJudge, Eye, Judge, VirtualCamera, VirtualEngine
+from edgeinspect.sim.faults import FAULTS
+from edgeinspect.sim.presets import GATES, MS, SECOND, LineGeometry, line_config
+from edgeinspect.sim.truth import Account, TruthLog, settle
+from edgeinspect.sim.world import Agenda, DrawnParts, PartSource, SimPart, World
+
+ID_BLOCK = 1000
+FIRST_PART_NS = SECOND + SECOND // 2
+LONGEST_STAND_NS = 600 * SECOND
+DROPPABLE = (m.TriggerEdge, m.GuardEdge, m.ConfirmEdge, m.FrameArrived, m.Inspected)
+
+
+class CoreFactory(Protocol):
+    """``LineCore`` is one."""
+
+    def __call__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> LineCore: ...
+
+
+class Store:
+    """Durable records and part ids; survives the process.
+
+    Attributes:
+        refuse_until_ns: the disk is full until then.
+        wall_offset_ns: of the wall clock against the monotonic one; nothing may depend on it.
+    """
+
+    def __init__(self, truth: TruthLog) -> None:
+        self.refuse_until_ns = 0
+        self.wall_offset_ns = 0
+        self._truth = truth
+        self._reserved_to = 1
+
+    def reserve_part_ids(self) -> int:
+        """The first of ``ID_BLOCK`` ids that were never given out before."""
+        first = self._reserved_to
+        self._reserved_to += ID_BLOCK
+        return first
+
+    def keep_ahead_of(self, part_id: int) -> None:
+        """Reserve another block before the running process needs it."""
+        if part_id + ID_BLOCK // 2 > self._reserved_to:
+            self._reserved_to += ID_BLOCK
+
+    def write(self, records: list[PartRecord], now_ns: int) -> bool:
+        """Make all of them durable; False if the disk is full."""
+        if now_ns < self.refuse_until_ns:
+            return False
+        self._truth.records.extend(records)
+        return True
+
+
+class Process:
+    """One life of the station's process: core, pulse schedule and recorder queue."""
+
+    def __init__(self, line: VirtualLine, config: LineConfig, *, number: int, now_ns: int) -> None:
+        self.number = number
+        self.alive = True
+        self.core = line.core_factory(
+            config, next_part_id=line.store.reserve_part_ids(), now_mono_ns=now_ns
+        )
+        self.unwritten: list[PartRecord] = []
+        self._line = line
+        self._schedule = PulseSchedule(config.gate)
+        self._inbox: deque[m.Event] = deque()
+        self._busy = False
+        self._hung_until_ns = 0
+        self._tick_ns = -1
+        self._pulse_ns = -1
+        self._flushing = False
+        self._do: dict[type, Callable[[Any, int], None]] = {
+            m.Capture: lambda a, t: line.camera.capture(a, self.post, t),
+            m.Inspect: lambda a, t: line.engine.inspect(a, self.post, t),
+            m.Arm: self._arm,
+            m.Release: self._release,
+            m.RejectEverything: lambda a, t: self._schedule.reject_everything(a.until_mono_ns),
+            m.EndRejectEverything: lambda a, t: self._schedule.end_reject_everything(),
+            m.RenewLease: self._renew_lease,
+            m.Record: self._record,
+            m.RaiseAlarm: line.raise_alarm,
+            m.RequestLineStop: lambda a, t: line.world.control.request_stop(t),
+        }
+
+    def start(self, now_ns: int) -> None:
+        self._carry_out(self.core.start(now_ns), now_ns)
+        if self._line.world.control.stopped:
+            self.post(m.LineStopped(True, now_ns), now_ns)
+        self._drain(now_ns)
+
+    def post(self, event: m.Event, now_ns: int) -> None:
+        """Queue an event for the core, which takes it at once unless it hangs."""
+        if not self.alive:
+            return
+        if self._line.drop_next_event and isinstance(event, DROPPABLE):
+            event = self._line.drop(event)
+        self._inbox.append(event)
+        if not self._busy:
+            self._drain(now_ns)
+
+    def hang(self, duration_ns: int, now_ns: int) -> None:
+        """The line thread stands still; the pulse thread does not."""
+        self._hung_until_ns = max(self._hung_until_ns, now_ns + duration_ns)
+        self._line.agenda.at(self._hung_until_ns, self._drain)
+
+    def die(self) -> None:
+        """Nothing that this process planned happens any more."""
+        self.alive = False
+        self._inbox.clear()
+
+    def _drain(self, now_ns: int) -> None:
+        if not self.alive or now_ns < self._hung_until_ns:
+            return
+        self._busy = True
+        inbox, handle = self._inbox, self.core.handle
+        while True:
+            while inbox:
+                self._carry_out(handle(inbox.popleft(), now_ns), now_ns)
+            self._advance_gate(now_ns)
+            if not inbox:
+                break
+        self._busy = False
+        self._plan_tick(now_ns)
+
+    def _carry_out(self, actions: list[m.Action], now_ns: int) -> None:
+        for action in actions:
+            self._do[type(action)](action, now_ns)
+
+    def _plan_tick(self, now_ns: int) -> None:
+        wake_ns = self.core.next_wake_mono_ns
+        if wake_ns is None or self._tick_ns == wake_ns:
+            return
+        self._tick_ns = max(wake_ns, now_ns)
+        self._line.agenda.at(self._tick_ns, self._tick)
+
+    def _tick(self, now_ns: int) -> None:
+        if self.alive and now_ns == self._tick_ns:
+            self._tick_ns = -1
+            self.post(m.Tick(), now_ns)
+
+    def _advance_gate(self, now_ns: int) -> None:
+        for span in self._schedule.advance(now_ns):
+            self._inbox.append(span)
+        self._line.world.set_output(self._schedule.active, now_ns)
+        change_ns = self._schedule.next_change_mono_ns()
+        if change_ns is not None and change_ns != self._pulse_ns:
+            self._pulse_ns = change_ns
+            self._line.agenda.at(change_ns, self._pulse)
+
+    def _pulse(self, now_ns: int) -> None:
+        if not self.alive or now_ns != self._pulse_ns:
+            return
+        self._pulse_ns = -1
+        self._advance_gate(now_ns)
+        if self._inbox and not self._busy:
+            self._drain(now_ns)
+
+    def _arm(self, action: m.Arm, now_ns: int) -> None:
+        self._line.store.keep_ahead_of(action.part_id)
+        self._schedule.arm(action.part_id, action.start_mono_ns, action.end_mono_ns)
+
+    def _release(self, action: m.Release, now_ns: int) -> None:
+        if not self._schedule.release(action.part_id, now_ns):
+            self._inbox.append(m.ReleaseTooLate(action.part_id))
+
+    def _renew_lease(self, action: m.RenewLease, now_ns: int) -> None:
+        self._schedule.renew_lease(action.until_mono_ns)
+        self._line.world.control.beat(now_ns)
+
+    def _record(self, action: m.Record, now_ns: int) -> None:
+        self.unwritten.append(action.record)
+        if not self._flushing:
+            self._flushing = True
+            self._line.agenda.at(now_ns + 5 * MS, self._flush)
+
+    def _flush(self, now_ns: int) -> None:
+        if not self.alive:
+            return
+        if self._line.store.write(self.unwritten, now_ns):
+            self.unwritten = []
+            self._flushing = False
+        else:
+            self._line.agenda.at(now_ns + SECOND // 2, self._flush)
+
+
+class VirtualLine:
+    """A whole simulated line with its station, on virtual time.
+
+    Args:
+        parts: how many parts to run.
+        seed: decides everything.
+        gate: a key of ``edgeinspect.sim.presets.GATES``.
+        tracking: "delay" or "encoder".
+        rates: faults by name with their probability per part.
+        core_factory: makes the core of each process; tests put broken ones in.
+        source, eye, judge, config: the parts and what is seen and said of them, and the core's
+            configuration; by default coded pixels with known scores.
+    """
+
+    def __init__(
+        self,
+        *,
+        parts: int,
+        seed: int,
+        gate: str,
+        tracking: str = "delay",
+        rates: Mapping[str, float] | None = None,
+        core_factory: CoreFactory = LineCore,
+        source: PartSource | None = None,
+        eye: Eye | None = None,
+        judge: Judge | None = None,
+        config: LineConfig | None = None,
+        geometry: LineGeometry | None = None,
+    ) -> None:
+        kind, guarded = GATES[gate]
+        self.agenda = Agenda()
+        self.rng = Random(seed)  # noqa: S311 - a simulation, not a secret
+        self.truth = TruthLog()
+        self.store = Store(self.truth)
+        self.core_factory = core_factory
+        self.drop_next_event = False
+        self.process: Process | None = None
+        self._gate, self._tracking, self._seed = gate, tracking, seed
+        self._lives = 0
+        self._rates = [(FAULTS[name], rate) for name, rate in (rates or {}).items()]
+        self._config = config or line_config(gate=gate, tracking=tracking)
+        self._other_config = self._changed(self._config)
+        for each in (self._config, self._other_config):
+            self.truth.configs[each.recipe_digest] = each
+        self.world = World(
+            agenda=self.agenda,
+            rng=self.rng,
+            kind=kind,
+            parts=source or DrawnParts(self.rng),
+            count=parts,
+            geometry=geometry,
+            guarded=guarded,
+            encoder=tracking == "encoder",
+            on_infeed=self._infeed,
+        )
+        self.world.attach(self)
+        self.camera = VirtualCamera(
+            world=self.world,
+            rng=self.rng,
+            eye=eye or CodedEye(),
+            truth=self.truth,
+            agenda=self.agenda,
+        )
+        self.engine = VirtualEngine(rng=self.rng, judge=judge or CodedJudge(), agenda=self.agenda)
+
+    def run(self, progress: Callable[[int], None] | None = None) -> Account:
+        """Run all parts to their end and settle the account.
+
+        Args:
+            progress: called now and then with the number of parts so far.
+        """
+        self.world.start(first_part_ns=FIRST_PART_NS)
+        self._boot(0)
+        reported = 0
+        while not self.world.empty and self.agenda.run_next():
+            so_far = len(self.world.parts)
+            if progress is not None and so_far >= reported + 500:
+                reported = so_far
+                progress(so_far)
+        self._close()
+        self.truth.parts = self.world.parts
+        self.truth.line_stops.update(self.world.control.stops)
+        return settle(
+            self.truth,
+            gate=self._gate,
+            tracking=self._tracking,
+            seed=self._seed,
+            simulated_s=round(self.agenda.now_ns / SECOND, 3),
+        )
+
+    # --- what the faults use ------------------------------------------------------------------
+
+    def crash(self, now_ns: int) -> None:
+        """The process dies; its output falls to the idle level and its memory is gone."""
+        process = self.process
+        if process is None:
+            return
+        process.die()
+        self.process = None
+        truth = self.truth
+        truth.deaths[process.number] = now_ns
+        truth.died += process.unwritten
+        if now_ns < self.store.refuse_until_ns + SECOND // 2:
+            truth.died_while_refused.update(record.part_id for record in process.unwritten)
+        self.world.set_output(False, now_ns)
+        self.agenda.at(now_ns + self.rng.randint(600 * MS, 4 * SECOND), self._boot)
+
+    def hang(self, duration_ns: int, now_ns: int) -> None:
+        if self.process is not None:
+            self.process.hang(duration_ns, now_ns)
+
+    def pause_for(self, duration_ns: int, now_ns: int) -> None:
+        self._post(m.Pause(), now_ns)
+        self.agenda.at(now_ns + duration_ns, lambda t: self._post(m.Resume(), t))
+
+    def change_recipe(self, now_ns: int) -> None:
+        self._config, self._other_config = self._other_config, self._config
+        self._post(m.ApplyConfig(self._config), now_ns)
+
+    def drop(self, event: m.Event) -> m.Event:
+        """A full queue drops the event and says so."""
+        self.drop_next_event = False
+        if isinstance(event, m.TriggerEdge):
+            self.truth.edges.pop()
+            self.truth.dropped_edges += 1
+        return m.QueueOverflow(None, "events")
+
+    def free_gate(self, now_ns: int) -> None:
+        self.world.stick_gate(None, now_ns)
+
+    def mend_encoder(self, now_ns: int) -> None:
+        self.world.encoder_stalled = False
+
+    def raise_alarm(self, action: m.RaiseAlarm, now_ns: int) -> None:
+        """The operator comes and acknowledges."""
+        self.truth.alarms[action.name.value] += 1
+        self.agenda.at(now_ns + 5 * SECOND, self.acknowledge)
+
+    # --- the world's Station --------------------------------------------------------------------
+
+    def trigger_edge(self, now_ns: int) -> bool:
+        if self.process is None:
+            return False
+        self.truth.edges.append((now_ns, self.process.number))
+        self.process.post(m.TriggerEdge(now_ns), now_ns)
+        return True
+
+    def guard_edge(self, now_ns: int) -> None:
+        self._post(m.GuardEdge(now_ns), now_ns)
+
+    def confirm_edge(self, now_ns: int) -> None:
+        self._post(m.ConfirmEdge(now_ns), now_ns)
+
+    def line_stopped(self, stopped: bool, now_ns: int) -> None:
+        self._post(m.LineStopped(stopped, now_ns), now_ns)
+
+    def encoder_count(self, count: int, now_ns: int) -> None:
+        self._post(m.EncoderCount(count, now_ns), now_ns)
+
+    def acknowledge(self, now_ns: int) -> None:
+        self._post(m.AcknowledgeAlarms(), now_ns)
+
+    # --- the rest ---------------------------------------------------------------------------------
+
+    def _post(self, event: m.Event, now_ns: int) -> None:
+        if self.process is not None:
+            self.process.post(event, now_ns)
+
+    def _infeed(self, part: SimPart, now_ns: int) -> None:
+        random = self.rng.random
+        for fault, rate in self._rates:
+            if random() < rate:
+                self.truth.injected[fault.name] += 1
+                fault.strike(self, part, now_ns)
+
+    def _boot(self, now_ns: int) -> None:
+        self._lives += 1
+        if self._lives > 1:
+            self.camera.reopen(now_ns)
+            self.engine.restart(now_ns)
+        self.process = Process(self, self._config, number=self._lives, now_ns=now_ns)
+        self.process.start(now_ns)
+
+    def _close(self) -> None:
+        """Let a process that is hung or dead come back, stop it, and wait for its last record."""
+        agenda = self.agenda
+        agenda.run_until(agenda.now_ns + 10 * SECOND)
+        self._post(m.Stop(), agenda.now_ns)
+        limit_ns = agenda.now_ns + LONGEST_STAND_NS
+        while agenda.now_ns < limit_ns and not self._finished():
+            if not agenda.run_next():
+                break
+
+    def _finished(self) -> bool:
+        process = self.process
+        return process is not None and process.core.drained and not process.unwritten
+
+    @staticmethod
+    def _changed(config: LineConfig) -> LineConfig:
+        """Another recipe: the same line, stricter thresholds."""
+        thresholds = tuple(
+            replace(each, review=each.review * 0.95, reject=each.reject * 0.95)
+            for each in config.thresholds
+        )
+        return replace(config, thresholds=thresholds, recipe_digest=config.recipe_digest + "-b")

@@ -1,0 +1,506 @@
+"""The physical line: belt, parts, sensors, gate, outfeed, line control and operator.
+
+The world knows nothing of the station. It calls a ``Station``'s sensors, and the station sets the
+gate's output, beats its heartbeat and asks for a stop. All times are integer nanoseconds on the
+simulation's clock; places are nanoseconds of belt travel behind the trigger sensor.
+
+Wherever physics is in doubt the world takes the worse case for the station: a normally passing
+gate that rejects during only a part of a part's passage lets it through.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from typing import Protocol
+
+from edgeinspect.line.config import GateKind
+from edgeinspect.sim.presets import MS, NS_PER_COUNT, SECOND, LineGeometry
+
+Callback = Callable[[int], None]
+"""Called with the time at which it runs."""
+
+NOMINAL_INFEED_NS = 100 * MS
+"""A part is placed on the belt this far before the trigger sensor."""
+
+
+class Agenda:
+    """What happens next, in time and along the belt; one order for everything, replayable."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self._count = 0
+        self._timed: list[tuple[int, int, Callback]] = []
+        self._belt: list[tuple[int, int, Callback]] = []
+        self._moving = True
+        self._stood_ns = 0
+        self._standing_since_ns = 0
+
+    @property
+    def moving(self) -> bool:
+        return self._moving
+
+    def travel_ns(self, now_ns: int) -> int:
+        """How far the belt has come, in nanoseconds of travel at full speed."""
+        return (now_ns if self._moving else self._standing_since_ns) - self._stood_ns
+
+    def at(self, time_ns: int, callback: Callback) -> None:
+        """Call back at this time, or now if it is past."""
+        self._count += 1
+        heapq.heappush(self._timed, (time_ns, self._count, callback))
+
+    def at_travel(self, travel_ns: int, callback: Callback) -> None:
+        """Call back when the belt has come this far."""
+        self._count += 1
+        heapq.heappush(self._belt, (travel_ns, self._count, callback))
+
+    def halt_belt(self, now_ns: int) -> None:
+        if self._moving:
+            self._moving = False
+            self._standing_since_ns = now_ns
+
+    def move_belt(self, now_ns: int) -> None:
+        if not self._moving:
+            self._moving = True
+            self._stood_ns += now_ns - self._standing_since_ns
+
+    def next_ns(self) -> int | None:
+        """When the next callback is due; None if nothing is planned while the belt stands."""
+        timed = self._timed[0][0] if self._timed else None
+        if not (self._moving and self._belt):
+            return timed
+        belt = self._belt[0][0] + self._stood_ns
+        return belt if timed is None or belt < timed else timed
+
+    def run_next(self) -> bool:
+        """Run the one callback that is due next. False if there is none."""
+        timed, belt = self._timed, self._belt
+        if self._moving and belt:
+            due_ns = belt[0][0] + self._stood_ns
+            if not timed or due_ns < timed[0][0]:
+                callback = heapq.heappop(belt)[2]
+                self.now_ns = max(due_ns, self.now_ns)
+                callback(self.now_ns)
+                return True
+        if not timed:
+            return False
+        due_ns, _, callback = heapq.heappop(timed)
+        self.now_ns = max(due_ns, self.now_ns)
+        callback(self.now_ns)
+        return True
+
+    def run_until(self, time_ns: int) -> None:
+        """Run everything that is due up to and including this time, then stand at it."""
+        while (due_ns := self.next_ns()) is not None and due_ns <= time_ns:
+            self.run_next()
+        self.now_ns = max(self.now_ns, time_ns)
+
+
+class End(StrEnum):
+    """How a part left the line."""
+
+    LEFT = "left"
+    REJECTED = "rejected"
+    RECALLED = "recalled"
+
+
+@dataclass(slots=True, eq=False)
+class SimPart:
+    """One workpiece and everything that is true of it.
+
+    Attributes:
+        number: 0, 1, 2 … in order of arrival.
+        defective: what an incorruptible inspector would say.
+        score: the defect score of a sharp, well placed picture of it, [0, 1].
+        sensor_travel_ns: belt travel at which it reaches the trigger sensor.
+        slip_ns: how much late it is at guard and gate.
+        sensor_ns: when it really passed the trigger sensor.
+        trigger_sees, guard_sees, confirm_sees: whether that sensor answers for this part.
+        bounces_ns: extra edges that follow the trigger edge by so much.
+        edge_delivered: the station was alive and was told of its trigger edge.
+        end, end_ns: how and when it left the line.
+    """
+
+    number: int
+    defective: bool
+    score: float
+    sensor_travel_ns: int
+    slip_ns: int = 0
+    sensor_ns: int | None = None
+    trigger_sees: bool = True
+    guard_sees: bool = True
+    confirm_sees: bool = True
+    bounces_ns: tuple[int, ...] = ()
+    edge_delivered: bool = False
+    end: End | None = None
+    end_ns: int | None = None
+    gate_open_any: bool = False
+    gate_open_all: bool = True
+    on_outfeed: bool = False
+
+
+class PartSource(Protocol):
+    """What is put on the belt."""
+
+    def make(self, number: int) -> tuple[bool, float]:
+        """Whether part ``number`` is defective, and its true defect score in [0, 1]."""
+        ...
+
+
+class DrawnParts:
+    """Parts with scores drawn from a seed: mostly clear, a few between the thresholds."""
+
+    def __init__(
+        self,
+        rng: Random,
+        *,
+        defect_rate: float = 0.05,
+        review_rate: float = 0.004,
+        overkill_rate: float = 0.002,
+    ) -> None:
+        self._rng = rng
+        self._defect_rate = defect_rate
+        self._review_rate = review_rate
+        self._overkill_rate = overkill_rate
+
+    def make(self, number: int) -> tuple[bool, float]:
+        rng = self._rng
+        kind = rng.random()
+        if rng.random() < self._defect_rate:
+            return True, rng.uniform(0.42, 0.58) if kind < 0.05 else rng.uniform(0.65, 0.99)
+        if kind < self._overkill_rate:
+            return False, rng.uniform(0.65, 0.8)
+        if kind < self._overkill_rate + self._review_rate:
+            return False, rng.uniform(0.42, 0.58)
+        return False, rng.uniform(0.01, 0.35)
+
+
+@dataclass(frozen=True, slots=True)
+class LensView:
+    """What stands before the lens at one instant.
+
+    Attributes:
+        part: the part in the picture; None for the empty belt.
+        offset_ns: belt travel of the part's centre beyond the lens.
+        placed: whether the part stands where the recipe expects it.
+    """
+
+    part: SimPart | None
+    offset_ns: int = 0
+    placed: bool = False
+
+
+class Station(Protocol):
+    """What the world tells a station. Every call happens at the moment it speaks of."""
+
+    def trigger_edge(self, now_ns: int) -> bool:
+        """The part-present sensor; True if a live station took note."""
+        ...
+
+    def guard_edge(self, now_ns: int) -> None: ...
+
+    def confirm_edge(self, now_ns: int) -> None: ...
+
+    def line_stopped(self, stopped: bool, now_ns: int) -> None: ...
+
+    def encoder_count(self, count: int, now_ns: int) -> None: ...
+
+    def acknowledge(self, now_ns: int) -> None:
+        """The operator acknowledges all alarms."""
+        ...
+
+
+class World:
+    """The conveyor. Create it, ``attach`` a station, then run the agenda.
+
+    Args:
+        agenda: shared with whatever else runs on the same clock.
+        rng: the only source of chance.
+        kind: how the gate is built.
+        parts: what to put on the belt.
+        count: how many parts; the world stops adding parts after that.
+        guarded, encoder: whether the second sensor and the encoder are wired.
+        on_infeed: called with every part before it reaches the trigger sensor.
+    """
+
+    def __init__(
+        self,
+        *,
+        agenda: Agenda,
+        rng: Random,
+        kind: GateKind,
+        parts: PartSource,
+        count: int,
+        geometry: LineGeometry | None = None,
+        guarded: bool = False,
+        encoder: bool = False,
+        on_infeed: Callable[[SimPart, int], None] | None = None,
+    ) -> None:
+        self.agenda = agenda
+        self.rng = rng
+        self.geometry = geometry or LineGeometry()
+        self.parts: list[SimPart] = []
+        self.moving: list[SimPart] = []
+        self.outfeed: list[SimPart] = []
+        self.gate_stuck: bool | None = None
+        self.encoder_stalled = False
+        self.encoder_extra = 0
+        self.on_event: Callable[[str, SimPart | None, int], None] | None = None
+        self._kind = kind
+        self._source = parts
+        self._to_come = count
+        self._guarded = guarded
+        self._encoder = encoder
+        self._on_infeed = on_infeed
+        self._station: Station | None = None
+        self._output_active = False
+        self._gate_open = kind is GateKind.NORMALLY_PASSING
+        self._in_gate: list[SimPart] = []
+        self.control = LineControl(self)
+
+    def attach(self, station: Station) -> None:
+        self._station = station
+
+    def start(self, *, first_part_ns: int) -> None:
+        """Plan the first part, so many nanoseconds of travel from now, and the encoder."""
+        self.agenda.at_travel(first_part_ns, self._infeed)
+        if self._encoder:
+            self._count = 0
+            self.agenda.at_travel(NS_PER_COUNT, self._encoder_step)
+        self.control.start(self.agenda.now_ns)
+
+    @property
+    def station(self) -> Station:
+        if self._station is None:
+            raise RuntimeError("no station is attached to the simulated line")
+        return self._station
+
+    @property
+    def empty(self) -> bool:
+        """No part is on the belt and none will come."""
+        return self._to_come == 0 and not self.moving and not self.outfeed
+
+    @property
+    def gate_open(self) -> bool:
+        """Whether a part at the gate would pass right now."""
+        return self._gate_open
+
+    def look(self, now_ns: int) -> LensView:
+        """What a camera that exposes now sees."""
+        geometry = self.geometry
+        lens_ns = self.agenda.travel_ns(now_ns) - geometry.to_lens_ns
+        for part in self.moving:
+            offset_ns = lens_ns - part.sensor_travel_ns
+            if -geometry.view_ns <= offset_ns <= geometry.view_ns:
+                placed = -2 * MS <= offset_ns <= geometry.view_tolerance_ns
+                return LensView(part, offset_ns, placed)
+        return LensView(None)
+
+    def set_output(self, active: bool, now_ns: int) -> None:
+        """The station drives the gate's output."""
+        self._output_active = active
+        self._move_gate(now_ns)
+
+    def stick_gate(self, open_: bool | None, now_ns: int) -> None:
+        """Jam the gate open or shut, or free it with None."""
+        self.gate_stuck = open_
+        self._move_gate(now_ns)
+
+    def clear_outfeed(self, now_ns: int) -> None:
+        """The operator takes every part off the outfeed."""
+        for part in self.outfeed:
+            self._finish(part, End.RECALLED, now_ns)
+        self.outfeed.clear()
+
+    def _move_gate(self, now_ns: int) -> None:
+        opens = self._kind is GateKind.NORMALLY_REJECTING
+        wanted = self._output_active if opens else not self._output_active
+        self._gate_open = wanted if self.gate_stuck is None else self.gate_stuck
+        for part in self._in_gate:
+            self._note_gate(part)
+
+    def _note_gate(self, part: SimPart) -> None:
+        part.gate_open_any |= self._gate_open
+        part.gate_open_all &= self._gate_open
+
+    def _infeed(self, now_ns: int) -> None:
+        number = len(self.parts)
+        defective, score = self._source.make(number)
+        geometry, rng, agenda = self.geometry, self.rng, self.agenda
+        travel_ns = agenda.travel_ns(now_ns)
+        slip_ns = int(rng.uniform(-geometry.slip_ns, geometry.slip_ns))
+        part = SimPart(number, defective, score, travel_ns + NOMINAL_INFEED_NS, slip_ns)
+        self.parts.append(part)
+        self.moving.append(part)
+        self._to_come -= 1
+        if self._on_infeed is not None:
+            self._on_infeed(part, now_ns)
+        agenda.at_travel(part.sensor_travel_ns, lambda t: self._at_sensor(part, t))
+        if self._to_come:
+            extra_ns = geometry.pitch_mean_ns - geometry.pitch_min_ns
+            pitch_ns = geometry.pitch_min_ns + int(rng.expovariate(1.0) * extra_ns)
+            agenda.at_travel(travel_ns + pitch_ns, self._infeed)
+
+    def _at_sensor(self, part: SimPart, now_ns: int) -> None:
+        part.sensor_ns = now_ns
+        at_gate_ns = part.sensor_travel_ns + self.geometry.to_gate_ns + part.slip_ns
+        half_ns = self.geometry.part_half_ns
+        self.agenda.at_travel(at_gate_ns - half_ns, lambda t: self._into_gate(part, t))
+        self.agenda.at_travel(at_gate_ns + half_ns, lambda t: self._out_of_gate(part, t))
+        if self._guarded:
+            at_guard_ns = part.sensor_travel_ns + self.geometry.to_guard_ns + part.slip_ns
+            self.agenda.at_travel(at_guard_ns, lambda t: self._at_guard(part, t))
+        if part.trigger_sees:
+            part.edge_delivered = self.station.trigger_edge(now_ns)
+            for delay_ns in part.bounces_ns:
+                self.agenda.at(now_ns + delay_ns, self._spurious_trigger)
+        self._tell("sensor", part, now_ns)
+
+    def _spurious_trigger(self, now_ns: int) -> None:
+        self.station.trigger_edge(now_ns)
+
+    def spurious_trigger_at(self, time_ns: int) -> None:
+        """An edge that no part makes."""
+        self.agenda.at(time_ns, self._spurious_trigger)
+
+    def spurious_confirm_at(self, time_ns: int) -> None:
+        """An edge of the confirm sensor that no part makes."""
+        self.agenda.at(time_ns, self.station.confirm_edge)
+
+    def _at_guard(self, part: SimPart, now_ns: int) -> None:
+        if part.guard_sees:
+            self.station.guard_edge(now_ns)
+
+    def _into_gate(self, part: SimPart, now_ns: int) -> None:
+        self._in_gate.append(part)
+        self._note_gate(part)
+
+    def _out_of_gate(self, part: SimPart, now_ns: int) -> None:
+        self._in_gate.remove(part)
+        self.moving.remove(part)
+        opens = self._kind is GateKind.NORMALLY_REJECTING
+        if part.gate_open_all if opens else part.gate_open_any:
+            part.on_outfeed = True
+            self.outfeed.append(part)
+            end_ns = part.sensor_travel_ns + self.geometry.to_end_ns
+            self.agenda.at_travel(end_ns, lambda t: self._leave(part, t))
+            self._tell("outfeed", part, now_ns)
+            return
+        self._finish(part, End.REJECTED, now_ns)
+        if part.confirm_sees:
+            fall_ns = self.rng.randint(*self.geometry.chute_ns)
+            self.agenda.at(now_ns + fall_ns, self.station.confirm_edge)
+
+    def _leave(self, part: SimPart, now_ns: int) -> None:
+        if part.end is None:
+            self.outfeed.remove(part)
+            self._finish(part, End.LEFT, now_ns)
+
+    def _finish(self, part: SimPart, end: End, now_ns: int) -> None:
+        part.end, part.end_ns = end, now_ns
+        self._tell(end.value, part, now_ns)
+
+    def _tell(self, what: str, part: SimPart | None, now_ns: int) -> None:
+        if self.on_event is not None:
+            self.on_event(what, part, now_ns)
+
+    def _encoder_step(self, now_ns: int) -> None:
+        self.agenda.at_travel(self.agenda.travel_ns(now_ns) + NS_PER_COUNT, self._encoder_step)
+        if self.empty or self.encoder_stalled:
+            return
+        self._count += 1 + self.encoder_extra
+        self.encoder_extra = 0
+        self.station.encoder_count(self._count, now_ns)
+
+
+class LineControl:
+    """The line's own control and its operator.
+
+    The control stops the belt when the station's heartbeat is lost, when the station asks for it,
+    and for reasons of its own. After the first two the operator clears the outfeed, repairs what
+    is broken, acknowledges the alarms and starts the belt once the station's heart beats again.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._last_beat_ns = 0
+        self._stopped = False
+        self._must_clear = False
+        self._repairing = False
+        self.stops: dict[str, int] = {}
+
+    @property
+    def stopped(self) -> bool:
+        """The level of the line-stopped signal."""
+        return self._stopped
+
+    def start(self, now_ns: int) -> None:
+        self._last_beat_ns = now_ns
+        self._watch(now_ns)
+
+    def beat(self, now_ns: int) -> None:
+        """The station's heartbeat output has changed."""
+        self._last_beat_ns = now_ns
+
+    def request_stop(self, now_ns: int) -> None:
+        """The station's line-stop output."""
+        self._stop("requested by the station", now_ns, clear=True)
+
+    def stop_for(self, duration_ns: int, now_ns: int) -> None:
+        """Something upstream stops the belt for a while; nobody touches the outfeed."""
+        if self._stopped:
+            return
+        self._stop("upstream", now_ns, clear=False)
+        self._world.agenda.at(now_ns + duration_ns, self._start_again)
+
+    def _healthy(self, now_ns: int) -> bool:
+        return now_ns - self._last_beat_ns <= self._world.geometry.heartbeat_timeout_ns
+
+    def _watch(self, now_ns: int) -> None:
+        world = self._world
+        if not self._healthy(now_ns):
+            self._stop("heartbeat lost", now_ns, clear=True)
+            again_ns = now_ns + world.geometry.heartbeat_timeout_ns
+        else:
+            again_ns = self._last_beat_ns + world.geometry.heartbeat_timeout_ns + 1
+        if not world.empty:
+            world.agenda.at(again_ns, self._watch)
+
+    def _stop(self, reason: str, now_ns: int, *, clear: bool) -> None:
+        world = self._world
+        if clear:
+            self._must_clear = True
+        if not self._stopped:
+            self._stopped = True
+            self.stops[reason] = self.stops.get(reason, 0) + 1
+            world.agenda.at(now_ns + world.geometry.coast_ns, self._halt)
+            world.station.line_stopped(True, now_ns)
+        if self._must_clear and not self._repairing:
+            self._repairing = True
+            world.agenda.at(now_ns + world.rng.randint(3 * SECOND, 8 * SECOND), self._repair)
+
+    def _halt(self, now_ns: int) -> None:
+        if self._stopped:
+            self._world.agenda.halt_belt(now_ns)
+
+    def _repair(self, now_ns: int) -> None:
+        world = self._world
+        if not self._healthy(now_ns):
+            world.agenda.at(now_ns + SECOND // 2, self._repair)
+            return
+        world.clear_outfeed(now_ns)
+        world.stick_gate(None, now_ns)
+        world.encoder_stalled = False
+        self._must_clear = self._repairing = False
+        world.station.acknowledge(now_ns)
+        world.agenda.at(now_ns + SECOND, self._start_again)
+
+    def _start_again(self, now_ns: int) -> None:
+        if self._must_clear or not self._stopped:
+            return
+        self._stopped = False
+        self._world.agenda.move_belt(now_ns)
+        self._world.station.line_stopped(False, now_ns)
