@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -67,12 +68,20 @@ def problems_of(
     model_type: type[BaseModel],
 ) -> list[Problem]:
     """Every problem once; unknown keys first, for a misspelt key also looks like a missing one."""
-    schema = model_type.model_json_schema()
+    schema = _json_schema(model_type)
     found: dict[KeyPath, Problem] = {}
     for detail in error.errors(include_url=False):
         problem = _problem(dict(detail), data, line_of, schema)
         found.setdefault(problem.key_path, problem)
-    return sorted(found.values(), key=lambda p: (not p.unknown_key, p.line or 0))
+    # a list whose only item is wrong is also called too short: the item says it all
+    explained = {path[:length] for path in found for length in range(len(path))}
+    problems = [problem for path, problem in found.items() if path not in explained]
+    return sorted(problems, key=lambda p: (not p.unknown_key, p.line or 0))
+
+
+@functools.cache
+def _json_schema(model_type: type[BaseModel]) -> _Schema:
+    return model_type.model_json_schema()
 
 
 def _problem(
@@ -123,7 +132,7 @@ def _branches(schema: _Schema, root: _Schema, value: object = None) -> list[_Sch
         return _branches(root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], root)
     choice = schema.get("discriminator")
     if choice and isinstance(value, Mapping):
-        chosen = choice["mapping"].get(value.get(choice["propertyName"]))
+        chosen = choice["mapping"].get(str(value.get(choice["propertyName"])))
         if chosen is not None:
             return _branches({"$ref": chosen}, root)
     options = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
@@ -183,8 +192,7 @@ def _describe_one(schema: _Schema) -> str:
         return f"one of {', '.join(str(value) for value in schema['enum'])}"
     kind = schema.get("type")
     if kind in ("integer", "number"):
-        noun = "a whole number" if kind == "integer" else "a number"
-        return noun + _range(schema)
+        return _describe_number("a whole number" if kind == "integer" else "a number", schema)
     if kind == "string":
         return _describe_text(schema)
     if kind == "object" and "properties" in schema:
@@ -194,11 +202,13 @@ def _describe_one(schema: _Schema) -> str:
     return others.get(str(kind), str(kind or ""))
 
 
-def _range(schema: _Schema) -> str:
+def _describe_number(noun: str, schema: _Schema) -> str:
     low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
     high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
+    if low is not None and low == high:
+        return f"the number {low}"
     if low is not None and high is not None:
-        return f" from {low} to {high}"
+        return f"{noun} from {low} to {high}"
     bounds = [
         f"{word} {bound}"
         for word, bound in (
@@ -209,7 +219,7 @@ def _range(schema: _Schema) -> str:
         )
         if bound is not None
     ]
-    return f" {' and '.join(bounds)}" if bounds else ""
+    return f"{noun} {' and '.join(bounds)}" if bounds else noun
 
 
 def _describe_text(schema: _Schema) -> str:

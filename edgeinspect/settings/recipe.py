@@ -16,6 +16,7 @@ from edgeinspect.errors import ConfigError
 from edgeinspect.part import Region
 from edgeinspect.settings.base import (
     Counts,
+    FormatOne,
     Label,
     Milliseconds,
     Name,
@@ -143,7 +144,7 @@ class Recipe(Section):
         thresholds: one entry for each defect class of the bundle.
     """
 
-    format: Literal[1] = 1
+    format: FormatOne = 1
     product: Name
     revision: int = Field(ge=1, le=999_999)
     parent: int | None = Field(default=None, ge=1, le=999_999)

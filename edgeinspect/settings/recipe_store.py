@@ -14,13 +14,12 @@ import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
 from edgeinspect.atomic_file import create_file, make_folder, replace_file
 from edgeinspect.errors import ConfigError, UsageError
-from edgeinspect.settings.base import Label, Section, Sha256
+from edgeinspect.settings.base import FormatOne, Label, Section, Sha256
 from edgeinspect.settings.recipe import Recipe, recipe_yaml
 from edgeinspect.yaml_file import dump_yaml, load_model, parse_yaml, read_yaml, validate
 
@@ -40,7 +39,7 @@ class ActivePointer(Section):
         author, reason, activated: who activated it, why, and when (UTC, for people).
     """
 
-    format: Literal[1] = 1
+    format: FormatOne = 1
     revision: int = Field(ge=1, le=999_999)
     sha256: Sha256
     history: tuple[int, ...] = Field(default=(), max_length=LONGEST_HISTORY)

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from edgeinspect.errors import ConfigError, UsageError
 from edgeinspect.line.config import GateKind, ReviewAction
 from edgeinspect.settings.base import (
+    FormatOne,
     Label,
     Milliseconds,
     Name,
@@ -152,7 +153,7 @@ class StationFile(Section):
         review_action: what the gate does with a part between the two thresholds.
     """
 
-    format: Literal[1]
+    format: FormatOne
     id: Name
     data_dir: PathText
     bundles_dir: PathText | None = None
