@@ -14,27 +14,26 @@ from edgeinspect.part import Doubt, Frame, GateOutcome, VerdictKind
 from tests.line_bench import MS, Bench, line_config, seen, with_confirm, with_guard
 
 START = 2_000 * MS
+EVENTS = (
+    "trigger",
+    "frame",
+    "seen",
+    "fail",
+    "camera",
+    "guard",
+    "confirm",
+    "pause",
+    "resume",
+    "stopped",
+    "moving",
+    "overflow",
+    "late",
+    "wait",
+)
 kinds = st.sampled_from(list(GateKind))
 steps = st.lists(
     st.tuples(
-        st.sampled_from(
-            [
-                "trigger",
-                "frame",
-                "seen",
-                "fail",
-                "camera",
-                "guard",
-                "confirm",
-                "pause",
-                "resume",
-                "stopped",
-                "moving",
-                "overflow",
-                "late",
-                "wait",
-            ]
-        ),
+        st.sampled_from(EVENTS),
         st.integers(0, 120),
         st.floats(0.0, 1.0),
     ),

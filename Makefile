@@ -1,0 +1,69 @@
+# Two commands need nothing but Python 3.11 to 3.13:  make demo  and  make test
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+DEMO ?= --parts 300
+SIM_PARTS ?= 1000000
+KILLS ?= 10000
+
+.PHONY: help demo test check lint types test-kills test-million bench model clean
+
+help:
+	@echo "make demo          run the station on the simulated line, with the shipped model"
+	@echo "make test          run the tests"
+	@echo "make check         ruff, mypy --strict, the tests and their coverage: what CI runs"
+	@echo "make test-kills    kill the recorder KILLS=10000 times (minutes)"
+	@echo "make test-million  simulate SIM_PARTS=1000000 parts a gate with every fault (20 min a gate)"
+	@echo "make bench         measure this machine"
+	@echo "make model         train the shipped model again (20 min)"
+
+demo: $(VENV)/.station
+	$(BIN)/edgeinspect demo $(DEMO)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=85
+
+check: lint types test
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+test-kills: $(VENV)/.dev
+	$(BIN)/python -m tests.kill_records --kills $(KILLS)
+
+test-million: $(VENV)/.dev
+	for gate in normally-rejecting normally-passing normally-passing-guarded; do \
+	  $(BIN)/edgeinspect sim --parts $(SIM_PARTS) --seed 1 --faults all --gate $$gate --jobs 2 \
+	  || exit 1; done
+
+bench: $(VENV)/.dev
+	$(BIN)/edgeinspect-tools bench station
+
+model: $(VENV)/.dev
+	$(BIN)/python -m edgeinspect_tools.train_sim --out models/sim-surface
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "edgeinspect needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version)."; \
+	  echo "Name another one:  make PYTHON=python3.12 demo"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "Python cannot make a virtual environment here. Install it and try again:"; \
+	  echo "  sudo apt install python3-venv"; exit 2; }
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@touch $@
+
+$(VENV)/.station: $(VENV)/.made pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@ $(VENV)/.station
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
