@@ -91,7 +91,7 @@ class LineCore:
     def next_wake_mono_ns(self) -> int:
         """When the next ``Tick`` is due."""
         times = [self._lease_renewed_mono_ns + self._config.gate.lease_ns // 3]
-        times += [_next_change_mono_ns(part) for part in self._ledger]
+        times += [part.due_mono_ns for part in self._ledger]
         if isinstance(self._track, EncoderTrack) and self._track.overdue_mono_ns is not None:
             times.append(self._track.overdue_mono_ns)
         if self._stop_by_mono_ns is not None and len(self._ledger):
@@ -156,7 +156,7 @@ class LineCore:
         part = InFlight(self._next_part_id, edge_mono_ns, position, self._config)
         self._next_part_id += 1
         self._ledger.add(part)
-        self._predict(part)
+        part.predict(self._track)
         self._arm(part)
         return part
 
@@ -164,16 +164,6 @@ class LineCore:
         self._actions.append(
             m.Arm(part.part_id, part.window_start_mono_ns, part.window_end_mono_ns)
         )
-
-    def _predict(self, part: InFlight) -> None:
-        """Work out when the part will be where, from what is known of the belt now."""
-        track, gate, time_of = part.config.track, part.config.gate, self._track.time_of
-        part.window_start_mono_ns = time_of(part.gate_position - track.window_before)
-        part.window_end_mono_ns = time_of(part.gate_position + track.window_after)
-        part.deadline_mono_ns = part.window_start_mono_ns - gate.decision_margin_ns
-        in_view_until = time_of(part.position + track.to_lens + track.exposure_window)
-        frame_deadline = in_view_until + track.frame_timeout_ns
-        part.frame_deadline_mono_ns = min(frame_deadline, part.deadline_mono_ns)
 
     # --- its frame ------------------------------------------------------------------------------
 
@@ -268,7 +258,8 @@ class LineCore:
         self._counts[f"overflow_{event.queue}"] += 1
         if event.part_id is None:
             self._purge(CLEARING)  # a trigger may have been lost: its part has no ledger entry
-        part = self._ledger.get(event.part_id) if event.part_id is not None else None
+            return
+        part = self._ledger.get(event.part_id)
         if part is not None and part.stage is not Stage.JUDGED:
             self._judge(part, cannot_inspect(Doubt.OVERFLOW, f"the {event.queue} queue is full"))
 
@@ -324,7 +315,7 @@ class LineCore:
     def _predict_again(self) -> None:
         for part in self._ledger:
             before = part.window_start_mono_ns, part.window_end_mono_ns
-            self._predict(part)
+            part.predict(self._track)
             after = part.window_start_mono_ns, part.window_end_mono_ns
             if max(abs(b - a) for a, b in zip(before, after, strict=True)) > REARM_NS:
                 self._arm(part)
@@ -441,11 +432,3 @@ class LineCore:
     def _taken(self) -> list[m.Action]:
         taken, self._actions = self._actions, []
         return taken
-
-
-def _next_change_mono_ns(part: InFlight) -> int:
-    if part.stage is Stage.AWAITING_FRAME:
-        return part.frame_deadline_mono_ns
-    if part.stage is Stage.INSPECTING:
-        return part.deadline_mono_ns
-    return part.finished_mono_ns

@@ -9,6 +9,7 @@ from enum import Enum, auto
 
 from edgeinspect.line.config import GateKind, LineConfig, Tracking
 from edgeinspect.line.messages import GateActivated
+from edgeinspect.line.track import Track
 from edgeinspect.part import (
     Doubt,
     Frame,
@@ -69,6 +70,25 @@ class InFlight:
         if confirm is not None:
             wait_ns = max(wait_ns, confirm.latest_ns)
         return self.window_end_mono_ns + wait_ns
+
+    @property
+    def due_mono_ns(self) -> int:
+        """When the part needs the core's attention next, if nothing comes before."""
+        if self.stage is Stage.AWAITING_FRAME:
+            return self.frame_deadline_mono_ns
+        if self.stage is Stage.INSPECTING:
+            return self.deadline_mono_ns
+        return self.finished_mono_ns
+
+    def predict(self, belt: Track) -> None:
+        """Work out when the part will be where, from what is known of the belt now."""
+        track, gate = self.config.track, self.config.gate
+        self.window_start_mono_ns = belt.time_of(self.gate_position - track.window_before)
+        self.window_end_mono_ns = belt.time_of(self.gate_position + track.window_after)
+        self.deadline_mono_ns = self.window_start_mono_ns - gate.decision_margin_ns
+        in_view_until = belt.time_of(self.position + track.to_lens + track.exposure_window)
+        frame_deadline = in_view_until + track.frame_timeout_ns
+        self.frame_deadline_mono_ns = min(frame_deadline, self.deadline_mono_ns)
 
     def record(self, outcome: GateOutcome) -> PartRecord:
         assert self.verdict is not None
