@@ -59,7 +59,7 @@ class Core(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordEntry:
+class FinishedPart:
     """One finished part on its way to the disk; ``frame`` is the picture to keep with it."""
 
     record: PartRecord
@@ -129,7 +129,7 @@ class LineShell:
         camera: CameraThread,
         workers: InspectionWorkers,
         pulse: PulseThread,
-        recorder: RecorderThread[RecordEntry],
+        recorder: RecorderThread[FinishedPart],
         faults: FaultBoard,
         feed: EventFeed,
         queue: BoundedQueue[Item],
@@ -305,7 +305,7 @@ class LineShell:
             record = dataclasses.replace(
                 record, inspection=dataclasses.replace(inspection, score_map=None)
             )
-        if not self._recorder.put(RecordEntry(record, frame)):
+        if not self._recorder.put(FinishedPart(record, frame)):
             self._overflows.append(m.QueueOverflow(record.part_id, "records"))
         self._watch_records()
         self._feed.publish(

@@ -29,7 +29,7 @@ from edgeinspect.line.core import LineCore
 from edgeinspect.line.reject import PulseSchedule
 from edgeinspect.part import Frame, FrameMeta, Inspection, PartRecord, ScoreMap, VerdictKind
 from edgeinspect.runtime.inspection import FrameInspector
-from edgeinspect.runtime.line_thread import RecordEntry
+from edgeinspect.runtime.line_thread import FinishedPart
 from edgeinspect.runtime.recorder_thread import RecordSink
 
 PITCH_NS = 100_000_000
@@ -133,7 +133,7 @@ class Replay:
         pace_s: float | None = None,
         want_map: bool = False,
         reject_frozen: bool = False,
-        sink: RecordSink[RecordEntry] | None = None,
+        sink: RecordSink[FinishedPart] | None = None,
         next_part_id: int = 1,
         read: Callable[[Path], Pixels] = read_picture,
     ) -> None:
@@ -160,7 +160,7 @@ class Replay:
         self._read = read
         self._pixels: dict[int, Future[Pixels]] = {}
         self._frames: dict[int, Frame] = {}
-        self._to_write: list[RecordEntry] = []
+        self._to_write: list[FinishedPart] = []
         self._counts: dict[str, Counter[str]] = {
             name: Counter() for name in ("verdicts", "reasons", "gate_outcomes")
         }
@@ -274,7 +274,7 @@ class Replay:
     def _keep(self, record: PartRecord) -> None:
         if self._sink is None:
             return
-        self._to_write.append(RecordEntry(record, self._frames.pop(record.part_id, None)))
+        self._to_write.append(FinishedPart(record, self._frames.pop(record.part_id, None)))
         if len(self._to_write) >= _BATCH:
             self._write_out()
 

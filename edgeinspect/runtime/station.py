@@ -17,7 +17,7 @@ from edgeinspect.runtime.drivers import Drivers
 from edgeinspect.runtime.faults import FaultBoard
 from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
-from edgeinspect.runtime.line_thread import Core, Item, LineShell, Picture, RecordEntry, SwapRecipe
+from edgeinspect.runtime.line_thread import Core, FinishedPart, Item, LineShell, Picture, SwapRecipe
 from edgeinspect.runtime.pulse_thread import PulseThread
 from edgeinspect.runtime.queues import BoundedQueue
 from edgeinspect.runtime.recorder_thread import RECORDS_LOST, RecorderThread, RecordSink
@@ -65,7 +65,7 @@ class Station:
         *,
         recipe: PreparedRecipe,
         drivers: Drivers,
-        sink: RecordSink[RecordEntry],
+        sink: RecordSink[FinishedPart],
         clock: Clock,
         next_part_id: int,
         uncovered_faults: Sequence[str] = (),
