@@ -101,11 +101,11 @@ def _problem(
         # the key that chooses between the forms of a section is missing or wrong
         key = detail["ctx"]["discriminator"].strip("'")
         key_path, value = _locate((*key_path, key), data, missing=kind.endswith("not_found"))
-        expected = _describe(_schema_at(schema, key_path, data), schema)
+        expected = describe_schema(_schema_at(schema, key_path, data), schema)
     elif kind == "extra_forbidden":
         expected = _known_keys(str(key_path[-1]), _schema_at(schema, key_path[:-1], data))
     else:
-        expected = _describe(_schema_at(schema, key_path, data), schema) or detail["msg"]
+        expected = describe_schema(_schema_at(schema, key_path, data), schema) or detail["msg"]
     return Problem(key_path, line_of(key_path), value, expected, kind == "extra_forbidden")
 
 
@@ -174,7 +174,7 @@ def _known_keys(wrong: str, schema: _Schema) -> str:
     return f"{hint}Known here: {', '.join(known)}"
 
 
-def _describe(schema: _Schema, root: _Schema) -> str:
+def describe_schema(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     """Words for a schema, e.g. ``a whole number from 0 to 60000, or null``."""
     words: list[str] = []
     for branch in _branches(schema, root):

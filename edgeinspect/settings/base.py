@@ -22,8 +22,8 @@ def _without_control_characters(path: Path) -> Path:
 
 Name = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
-    Field(description="1 to 64 letters, digits, dots, underlines or hyphens"),
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"),
+    Field(description="1 to 64 letters, digits or any of . _ + -"),
 ]
 Label = Annotated[
     str,
@@ -35,9 +35,7 @@ Sha256 = Annotated[
     StringConstraints(pattern=r"^[0-9a-f]{64}$"),
     Field(description="64 hexadecimal digits in lower case"),
 ]
-PathText = Annotated[
-    Path, AfterValidator(_without_control_characters), Field(description="the path of a file")
-]
+PathText = Annotated[Path, AfterValidator(_without_control_characters), Field(description="a path")]
 FormatOne = Annotated[int, Field(ge=1, le=1)]
 """The only file format so far. (``Literal[1]`` would take ``true`` for it.)"""
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -26,7 +26,7 @@ from edgeinspect.yaml_file import dump_yaml, load_model, parse_yaml, read_yaml, 
 ACTIVE_FILE = "active.yaml"
 LONGEST_HISTORY = 100
 _REVISION_FILE = re.compile(r"[0-9]{6}\.yaml")
-_PRODUCT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PRODUCT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 
 class ActivePointer(Section):

@@ -1,6 +1,6 @@
 """Where things are along the belt, in milliseconds of travel or in encoder counts.
 
-``DistanceRules`` reads either of them through ``Distances``, which has no unit in its names.
+Rules and the core read either of them through ``Distances``, which has no unit in its names.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from edgeinspect.settings.base import Label, Milliseconds, Section
 from edgeinspect.yaml_expected import Rule
@@ -32,6 +32,9 @@ class Bias(StrEnum):
 
 
 LineNumber = Annotated[int, Field(ge=0, le=1023)]
+LineName = Annotated[
+    str, StringConstraints(pattern=r"^[!-~]{1,63}$"), Field(description="a line's name")
+]
 
 
 class Io(Section):
@@ -51,7 +54,7 @@ class OutputLine(Section):
     active: the electrical level that means "on". "Off" is the safe level of every output.
     """
 
-    line: LineNumber | Label
+    line: LineNumber | LineName
     chip: Label | None = None
     active: Active = Active.HIGH
 
