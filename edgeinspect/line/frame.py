@@ -7,6 +7,7 @@ arrival at the lens, not later than its leaving the view. Anything else is named
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from edgeinspect.line.track import Track
 from edgeinspect.part import Doubt, Frame
 
 DIGEST_BYTES = 65_536
+DIGESTS_KEPT = 16
+"""A driver that hands a buffer over twice may do so after others, so several are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class FrameMatcher:
     def __init__(self) -> None:
         self._last_sequence: int | None = None
         self._last_exposure_mono_ns: int | None = None
-        self._last_digest: int | None = None
+        self._digests: deque[int] = deque(maxlen=DIGESTS_KEPT)
 
     def match(
         self, frame: Frame, waiting: Iterable[InFlight], track: Track, now_mono_ns: int
@@ -62,15 +65,15 @@ class FrameMatcher:
             now_mono_ns: an exposure after now is a driver's mixed-up clock.
         """
         meta = frame.meta
+        digest = content_digest(frame.pixels)
+        frozen = digest in self._digests
+        self._digests.append(digest)
         if meta.exposure_mono_ns > now_mono_ns:
             return Match(None, Doubt.STALE)
         if self._seen_before(frame):
             return Match(None, Doubt.REPEATED)
         self._last_sequence = meta.sequence
         self._last_exposure_mono_ns = meta.exposure_mono_ns
-        digest = content_digest(frame.pixels)
-        frozen = digest == self._last_digest
-        self._last_digest = digest
         part, doubt = _in_view(track.position_at(meta.exposure_mono_ns), waiting)
         if part is not None and frozen and part.config.checks.reject_frozen:
             return Match(part, Doubt.FROZEN)
