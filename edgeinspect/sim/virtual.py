@@ -87,13 +87,14 @@ class Process:
         self._tick_ns = -1
         self._pulse_ns = -1
         self._flushing = False
+        self._replan = True
         self._do: dict[type, Callable[[Any, int], None]] = {
             m.Capture: lambda a, t: line.camera.capture(a, self.post, t),
             m.Inspect: lambda a, t: line.engine.inspect(a, self.post, t),
             m.Arm: self._arm,
             m.Release: self._release,
-            m.RejectEverything: lambda a, t: self._schedule.reject_everything(a.until_mono_ns),
-            m.EndRejectEverything: lambda a, t: self._schedule.end_reject_everything(),
+            m.RejectEverything: self._reject_everything,
+            m.EndRejectEverything: self._end_reject_everything,
             m.RenewLease: self._renew_lease,
             m.Record: self._record,
             m.RaiseAlarm: line.raise_alarm,
@@ -134,9 +135,9 @@ class Process:
         while True:
             while inbox:
                 self._carry_out(handle(inbox.popleft(), now_ns), now_ns)
-            self._advance_gate(now_ns)
-            if not inbox:
+            if not self._replan:
                 break
+            self._advance_gate(now_ns)
         self._busy = False
         self._plan_tick(now_ns)
 
@@ -157,9 +158,10 @@ class Process:
             self.post(m.Tick(), now_ns)
 
     def _advance_gate(self, now_ns: int) -> None:
+        self._replan = False
         for span in self._schedule.advance(now_ns):
             self._inbox.append(span)
-        self._line.world.set_output(self._schedule.active, now_ns)
+            self._line.world.set_output(self._schedule.active, now_ns)
         change_ns = self._schedule.next_change_mono_ns()
         if change_ns is not None and change_ns != self._pulse_ns:
             self._pulse_ns = change_ns
@@ -176,13 +178,24 @@ class Process:
     def _arm(self, action: m.Arm, now_ns: int) -> None:
         self._line.store.keep_ahead_of(action.part_id)
         self._schedule.arm(action.part_id, action.start_mono_ns, action.end_mono_ns)
+        self._replan = True
 
     def _release(self, action: m.Release, now_ns: int) -> None:
         if not self._schedule.release(action.part_id, now_ns):
             self._inbox.append(m.ReleaseTooLate(action.part_id))
+        self._replan = True
+
+    def _reject_everything(self, action: m.RejectEverything, now_ns: int) -> None:
+        self._schedule.reject_everything(action.until_mono_ns)
+        self._replan = True
+
+    def _end_reject_everything(self, action: m.EndRejectEverything, now_ns: int) -> None:
+        self._schedule.end_reject_everything()
+        self._replan = True
 
     def _renew_lease(self, action: m.RenewLease, now_ns: int) -> None:
         self._schedule.renew_lease(action.until_mono_ns)
+        self._replan = True
         self._line.world.control.beat(now_ns)
 
     def _record(self, action: m.Record, now_ns: int) -> None:

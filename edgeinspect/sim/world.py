@@ -310,10 +310,12 @@ class World:
         self._move_gate(now_ns)
 
     def clear_outfeed(self, now_ns: int) -> None:
-        """The operator takes every part off the outfeed."""
-        for part in self.outfeed:
+        """The operator takes every part off the outfeed, and what stands in the gate."""
+        for part in (*self.outfeed, *self._in_gate):
             self._finish(part, End.RECALLED, now_ns)
+        self.moving = [part for part in self.moving if part.end is None]
         self.outfeed.clear()
+        self._in_gate.clear()
 
     def _move_gate(self, now_ns: int) -> None:
         opens = self._kind is GateKind.NORMALLY_REJECTING
@@ -379,6 +381,8 @@ class World:
         self._note_gate(part)
 
     def _out_of_gate(self, part: SimPart, now_ns: int) -> None:
+        if part.end is not None:
+            return
         self._in_gate.remove(part)
         self.moving.remove(part)
         opens = self._kind is GateKind.NORMALLY_REJECTING
