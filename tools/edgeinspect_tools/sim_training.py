@@ -1,0 +1,189 @@
+"""Training of the shipped model: rendered tiles in, the best weights on validation parts out."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.sim.renderer import PART_ROI, RenderedPart
+from edgeinspect_tools.sim_data import (
+    CELLS,
+    CROP_PX,
+    CROPS_PER_PICTURE,
+    OVERLAP_PX,
+    STRIDE_PX,
+    TILE_PX,
+    VALIDATION_SEED,
+    TileBatch,
+    labelled_part,
+    tile_batches,
+)
+from edgeinspect_tools.sim_model import build_model, loss, real_input
+
+_PICTURES_PER_BATCH = 4
+_PEAK_RATE = 2e-3
+_WARM_UP_STEPS = 100
+_CHECK_EVERY_STEPS = 400
+_CHECK_PARTS = 60
+_CHECKED_SIZE_PX = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingReport:
+    """What the card's provenance says of the training."""
+
+    steps: int
+    crops: int
+    minutes: float
+    validation_margin: float
+
+
+def train(
+    weights_file: Path, *, steps: int, minutes: float, say: Callable[[str], None]
+) -> TrainingReport:
+    """Train until ``steps`` or ``minutes`` are used up; the best weights end in ``weights_file``.
+
+    Best means the largest margin on validation parts: see ``margin``.
+    """
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(7)
+    model, whole = build_model(CROP_PX), build_model(TILE_PX)
+    optimizer = keras.optimizers.Adam(_PEAK_RATE, global_clipnorm=1.0)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def step(pixels: Any, targets: Any, weights: Any) -> Any:
+        with tf.GradientTape() as tape:
+            value = loss(targets, weights, model(pixels, training=True))
+        gradients = tape.gradient(value, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return value
+
+    def checked_margin() -> float:
+        whole.set_weights(model.get_weights())
+        return margin(whole, checked)
+
+    checked = validation_parts(_CHECK_PARTS)
+    best, done, mean_loss = -math.inf, 0, 0.0
+    start = time.monotonic()
+    with _batches() as batches:
+        while done < steps:
+            used = max(done / steps, (time.monotonic() - start) / (60 * minutes))
+            if used >= 1:
+                break
+            optimizer.learning_rate.assign(_rate(done, used))
+            batch = next(batches)
+            value = step(real_input(batch.pixels), batch.targets, batch.weights)
+            mean_loss += (float(value) - mean_loss) / min(done + 1, 100)
+            done += 1
+            if done % _CHECK_EVERY_STEPS == 0:
+                now = checked_margin()
+                say(f"step {done}: loss {mean_loss:.3f}, validation margin {now:+.2f}, {used:.0%}")
+                if now > best:
+                    best = now
+                    model.save_weights(weights_file)
+    now = checked_margin()
+    if now > best:
+        best = now
+        model.save_weights(weights_file)
+    spent = (time.monotonic() - start) / 60
+    say(f"{done} steps in {spent:.1f} min; validation margin {now:+.2f}, at best {best:+.2f}")
+    return TrainingReport(
+        steps=done,
+        crops=done * _PICTURES_PER_BATCH * CROPS_PER_PICTURE,
+        minutes=round(spent, 1),
+        validation_margin=round(best, 2),
+    )
+
+
+def validation_parts(count: int) -> list[RenderedPart]:
+    """``count`` good and ``count`` defective parts."""
+    return [
+        labelled_part(VALIDATION_SEED, number, defective=number % 2 == 1)
+        for number in range(2 * count)
+    ]
+
+
+def margin(model: Any, parts: list[RenderedPart]) -> float:
+    """How far the weakest defects stand above the strangest good parts, in logits.
+
+    The second percentile of the highest logits at defects of 4 px or more, less the 99th
+    percentile of the highest logits on good parts. Positive means that a threshold exists which
+    does right by nearly all.
+    """
+    hits, alarms = [], []
+    for part in parts:
+        logits = logit_map(model, part.pixels).max(axis=2)
+        if not part.defects:
+            alarms.append(float(logits.max()))
+            continue
+        for defect in part.defects:
+            if defect.size_px >= _CHECKED_SIZE_PX:
+                x, y, width, height = defect.box
+                left = max(0, (x - PART_ROI.x) // STRIDE_PX - 1)
+                top = max(0, (y - PART_ROI.y) // STRIDE_PX - 1)
+                right = (x + width - PART_ROI.x) // STRIDE_PX + 2
+                bottom = (y + height - PART_ROI.y) // STRIDE_PX + 2
+                hits.append(float(logits[top:bottom, left:right].max(initial=-20.0)))
+    return float(np.quantile(hits, 0.02) - np.quantile(alarms, 0.99))
+
+
+def roi_tiles(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The station's tiles of PART_ROI, row by row: uint8 (6, TILE_PX, TILE_PX, 1)."""
+    step = TILE_PX - OVERLAP_PX
+    tiles = [
+        pixels[PART_ROI.y + y : PART_ROI.y + y + TILE_PX, PART_ROI.x + x : PART_ROI.x + x + TILE_PX]
+        for y in range(0, PART_ROI.height - OVERLAP_PX, step)
+        for x in range(0, PART_ROI.width - OVERLAP_PX, step)
+    ]
+    return np.stack(tiles)[..., None]
+
+
+def logit_map(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The float model's logits over PART_ROI, stitched as the station does: the maximum."""
+    logits = np.asarray(model(real_input(roi_tiles(pixels)), training=False))
+    height, width = PART_ROI.height // STRIDE_PX, PART_ROI.width // STRIDE_PX
+    stitched = np.full((height, width, logits.shape[-1]), -np.inf, dtype=np.float32)
+    step = (TILE_PX - OVERLAP_PX) // STRIDE_PX
+    columns = (PART_ROI.width - OVERLAP_PX) // (TILE_PX - OVERLAP_PX)
+    for index, tile in enumerate(logits):
+        y, x = (index // columns) * step, (index % columns) * step
+        place = stitched[y : y + CELLS, x : x + CELLS]
+        np.maximum(place, tile, out=place)
+    return stitched
+
+
+def _rate(done: int, used: float) -> float:
+    warm_up = min(1.0, (done + 1) / _WARM_UP_STEPS)
+    return _PEAK_RATE * warm_up * (0.5 + 0.5 * math.cos(math.pi * used)) + 1e-6
+
+
+@contextmanager
+def _batches() -> Iterator[Iterator[TileBatch]]:
+    """Batches rendered by another process, in a fixed order."""
+    context = multiprocessing.get_context("spawn")
+    queue: Any = context.Queue(maxsize=4)
+    worker = context.Process(target=_render_batches, args=(queue,), daemon=True)
+    worker.start()
+    try:
+        yield iter(queue.get, None)
+    finally:
+        worker.terminate()
+        worker.join()
+
+
+def _render_batches(queue: Any) -> None:
+    cv2.setNumThreads(1)
+    for batch in tile_batches(first_part=0, pictures=_PICTURES_PER_BATCH):
+        queue.put(batch)
