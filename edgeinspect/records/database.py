@@ -19,6 +19,9 @@ from edgeinspect.records.durable import fsync_directory, storage_fault, storage_
 from edgeinspect.records.schema import APPLICATION_ID, SCHEMA_VERSION, migrate, version_of
 
 DATABASE_NAME = "records.sqlite3"
+SYNCHRONOUS = "FULL"
+"""With a log (WAL), anything less returns from a commit before the log is on the disk."""
+
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUSY_TIMEOUT_S = 2.0
 _PROGRESS_INTERVAL = 10_000
@@ -118,8 +121,9 @@ def _open_checked(path: Path, check_limit_s: float) -> tuple[sqlite3.Connection,
         _refuse_newer(version, path)
         _refuse_foreign(connection, version, path)
         integrity = "new" if version == 0 else _quick_check(connection, check_limit_s)
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
+        connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA journal_size_limit = 16777216")
         migrate(connection)
         if version == 0:
@@ -204,7 +208,7 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
             raise storage_fault(error, doing="read the records", path=path.parent) from error
-        if _size(path.with_name(f"{path.name}-wal")):
+        if any(_size(path.with_name(f"{path.name}{log}")) for log in ("-wal", "-journal")):
             raise StorageFault(
                 f"{path.parent} is read-only and holds records that are still in the log.",
                 next_action="Copy the whole directory to a writable place and read it there.",

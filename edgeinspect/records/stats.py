@@ -86,7 +86,7 @@ def _counts(
     rows = reader.query(
         f"SELECT {column}, count(*) AS parts {chosen} GROUP BY 1 ORDER BY 2 DESC, 1", values
     )
-    return dict(rows)
+    return {row[0]: row[1] for row in rows}
 
 
 def _spread(
