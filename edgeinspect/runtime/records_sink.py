@@ -1,0 +1,64 @@
+"""Finished parts on their way into the records."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+
+from edgeinspect.errors import StorageFault
+from edgeinspect.line.config import ClassThresholds
+from edgeinspect.records.images import ImagePolicy, image_kind
+from edgeinspect.records.writer import Acknowledgement, RecordEntry, RecordWriter
+from edgeinspect.runtime.line_thread import FinishedPart
+
+_IDS_AHEAD = 100_000
+
+
+class RecordsSink:
+    """Writes finished parts, with the pictures worth keeping, for the recorder thread.
+
+    Part ids stay reserved ahead of the parts, so that a station that runs for months never
+    gives an id that a restart could give again.
+    """
+
+    def __init__(self, writer: RecordWriter, policy: ImagePolicy) -> None:
+        self._writer = writer
+        self._policy = policy
+        self._lock = threading.Lock()  # recipes come from another thread
+        self._thresholds: dict[str, Sequence[ClassThresholds]] = {}
+        ids = writer.reserve_part_ids()
+        self.first_part_id = ids.start
+        self._reserved_to = ids.stop
+        self.next_part_id = ids.start
+        self.images_kept = 0
+
+    def add_recipe(
+        self, digest: str, thresholds: Sequence[ClassThresholds], *, document: str
+    ) -> None:
+        """Know a recipe before its parts come. Raises StorageFault."""
+        classes = [threshold.name for threshold in thresholds]
+        with self._lock:
+            self._thresholds[digest] = tuple(thresholds)
+            self._writer.register_recipe(digest, classes=classes, document=document)
+
+    def write(self, batch: Sequence[FinishedPart]) -> Acknowledgement:
+        """Raises StorageFault; then nothing of the batch is acknowledged."""
+        with self._lock:
+            acknowledged = self._writer.write([self._entry(part) for part in batch])
+            self.images_kept += acknowledged.images_kept
+            highest = max((part.record.part_id for part in batch), default=0)
+            self.next_part_id = max(self.next_part_id, highest + 1)
+            if highest + _IDS_AHEAD > self._reserved_to:
+                # What is written stays acknowledged; the next batch asks again.
+                with contextlib.suppress(StorageFault):
+                    self._reserved_to = self._writer.reserve_part_ids().stop
+        return acknowledged
+
+    def _entry(self, part: FinishedPart) -> RecordEntry:
+        record, frame = part.record, part.frame
+        if frame is None:
+            return RecordEntry(record)
+        thresholds = self._thresholds.get(record.recipe_digest, ())
+        kind = image_kind(record, thresholds=thresholds, policy=self._policy)
+        return RecordEntry(record, kind, frame.pixels if kind is not None else None)

@@ -1,0 +1,58 @@
+"""What the demo's screen shows, as values; ``live_screen`` draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgeinspect.part import PartRecord, VerdictKind
+from edgeinspect.runtime.line_thread import Picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeltPart:
+    """A part on the simulated belt.
+
+    Attributes:
+        at_ns: belt travel beyond the trigger sensor, in nanoseconds of travel.
+        verdict: the station's word on it so far, None while there is none.
+        in_chute: it has been rejected and falls.
+    """
+
+    at_ns: int
+    verdict: VerdictKind | None = None
+    in_chute: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveView:
+    """One moment of the demo.
+
+    Attributes:
+        places_ns: where things are along the belt: "trigger", "lens", "guard", "gate".
+        gate_open: a part at the gate would pass.
+        counts: parts by verdict.
+        reasons: rejected parts by reason.
+        stages_us: stage to its percentiles.
+        faults: name to how often; the lasting ones are in ``lasting``.
+        last: the last parts, newest first.
+        picture: the last part that did not pass, with its frame and score map.
+    """
+
+    title: str
+    state: str
+    elapsed_s: float
+    parts_done: int
+    parts_total: int | None
+    places_ns: Mapping[str, int]
+    belt: tuple[BeltPart, ...] = ()
+    belt_moves: bool = True
+    gate_open: bool = False
+    counts: Mapping[str, int] = field(default_factory=dict)
+    passed: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    stages_us: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    faults: Mapping[str, int] = field(default_factory=dict)
+    lasting: tuple[str, ...] = ()
+    last: tuple[PartRecord, ...] = ()
+    picture: Picture | None = None

@@ -1,0 +1,308 @@
+"""``edgeinspect parts``: list, show, export and count recorded parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinspect.errors import NotGood, UsageError
+from edgeinspect.ui.application import LazyCommand, LazyGroup
+from edgeinspect.ui.options import (
+    FILE,
+    FOLDER,
+    data_dir_options,
+    filter_options,
+    find_data_dir,
+    part_filter,
+)
+from edgeinspect.ui.output import console, examples, json_option, print_json, say, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgeinspect.records.reader import StoredPart
+    from edgeinspect.records.stats import PartStats
+
+command = LazyGroup(
+    name="parts",
+    commands={
+        "list": LazyCommand("edgeinspect.ui.parts:list_parts", "List parts, newest first."),
+        "show": LazyCommand("edgeinspect.ui.parts:show", "Show one part, or draw it."),
+        "stats": LazyCommand("edgeinspect.ui.parts:stats", "Count parts by verdict and reason."),
+        "export": LazyCommand("edgeinspect.ui.parts:export", "Write parts to a file."),
+    },
+    help="Look into the records of a station, also while it runs.",
+    epilog=examples(
+        """
+        edgeinspect parts list --data-dir data --verdict REJECT --limit 5
+        edgeinspect parts show 1742 --config station.yaml --image part-1742.png
+        edgeinspect parts stats --config station.yaml --since 8h
+        edgeinspect parts export shift.csv --config station.yaml --since 8h
+        """
+    ),
+)
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect parts list --data-dir data
+        edgeinspect parts list --data-dir data --reason late --since 2h
+        edgeinspect parts list --config station.yaml --gate-outcome reject_unconfirmed --json
+        """
+    )
+)
+@data_dir_options
+@filter_options
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--oldest-first", is_flag=True, help="Begin with the lowest part id.")
+@json_option
+def list_parts(
+    *,
+    data_dir: Path | None,
+    config: Path | None,
+    limit: int,
+    oldest_first: bool,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """List parts, newest first."""
+    from edgeinspect.records.export import part_as_dict
+    from edgeinspect.records.reader import RecordReader
+
+    wanted = part_filter(filters)
+    with RecordReader(find_data_dir(data_dir, config)) as reader:
+        parts = list(reader.parts(wanted, limit=limit, newest_first=not oldest_first))
+        total = reader.count(wanted)
+    if as_json:
+        print_json({"matching": total, "parts": [part_as_dict(part) for part in parts]})
+        return
+    if not parts:
+        say("No part matches.")
+        return
+    say(_part_table(parts))
+    if total > len(parts):
+        say(f"{len(parts)} of {total} matching parts; more with --limit.")
+
+
+def _part_table(parts: Iterable[StoredPart]) -> Any:
+    from edgeinspect.ui.words import verdict_text
+
+    rows = []
+    for part in parts:
+        record = part.record
+        inspected = record.inspection is not None
+        rows.append(
+            (
+                record.part_id,
+                part.triggered_wall.strftime("%Y-%m-%d %H:%M:%S"),
+                verdict_text(record.verdict.kind),
+                record.verdict.reason,
+                f"{record.verdict.score:.3f}" if inspected else "",
+                record.gate_outcome.value.replace("_", " "),
+                part.image_kind.value if part.image_kind is not None else "",
+            )
+        )
+    columns = ("part", "time (UTC)", "verdict", "reason", "score", "gate", "picture")
+    return table(columns, rows, right=("part", "score"))
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect parts show 1742 --data-dir data
+        edgeinspect parts show 1742 --data-dir data --image part-1742.png
+        edgeinspect parts show 1742 --data-dir data --bundle models/sim-surface --image p.png
+        """
+    )
+)
+@click.argument("part_id", type=int)
+@data_dir_options
+@click.option("--image", type=FILE, metavar="PNG", help="Draw the part into this file.")
+@click.option(
+    "--bundle",
+    type=FOLDER,
+    help="The bundle it was inspected with, for the score map; found by itself where possible.",
+)
+@json_option
+def show(
+    *,
+    part_id: int,
+    data_dir: Path | None,
+    config: Path | None,
+    image: Path | None,
+    bundle: Path | None,
+    as_json: bool,
+) -> None:
+    """Show everything that is known of one part; with --image, draw it.
+
+    The drawing shows the stored picture beside the score map, computed again by the part's own
+    bundle, with the worst region and the thresholds. Without the bundle it shows the recorded
+    worst region only.
+    """
+    from edgeinspect.records.export import part_as_dict
+    from edgeinspect.records.reader import RecordReader
+
+    place = find_data_dir(data_dir, config)
+    with RecordReader(place) as reader:
+        part = reader.part(part_id)
+        if part is None:
+            raise NotGood(f"There is no record of part {part_id} in {place}.")
+        told = part_as_dict(part)
+        if image is not None:
+            from edgeinspect.ui.part_drawing import draw_stored_part
+
+            told |= draw_stored_part(reader, part, image, bundle=bundle, config=config)
+    if as_json:
+        print_json(told)
+        return
+    rows = [(name.replace("_", " "), value) for name, value in _told(told)]
+    say(table(("", ""), rows))
+
+
+def _told(values: dict[str, Any]) -> list[tuple[str, object]]:
+    shown: list[tuple[str, object]] = []
+    for name, value in values.items():
+        if value is None or value == "" or name == "order_statistics":
+            continue
+        if name == "scores":
+            worst = sorted(value.items(), key=lambda item: -(item[1] or 0))[:8]
+            value = ", ".join(f"{key} {_number(score)}" for key, score in worst)
+        shown.append((name, _number(value)))
+    return shown
+
+
+def _number(value: object) -> object:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect parts stats --data-dir data
+        edgeinspect parts stats --config station.yaml --since 8h --json
+        """
+    )
+)
+@data_dir_options
+@filter_options
+@json_option
+def stats(*, data_dir: Path | None, config: Path | None, as_json: bool, **filters: Any) -> None:
+    """Count parts by verdict, reason and gate outcome; scores and stage latencies."""
+    from edgeinspect.records.reader import RecordReader
+    from edgeinspect.records.stats import part_stats
+
+    wanted = part_filter(filters)
+    with RecordReader(find_data_dir(data_dir, config)) as reader:
+        found = part_stats(reader, wanted)
+    if as_json:
+        print_json(found.as_dict())
+    elif not found.parts:
+        say("No part matches.")
+    else:
+        _say_stats(found)
+
+
+def _say_stats(found: PartStats) -> None:
+    share = "" if found.yield_share is None else f", {found.yield_share:.2%} passed the gate"
+    say(f"{found.parts} parts, {found.first_part_id} to {found.last_part_id}{share}")
+    counted = (
+        ("verdict", found.by_verdict),
+        ("reason", found.by_reason),
+        ("gate", found.by_gate_outcome),
+    )
+    rows = [
+        (title if not index else "", name.replace("_", " "), count, f"{count / found.parts:.2%}")
+        for title, counts in counted
+        for index, (name, count) in enumerate(counts.items())
+    ]
+    say(table(("", "", "parts", "share"), rows, right=("parts", "share")))
+    columns = ("p50", "p90", "p99", "max")
+    stages = [
+        (stage.replace("_", " "), *(f"{spread[name] / 1000:.2f}" for name in ("min", *columns)))
+        for stage, spread in found.duration_us.items()
+    ]
+    if stages:
+        say(table(("stage, ms", "min", *columns), stages, right=("min", *columns)))
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect parts export shift.csv --data-dir data --since 8h
+        edgeinspect parts export rejects.parquet --data-dir data --verdict REJECT
+        edgeinspect parts export - --format jsonl --data-dir data | jq .score
+        """
+    )
+)
+@click.argument("output", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@data_dir_options
+@filter_options
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(("csv", "jsonl", "parquet")),
+    help="Taken from the file's name if left out.",
+)
+@json_option
+def export(
+    *,
+    output: Path,
+    data_dir: Path | None,
+    config: Path | None,
+    format_name: str | None,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """Write parts to OUTPUT as CSV, JSON lines or Parquet; - is standard output.
+
+    The file appears when it is complete, or not at all.
+    """
+    from edgeinspect.records.export import ExportFormat, export_parts
+    from edgeinspect.records.reader import RecordReader
+
+    kind = ExportFormat(format_name or _format_of(output))
+    if str(output) == "-" and as_json:
+        raise UsageError("--json has no place beside an export to standard output.")
+    wanted = part_filter(filters)
+    with RecordReader(find_data_dir(data_dir, config)) as reader:
+        if str(output) == "-":
+            _export_to_stdout(reader.parts(wanted), kind.value)
+            return
+        from rich.progress import Progress
+
+        with Progress(console=console(stderr=True), transient=True) as progress:
+            task = progress.add_task("Exporting", total=reader.count(wanted))
+            written = export_parts(
+                reader.parts(wanted),
+                output,
+                format=kind,
+                progress=lambda count: progress.update(task, completed=count),
+            )
+    if as_json:
+        print_json({"parts": written, "file": str(output), "format": kind.value})
+    else:
+        say(f"{written} parts written to {output}.")
+
+
+def _format_of(output: Path) -> str:
+    suffix = output.suffix.lower().lstrip(".")
+    if suffix not in ("csv", "jsonl", "parquet"):
+        raise UsageError(
+            f"The format of {output} is not known from its name.",
+            next_action="Give --format csv, jsonl or parquet.",
+        )
+    return suffix
+
+
+def _export_to_stdout(parts: Iterable[StoredPart], kind: str) -> None:
+    import sys
+
+    from edgeinspect.records.export import part_as_dict, write_csv, write_jsonl
+
+    writers = {"csv": write_csv, "jsonl": write_jsonl}
+    if kind not in writers:
+        raise UsageError("Parquet cannot be written to standard output; name a file.")
+    writers[kind]((part_as_dict(part) for part in parts), sys.stdout)

@@ -1,0 +1,113 @@
+"""``edgeinspect status``: how a running station is, asked over its control socket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeinspect.errors import UsageError
+from edgeinspect.ui.options import ANY_PATH, FOLDER, config_option
+from edgeinspect.ui.output import examples, json_option, print_json, say, table
+
+NOT_INSPECTING = 1
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect status --config station.yaml
+        edgeinspect status --socket /run/edgeinspect/control.sock --json
+        """
+    )
+)
+@config_option("The station file; it names the control socket.")
+@click.option("--data-dir", type=FOLDER, help="The data directory with control.sock in it.")
+@click.option("--socket", type=ANY_PATH, help="The control socket itself.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0.1, 60), default=5.0)
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    *,
+    config: Path | None,
+    data_dir: Path | None,
+    socket: Path | None,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Ask a running station how it is.
+
+    Ends with 0 while the station inspects, 1 while it does not (paused, faulted, starting,
+    stopping), and 4 if no station answers.
+    """
+    from edgeinspect.runtime.control_client import ControlClient
+
+    with ControlClient(_socket_path(config, data_dir, socket), timeout_s=timeout_s) as client:
+        status = dict(client.call("status"))
+    if as_json:
+        print_json(status)
+    else:
+        _say(status)
+    if status.get("state") != "inspecting":
+        ctx.exit(NOT_INSPECTING)
+
+
+def _socket_path(config: Path | None, data_dir: Path | None, socket: Path | None) -> Path:
+    if socket is not None:
+        return socket
+    if config is not None:
+        from edgeinspect.settings.station import load_station
+
+        return load_station(config).socket_path
+    if data_dir is not None:
+        return data_dir / "control.sock"
+    raise UsageError(
+        "It is not said which station is meant.",
+        next_action="Give --config STATION_FILE, --data-dir DIR or --socket PATH.",
+    )
+
+
+def _say(status: Mapping[str, Any]) -> None:
+    from rich.text import Text
+
+    state = str(status["state"])
+    say(Text(state, "bold green" if state == "inspecting" else "bold yellow"))
+    rows = [
+        ("up for", _duration(status["uptime_s"])),
+        ("engine", status["engine"]),
+        ("recipe digest", str(status["recipe_digest"])[:12]),
+        ("parts in flight", status["parts_in_flight"]),
+        ("records acknowledged", f"{status['records_acknowledged']:,}"),
+        ("rejecting everything", ", ".join(status["rejecting_everything"]) or "no"),
+        ("open alarms", ", ".join(status["open_alarms"]) or "none"),
+    ]
+    say(table(("", ""), rows))
+    counts = [(name.replace("_", " "), f"{n:,}") for name, n in status["counts"].items() if n]
+    if counts:
+        say(table(("counted since start", "parts"), counts, right=("parts",)))
+    faults = [
+        (name.replace("_", " "), fault["count"], "now" if fault["active"] else "", fault["detail"])
+        for name, fault in status["faults"].items()
+    ]
+    if faults:
+        say(table(("fault", "times", "", "last"), faults, right=("times",)))
+    say(*(Text(f"Not covered: {sentence}", "yellow") for sentence in status["uncovered_faults"]))
+    stages = [
+        (stage.replace("_", " "), *(f"{spread[name] / 1000:.2f}" for name in _PERCENTILES))
+        for stage, spread in status["stage_latency_us"].items()
+        if spread
+    ]
+    if stages:
+        say(table(("stage, ms", *_PERCENTILES), stages, right=_PERCENTILES))
+
+
+_PERCENTILES = ("p50", "p90", "p99", "max")
+
+
+def _duration(seconds: float) -> str:
+    minutes, left = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
