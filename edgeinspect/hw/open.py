@@ -17,7 +17,8 @@ from edgeinspect.errors import DriverMissing, UsageError
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverEntry:
     """Attributes:
-    module: of this package, with an ``open_driver(**options)`` function.
+    module: of this package; see ``IoModule`` and ``CameraModule`` of
+        ``edgeinspect.runtime.wiring`` for what it offers.
     library: the vendor's module that must be importable; "" if none is needed.
     install: the one command that makes it so.
     """
@@ -28,7 +29,6 @@ class DriverEntry:
 
 
 CAMERA_DRIVERS: Mapping[str, DriverEntry] = {
-    "folder": DriverEntry(module="edgeinspect.hw.folder_camera"),
     "picamera2": DriverEntry(
         module="edgeinspect.hw.picamera2",
         library="picamera2",

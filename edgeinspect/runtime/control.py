@@ -91,6 +91,7 @@ class ControlServer:
         self._selector = selectors.DefaultSelector()
         self._clients: dict[int, _Client] = {}
         self._stopping = False
+        self._inode: int | None = None
         self._slow_command = threading.Lock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="control-command")
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
@@ -123,7 +124,9 @@ class ControlServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Close every connection and remove the socket file."""
+        """Close every connection and remove the socket file; allowed without a ``start``."""
+        if self._inode is None:
+            return
         self._stopping = True
         self._wake()
         self._thread.join(2.0)

@@ -252,8 +252,10 @@ class Station:
         """Record every part, flush the records, close everything; the gate last.
 
         Triggers are still taken while the belt empties, so that such parts are rejected and
-        recorded as ``stopped``.
+        recorded as ``stopped``. Stopping twice is allowed.
         """
+        if self._stopping:
+            return
         self._stopping = True
         if self._threads["line"].is_alive:
             self._line.post_stop()
