@@ -13,8 +13,8 @@ from edgeinspect.sim.presets import GATES, MS, SECOND
 from edgeinspect.sim.world import End, SimPart
 
 JUDGED = (VerdictKind.PASS, VerdictKind.REJECT, VerdictKind.REVIEW)
-TRIGGER_TOLERANCE_NS = 20 * MS
-"""An edge this near to a part's passage was made by it, or cannot be told from one that was."""
+TRIGGER_TOLERANCE_NS = 40 * MS
+"""An edge while the part still covers the sensor is the part's, whatever made it."""
 LONGEST_WAY_NS = 60 * SECOND
 """A station that has not recorded a part after this long has lost it."""
 FINDINGS_KEPT = 20
