@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from edgeinspect.bundle.files import write_atomic
+from edgeinspect.atomic_file import replace_file
 from edgeinspect.line.scores import Activation, ReducerKind
 from edgeinspect.ports import TensorSpec
 from edgeinspect.yaml_expected import MISSING, Rule
@@ -306,4 +306,4 @@ def load_card(path: Path) -> Card:
 
 def save_card(card: Card, path: Path) -> None:
     """Write the card atomically, keys in the order of this module."""
-    write_atomic(path, dump_yaml(card.model_dump(mode="json")).encode())
+    replace_file(path, dump_yaml(card.model_dump(mode="json")).encode())

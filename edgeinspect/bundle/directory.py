@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeinspect.atomic_file import fsync_folder, replace_file
 from edgeinspect.bundle.card import (
     CARD_FILE,
     CERTIFICATE_FILE,
@@ -24,7 +26,6 @@ from edgeinspect.bundle.certificate import (
     certificate_bytes,
     parse_certificate,
 )
-from edgeinspect.bundle.files import fsync_folder, sha256_of, write_atomic
 from edgeinspect.errors import ModelRefused, StorageFault
 
 MAX_MODEL_BYTES = 256 << 20
@@ -129,7 +130,7 @@ def write_bundle(
         staging = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
         try:
             for name, data in files.items():
-                write_atomic(staging / name, data)
+                replace_file(staging / name, data)
             save_card(card, staging / CARD_FILE)
             staging.chmod(0o755)
             _move_into_place(staging, directory)
@@ -197,3 +198,8 @@ def read_bounded(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise ModelRefused(f"{path} is larger than {limit >> 20} MiB.")
     return data
+
+
+def sha256_of(data: bytes) -> str:
+    """Lower-case hexadecimal SHA-256."""
+    return hashlib.sha256(data).hexdigest()
