@@ -82,7 +82,7 @@ def flips(
     near = (np.abs(float_scores - limits) <= _NEAR).any(axis=1)
     flipped = before != after
     return {
-        "parts": len(before),
+        "parts": int(before.size),
         "flips": int(flipped.sum()),
         "flips_outside_band": int((flipped & ~near).sum()),
         "parts_in_band": int(near.sum()),
@@ -127,7 +127,7 @@ def _twins(real: Any, quantized: Any) -> dict[str, tuple[Any, Any]]:
         for tensor in quantized.get_tensor_details()
         if tensor["dtype"] is np.int8 and len(tensor["quantization_parameters"]["scales"]) == 1
     }
-    outputs = [int(i) for op in real._get_ops_details() for i in op["outputs"]]  # noqa: SLF001
+    outputs = [int(i) for op in real._get_ops_details() for i in op["outputs"]]
     by_index = {tensor["index"]: tensor for tensor in real.get_tensor_details()}
     twins = {}
     for index in outputs:
@@ -144,4 +144,4 @@ def _decibels(signal: float, noise: float) -> float:
 
 def _short(name: str) -> str:
     """The last operation that a fused tensor's name lists, without the exporter's prefixes."""
-    return name.split(";")[0].removesuffix("/").split("/", 1)[-1][:80]
+    return name.split(";", maxsplit=1)[0].removesuffix("/").split("/", 1)[-1][:80]

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.bundle.files import write_atomic
+from edgeinspect.atomic_file import replace_file
 from edgeinspect.sim.renderer import render_part
 from edgeinspect_tools.sim_data import labelled_part
 
@@ -49,7 +49,7 @@ def _cell(seed: int, number: int) -> NDArray[np.uint8]:
 def main(out: Path, seed: int) -> None:
     """Draw a sheet of simulated parts with their defects outlined."""
     _, data = cv2.imencode(".png", contact_sheet(seed=seed), [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    write_atomic(out, data.tobytes())
+    replace_file(out, data.tobytes())
     click.echo(f"{out}: {len(data) / 1024:.0f} KiB")
 
 

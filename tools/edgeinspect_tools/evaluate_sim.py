@@ -51,7 +51,13 @@ def station_look(inspector: Any) -> Callable[[NDArray[np.uint8]], Look]:
         meta = FrameMeta(sequence=0, exposure_mono_ns=0, arrived_mono_ns=0)
         inspection = inspector.inspect(Frame(meta, pixels), want_map=True)
         shown = inspection.score_map
-        return Look(inspection.scores, shown.scores, shown.roi, shown.stride_px)
+        return Look(
+            inspection.scores,
+            inspection.order_statistics,
+            shown.scores,
+            shown.roi,
+            shown.stride_px,
+        )
 
     return look
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeinspect.line.scores import ORDER_STATISTIC_RANKS
 from edgeinspect.part import Region
 from edgeinspect.sim.defects import DEFECT_KINDS
 from edgeinspect.sim.renderer import PlantedDefect, RenderedPart
@@ -25,10 +26,12 @@ class Look:
 
     Attributes:
         scores: one per class, reduced.
+        order_statistics: per class the values of ``ORDER_STATISTIC_RANKS``.
         score_map: (rows, columns, classes) in [0, 1] over ``roi``.
     """
 
     scores: Sequence[float]
+    order_statistics: Sequence[Sequence[float]]
     score_map: NDArray[np.floating]
     roi: Region
     stride_px: float
@@ -45,10 +48,16 @@ class SeenDefect:
 
 @dataclass(frozen=True, slots=True)
 class SeenPart:
-    """A part's reduced scores and its defects; no defects means a good part."""
+    """A part's reduced scores and its defects; no defects means a good part.
+
+    Attributes:
+        scores: one per class.
+        scores_by_rank: per class the k-th largest map values by k.
+    """
 
     part_number: int
     scores: tuple[float, ...]
+    scores_by_rank: tuple[dict[int, float], ...]
     defects: tuple[SeenDefect, ...]
 
 
@@ -115,7 +124,12 @@ def see(
     for number, part in parts:
         found = look(part.pixels)
         defects = tuple(_at(defect, found) for defect in part.defects)
-        seen.append(SeenPart(number, tuple(float(s) for s in found.scores), defects))
+        by_rank = tuple(
+            dict(zip(ORDER_STATISTIC_RANKS, values, strict=True))
+            for values in found.order_statistics
+        )
+        scores = tuple(float(score) for score in found.scores)
+        seen.append(SeenPart(number, scores, by_rank, defects))
     return seen
 
 
