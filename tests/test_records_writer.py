@@ -43,7 +43,8 @@ from edgeinspect.records import (
     RecordWriter,
     image_kind,
 )
-from edgeinspect.records.database import DATABASE_NAME, open_for_writing
+from edgeinspect.records import writer as writer_module
+from edgeinspect.records.database import DATABASE_NAME, open_for_writing, transaction
 from edgeinspect.records.images import decode_png, encode_png, is_sampled
 from edgeinspect.records.rows import decode_record, encode_record
 from edgeinspect.records.schema import SCHEMA_VERSION
@@ -199,6 +200,37 @@ def test_every_commit_is_forced_to_the_disk(tmp_path: Path) -> None:
     assert opened.connection.execute("PRAGMA synchronous").fetchone() == (2,)
     assert opened.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     opened.connection.close()
+
+
+def test_after_a_storage_fault_the_writer_goes_on(writer: RecordWriter, tmp_path: Path) -> None:
+    writer.write([sample_entry(1, picture=True)])
+    assert writer._connection is not None
+    writer._connection.close()
+    with pytest.raises(StorageFault):
+        writer.write([sample_entry(2, picture=True)])
+    done = writer.write([sample_entry(2, picture=True)])
+    assert (done.images_kept, done.image_faults) == (1, ())
+    assert _kept(tmp_path / "data") == [1, 2]
+    assert writer.report.integrity == "ok"
+    assert writer.report.faults == {}
+
+
+def test_a_commit_that_was_reported_as_failed_but_is_durable(
+    writer: RecordWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def commit_then_fail(*arguments: object, **options: object) -> Iterator[None]:
+        with transaction(*arguments, **options):  # type: ignore[arg-type]
+            yield
+        raise StorageFault("the answer of the disk was lost")
+
+    batch = [sample_entry(1, picture=True)]
+    with monkeypatch.context() as patched, pytest.raises(StorageFault, match="answer"):
+        patched.setattr(writer_module, "transaction", commit_then_fail)
+        writer.write(batch)
+    assert writer.write(batch).part_ids == (1,)
+    assert _kept(tmp_path / "data") == [1]
+    assert writer.report.faults == {}
 
 
 # --- part ids -------------------------------------------------------------------------------

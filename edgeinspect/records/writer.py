@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -257,14 +258,7 @@ class RecordWriter:
         digest = record.recipe_digest
         connection.execute("INSERT OR IGNORE INTO recipes (digest) VALUES (?)", (digest,))
         row = {**encode_record(record), **stamp}
-        columns = ", ".join(row)
-        values = ", ".join(f":{name}" for name in row)
-        inserted = connection.execute(
-            f"INSERT INTO parts ({columns}, recipe_id)"  # noqa: S608 (names from rows.py)
-            f" VALUES ({values}, (SELECT recipe_id FROM recipes WHERE digest = :digest))"
-            " ON CONFLICT (part_id) DO NOTHING",
-            {**row, "digest": digest},
-        )
+        inserted = connection.execute(_insert_statement(tuple(row)), {**row, "digest": digest})
         if inserted.rowcount == 0 and not self._is_same_part(connection, record):
             raise UsageError(f"Part id {record.part_id} is already recorded, for another part.")
 
@@ -353,6 +347,16 @@ class RecordWriter:
                 ),
             ).fetchone()
         return int(start_id)
+
+
+@functools.cache
+def _insert_statement(columns: tuple[str, ...]) -> str:
+    values = ", ".join(f":{name}" for name in columns)
+    return (
+        f"INSERT INTO parts ({', '.join(columns)}, recipe_id)"  # noqa: S608 (names from rows.py)
+        f" VALUES ({values}, (SELECT recipe_id FROM recipes WHERE digest = :digest))"
+        " ON CONFLICT (part_id) DO NOTHING"
+    )
 
 
 def _pictures(batch: Sequence[RecordEntry]) -> list[Picture]:
