@@ -1,0 +1,87 @@
+"""``edgeinspect check``: everything that can be verified without hardware."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinspect.errors import UsageError
+from edgeinspect.ui.options import ANY_PATH
+from edgeinspect.ui.output import examples, json_option, print_json, say
+
+if TYPE_CHECKING:
+    from edgeinspect.runtime.preflight import Finding
+
+_SIGNS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect check station.yaml
+        edgeinspect check models/sim-surface
+        edgeinspect check station.yaml --json
+        """
+    )
+)
+@click.argument("subject", type=ANY_PATH, metavar="BUNDLE|STATION_FILE")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, *, subject: Path, as_json: bool) -> None:
+    """Check a bundle directory or a station file, as far as that goes without hardware.
+
+    A bundle: card, digests, the golden pictures on the engine of this machine, thresholds. A
+    station file: the same for its recipe's bundle, and data directory, drivers, and which
+    faults can pass as it is wired. Warnings leave the exit code at 0; the first failure decides
+    it: 3 configuration, 4 hardware, 5 model, 6 storage.
+    """
+    from edgeinspect.runtime.preflight import check_bundle, check_station
+
+    if not subject.exists():
+        raise UsageError(f"There is no {subject}.", next_action="Name a bundle or a station file.")
+    findings = list(check_bundle(subject) if subject.is_dir() else check_station(subject))
+    code = next((finding.exit_code for finding in findings if finding.state == "fail"), 0)
+    if as_json:
+        print_json(_fields(subject, findings, code))
+    else:
+        _say(findings)
+    if code:
+        ctx.exit(code)
+
+
+def _fields(subject: Path, findings: list[Finding], code: int) -> dict[str, Any]:
+    return {
+        "subject": str(subject),
+        "kind": "bundle" if subject.is_dir() else "station",
+        "good": code == 0,
+        "exit_code": code,
+        "checks": [
+            {
+                "name": finding.name,
+                "state": finding.state,
+                "detail": finding.detail,
+                "next_action": finding.next_action,
+            }
+            for finding in findings
+        ],
+    }
+
+
+def _say(findings: list[Finding]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table.grid(padding=(0, 2, 0, 0))
+    for finding in findings:
+        sign, style = _SIGNS[finding.state]
+        words = Text(finding.detail)
+        if finding.next_action:
+            words.append(f" {finding.next_action}", "bold")
+        shown.add_row(Text(sign, style), Text(finding.name), words)
+    say(shown)
+    failures = sum(finding.state == "fail" for finding in findings)
+    warnings = sum(finding.state == "warn" for finding in findings)
+    verdict = f"{failures} failed" if failures else "Good"
+    say(f"{verdict}; {len(findings)} checks, {warnings} warnings.")
