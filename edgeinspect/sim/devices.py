@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Protocol
 
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.errors import InferenceFailed
+from edgeinspect.line.config import FrameChecks
 from edgeinspect.line.messages import (
     Capture,
     CaptureFailed,
@@ -107,13 +109,22 @@ class VirtualCamera:
     """
 
     def __init__(
-        self, *, world: World, rng: Random, eye: Eye, truth: TruthLog, agenda: Agenda
+        self,
+        *,
+        world: World,
+        rng: Random,
+        eye: Eye,
+        truth: TruthLog,
+        agenda: Agenda,
+        checks: FrameChecks,
     ) -> None:
         self.mishaps: deque[str] = deque()
         self.dead_until_ns = 0
         self._world = world
         self._rng = rng
         self._eye = eye
+        self._exposure_us = EXPOSURE_US if checks.exposure_us is None else checks.exposure_us
+        self._gain = GAIN if checks.gain is None else checks.gain
         self._truth = truth
         self._agenda = agenda
         self._sequence = 0
@@ -181,7 +192,8 @@ class VirtualCamera:
         part = view.part.number if view.part is not None else None
         self._sequence += 1
         self._truth.frames[self._sequence] = FrameTruth(part, view.placed, exposure_ns)
-        meta = FrameMeta(self._sequence, exposure_ns, exposure_ns + 8 * MS, EXPOSURE_US, GAIN)
+        stamp = self._sequence, exposure_ns, exposure_ns + 8 * MS
+        meta = FrameMeta(*stamp, self._exposure_us, self._gain)
         return Frame(meta, pixels)
 
     def _stale(self, previous: Frame, view: LensView) -> Frame:
@@ -197,13 +209,11 @@ class VirtualCamera:
 
 def _off_recipe(frame: Frame, rng: Random) -> Frame:
     meta = frame.meta
-    exposure_us, gain = EXPOSURE_US, GAIN
     if rng.random() < 0.5:
-        exposure_us *= 1.5
+        meta = replace(meta, exposure_us=1.5 * (meta.exposure_us or 0.0))
     else:
-        gain *= 2.0
-    stamp = meta.sequence, meta.exposure_mono_ns, meta.arrived_mono_ns
-    return Frame(FrameMeta(*stamp, exposure_us, gain), frame.pixels)
+        meta = replace(meta, gain=2.0 * (meta.gain or 0.0))
+    return Frame(meta, frame.pixels)
 
 
 class VirtualEngine:

@@ -49,8 +49,8 @@ class LineGeometry:
         slip_ns: a part may be this much early or late at guard and gate.
         to_lens_ns, to_guard_ns, to_gate_ns: places behind the trigger sensor.
         to_end_ns: end of the outfeed; a part leaves the line here and nowhere else.
-        view_tolerance_ns: a part this far beyond the lens still stands where the recipe
-            expects it; earlier or later it is out of place.
+        view_early_ns, view_tolerance_ns: a part this far before or beyond the lens still stands
+            where the recipe expects it; earlier or later it is out of place.
         view_ns: a part farther than this from the lens is not in the picture at all.
         chute_ns: shortest and longest fall from the gate to the confirm sensor.
         coast_ns: the belt runs on for this long after the stop command.
@@ -66,6 +66,7 @@ class LineGeometry:
     to_guard_ns: int = 750 * MS
     to_gate_ns: int = 900 * MS
     to_end_ns: int = 5_000 * MS
+    view_early_ns: int = 6 * MS
     view_tolerance_ns: int = 32 * MS
     view_ns: int = 70 * MS
     chute_ns: tuple[int, int] = (20 * MS, 60 * MS)

@@ -276,6 +276,7 @@ class VirtualLine:
             eye=eye or CodedEye(),
             truth=self.truth,
             agenda=self.agenda,
+            checks=self._config.checks,
         )
         self.engine = VirtualEngine(rng=self.rng, judge=judge or CodedJudge(), agenda=self.agenda)
 
@@ -367,7 +368,7 @@ class VirtualLine:
     def confirm_edge(self, now_ns: int) -> None:
         self._post(m.ConfirmEdge(now_ns), now_ns)
 
-    def line_stopped(self, stopped: bool, now_ns: int) -> None:
+    def set_line_stopped(self, stopped: bool, now_ns: int) -> None:
         self._post(m.LineStopped(stopped, now_ns), now_ns)
 
     def encoder_count(self, count: int, now_ns: int) -> None:

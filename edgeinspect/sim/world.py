@@ -30,8 +30,8 @@ NOMINAL_INFEED_NS = 100 * MS
 class Agenda:
     """What happens next, in time and along the belt; one order for everything, replayable."""
 
-    def __init__(self) -> None:
-        self.now_ns = 0
+    def __init__(self, *, now_ns: int = 0) -> None:
+        self.now_ns = now_ns
         self._count = 0
         self._timed: list[tuple[int, int, Callback]] = []
         self._belt: list[tuple[int, int, Callback]] = []
@@ -204,7 +204,7 @@ class Station(Protocol):
 
     def confirm_edge(self, now_ns: int) -> None: ...
 
-    def line_stopped(self, stopped: bool, now_ns: int) -> None: ...
+    def set_line_stopped(self, stopped: bool, now_ns: int) -> None: ...
 
     def encoder_count(self, count: int, now_ns: int) -> None: ...
 
@@ -252,6 +252,7 @@ class World:
         self._kind = kind
         self._source = parts
         self._to_come = count
+        self._count = 0
         self._guarded = guarded
         self._encoder = encoder
         self._on_infeed = on_infeed
@@ -266,10 +267,10 @@ class World:
 
     def start(self, *, first_part_ns: int) -> None:
         """Plan the first part, so many nanoseconds of travel from now, and the encoder."""
-        self.agenda.at_travel(first_part_ns, self._infeed)
+        travel_ns = self.agenda.travel_ns(self.agenda.now_ns)
+        self.agenda.at_travel(travel_ns + first_part_ns, self._infeed)
         if self._encoder:
-            self._count = 0
-            self.agenda.at_travel(NS_PER_COUNT, self._encoder_step)
+            self.agenda.at_travel(travel_ns + NS_PER_COUNT, self._encoder_step)
         self.control.start(self.agenda.now_ns)
 
     @property
@@ -283,6 +284,10 @@ class World:
         """No part is on the belt and none will come."""
         return self._to_come == 0 and not self.moving and not self.outfeed
 
+    def stop_feeding(self) -> None:
+        """Put no more parts on the belt."""
+        self._to_come = 0
+
     @property
     def gate_open(self) -> bool:
         """Whether a part at the gate would pass right now."""
@@ -295,7 +300,7 @@ class World:
         for part in self.moving:
             offset_ns = lens_ns - part.sensor_travel_ns
             if -geometry.view_ns <= offset_ns <= geometry.view_ns:
-                placed = -2 * MS <= offset_ns <= geometry.view_tolerance_ns
+                placed = -geometry.view_early_ns <= offset_ns <= geometry.view_tolerance_ns
                 return LensView(part, offset_ns, placed)
         return LensView(None)
 
@@ -317,6 +322,15 @@ class World:
         self.outfeed.clear()
         self._in_gate.clear()
 
+    def clear_line(self, now_ns: int) -> None:
+        """The operator takes everything off the line, and nothing more is put on it."""
+        self.stop_feeding()
+        for part in self.moving:
+            self._finish(part, End.RECALLED, now_ns)
+        self.moving.clear()
+        self._in_gate.clear()
+        self.clear_outfeed(now_ns)
+
     def _move_gate(self, now_ns: int) -> None:
         opens = self._kind is GateKind.NORMALLY_REJECTING
         wanted = self._output_active if opens else not self._output_active
@@ -329,6 +343,8 @@ class World:
         part.gate_open_all &= self._gate_open
 
     def _infeed(self, now_ns: int) -> None:
+        if self._to_come == 0:
+            return
         number = len(self.parts)
         defective, score = self._source.make(number)
         geometry, rng, agenda = self.geometry, self.rng, self.agenda
@@ -481,7 +497,7 @@ class LineControl:
             self._stopped = True
             self.stops[reason] = self.stops.get(reason, 0) + 1
             world.agenda.at(now_ns + world.geometry.coast_ns, self._halt)
-            world.station.line_stopped(True, now_ns)
+            world.station.set_line_stopped(True, now_ns)
         if self._must_clear and not self._repairing:
             self._repairing = True
             world.agenda.at(now_ns + world.rng.randint(3 * SECOND, 8 * SECOND), self._repair)
@@ -507,4 +523,4 @@ class LineControl:
             return
         self._stopped = False
         self._world.agenda.move_belt(now_ns)
-        self._world.station.line_stopped(False, now_ns)
+        self._world.station.set_line_stopped(False, now_ns)
