@@ -2,11 +2,11 @@
 
     python -m tests.kill_records --kills 10000
 
-Four ways to die: SIGKILL at random moments; SIGKILL before every single system call of the
-record path that changes a file, SQLite's own included, on a fresh and on a full data directory;
-and at each of these calls a power cut that keeps only what was fsynced. After each death: the
-integrity check is clean, every acknowledged record is there with its content, every picture that
-the index names is readable and right, and no part id is ever given out again.
+Three ways to die: SIGKILL at random moments; SIGKILL before every single system call of the
+record path that may change a file, SQLite's own included, on a fresh and on a full data
+directory; and at each of these calls a power cut that keeps only what was fsynced. After each
+death: the integrity check is clean, every acknowledged record is there with its content, every
+picture that the index names is readable and right, and no part id is ever given out again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from records_samples import CLASSES, StepClock, sample_entry, sample_pixels, sample_record
 from syscall_tracing import Durable, can_trace, run_traced
 
-from edgeinspect.records import ImagePolicy, RecordReader, RecordWriter
+from edgeinspect.records import ImagePolicy, RecordReader, RecordWriter, database, ring
 from edgeinspect.records.database import DATABASE_NAME
 
 MAX_IMAGE_BYTES = 6_000
@@ -273,6 +274,18 @@ def quick_folder() -> Path | None:
     return memory if os.access(memory, os.W_OK) else None
 
 
+def _break_picture_names() -> None:
+    ring.fsync_directory = lambda directory: None
+
+
+def _break_commits() -> None:
+    database.SYNCHRONOUS = "NORMAL"
+
+
+_BROKEN = {"picture-names": _break_picture_names, "commits": _break_commits}
+"""Promises broken on purpose: the power cuts must find them."""
+
+
 def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -282,34 +295,57 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--every", type=int, default=1, help="crash at every n-th system call")
+    parser.add_argument("--rotate", type=int, default=250, help="kills a data directory")
+    parser.add_argument("--every", type=int, default=1, help="die at every n-th call, 0 at none")
+    parser.add_argument("--first", type=int, default=0, help="the first call to die at")
+    parser.add_argument("--break", choices=_BROKEN, dest="broken", help="what must be found")
     parser.add_argument("--folder", type=Path, default=quick_folder(), help="where to record")
     options = parser.parse_args()
+    # The forks run no thread of NumPy's or OpenCV's pools, which is what this warns of.
+    warnings.filterwarnings("ignore", message=".*multi-threaded.*", category=DeprecationWarning)
+    if options.broken:
+        _BROKEN[options.broken]()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        folder = Path(name)
-        deaths = 0
-        reason = can_trace()
-        for prepared in (False, True):
-            for power_cut in (False, True):
-                what = f"{'power cut' if power_cut else 'SIGKILL'} at every system call, "
-                what += "full directory" if prepared else "fresh directory"
-                if reason:
-                    _say(f"{what}: skipped, {reason}")
-                    continue
-                count, calls = crash_at_calls(
-                    folder, prepared=prepared, power_cut=power_cut, every=options.every
-                )
-                deaths += count
-                _say(f"{what}: {count} deaths in a run of {calls} calls, nothing lost")
-        account = kill_at_random(folder, kills=options.kills, seed=options.seed)
-        _say(
-            f"SIGKILL at random moments: {options.kills} deaths,"
-            f" {len(account.acknowledged)} records acknowledged, 0 lost, integrity check clean,"
-            f" {account.unindexed} picture files left without a record"
-        )
-    _say(f"{deaths + options.kills} deaths in {time.monotonic() - began:.0f} s")
+        deaths = _die_at_calls(Path(name), options) if options.every else 0
+        deaths += _die_at_random(Path(name), options) if options.kills else 0
+    _say(f"{deaths} deaths in {time.monotonic() - began:.0f} s")
     return 0
+
+
+def _die_at_calls(folder: Path, options: argparse.Namespace) -> int:
+    reason = can_trace()
+    if reason:
+        _say(f"death at every system call: skipped, {reason}")
+        return 0
+    total = 0
+    for prepared in (False, True):
+        for power_cut in (False, True):
+            deaths, calls = crash_at_calls(
+                folder,
+                prepared=prepared,
+                power_cut=power_cut,
+                every=options.every,
+                first=options.first,
+            )
+            how = "power cut" if power_cut else "SIGKILL"
+            where = "full" if prepared else "fresh"
+            _say(
+                f"{how} at system calls, {where} directory: {deaths} deaths"
+                f" in a run of {calls} calls, nothing lost"
+            )
+            total += deaths
+    return total
+
+
+def _die_at_random(folder: Path, options: argparse.Namespace) -> int:
+    account = kill_at_random(folder, kills=options.kills, seed=options.seed, rotate=options.rotate)
+    _say(
+        f"SIGKILL at random moments: {options.kills} deaths,"
+        f" {len(account.acknowledged)} records acknowledged, 0 lost, integrity check clean,"
+        f" {account.unindexed} picture files left without a record"
+    )
+    return int(options.kills)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import math
-import multiprocessing
-import multiprocessing.synchronize
 import os
 import sqlite3
 import subprocess
@@ -294,22 +292,21 @@ def test_a_second_station_is_refused_and_told_who_is_there(
     open_writer(tmp_path / "data").close()
 
 
-def _hold(data_dir: Path, ready: multiprocessing.synchronize.Event) -> None:
-    open_writer(data_dir)
-    ready.set()
-    multiprocessing.Event().wait()
-
-
 def test_a_killed_station_leaves_no_lock(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    ready = context.Event()
-    station = context.Process(target=_hold, args=(tmp_path, ready))
-    station.start()
-    assert ready.wait(60)
-    with pytest.raises(StationBusy, match=f"{station.pid}"):
-        open_writer(tmp_path)
-    station.kill()
-    station.join()
+    script = (
+        "import pathlib, sys; sys.path.insert(0, sys.argv[2]); import records_samples as samples;"
+        "from edgeinspect.records import RecordWriter;"
+        "writer = RecordWriter(pathlib.Path(sys.argv[1]), clock=samples.StepClock());"
+        "print('ready', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as station:
+        assert station.stdout is not None
+        assert station.stdout.readline() == "ready\n"
+        with pytest.raises(StationBusy, match=f"{station.pid}"):
+            open_writer(tmp_path)
+        station.kill()
     open_writer(tmp_path).close()
 
 
