@@ -32,14 +32,15 @@ def round_half_away(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def quantize(values: NDArray[np.float64], quantization: Quantization) -> NDArray[np.generic]:
     """Real values to int8 or uint8, rounded half away from zero and clipped."""
     limits = np.iinfo(quantization.dtype)
-    steps = round_half_away(np.asarray(values, np.float64) / quantization.scale)
+    steps = round_half_away(np.asarray(values / quantization.scale, np.float64))
     clipped = np.clip(steps + quantization.zero_point, limits.min, limits.max)
     return clipped.astype(quantization.dtype)
 
 
 def dequantize(values: NDArray[np.generic], quantization: Quantization) -> NDArray[np.float64]:
     """int8 or uint8 to real values; widened first, for the difference does not fit 8 bits."""
-    return (values.astype(np.int32) - quantization.zero_point) * quantization.scale
+    steps = values.astype(np.int32) - quantization.zero_point
+    return np.asarray(steps * quantization.scale, np.float64)
 
 
 def pixel_table(

@@ -112,13 +112,69 @@ class SoftmaxTable:
         return np.asarray(np.rint(exponentials * 255.0), np.uint8)
 
 
+@dataclass(frozen=True, slots=True)
+class ClassScores:
+    """What a classifier says of the tiles of a picture.
+
+    Attributes:
+        scores: per defect class the highest value over the tiles, [0, 1].
+        top_channel: the channel with the highest value over all tiles, whatever its role.
+        top_value: that value, [0, 1].
+        worst_tile: index of the tile that gave the highest defect score.
+    """
+
+    scores: tuple[float, ...]
+    top_channel: int
+    top_value: float
+    worst_tile: int
+
+
+class ClassScorer:
+    """Scores a classifier's outputs; the arguments are those of ``MapScorer``."""
+
+    def __init__(
+        self, *, channels: Sequence[int], quantization: Quantization, activation: Activation
+    ) -> None:
+        self._channels = np.asarray(channels, np.intp)
+        self._softmax: SoftmaxTable | None = None
+        if activation is Activation.SOFTMAX:
+            self._softmax = SoftmaxTable(quantization)
+            quantization, activation = PROBABILITY, Activation.NONE
+        self._quantization = quantization
+        lowest = int(np.iinfo(quantization.dtype).min)
+        self._by_byte = _from_level_order(score_table(quantization, activation), lowest)
+
+    def values(self, outputs: Sequence[NDArray[np.generic]]) -> NDArray[np.float64]:
+        """The defect classes' value in each tile, [0, 1], shape (tiles, defect classes)."""
+        return self._by_byte[self._stack(outputs)[:, self._channels].view(np.uint8)]
+
+    def score(self, outputs: Sequence[NDArray[np.generic]]) -> ClassScores:
+        """Score one output per tile, each with one value per class, in any shape."""
+        stacked = self._stack(outputs)
+        highest = stacked.max(axis=0) if len(stacked) > 1 else stacked[0]
+        values = self._by_byte[highest.view(np.uint8)]
+        scores = values[self._channels]
+        top = int(highest.argmax())
+        worst_channel = self._channels[scores.argmax()]
+        return ClassScores(
+            scores=tuple(scores.tolist()),
+            top_channel=top,
+            top_value=float(values[top]),
+            worst_tile=int(stacked[:, worst_channel].argmax()),
+        )
+
+    def _stack(self, outputs: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+        stacked = np.stack([output.ravel() for output in outputs])
+        return self._softmax.apply(stacked) if self._softmax is not None else stacked
+
+
 class MapScorer:
     """Scores stitched maps of one layout.
 
     Args:
         channels: the defect classes among the map's channels, in order.
         quantization: of the map's values.
-        activation: ``none`` or ``sigmoid``.
+        activation: ``none`` or ``sigmoid``; for softmax see ``SoftmaxTable``.
         reducer: how a class's values become its score.
         k: of ``kth_largest`` and ``mean_top_k``; ``min(k, cells)`` is used.
     """

@@ -1,0 +1,133 @@
+"""One frame in, its scores out: the only way in which station, replay and tools use a model."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.bundle.card import ReducerCard
+from edgeinspect.bundle.directory import Bundle
+from edgeinspect.bundle.pipeline import Pipeline
+from edgeinspect.errors import InferenceFailed
+from edgeinspect.line.quality import measure_quality
+from edgeinspect.part import Frame, Inspection, Region, ScoreMap, StageTimes
+from edgeinspect.ports import Engine
+
+_SIZES_KEPT = 8
+
+
+class Inspector:
+    """Inspects frames with one bundle on one engine.
+
+    ``inspect`` may be called from several threads at once. Equal pixels give equal results,
+    whatever the arrangement of the engine and whoever asks.
+
+    Args:
+        bundle: verified; its golden check is the caller's (``check_golden``).
+        engine: that runs the bundle's model.
+        roi: in frame pixels; None: the whole frame, whatever its size.
+        reducer: of the recipe, instead of the card's.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        roi: Region | None,
+        *,
+        reducer: ReducerCard | None = None,
+    ) -> None:
+        self._card = bundle.card
+        self._engine = engine
+        self._roi = roi
+        self._reducer = reducer
+        self._classes = bundle.card.defect_classes
+        self._idle: OrderedDict[tuple[int, int], deque[Pipeline]] = OrderedDict()
+        if roi is not None:
+            self._put_back((roi.width, roi.height), self._take((roi.width, roi.height)))
+
+    @property
+    def defect_classes(self) -> tuple[str, ...]:
+        """Names for ``Inspection.scores``."""
+        return self._classes
+
+    def inspect(self, frame: Frame, *, want_map: bool = False) -> Inspection:
+        """Measure and score the region of interest of one frame.
+
+        Raises:
+            InferenceFailed: the frame does not hold the region, or the model failed.
+        """
+        clock = time.perf_counter_ns
+        start = clock()
+        roi = self._region_of(frame.pixels)
+        pixels = frame.pixels[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width]
+        size = (roi.width, roi.height)
+        pipeline = self._take(size)
+        tiles = pipeline.tiles(pixels)
+        prepared = clock()
+        outputs = self._engine.run(tiles)
+        invoked = clock()
+        found = pipeline.score(outputs)
+        score_map = None
+        if want_map:
+            scores, stride_px = pipeline.score_map(outputs)
+            score_map = ScoreMap(scores, roi, stride_px, self._classes)
+        self._put_back(size, pipeline)
+        scored = clock()
+        quality = measure_quality(pixels)
+        worst = found.worst
+        if worst is not None:
+            worst = Region(roi.x + worst.x, roi.y + worst.y, worst.width, worst.height)
+        return Inspection(
+            scores=found.scores,
+            top_class=found.top_class,
+            top_score=found.top_score,
+            quality=quality,
+            order_statistics=found.order_statistics,
+            worst_region=worst,
+            times=StageTimes(
+                preprocess_ns=prepared - start,
+                invoke_ns=invoked - prepared,
+                postprocess_ns=scored - invoked,
+                quality_ns=clock() - scored,
+            ),
+            score_map=score_map,
+        )
+
+    def _region_of(self, pixels: NDArray[np.uint8]) -> Region:
+        is_picture = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+        if not is_picture or pixels.dtype != np.uint8 or not pixels.size:
+            raise InferenceFailed(
+                f"The frame is {pixels.dtype} {pixels.shape}; grey or RGB in uint8 is expected."
+            )
+        height, width = pixels.shape[:2]
+        roi = self._roi
+        if roi is None:
+            return Region(0, 0, width, height)
+        if min(roi) < 0 or roi.x + roi.width > width or roi.y + roi.height > height:
+            raise InferenceFailed(
+                f"The region of interest {tuple(roi)} is not inside the frame of "
+                f"{width} x {height} px."
+            )
+        return roi
+
+    def _take(self, size: tuple[int, int]) -> Pipeline:
+        """A pipeline of this size that nobody else uses now."""
+        idle = self._idle.get(size)
+        if idle:
+            try:
+                return idle.pop()
+            except IndexError:  # another thread took the last one
+                pass
+        return Pipeline(self._card, width=size[0], height=size[1], reducer=self._reducer)
+
+    def _put_back(self, size: tuple[int, int], pipeline: Pipeline) -> None:
+        self._idle.setdefault(size, deque(maxlen=64)).append(pipeline)
+        while len(self._idle) > _SIZES_KEPT:
+            try:
+                self._idle.popitem(last=False)
+            except KeyError:  # another thread was faster
+                break

@@ -1,0 +1,91 @@
+"""A strict fake of ``edgeinspect.ports.Engine``: scripted outputs, misuse refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.errors import InferenceFailed
+from edgeinspect.ports import TensorSpec
+
+Tile = NDArray[np.generic]
+
+
+class FakeEngine:
+    """Answers each tile from a script.
+
+    Args:
+        input_spec, output_spec: batch first, as a model states them.
+        script: a function of the tile, or outputs to give one after the other; an exception
+            among them is raised. Outputs come without the batch axis. Every output is checked,
+            so a script cannot say what a real model could not.
+
+    Attributes:
+        tiles: copies of the tiles seen, in order.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_spec: TensorSpec,
+        output_spec: TensorSpec,
+        script: Callable[[Tile], Tile] | Iterable[Tile | Exception],
+    ) -> None:
+        self._input_spec = input_spec
+        self._output_spec = output_spec
+        self._function = script if callable(script) else None
+        self._outputs = iter(()) if callable(script) else iter(script)
+        self._closed = False
+        self.tiles: list[Tile] = []
+
+    @property
+    def input_spec(self) -> TensorSpec:
+        return self._input_spec
+
+    @property
+    def output_spec(self) -> TensorSpec:
+        return self._output_spec
+
+    @property
+    def description(self) -> str:
+        return "scripted fake engine"
+
+    def run(self, tiles: Sequence[Tile]) -> list[Tile]:
+        """See ``edgeinspect.ports.Engine``.
+
+        Raises:
+            InferenceFailed: closed, a wrong tile, or a scripted failure.
+            AssertionError: the script ended or gives what the output cannot be.
+        """
+        if self._closed:
+            raise InferenceFailed("The engine is closed.")
+        return [self._answer(tile) for tile in tiles]
+
+    def _answer(self, tile: Tile) -> Tile:
+        if not _matches(tile, self._input_spec):
+            raise InferenceFailed(
+                f"A tile of {self._input_spec.dtype} {self._input_spec.shape[1:]} is expected, "
+                f"got {tile.dtype} {tile.shape}."
+            )
+        self.tiles.append(tile.copy())
+        output = self._function(tile) if self._function is not None else self._next()
+        if not _matches(output, self._output_spec):
+            raise AssertionError(f"scripted output {output.dtype} {output.shape} is wrong")
+        return output
+
+    def _next(self) -> Tile:
+        for output in self._outputs:
+            if isinstance(output, Exception):
+                raise InferenceFailed(f"The model failed on a picture: {output}.") from output
+            return output
+        raise AssertionError("the script has no more outputs")
+
+    def close(self) -> None:
+        """Refuse every later run; closing twice is allowed."""
+        self._closed = True
+
+
+def _matches(values: Tile, spec: TensorSpec) -> bool:
+    return values.shape == spec.shape[1:] and values.dtype == np.dtype(spec.dtype)
