@@ -19,6 +19,7 @@ from edgeinspect.errors import CameraFault, LineFault
 from edgeinspect.line.config import LineConfig
 from edgeinspect.part import Frame, FrameMeta, PartRecord
 from edgeinspect.ports import CameraControls, EdgeListener
+from edgeinspect.runtime.drivers import Drivers
 from edgeinspect.sim.devices import CodedEye, Eye
 from edgeinspect.sim.presets import GATES, MS, SECOND, LineGeometry
 from edgeinspect.sim.truth import Account, FrameTruth, TruthLog, settle
@@ -256,6 +257,21 @@ class LiveLine:
         self._thread = threading.Thread(target=self._run, name="simulated-line", daemon=True)
         self.finished = threading.Event()
         """Set once every part has left the line."""
+
+    @property
+    def drivers(self) -> Drivers:
+        """Everything that is wired to the station."""
+        return Drivers(
+            camera=self.camera,
+            trigger=self.trigger,
+            gate=self.gate,
+            confirm=self.confirm,
+            guard=self.guard,
+            line_stopped=self.line_stopped,
+            encoder=self.encoder,
+            heartbeat=self.heartbeat,
+            line_stop=self.line_stop,
+        )
 
     def start(self, *, first_part_ns: int = SECOND + SECOND // 2) -> None:
         """Start the belt; the first part is put on it after so much travel.
