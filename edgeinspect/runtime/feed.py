@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,7 +15,7 @@ class FeedEntry(NamedTuple):
 
 
 class EventFeed:
-    """A ring of the last events. Publishing never waits, whoever reads or does not.
+    """A ring of the last events. Publishing never waits for a reader.
 
     Readers keep the sequence number of the next entry they want; one that is too slow finds
     that the ring has moved on and how many entries it missed.
@@ -23,6 +24,7 @@ class EventFeed:
     def __init__(self, capacity: int = 2048) -> None:
         self._ring: deque[FeedEntry] = deque(maxlen=capacity)
         self._numbers = itertools.count()
+        self._order = threading.Lock()  # between publishers only; held for one append
 
     @property
     def next_sequence(self) -> int:
@@ -31,7 +33,8 @@ class EventFeed:
         return 0 if newest is None else newest.sequence + 1
 
     def publish(self, **fields: object) -> None:
-        self._ring.append(FeedEntry(next(self._numbers), fields))
+        with self._order:
+            self._ring.append(FeedEntry(next(self._numbers), fields))
 
     def read(self, from_sequence: int, limit: int) -> tuple[int, list[FeedEntry]]:
         """At most ``limit`` entries from ``from_sequence`` on.
