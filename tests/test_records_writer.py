@@ -275,6 +275,13 @@ def test_ids_survive_the_loss_of_the_database_or_of_the_counter(
         assert writer.reserve_part_ids(1).start == 8
 
 
+def test_a_file_with_an_absurd_number_does_not_use_up_the_ids(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / f"{10**30}.png").touch()
+    with open_writer(tmp_path) as writer:
+        assert writer.reserve_part_ids(1).start == 1
+
+
 def test_no_ids_is_a_wrong_question(writer: RecordWriter) -> None:
     with pytest.raises(UsageError):
         writer.reserve_part_ids(0)
@@ -518,6 +525,7 @@ def test_files_and_index_that_disagree_are_reported_and_nothing_is_deleted(tmp_p
     with open_writer(tmp_path) as writer:
         writer.write([sample_entry(part_id, picture=True) for part_id in (1, 2)])
     folder = tmp_path / "images" / "000000"
+    picture = (folder / "000000002.png").read_bytes()
     (folder / "000000002.png").unlink()
     stranger = folder / "holiday.png"
     stranger.write_bytes(b"sun")
@@ -532,6 +540,11 @@ def test_files_and_index_that_disagree_are_reported_and_nothing_is_deleted(tmp_p
         part = reader.part(2)
         assert part is not None
         assert part.image is None
+    stranger.unlink()
+    (folder / "000000002.png").write_bytes(picture)
+    with open_writer(tmp_path) as writer:
+        assert writer.report.faults == {}
+    assert _kept(tmp_path) == [1, 2]
 
 
 def test_a_file_in_the_place_of_a_picture_is_not_overwritten(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class PartIds:
 
     def __init__(self, data_dir: Path, *, highest_image_id: int = 0) -> None:
         self._data_dir = data_dir
-        self._floor = highest_image_id + 1
+        self._floor = highest_image_id + 1 if highest_image_id < _IMPLAUSIBLE else 1
 
     def next_part_id(self, connection: sqlite3.Connection) -> int:
         """The lowest id that nothing has used or reserved."""

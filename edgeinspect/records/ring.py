@@ -8,10 +8,11 @@ files are counted and left for people to look at.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,9 +70,9 @@ class RingAudit:
     """How files and index were found to agree.
 
     Attributes:
-        indexed: pictures in the index.
+        indexed: pictures in the index with their files.
         unindexed: files that the index does not know; they are left alone.
-        missing: rows whose file was gone; the rows were removed.
+        missing: pictures whose file has gone since the last start; their parts point at none now.
         partial_removed: half-written files of an interrupted write, removed.
         highest_part_id: the highest id that any picture file carries, 0 without files.
     """
@@ -103,21 +104,21 @@ class ImageRing:
         with storage_faults("check the images", self._data_dir):
             self._remove_evicted(connection)
             self.settle(connection)
-            indexed = {path for (path,) in connection.execute("SELECT path FROM images")}
+            states: dict[str, str] = dict(connection.execute("SELECT path, state FROM images"))
             present, partial = self._scan()
             for path in partial:
                 path.unlink(missing_ok=True)
-        missing = indexed - present
-        if missing:
-            self._forget(connection, missing)
+        gone = {path for path, state in states.items() if state == "kept"} - present
+        found_again = {path for path, state in states.items() if state == "missing"} & present
+        self._mark(connection, "missing", gone)
+        self._mark(connection, "kept", found_again)
         self._sum_up(connection)
-        names = (PurePosixPath(path).stem for path in present)
         return RingAudit(
-            indexed=len(indexed) - len(missing),
-            unindexed=tuple(self._data_dir / path for path in sorted(present - indexed)),
-            missing=len(missing),
+            indexed=len(present & states.keys()),
+            unindexed=tuple(self._data_dir / path for path in sorted(present - states.keys())),
+            missing=len(gone),
             partial_removed=len(partial),
-            highest_part_id=max((int(name) for name in names if name.isdecimal()), default=0),
+            highest_part_id=max(map(_part_id, present), default=0),
         )
 
     def store(self, connection: sqlite3.Connection, pictures: Sequence[Picture]) -> StoreResult:
@@ -267,20 +268,38 @@ class ImageRing:
         """All files below the image folder, relative to the data directory, and partial ones."""
         present: set[str] = set()
         partial: list[Path] = []
-        for path in (self._data_dir / _FOLDER).rglob("*"):
-            if path.is_dir():
-                continue
-            if path.name.startswith(".") and path.name.endswith(f".png{_PARTIAL}"):
-                partial.append(path)
+        for path in _walk(self._data_dir / _FOLDER):
+            name = path.rpartition("/")[2]
+            if name.startswith(".") and name.endswith(f".png{_PARTIAL}"):
+                partial.append(Path(path))
             else:
-                present.add(path.relative_to(self._data_dir).as_posix())
+                present.add(path.removeprefix(f"{self._data_dir}/"))
         return present, partial
 
-    def _forget(self, connection: sqlite3.Connection, paths: Iterable[str]) -> None:
-        with transaction(connection, doing="check the images", path=self._data_dir):
-            connection.executemany("DELETE FROM images WHERE path = ?", [(path,) for path in paths])
+    def _mark(self, connection: sqlite3.Connection, state: str, paths: Iterable[str]) -> None:
+        rows = [(state, path) for path in paths]
+        if rows:
+            with transaction(connection, doing="check the images", path=self._data_dir):
+                connection.executemany("UPDATE images SET state = ? WHERE path = ?", rows)
 
     def _sum_up(self, connection: sqlite3.Connection) -> None:
         self._bytes_by_rank = dict(
-            connection.execute("SELECT keep_rank, sum(bytes) FROM images GROUP BY keep_rank")
+            connection.execute(
+                "SELECT keep_rank, sum(bytes) FROM images WHERE state = 'kept' GROUP BY keep_rank"
+            )
         )
+
+
+def _walk(folder: str | Path) -> Iterator[str]:
+    """All files below a folder; there may be a hundred thousand, so no Path is made of each."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(entry.path)
+            else:
+                yield entry.path
+
+
+def _part_id(path: str) -> int:
+    name = path.rpartition("/")[2].removesuffix(".png")
+    return int(name) if name.isascii() and name.isdecimal() else 0

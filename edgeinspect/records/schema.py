@@ -92,7 +92,7 @@ CREATE TABLE images (
     bytes INTEGER NOT NULL,
     kind TEXT NOT NULL,
     keep_rank INTEGER NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('kept', 'evicting'))
+    state TEXT NOT NULL CHECK (state IN ('kept', 'evicting', 'missing'))
 ) STRICT;
 CREATE INDEX images_to_evict ON images (keep_rank, part_id) WHERE state = 'kept';
 """
