@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from edgeinspect.atomic_file import replace_file
-from edgeinspect.line.scores import Activation, ReducerKind
+from edgeinspect.line.scores import Activation as Activation
+from edgeinspect.line.scores import ReducerKind as ReducerKind
 from edgeinspect.ports import TensorSpec
 from edgeinspect.yaml_expected import MISSING, Rule
 from edgeinspect.yaml_file import dump_yaml, load_model
