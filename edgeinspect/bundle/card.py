@@ -15,11 +15,36 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from edgeinspect.atomic_file import replace_file
-from edgeinspect.line.scores import Activation as Activation
-from edgeinspect.line.scores import ReducerKind as ReducerKind
+from edgeinspect.line.scores import Activation, ReducerKind
 from edgeinspect.ports import TensorSpec
 from edgeinspect.yaml_expected import MISSING, Rule
 from edgeinspect.yaml_file import dump_yaml, load_model
+
+__all__ = [
+    "CARD_FILE",
+    "CERTIFICATE_FILE",
+    "DEFAULT_THRESHOLD",
+    "DTYPE_RANGE",
+    "GOLDEN_FILE",
+    "MODEL_FILE",
+    "Activation",
+    "Card",
+    "CardPart",
+    "ClassCard",
+    "ColorOrder",
+    "Fit",
+    "InputCard",
+    "Interpolation",
+    "OutputCard",
+    "ReducerCard",
+    "ReducerKind",
+    "Role",
+    "Task",
+    "TensorCard",
+    "ThresholdCard",
+    "load_card",
+    "save_card",
+]
 
 CARD_FILE = "card.yaml"
 MODEL_FILE = "model.tflite"
