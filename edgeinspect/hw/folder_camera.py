@@ -6,11 +6,15 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeinspect.errors import CameraFault, UsageError
 from edgeinspect.hw.picture_file import MAX_FILE_BYTES, MAX_PIXELS, read_picture
 from edgeinspect.part import Frame, FrameMeta
 from edgeinspect.ports import CameraControls
+
+if TYPE_CHECKING:
+    from edgeinspect.settings.station import Camera as CameraWiring
 
 
 def list_pictures(folder: str | os.PathLike[str], *, pattern: str = "*") -> tuple[Path, ...]:
@@ -40,6 +44,11 @@ def list_pictures(folder: str | os.PathLike[str], *, pattern: str = "*") -> tupl
     if not found:
         raise UsageError(f"{root} holds no file that matches {pattern}.")
     return tuple(sorted(found))
+
+
+def open_driver(wiring: CameraWiring) -> FolderCamera:
+    """The camera of a station file: shows the folder ``device`` again and again."""
+    return FolderCamera(list_pictures(wiring.device or "."), repeat=True)
 
 
 class FolderCamera:

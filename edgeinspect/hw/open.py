@@ -29,6 +29,7 @@ class DriverEntry:
 
 
 CAMERA_DRIVERS: Mapping[str, DriverEntry] = {
+    "folder": DriverEntry(module="edgeinspect.hw.folder_camera"),
     "picamera2": DriverEntry(
         module="edgeinspect.hw.picamera2",
         library="picamera2",

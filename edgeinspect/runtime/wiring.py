@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
 from edgeinspect.errors import UsageError
-from edgeinspect.hw.folder_camera import FolderCamera, list_pictures
 from edgeinspect.hw.open import CAMERA_DRIVERS, IO_DRIVERS, resolve_driver
 from edgeinspect.ports import Camera, EdgeInput, EncoderInput, LevelInput, Output
 from edgeinspect.runtime.drivers import Drivers
@@ -42,7 +40,7 @@ class IoModule(Protocol):
 class CameraModule(Protocol):
     """What a module in ``edgeinspect/hw`` that drives cameras offers."""
 
-    def camera(self, wiring: CameraWiring) -> Camera: ...
+    def open_driver(self, wiring: CameraWiring) -> Camera: ...
 
 
 def open_drivers(station: StationFile) -> Drivers:
@@ -57,16 +55,11 @@ def open_drivers(station: StationFile) -> Drivers:
         raise UsageError(
             f"The station file of {station.id} is wired to the simulated line, not to hardware."
         )
-    camera = _camera(station.camera)
-    module = cast(IoModule, resolve_driver(station.io.driver.value, IO_DRIVERS, kind="io"))
-    return _lines(station, module, camera)
-
-
-def _camera(wiring: CameraWiring) -> Camera:
-    if wiring.driver == "folder":
-        return FolderCamera(list_pictures(Path(wiring.device or ".")), repeat=True)
-    module = resolve_driver(wiring.driver.value, CAMERA_DRIVERS, kind="camera")
-    return cast(CameraModule, module).camera(wiring)
+    io = resolve_driver(station.io.driver.value, IO_DRIVERS, kind="io")
+    camera = resolve_driver(station.camera.driver.value, CAMERA_DRIVERS, kind="camera")
+    return _lines(
+        station, cast(IoModule, io), cast(CameraModule, camera).open_driver(station.camera)
+    )
 
 
 def _lines(station: StationFile, module: IoModule, camera: Camera) -> Drivers:
