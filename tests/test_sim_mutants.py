@@ -1,0 +1,217 @@
+"""The simulation must catch a core that is broken on purpose, each in its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pytest
+
+from edgeinspect.line import messages as m
+from edgeinspect.line.config import LineConfig
+from edgeinspect.line.core import LineCore
+from edgeinspect.line.frame import FrameMatcher, Match
+from edgeinspect.line.ledger import InFlight
+from edgeinspect.line.track import Track
+from edgeinspect.part import Doubt, Frame
+from edgeinspect.sim.faults import fault_rates
+from edgeinspect.sim.presets import is_guarded
+from edgeinspect.sim.shards import run_simulation
+from edgeinspect.sim.truth import Account
+from edgeinspect.sim.virtual import CoreFactory
+
+PARTS = 1500
+REJECTING, PASSING = "normally-rejecting", "normally-passing"
+GUARDED = "normally-passing-guarded"
+
+
+def harsh(gate: str) -> Mapping[str, float]:
+    """Every fault eight times as often as in reality, so that a short run meets them all."""
+    rates = fault_rates("all", guarded=is_guarded(gate), encoder=False)
+    return {name: 8 * rate for name, rate in rates.items()}
+
+
+def simulate(core: CoreFactory, gate: str, *, parts: int = PARTS) -> Account:
+    return run_simulation(parts=parts, seed=20, faults=harsh(gate), gate=gate, core_factory=core)
+
+
+class TakesAnyFrame(FrameMatcher):
+    """The oldest part that waits gets whatever frame comes."""
+
+    def match(
+        self, frame: Frame, waiting: Iterable[InFlight], track: Track, now_mono_ns: int
+    ) -> Match:
+        part = next(iter(waiting), None)
+        return Match(part, None if part is not None else Doubt.STALE)
+
+
+class SkipsFreshness(LineCore):
+    def __init__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> None:
+        super().__init__(config, next_part_id=next_part_id, now_mono_ns=now_mono_ns)
+        self._matcher = TakesAnyFrame()
+
+
+class BelievesFrozenPictures(FrameMatcher):
+    def match(
+        self, frame: Frame, waiting: Iterable[InFlight], track: Track, now_mono_ns: int
+    ) -> Match:
+        found = super().match(frame, waiting, track, now_mono_ns)
+        return Match(found.part, None) if found.doubt is Doubt.FROZEN else found
+
+
+class SkipsFrozenCheck(LineCore):
+    def __init__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> None:
+        super().__init__(config, next_part_id=next_part_id, now_mono_ns=now_mono_ns)
+        self._matcher = BelievesFrozenPictures()
+
+
+class _Releases(LineCore):
+    """A core that releases parts on its own account, and believes itself."""
+
+    def release(self, part_id: int) -> m.Release:
+        part = self._ledger.get(part_id)
+        assert part is not None
+        part.released = True
+        return m.Release(part_id)
+
+
+class DisarmsEarly(_Releases):
+    """Lets a part pass as soon as its frame is there, before anybody has looked at it."""
+
+    def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]:
+        actions = super().handle(event, now_mono_ns)
+        early = [self.release(a.part_id) for a in actions if isinstance(a, m.Inspect)]
+        return [*actions, *early]
+
+
+class _DropsSome(LineCore):
+    dropped: type[m.Event]
+    every = 40
+
+    def __init__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> None:
+        super().__init__(config, next_part_id=next_part_id, now_mono_ns=now_mono_ns)
+        self._seen = 0
+
+    def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]:
+        if isinstance(event, self.dropped):
+            self._seen += 1
+            if self._seen % self.every == 0:
+                return []
+        return super().handle(event, now_mono_ns)
+
+
+class DropsTriggers(_DropsSome):
+    dropped = m.TriggerEdge
+
+
+class DropsLineStops(_DropsSome):
+    dropped = m.LineStopped
+    every = 1
+
+
+class DropsGuardEdges(_DropsSome):
+    dropped = m.GuardEdge
+    every = 1
+
+
+class DropsConfirmDoubts(LineCore):
+    """Never asks for a line stop, so a stuck gate lets its parts leave."""
+
+    def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]:
+        actions = super().handle(event, now_mono_ns)
+        return [action for action in actions if not isinstance(action, m.RequestLineStop)]
+
+
+class ForgetsWhatIsOnTheBelt(LineCore):
+    """Trusts an unknown belt after a restart or a stop."""
+
+    def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]:
+        actions = super().handle(event, now_mono_ns)
+        return [action for action in actions if not isinstance(action, m.RejectEverything)]
+
+    def start(self, now_mono_ns: int) -> list[m.Action]:
+        actions = super().start(now_mono_ns)
+        return [action for action in actions if not isinstance(action, m.RejectEverything)]
+
+
+class ReusesPartIds(LineCore):
+    def __init__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> None:
+        super().__init__(config, next_part_id=1, now_mono_ns=now_mono_ns)
+        assert next_part_id >= 1
+
+
+class RecordsTwice(LineCore):
+    def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]:
+        actions = super().handle(event, now_mono_ns)
+        records = [a for a in actions if isinstance(a, m.Record)]
+        return [*actions, *(a for a in records if a.record.part_id % 100 == 0)]
+
+
+class IgnoresThresholds(_Releases):
+    """Lets one rejected part in seven pass."""
+
+    def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]:
+        actions = super().handle(event, now_mono_ns)
+        if isinstance(event, m.Inspected) and event.part_id % 7 == 0:
+            part = self._ledger.get(event.part_id)
+            if part is not None and not part.released:
+                actions.append(self.release(event.part_id))
+        return actions
+
+
+@pytest.mark.parametrize("gate", [REJECTING, PASSING, GUARDED])
+def test_the_core_itself_survives_what_catches_the_mutants(gate: str) -> None:
+    account = simulate(LineCore, gate)
+    assert account.good, account.findings
+    assert account.lost == account.ledger_lost
+    assert account.parts == PARTS
+    assert account.left + account.rejected + account.recalled == PARTS
+
+
+@pytest.mark.parametrize(
+    ("mutant", "gate", "caught"),
+    [
+        (SkipsFreshness, REJECTING, ("swapped", "wrongly_passed")),
+        (SkipsFreshness, PASSING, ("swapped", "wrongly_passed")),
+        (SkipsFrozenCheck, REJECTING, ("swapped", "wrongly_passed")),
+        (DisarmsEarly, REJECTING, ("wrongly_passed", "escapes")),
+        (DisarmsEarly, PASSING, ("wrongly_passed", "escapes")),
+        (DropsTriggers, REJECTING, ("unaccounted", "lost")),
+        (DropsTriggers, PASSING, ("unaccounted", "wrongly_passed")),
+        (DropsLineStops, PASSING, ("wrongly_passed",)),
+        (DropsGuardEdges, GUARDED, ("wrongly_passed", "untriggered_passed")),
+        (ForgetsWhatIsOnTheBelt, PASSING, ("wrongly_passed",)),
+        (RecordsTwice, REJECTING, ("duplicated",)),
+        (IgnoresThresholds, REJECTING, ("wrongly_passed", "escapes")),
+    ],
+)
+def test_a_broken_core_is_caught(mutant: CoreFactory, gate: str, caught: tuple[str, ...]) -> None:
+    account = simulate(mutant, gate)
+    assert not account.good
+    assert account.findings
+    assert account.failing_shards == ((20, PARTS),)
+    for name in caught:
+        assert getattr(account, name) > 0, name
+
+
+def test_a_core_that_never_stops_the_line_is_caught() -> None:
+    account = run_simulation(
+        parts=600,
+        seed=3,
+        faults={"stuck_gate_passing": 0.005},
+        gate=REJECTING,
+        core_factory=DropsConfirmDoubts,
+    )
+    assert account.wrongly_passed > 0
+    assert account.escapes > 0
+
+
+def test_a_core_that_reuses_part_ids_after_a_crash_is_caught() -> None:
+    account = run_simulation(
+        parts=400,
+        seed=3,
+        faults={"crash_restart": 0.01},
+        gate=REJECTING,
+        core_factory=ReusesPartIds,
+    )
+    assert account.faults["crash_restart"] > 0
+    assert account.duplicated > 0
