@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+
+_WIDTH_WITHOUT_TERMINAL = 120
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,7 +41,10 @@ def console(*, stderr: bool = False) -> Console:
     """A console that never guesses at markup, emoji or numbers in what it is given."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+    made = Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = _WIDTH_WITHOUT_TERMINAL
+    return made
 
 
 def say(*renderables: RenderableType) -> None:

@@ -97,7 +97,7 @@ def _part_table(parts: Iterable[StoredPart]) -> Any:
         rows.append(
             (
                 record.part_id,
-                part.triggered_wall.strftime("%Y-%m-%d %H:%M:%S"),
+                _shown_time(part),
                 verdict_text(record.verdict.kind),
                 record.verdict.reason,
                 f"{record.verdict.score:.3f}" if inspected else "",
@@ -107,6 +107,13 @@ def _part_table(parts: Iterable[StoredPart]) -> Any:
         )
     columns = ("part", "time (UTC)", "verdict", "reason", "score", "gate", "picture")
     return table(columns, rows, right=("part", "score"))
+
+
+def _shown_time(part: StoredPart) -> str:
+    """When the part was triggered; for a replay's virtual time, when it was recorded."""
+    ago_s = (part.recorded_wall - part.triggered_wall).total_seconds()
+    time = part.triggered_wall if 0 <= ago_s < 3600 else part.recorded_wall
+    return time.strftime("%m-%d %H:%M:%S")
 
 
 @click.command(

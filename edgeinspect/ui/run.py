@@ -43,10 +43,10 @@ def command(ctx: click.Context, *, config: Path | None, recipe: Path | None, as_
     """
     if config is None:
         raise click.UsageError("Missing option '--config STATION_FILE'.", ctx)
-    from edgeinspect.runtime.assemble import AssembledStation, load_plan, opener_for
+    from edgeinspect.runtime.assemble import AssembledStation, load_plan
 
     plan = load_plan(config, recipe_file=recipe)
-    assembled = AssembledStation(plan, open_drivers=opener_for(plan.station))
+    assembled = AssembledStation(plan)
     _announce(plan, assembled, config)
     assembled.start()
     previous = _stop_on_signals(assembled.station)

@@ -14,6 +14,7 @@ from edgeinspect.ui.draw import Rgb, outline, overlay, score_colors, scores_on_f
 
 _PANEL_HEIGHT_PX = 480
 _MAX_PANEL_WIDTH_PX = 900
+_MIN_WIDTH_PX = 720
 _HEAD_PX, _FOOT_PX, _GAP_PX = 64, 64, 12
 _PAPER = (24, 26, 30)
 _INK, _DIM = (235, 235, 235), (150, 155, 165)
@@ -65,7 +66,8 @@ def part_sheet(
     if worst is not None and (score_map is not None or record.verdict.kind != VerdictKind.PASS):
         outline(judged, _scale_box(worst, factor), color)
     height, width = seen.shape[:2]
-    sheet = np.full((_HEAD_PX + height + _FOOT_PX, 2 * width + 3 * _GAP_PX, 3), _PAPER, np.uint8)
+    full_width = max(_MIN_WIDTH_PX, 2 * width + 3 * _GAP_PX)
+    sheet = np.full((_HEAD_PX + height + _FOOT_PX, full_width, 3), _PAPER, np.uint8)
     sheet[_HEAD_PX : _HEAD_PX + height, _GAP_PX : _GAP_PX + width] = seen
     right = 2 * _GAP_PX + width
     sheet[_HEAD_PX : _HEAD_PX + height, right : right + width] = judged

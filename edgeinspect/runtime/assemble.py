@@ -1,0 +1,248 @@
+"""The composition root: from a plan to a running station, and back to nothing.
+
+Everything is opened here in the order in which it can fail: data directory, model, threads and
+drivers, socket. Whatever was opened is closed again in reverse if a later step fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from edgeinspect.errors import UsageError
+from edgeinspect.hw.clock import SystemClock
+from edgeinspect.hw.open import CAMERA_DRIVERS, IO_DRIVERS, resolve_driver
+from edgeinspect.ports import Clock
+from edgeinspect.records.images import ImagePolicy
+from edgeinspect.records.writer import OpenReport, RecordWriter
+from edgeinspect.runtime.control import ControlServer
+from edgeinspect.runtime.drivers import Drivers
+from edgeinspect.runtime.models import open_inspectors
+from edgeinspect.runtime.plan import StationPlan, make_plan, plan_station, refuse_half_simulated
+from edgeinspect.runtime.records_sink import RecordsSink
+from edgeinspect.runtime.simulated import SimulatedLine
+from edgeinspect.runtime.station import PreparedRecipe, Station
+from edgeinspect.settings.station import StationFile, Storage
+from edgeinspect.settings.wiring import IoDriver
+
+
+def image_policy(storage: Storage) -> ImagePolicy:
+    """The station file's storage budget as the image ring takes it."""
+    return ImagePolicy(
+        max_bytes=storage.max_image_bytes,
+        min_free_bytes=storage.min_free_bytes,
+        pass_sample_share=storage.pass_sample_share,
+        near_miss_margin=storage.near_miss_margin,
+    )
+
+
+def prepare(plan: StationPlan, *, workers: int = 1) -> PreparedRecipe:
+    """Load the plan's model and check it on the engine in use. Raises ModelRefused."""
+    inspectors = open_inspectors(
+        plan.bundle,
+        engine=plan.station.engine,
+        roi=plan.roi,
+        reducer=plan.recipe.reducer,
+        count=workers,
+        recipe_digest=plan.digest,
+    )
+    return PreparedRecipe(config=plan.config, inspectors=inspectors, controls=plan.controls)
+
+
+def open_hardware(station: StationFile) -> Drivers:
+    """The drivers that the station file names.
+
+    Raises:
+        ConfigError: only half of the line is simulated.
+        DriverMissing: a vendor library, or the driver itself, is not installed.
+        HardwareError: a line or the camera cannot be opened.
+    """
+    refuse_half_simulated(station)
+    wires: Any = resolve_driver(station.io.driver.value, IO_DRIVERS, kind="io")
+    camera: Any = resolve_driver(station.camera.driver.value, CAMERA_DRIVERS, kind="camera")
+    lines: Mapping[str, Any] = wires.open_driver(station)
+    lights = {"red": "stack_light_red", "yellow": "stack_light_yellow"}
+    lights |= {"green": "stack_light_green", "beacon": "beacon"}
+    return Drivers(
+        camera=camera.open_driver(station.camera),
+        trigger=lines["trigger"],
+        gate=lines["reject"],
+        confirm=lines.get("confirm"),
+        guard=lines.get("guard"),
+        line_stopped=lines.get("line_stopped"),
+        encoder=lines.get("encoder"),
+        heartbeat=lines.get("heartbeat"),
+        line_stop=lines.get("line_stop"),
+        lights={shown: lines[key] for shown, key in lights.items() if key in lines},
+    )
+
+
+class AssembledStation:
+    """A station with its records and its control socket. Use it in a ``with`` block.
+
+    Attributes:
+        plan: what it was started with; ``apply_recipe`` over the socket may bring another.
+        plans: every plan that was in force since the start.
+    """
+
+    def __init__(
+        self,
+        plan: StationPlan,
+        *,
+        simulated: SimulatedLine | None = None,
+        clock: Clock | None = None,
+        want_map: bool = False,
+        serve: bool = True,
+    ) -> None:
+        """Open the records and the model; nothing moves before ``start``.
+
+        Args:
+            simulated: the line for a station file whose drivers are sim; an endless one if
+                left out.
+            want_map: keep the score maps of the last parts for a live view.
+            serve: listen on the control socket.
+
+        Raises:
+            EdgeInspectError: with what is missing; nothing stays open.
+        """
+        self.plan = plan
+        self.plans = [plan]
+        self._clock = clock or SystemClock()
+        self._serve = serve
+        self._server: ControlServer | None = None
+        with contextlib.ExitStack() as opened:
+            self._writer = RecordWriter(
+                plan.station.data_dir,
+                clock=self._clock,
+                policy=image_policy(plan.station.storage),
+                uncovered_faults=plan.uncovered_faults,
+            )
+            opened.callback(self._writer.close)
+            self._sink = RecordsSink(self._writer, image_policy(plan.station.storage))
+            self._sink.add_recipe(plan.digest, plan.config.thresholds, document=plan.document)
+            recipe = prepare(plan)
+            opened.callback(recipe.inspectors.close)
+            self.engine = recipe.inspectors.description
+            if simulated is None and plan.station.io.driver is IoDriver.SIM:
+                simulated = SimulatedLine(plan.station)
+            drivers = open_hardware(plan.station) if simulated is None else simulated.drivers
+            opened.callback(_close_all, drivers)
+            self.station = Station(
+                recipe=recipe,
+                drivers=drivers,
+                sink=self._sink,
+                clock=self._clock,
+                next_part_id=self._sink.first_part_id,
+                uncovered_faults=plan.uncovered_faults,
+                want_map=want_map,
+            )
+            if simulated is not None:
+                simulated.connect(self.station.acknowledge)
+            for name, count in self._writer.report.faults.items():
+                self.station.faults.count(name, "found when the records were opened", times=count)
+            opened.pop_all()
+
+    @property
+    def records_report(self) -> OpenReport:
+        """What was found when the records were opened."""
+        return self._writer.report
+
+    @property
+    def sink(self) -> RecordsSink:
+        return self._sink
+
+    def start(self) -> None:
+        """Start the line, then listen on the socket. Raises StationBusy, HardwareError."""
+        try:
+            self.station.start()
+        except BaseException:
+            self._close_records()
+            raise
+        if not self._serve:
+            return
+        control = self.plan.station.control
+        server = ControlServer(
+            path=self.plan.station.socket_path,
+            controlled=self.station,
+            apply_recipe=self._apply_recipe,
+            mode=control.mode,
+            group=control.group,
+        )
+        try:
+            server.start()
+        except BaseException:
+            self.stop()
+            raise
+        self._server = server
+
+    def stop(self) -> int:
+        """Stop the line, close everything; returns the exit code that the station earned."""
+        try:
+            self.station.stop()
+        finally:
+            self._close_records()
+        return self.station.exit_code
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _close_records(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+        clean = self.station.exit_code == 0 and not self.station.status()["parts_in_flight"]
+        self._writer.close(next_part_id=self._sink.next_part_id if clean else None)
+
+    def _apply_recipe(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
+        """The control command: another revision of this station's product, now.
+
+        ``{"revision": N}`` takes a stored revision, ``{}`` the active one.
+        """
+        revision = arguments.get("revision")
+        if revision is not None and (not isinstance(revision, int) or isinstance(revision, bool)):
+            raise UsageError("revision must be the number of a stored revision.")
+        wanted = "active" if revision is None else revision
+        plan = plan_station(self.plan.station.model_copy(update={"recipe": wanted}))
+        # Which revision is in force is no part of the wiring, so the digest must not know how
+        # it was asked for.
+        plan = make_plan(self.plan.station, plan.recipe, plan.bundle)
+        prepared = prepare(plan)
+        try:
+            self._sink.add_recipe(plan.digest, plan.config.thresholds, document=plan.document)
+            self.station.apply_recipe(prepared)
+        except BaseException:
+            prepared.inspectors.close()
+            raise
+        self.plan = plan
+        self.plans.append(plan)
+        return {
+            "product": plan.recipe.product,
+            "revision": plan.recipe.revision,
+            "recipe_digest": plan.digest,
+        }
+
+
+def _close_all(drivers: Drivers) -> None:
+    drivers.close_inputs()
+    drivers.close_outputs()
+    drivers.gate.close()
+    drivers.camera.close()
+
+
+def load_plan(config: Path, *, recipe_file: Path | None = None) -> StationPlan:
+    """Station file, recipe and bundle, found and checked. Raises ConfigError, ModelRefused."""
+    from edgeinspect.settings.station import load_station
+
+    return plan_station(load_station(config), recipe_file=recipe_file)

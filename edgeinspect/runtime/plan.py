@@ -1,0 +1,193 @@
+"""What a station is to do: station file, recipe and bundle found, checked against each other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeinspect.bundle.card import CARD_FILE
+from edgeinspect.bundle.directory import Bundle, bundle_digest, load_bundle
+from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle, shipped_bundles
+from edgeinspect.errors import ConfigError, ModelRefused
+from edgeinspect.line.config import LineConfig
+from edgeinspect.part import Region
+from edgeinspect.ports import CameraControls
+from edgeinspect.settings.compile import camera_controls, line_config
+from edgeinspect.settings.digest import recipe_digest
+from edgeinspect.settings.recipe import (
+    BundleReference,
+    Checks,
+    Recipe,
+    check_classes,
+    default_recipe,
+    load_recipe,
+    recipe_yaml,
+)
+from edgeinspect.settings.recipe_store import RecipeStore
+from edgeinspect.settings.station import StationFile
+from edgeinspect.settings.uncovered import describe_uncovered_faults
+from edgeinspect.settings.wiring import IoDriver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationPlan:
+    """Everything that is in force for a part, compiled for the core.
+
+    Attributes:
+        digest: the recipe digest, of station file, recipe and bundle.
+    """
+
+    station: StationFile
+    recipe: Recipe
+    bundle: Bundle
+    digest: str
+    config: LineConfig
+    controls: CameraControls
+    uncovered_faults: tuple[str, ...]
+
+    @property
+    def roi(self) -> Region | None:
+        return self.recipe.roi.region if self.recipe.roi is not None else None
+
+    @property
+    def document(self) -> str:
+        """What the recipe digest stands for, as JSON, kept with the records."""
+        card = self.bundle.card
+        return json.dumps(
+            {
+                "station": self.station.model_dump(mode="json"),
+                "recipe": recipe_yaml(self.recipe),
+                "bundle": {
+                    "name": card.name,
+                    "version": card.version,
+                    "digest": self.bundle.digest,
+                },
+                "roi": self.roi,
+                "thresholds": {t.name: [t.review, t.reject] for t in self.config.thresholds},
+            }
+        )
+
+
+def make_plan(station: StationFile, recipe: Recipe, bundle: Bundle) -> StationPlan:
+    """Check the three against each other and compile them.
+
+    Raises:
+        ConfigError: the recipe does not fit the bundle or the station.
+    """
+    check_classes(recipe, bundle.card.defect_classes)
+    digest = recipe_digest(station, recipe, bundle.digest)
+    return StationPlan(
+        station=station,
+        recipe=recipe,
+        bundle=bundle,
+        digest=digest,
+        config=line_config(station, recipe, recipe_digest=digest),
+        controls=camera_controls(recipe),
+        uncovered_faults=tuple(describe_uncovered_faults(station)),
+    )
+
+
+def plan_station(
+    station: StationFile, *, recipe_file: Path | None = None, store_first: bool = True
+) -> StationPlan:
+    """The plan for a station file with a revision of its own store, or one from a file.
+
+    Args:
+        store_first: see ``stored_recipe``.
+
+    Raises:
+        ConfigError: no recipe, or one that does not fit.
+        ModelRefused: its bundle is not installed or not what it was.
+    """
+    if recipe_file is not None:
+        recipe = load_recipe(recipe_file)
+    else:
+        recipe = stored_recipe(station, store_first=store_first)
+    return make_plan(station, recipe, find_bundle(station, recipe.bundle))
+
+
+def stored_recipe(station: StationFile, *, store_first: bool = True) -> Recipe:
+    """The revision that the station file asks for. Raises ConfigError.
+
+    A simulated line without any recipe gets its first one, for the shipped bundle.
+
+    Args:
+        store_first: store that first one; else it is only returned.
+    """
+    store = RecipeStore(station.recipes_dir)
+    if isinstance(station.recipe, int):
+        return store.load(station.product, station.recipe)
+    is_simulated = station.io.driver is IoDriver.SIM and station.product == SIM_BUNDLE
+    if is_simulated and not store.revisions(station.product):
+        draft = simulated_recipe(load_bundle(shipped_bundle(SIM_BUNDLE)))
+        if not store_first:
+            return draft
+        made = store.create(draft)
+        store.activate(made.product, made.revision, author=made.author, reason=made.reason)
+    return store.active(station.product)
+
+
+def simulated_recipe(bundle: Bundle) -> Recipe:
+    """Revision 1 for the parts of the simulated line."""
+    from edgeinspect.sim.product import PART_ROI
+
+    return bundle_recipe(bundle, product=SIM_BUNDLE, roi=PART_ROI)
+
+
+def bundle_recipe(
+    bundle: Bundle, *, product: str, roi: Region | None = None, checks: Checks | None = None
+) -> Recipe:
+    """Revision 1 of a product with the bundle's own thresholds."""
+    card = bundle.card
+    limits = {name: card.threshold(name) for name in card.defect_classes}
+    return default_recipe(
+        product=product,
+        bundle_name=card.name,
+        bundle_digest=bundle.digest,
+        thresholds={name: (limit.review, limit.reject) for name, limit in limits.items()},
+        roi=roi,
+        checks=checks,
+    )
+
+
+def find_bundle(station: StationFile, reference: BundleReference) -> Bundle:
+    """The installed or shipped bundle with exactly this digest. Raises ModelRefused."""
+    directory = find_bundle_directory(reference.digest, station.bundles_path)
+    if directory is None:
+        raise ModelRefused(
+            f"The bundle {reference.name} ({reference.digest[:12]}…) of the recipe is not "
+            f"installed in {station.bundles_path}.",
+            next_action="Copy the bundle's directory there, or activate another revision.",
+        )
+    return load_bundle(directory)
+
+
+def find_bundle_directory(digest: str, *folders: Path) -> Path | None:
+    """Where the bundle with this digest lies, among these folders and what ships."""
+    installed = [
+        entry
+        for folder in folders
+        if folder.is_dir()
+        for entry in sorted(folder.iterdir())
+        if (entry / CARD_FILE).is_file()
+    ]
+    for directory in (*installed, *shipped_bundles()):
+        try:
+            if bundle_digest(directory) == digest:
+                return directory
+        except ModelRefused:
+            continue
+    return None
+
+
+def refuse_half_simulated(station: StationFile) -> None:
+    """A simulated line needs both its camera and its wires to be simulated. Raises ConfigError."""
+    camera_sim = station.camera.driver.value == "sim"
+    if camera_sim != (station.io.driver is IoDriver.SIM):
+        raise ConfigError(
+            file=f"station {station.id}",
+            key="io.driver",
+            value=station.io.driver.value,
+            expected="sim together with camera.driver sim, for they are one simulated line",
+        )

@@ -1,0 +1,129 @@
+"""The simulated line wired to a station: ``camera.driver: sim`` and ``io.driver: sim``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from edgeinspect.errors import ConfigError
+from edgeinspect.line.config import GateKind
+from edgeinspect.ports import EdgeListener
+from edgeinspect.runtime.drivers import Drivers
+from edgeinspect.settings.station import StationFile
+from edgeinspect.settings.track import distances_of
+from edgeinspect.sim.live import LiveLine
+from edgeinspect.sim.presets import MS, NS_PER_COUNT, SECOND, LineGeometry
+from edgeinspect.sim.rendered import RenderedParts
+
+ENDLESS = 10_000_000
+"""Parts of a line that just runs: more than three weeks of them."""
+MAX_RATE_PER_S = 6.0
+
+
+class SimulatedLine:
+    """Rendered parts on a live line whose dimensions are those of the station file.
+
+    Attributes:
+        line: the world; it starts when the station begins to listen to the trigger.
+    """
+
+    def __init__(
+        self,
+        station: StationFile,
+        *,
+        parts: int = ENDLESS,
+        seed: int = 1,
+        rate_per_s: float = 5.0,
+        defect_rate: float = 0.05,
+    ) -> None:
+        """Args:
+        rate_per_s: parts a second on average, at most ``MAX_RATE_PER_S``.
+        defect_rate: share of defective parts, [0, 1].
+
+        Raises:
+            ConfigError: the simulated line lacks what the station file wires.
+        """
+        _refuse_unwired(station)
+        rendered = RenderedParts(seed=seed, defect_rate=defect_rate)
+        self.line = LiveLine(
+            parts=parts,
+            seed=seed,
+            gate=gate_name(station),
+            source=rendered,
+            eye=rendered,
+            encoder=station.encoder is not None,
+            geometry=geometry_of(station, rate_per_s=rate_per_s),
+        )
+
+    @property
+    def drivers(self) -> Drivers:
+        """For the station; its trigger input starts and stops the line."""
+        return replace(self.line.drivers, trigger=_StartingTrigger(self.line))
+
+    def connect(self, acknowledge: Callable[[], object]) -> None:
+        """Let the line's operator acknowledge the station's alarms."""
+        self.line.on_acknowledge = lambda: (acknowledge(), None)[1]
+
+
+class _StartingTrigger:
+    """The trigger sensor of a line that runs for as long as somebody listens to it."""
+
+    def __init__(self, line: LiveLine) -> None:
+        self._line = line
+        self._running = False
+
+    def start(self, listener: EdgeListener) -> None:
+        self._line.trigger.start(listener)
+        self._line.start()
+        self._running = True
+
+    def close(self) -> None:
+        if self._running:
+            self._running = False
+            self._line.stop()
+        self._line.trigger.close()
+
+
+def gate_name(station: StationFile) -> str:
+    """The station's gate by its name in ``edgeinspect.sim.presets.GATES``."""
+    guarded = station.lines.guard is not None
+    if station.gate.kind is GateKind.NORMALLY_REJECTING:
+        return "normally-rejecting"
+    return "normally-passing-guarded" if guarded else "normally-passing"
+
+
+def geometry_of(station: StationFile, *, rate_per_s: float) -> LineGeometry:
+    """The line's dimensions as the station file states them, in nanoseconds of travel."""
+    places = distances_of(station.track)
+    unit = MS if places.unit == "ms" else NS_PER_COUNT
+    usual = LineGeometry()
+    least_ns = max(usual.pitch_min_ns, round(places.min_pitch * unit) + 2 * usual.slip_ns)
+    guard = places.sensor_to_guard
+    return replace(
+        usual,
+        pitch_min_ns=least_ns,
+        pitch_mean_ns=max(least_ns + MS, round(SECOND / rate_per_s)),
+        to_lens_ns=round(places.sensor_to_lens * unit),
+        to_guard_ns=usual.to_guard_ns if guard is None else round(guard * unit),
+        to_gate_ns=round(places.sensor_to_gate * unit),
+        to_end_ns=max(usual.to_end_ns, round(places.sensor_to_gate * unit) + SECOND),
+    )
+
+
+def _refuse_unwired(station: StationFile) -> None:
+    lines = station.lines
+    if lines.guard is not None and station.gate.kind is GateKind.NORMALLY_REJECTING:
+        raise ConfigError(
+            file=f"station {station.id}",
+            key="lines.guard",
+            value=lines.guard.line,
+            expected="no guard sensor, for the simulated line has one with a passing gate only",
+        )
+    for key in ("confirm", "line_stopped", "heartbeat", "line_stop"):
+        if getattr(lines, key) is None:
+            raise ConfigError(
+                file=f"station {station.id}",
+                key=f"lines.{key}",
+                value=None,
+                expected="the line, for the simulated line has it",
+            )
