@@ -188,12 +188,21 @@ class Ledger:
         """Whether one activation covered the part's window, and whether any touched it."""
         start, end = part.window_start_mono_ns, part.window_end_mono_ns
         slack_ns = part.config.gate.timing_tolerance_ns
-        spans = list(self._spans)
-        if self._active_since_mono_ns is not None:
-            spans.append((self._active_since_mono_ns, now_mono_ns))
+        spans = self._spans_after(start - slack_ns, now_mono_ns)
         covered = any(on <= start + slack_ns and end - slack_ns <= off for on, off in spans)
         touched = any(on < end - slack_ns and start + slack_ns < off for on, off in spans)
         return covered, touched
+
+    def _spans_after(self, mono_ns: int, now_mono_ns: int) -> list[tuple[int, int]]:
+        """The activations that lasted beyond this time, newest first."""
+        spans = []
+        if self._active_since_mono_ns is not None:
+            spans.append((self._active_since_mono_ns, now_mono_ns))
+        for span in reversed(self._spans):
+            if span[1] <= mono_ns:
+                break
+            spans.append(span)
+        return spans
 
 
 def _could_confirm(part: InFlight, edge_mono_ns: int) -> bool:
