@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import stat
 import tempfile
@@ -186,10 +185,10 @@ def _verified(path: Path, card: Card, limit: int) -> bytes:
 def read_bounded(path: Path, limit: int) -> bytes:
     """All bytes of a regular file. Raises ModelRefused if missing, unreadable or too large."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ModelRefused(f"{path} is not a regular file.")
+        # Looked at before it is opened, for opening a pipe or a device can block or act.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ModelRefused(f"{path} is not a regular file.")
+        with path.open("rb") as file:
             data = file.read(limit + 1)
     except FileNotFoundError as error:
         raise ModelRefused(f"{path} is missing.", next_action=FETCH_AGAIN) from error

@@ -7,6 +7,7 @@ what is looked at, and ``model_probe`` for files of unknown origin.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import queue
@@ -235,22 +236,33 @@ class _Loader:
                 resolver.BUILTIN_REF if self._kernels is Kernels.REFERENCE else resolver.AUTO
             ),
         )
-        interpreter.allocate_tensors()
+        self._allocate(interpreter)
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise ModelRefused(
-                f"{self._source} has {len(inputs)} inputs and {len(outputs)} outputs; "
-                "one of each is expected."
-            )
-        specs = (
-            tensor_spec(inputs[0], "input", self._source),
-            tensor_spec(outputs[0], "output", self._source),
-        )
+        specs = self._specs(inputs, outputs)
         if batch > 1:
             interpreter.resize_tensor_input(inputs[0]["index"], (batch, *specs[0].shape[1:]))
             interpreter.allocate_tensors()
         self._sample_shape, self._sample_dtype = specs[0].shape[1:], specs[0].dtype
         return _Lane(interpreter, batch=batch, kernels=self._kernels_in(interpreter), specs=specs)
+
+    def _allocate(self, interpreter: Any) -> None:
+        try:
+            interpreter.allocate_tensors()
+        except RuntimeError as error:
+            if "custom op" not in str(error):  # the tensors may tell it in plainer words
+                self._specs(interpreter.get_input_details(), interpreter.get_output_details())
+            raise
+
+    def _specs(self, inputs: list[Any], outputs: list[Any]) -> tuple[TensorSpec, TensorSpec]:
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ModelRefused(
+                f"{self._source} has {len(inputs)} inputs and {len(outputs)} outputs; "
+                "one of each is expected."
+            )
+        return (
+            tensor_spec(inputs[0], "input", self._source),
+            tensor_spec(outputs[0], "output", self._source),
+        )
 
     def _kernels_in(self, interpreter: Any) -> str:
         if self._delegate != "none":
@@ -306,6 +318,7 @@ def _load_delegates(library: RuntimeLibrary, name: str) -> list[Any]:
     if name != "edgetpu":
         raise UsageError(f"Unknown delegate {name!r}: none, edgetpu.")
     try:
+        ctypes.CDLL(_EDGETPU_LIBRARY)  # the library's own loader complains twice
         return [library.load_delegate(_EDGETPU_LIBRARY)]
     except (OSError, ValueError, RuntimeError) as error:
         raise DriverMissing(
