@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import threading
 import time
 
@@ -23,6 +25,7 @@ from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeOutput
 from edgeinspect.line.config import GateKind
 from edgeinspect.part import Doubt, GateOutcome, VerdictKind
+from edgeinspect.ports import CameraControls
 from edgeinspect.runtime.status import StationState
 
 
@@ -250,6 +253,39 @@ def test_recipe_change_misses_no_trigger_and_keeps_old_parts_on_the_old_recipe()
     assert rig.station.status()["recipe_digest"] == "recipe-2"
 
 
+def test_recipe_changes_amid_a_stream_of_parts_lose_none() -> None:
+    rig = Rig()
+    extra: list[ShadeInspector] = []
+    applying = threading.Thread(target=lambda: [_apply(rig, n, extra) for n in (2, 3)])
+
+    def inspected() -> int:
+        return sum(len(inspector.frames) for inspector in (*rig.inspectors, *extra))
+
+    with rig:
+        for number in range(24):
+            if number == 8:
+                applying.start()
+            rig.part()
+            wait_until(lambda number=number: inspected() > number)
+        applying.join(DEADLINE_S)
+        rig.sink.wait_for(lambda sink: len(sink.written) == 24)
+    records = sorted((entry.record for entry in rig.sink.written), key=lambda r: r.part_id)
+    assert [record.part_id for record in records] == list(range(1, 25))
+    assert {record.verdict.kind for record in records} == {VerdictKind.PASS}
+    digests = [record.recipe_digest for record in records]
+    assert digests == sorted(digests)
+    assert digests[0] == "recipe-1"
+    assert [controls.exposure_us for controls in rig.camera.controls] == [None, 2.0, 3.0]
+
+
+def _apply(rig: Rig, number: int, extra: list[ShadeInspector]) -> None:
+    inspector = ShadeInspector()
+    extra.append(inspector)
+    recipe = prepared(line_config(digest=f"recipe-{number}"), [inspector])
+    controls = CameraControls(exposure_us=float(number))
+    rig.station.apply_recipe(dataclasses.replace(recipe, controls=controls))
+
+
 def test_a_recipe_that_changes_the_wiring_is_refused() -> None:
     rig = Rig()
     other = line_config(kind=GateKind.NORMALLY_PASSING, digest="recipe-2")
@@ -290,8 +326,6 @@ def test_heartbeat_beats_while_the_station_works_and_stops_with_a_broken_gate() 
 
 
 def test_status_is_json_and_counts() -> None:
-    import json
-
     rig = Rig(camera=ShadeCamera([GOOD, BAD]))
     with rig:
         for number in (1, 2):
