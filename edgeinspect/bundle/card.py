@@ -275,6 +275,13 @@ class Card(CardPart):
         if self.task is Task.CLASSIFICATION:
             if math.prod(shape) != len(self.classes):
                 raise Rule("output", "shape", value=shape, expected="one value per class")
+            if self.reducer.kind is not ReducerKind.MAX:
+                raise Rule(
+                    "reducer",
+                    "kind",
+                    value=self.reducer.kind.value,
+                    expected="max for a classifier",
+                )
             return self
         stride = self.output.stride_px
         if stride is None:
