@@ -7,7 +7,8 @@ drivers, socket. Whatever was opened is closed again in reverse if a later step 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,11 +16,13 @@ from typing import Any, Self
 from edgeinspect.errors import UsageError
 from edgeinspect.hw.clock import SystemClock
 from edgeinspect.hw.open import CAMERA_DRIVERS, IO_DRIVERS, resolve_driver
+from edgeinspect.part import Frame, Inspection
 from edgeinspect.ports import Clock
 from edgeinspect.records.images import ImagePolicy
 from edgeinspect.records.writer import OpenReport, RecordWriter
 from edgeinspect.runtime.control import ControlServer
 from edgeinspect.runtime.drivers import Drivers
+from edgeinspect.runtime.inspection import FrameInspector
 from edgeinspect.runtime.models import open_inspectors
 from edgeinspect.runtime.plan import StationPlan, make_plan, plan_station, refuse_half_simulated
 from edgeinspect.runtime.records_sink import RecordsSink
@@ -39,16 +42,34 @@ def image_policy(storage: Storage) -> ImagePolicy:
     )
 
 
-def prepare(plan: StationPlan, *, workers: int = 1) -> PreparedRecipe:
+Watcher = Callable[[Frame, Inspection], None]
+
+
+class _Watched:
+    """An inspector that shows somebody what it has seen."""
+
+    def __init__(self, inspector: FrameInspector, watch: Watcher) -> None:
+        self._inspector = inspector
+        self._watch = watch
+
+    def inspect(self, frame: Frame, *, want_map: bool = False) -> Inspection:
+        inspection = self._inspector.inspect(frame, want_map=want_map)
+        self._watch(frame, inspection)
+        return inspection
+
+
+def prepare(plan: StationPlan, *, watch: Watcher | None = None) -> PreparedRecipe:
     """Load the plan's model and check it on the engine in use. Raises ModelRefused."""
     inspectors = open_inspectors(
         plan.bundle,
         engine=plan.station.engine,
         roi=plan.roi,
         reducer=plan.recipe.reducer,
-        count=workers,
         recipe_digest=plan.digest,
     )
+    if watch is not None:
+        watched = tuple(_Watched(inspector, watch) for inspector in inspectors.inspectors)
+        inspectors = replace(inspectors, inspectors=watched)
     return PreparedRecipe(config=plan.config, inspectors=inspectors, controls=plan.controls)
 
 
@@ -96,6 +117,7 @@ class AssembledStation:
         clock: Clock | None = None,
         want_map: bool = False,
         serve: bool = True,
+        watch: Watcher | None = None,
     ) -> None:
         """Open the records and the model; nothing moves before ``start``.
 
@@ -104,6 +126,7 @@ class AssembledStation:
                 left out.
             want_map: keep the score maps of the last parts for a live view.
             serve: listen on the control socket.
+            watch: called in an inference worker with every frame and what was seen in it.
 
         Raises:
             EdgeInspectError: with what is missing; nothing stays open.
@@ -112,6 +135,7 @@ class AssembledStation:
         self.plans = [plan]
         self._clock = clock or SystemClock()
         self._serve = serve
+        self._watch = watch
         self._server: ControlServer | None = None
         with contextlib.ExitStack() as opened:
             self._writer = RecordWriter(
@@ -123,7 +147,7 @@ class AssembledStation:
             opened.callback(self._writer.close)
             self._sink = RecordsSink(self._writer, image_policy(plan.station.storage))
             self._sink.add_recipe(plan.digest, plan.config.thresholds, document=plan.document)
-            recipe = prepare(plan)
+            recipe = prepare(plan, watch=watch)
             opened.callback(recipe.inspectors.close)
             self.engine = recipe.inspectors.description
             if simulated is None and plan.station.io.driver is IoDriver.SIM:
@@ -218,7 +242,7 @@ class AssembledStation:
         # Which revision is in force is no part of the wiring, so the digest must not know how
         # it was asked for.
         plan = make_plan(self.plan.station, plan.recipe, plan.bundle)
-        prepared = prepare(plan)
+        prepared = prepare(plan, watch=self._watch)
         try:
             self._sink.add_recipe(plan.digest, plan.config.thresholds, document=plan.document)
             self.station.apply_recipe(prepared)

@@ -12,7 +12,7 @@ from edgeinspect.part import GateOutcome, PartRecord
 from edgeinspect.runtime.line_thread import Picture
 from edgeinspect.ui.draw import small_overlay
 from edgeinspect.ui.half_blocks import half_blocks
-from edgeinspect.ui.live_view import BeltPart, LiveView
+from edgeinspect.ui.live_view import BeltPart, LastPart, LiveView
 from edgeinspect.ui.words import VERDICT_STYLE, verdict_text
 
 _FIRST_NS, _LAST_NS = -160_000_000, 1_440_000_000
@@ -171,7 +171,7 @@ def _facts(view: LiveView, *, lines: int, width: int) -> RenderableType:
     room = max(0, lines - len(shown) - 1)
     if room:
         shown.append(Text(""))
-        shown += [_part_line(record) for record in view.last[:room]]
+        shown += [_part_line(part) for part in view.last[:room]]
     for text in shown:
         text.no_wrap = True
         text.truncate(width, overflow="ellipsis")
@@ -220,16 +220,15 @@ def _faults(view: LiveView) -> Text:
     return text
 
 
-def _part_line(record: PartRecord) -> Text:
-    text = Text(f"{record.part_id:>6} ")
-    text.append_text(verdict_text(record.verdict.kind))
-    if record.verdict.reason:
-        text.append(f" {record.verdict.reason.replace('_', ' ')}")
-    if record.inspection is not None:
-        text.append(f" {record.verdict.score:.2f}", "bright_black")
-    outcome = record.gate_outcome
-    if outcome in _USUAL_OUTCOME:
-        text.append(f" {_USUAL_OUTCOME[outcome]}", "green")
+def _part_line(part: LastPart) -> Text:
+    text = Text(f"{part.part_id:>6} ")
+    text.append_text(verdict_text(part.verdict))
+    if part.reason:
+        text.append(f" {part.reason.replace('_', ' ')}")
+    if part.score is not None:
+        text.append(f" {part.score:.2f}", "bright_black")
+    if part.outcome in _USUAL_OUTCOME:
+        text.append(f" {_USUAL_OUTCOME[part.outcome]}", "green")
     else:
-        text.append(f" {outcome.value.replace('_', ' ')}", "bold red")
+        text.append(f" {part.outcome.value.replace('_', ' ')}", "bold red")
     return text

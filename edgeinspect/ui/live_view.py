@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edgeinspect.part import PartRecord, VerdictKind
+from edgeinspect.part import GateOutcome, VerdictKind
 from edgeinspect.runtime.line_thread import Picture
 
 
@@ -22,6 +22,17 @@ class BeltPart:
     at_ns: int
     verdict: VerdictKind | None = None
     in_chute: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastPart:
+    """A part whose way has ended; ``score`` is None where nothing was scored."""
+
+    part_id: int
+    verdict: VerdictKind
+    reason: str
+    score: float | None
+    outcome: GateOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,5 +65,5 @@ class LiveView:
     stages_us: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     faults: Mapping[str, int] = field(default_factory=dict)
     lasting: tuple[str, ...] = ()
-    last: tuple[PartRecord, ...] = ()
+    last: tuple[LastPart, ...] = ()
     picture: Picture | None = None

@@ -110,9 +110,10 @@ def _part_table(parts: Iterable[StoredPart]) -> Any:
 
 
 def _shown_time(part: StoredPart) -> str:
-    """When the part was triggered; for a replay's virtual time, when it was recorded."""
-    ago_s = (part.recorded_wall - part.triggered_wall).total_seconds()
-    time = part.triggered_wall if 0 <= ago_s < 3600 else part.recorded_wall
+    """When the part was triggered; for a picture from a file, when it was recorded."""
+    frame = part.record.frame
+    replayed = frame is not None and frame.source
+    time = part.recorded_wall if replayed else part.triggered_wall
     return time.strftime("%m-%d %H:%M:%S")
 
 
