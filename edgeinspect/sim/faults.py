@@ -375,8 +375,8 @@ def _check(name: str, rate: float, guarded: bool, encoder: bool) -> None:
     if not 0.0 <= rate <= 1.0:
         raise UsageError(f"The rate of {name} is {rate}; it must lie between 0 and 1 per part.")
     if not _possible(FAULTS[name], guarded, encoder):
-        sensor = "guard sensor" if FAULTS[name].needs_guard else "encoder"
-        raise UsageError(f"{name} needs a line with a {sensor}, and this one has none.")
+        sensor = "a guard sensor" if FAULTS[name].needs_guard else "an encoder"
+        raise UsageError(f"{name} needs a line with {sensor}, and this one has none.")
 
 
 def _possible(fault: Fault, guarded: bool, encoder: bool) -> bool:
