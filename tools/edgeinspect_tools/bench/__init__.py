@@ -1,0 +1,1 @@
+"""Benchmarks: figures with their percentiles, and ratios against a baseline of the same run."""

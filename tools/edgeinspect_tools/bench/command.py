@@ -1,0 +1,18 @@
+"""``edgeinspect-tools bench``: what can be measured."""
+
+from __future__ import annotations
+
+import click
+
+from edgeinspect.ui.application import LazyCommand, LazyGroup
+
+BENCHMARKS = {
+    "station": LazyCommand(
+        "edgeinspect_tools.bench.station:command", "The station on this machine, beside the model."
+    ),
+}
+
+
+@click.command(cls=LazyGroup, commands=BENCHMARKS)
+def command() -> None:
+    """Measure this machine."""
