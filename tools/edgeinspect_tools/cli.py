@@ -1,0 +1,53 @@
+"""The command ``edgeinspect-tools``: what commands there are, and nothing else."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+import edgeinspect
+from edgeinspect.ui.application import LazyCommand, LazyGroup, run_command_line
+from edgeinspect.ui.output import examples
+
+COMMANDS = {
+    "data": LazyCommand(
+        "edgeinspect_tools.data.command:command", "Read, judge and split a data set of pictures."
+    ),
+    "convert": LazyCommand(
+        "edgeinspect_tools.convert.command:command", "Turn a trained model into a float .tflite."
+    ),
+    "edgetpu": LazyCommand(
+        "edgeinspect_tools.edgetpu.command:command", "Say what of a model the Edge TPU would run."
+    ),
+    "bench": LazyCommand("edgeinspect_tools.bench.command:command", "Measure this machine."),
+}
+
+EXAMPLES = """
+edgeinspect-tools data pictures/ --out report/           good/ and one folder per defect
+edgeinspect-tools data boards.csv --group-pattern 'lot(\\d+)'
+edgeinspect-tools convert model.keras --out model_float.tflite
+edgeinspect-tools edgetpu model.tflite
+"""
+
+
+@click.command(
+    cls=LazyGroup,
+    commands=COMMANDS,
+    epilog=examples(EXAMPLES),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+)
+@click.version_option(edgeinspect.__version__, prog_name="edgeinspect-tools")
+def application() -> None:
+    """From pictures or a trained model to a bundle that a station trusts.
+
+    \b
+    Exit codes: 0 done, 1 the checked thing is not good, 2 wrong usage,
+    3 bad configuration or data, 4 a program is missing, 5 model refused,
+    6 storage fault, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run_command_line(application, program="edgeinspect-tools"))

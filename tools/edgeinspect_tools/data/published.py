@@ -1,0 +1,112 @@
+"""Published data sets with layouts of their own: DeepPCB and the magnetic tiles."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+from edgeinspect.errors import ConfigError
+from edgeinspect_tools.data.boxes import main_label
+from edgeinspect_tools.data.dataset import GOOD, Box, Picture, Source, Split
+from edgeinspect_tools.data.files import pictures_below, with_masks
+
+PCB_CLASSES = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
+"""DeepPCB's types 1 to 6."""
+
+SAME_TILE_GAP = 100
+"""Tile pictures whose numbers follow each other within this gap show the same tile: the tiles were
+taken one after the other under six exposures each. Found by sorting the numbers: this gap leaves
+224 groups, 168 of them of exactly six, and the picture pairs agree to the eye."""
+
+_TILE_NAME = re.compile(r"exp\d+_num_(\d+)")
+
+
+def read_deeppcb(root: Path, good: str) -> Source:
+    """DeepPCB with its official split; the defect-free template is each picture's reference.
+
+    ``good`` is not used: every picture has defects.
+    """
+    del good
+    pictures: list[Picture] = []
+    for name, split in (("trainval.txt", None), ("test.txt", Split.TEST)):
+        file = root / name
+        try:
+            lines = file.read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise _wrong(file, None, "the file", str(error), "DeepPCB's list") from error
+        pictures += [
+            _pcb(root, file, number, line.split(), split)
+            for number, line in enumerate(lines, 1)
+            if line.strip()
+        ]
+    ordered = tuple(sorted(pictures, key=lambda picture: picture.path))
+    return Source(kind="deeppcb", root=root, pictures=ordered, official_split=True)
+
+
+def read_magnetic_tile(root: Path, good: str) -> Source:
+    """``MT_CLASS/Imgs/NAME.jpg`` with ``NAME.png`` as the mask; ``MT_Free`` is good."""
+    pictures: list[Picture] = []
+    groups = _tile_groups(root)
+    for folder in sorted(root.glob("MT_*")):
+        label = folder.name.removeprefix("MT_").lower()
+        label = GOOD if label == (good or "free") else label
+        pictures += [
+            Picture(path=path, label=label, mask=mask, group=groups.get(path, ""))
+            for path, mask in with_masks(pictures_below(folder))
+        ]
+    note = f"Pictures are of the same tile where their numbers differ by at most {SAME_TILE_GAP}."
+    return Source(kind="magnetic-tile", root=root, pictures=tuple(pictures), notes=(note,))
+
+
+def _pcb(root: Path, file: Path, number: int, words: list[str], split: Split | None) -> Picture:
+    if len(words) != 2:
+        raise _wrong(file, number, "the line", " ".join(words), "a picture and its label file")
+    stem = root / words[0].removesuffix(".jpg")
+    picture, template = (stem.with_name(f"{stem.name}_{end}.jpg") for end in ("test", "temp"))
+    for needed in (picture, template):
+        if not needed.is_file():
+            raise _wrong(file, number, "the picture", needed.name, f"a file in {stem.parent}")
+    boxes = _pcb_boxes(root / words[1])
+    return Picture(
+        path=picture, label=main_label(boxes), boxes=boxes, split=split, reference=template
+    )
+
+
+def _pcb_boxes(file: Path) -> tuple[Box, ...]:
+    boxes = []
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _wrong(file, None, "the file", str(error), "a label file") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.replace(",", " ").split()
+        if not words:
+            continue
+        try:
+            left, top, right, bottom, kind = (int(word) for word in words)
+            boxes.append(Box(PCB_CLASSES[kind - 1] if kind > 0 else "", left, top, right, bottom))
+        except (ValueError, IndexError) as error:
+            raise _wrong(file, number, "the line", line, "x1 y1 x2 y2 type, type 1 to 6") from error
+        if not boxes[-1].label or not boxes[-1].area:
+            raise _wrong(file, number, "the line", line, "x1 < x2, y1 < y2, type 1 to 6")
+    return tuple(boxes)
+
+
+def _tile_groups(root: Path) -> dict[Path, str]:
+    numbered = sorted(
+        (int(match[1]), path)
+        for path in root.glob("MT_*/Imgs/*.jpg")
+        if (match := _TILE_NAME.fullmatch(path.stem))
+    )
+    groups: dict[Path, str] = {}
+    first = numbered[0][0] if numbered else 0
+    for (number, path), (following, _) in pairwise([*numbered, (1 << 62, Path())]):
+        groups[path] = f"tile {first}"
+        if following - number > SAME_TILE_GAP:
+            first = following
+    return groups
+
+
+def _wrong(file: Path, line: int | None, key: str, value: object, expected: str) -> ConfigError:
+    return ConfigError(file=file, line=line, key=key, value=value, expected=expected)
