@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeinspect.errors import ConfigError
 from edgeinspect.line.config import GateKind
@@ -14,10 +18,56 @@ from edgeinspect.settings.track import distances_of
 from edgeinspect.sim.live import LiveLine
 from edgeinspect.sim.presets import MS, NS_PER_COUNT, SECOND, LineGeometry
 from edgeinspect.sim.rendered import RenderedParts
+from edgeinspect.sim.world import LensView, SimPart
 
 ENDLESS = 10_000_000
 """Parts of a line that just runs: more than three weeks of them."""
 MAX_RATE_PER_S = 6.0
+AHEAD = 12
+"""Pictures that are rendered before their parts come."""
+
+
+class PicturesAhead:
+    """Renders the next parts' pictures before they come, as a real camera costs no computing.
+
+    Is both ``PartSource`` and ``Eye``. A part that does not stand in its place, or that is looked
+    at twice, is rendered when it is looked at.
+    """
+
+    def __init__(self, parts: RenderedParts) -> None:
+        """Fills the renderer's texture banks and renders the first parts; takes a second."""
+        self._parts = parts
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="renderer")
+        self._ahead: dict[int, Future[NDArray[np.uint8]]] = {}
+        self._next = 0
+        self._render_to(AHEAD)
+        for picture in list(self._ahead.values()):
+            picture.result()
+
+    def make(self, number: int) -> tuple[bool, float]:
+        self._render_to(number + AHEAD)
+        return self._parts.make(number)
+
+    def expose(self, view: LensView, exposure_ns: int) -> NDArray[np.uint8]:
+        picture = None
+        if view.part is not None:
+            picture = self._ahead.pop(view.part.number, None)
+            self._ahead.pop(view.part.number - AHEAD, None)  # it was never looked at
+        if picture is None or not view.placed:
+            return self._parts.expose(view, exposure_ns)
+        return picture.result()
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _render_to(self, end: int) -> None:
+        for number in range(self._next, end):
+            self._ahead[number] = self._pool.submit(self._render, number)
+        self._next = max(self._next, end)
+
+    def _render(self, number: int) -> NDArray[np.uint8]:
+        part = SimPart(number, defective=False, score=0.0, sensor_travel_ns=0)
+        return self._parts.expose(LensView(part, offset_ns=0, placed=True), 0)
 
 
 class SimulatedLine:
@@ -44,7 +94,8 @@ class SimulatedLine:
             ConfigError: the simulated line lacks what the station file wires.
         """
         _refuse_unwired(station)
-        rendered = RenderedParts(seed=seed, defect_rate=defect_rate)
+        rendered = PicturesAhead(RenderedParts(seed=seed, defect_rate=defect_rate))
+        self._pictures = rendered
         self.line = LiveLine(
             parts=parts,
             seed=seed,
@@ -58,7 +109,7 @@ class SimulatedLine:
     @property
     def drivers(self) -> Drivers:
         """For the station; its trigger input starts and stops the line."""
-        return replace(self.line.drivers, trigger=_StartingTrigger(self.line))
+        return replace(self.line.drivers, trigger=_StartingTrigger(self.line, self._pictures))
 
     def connect(self, acknowledge: Callable[[], object]) -> None:
         """Let the line's operator acknowledge the station's alarms."""
@@ -68,8 +119,9 @@ class SimulatedLine:
 class _StartingTrigger:
     """The trigger sensor of a line that runs for as long as somebody listens to it."""
 
-    def __init__(self, line: LiveLine) -> None:
+    def __init__(self, line: LiveLine, pictures: PicturesAhead) -> None:
         self._line = line
+        self._pictures = pictures
         self._running = False
 
     def start(self, listener: EdgeListener) -> None:
@@ -81,6 +133,7 @@ class _StartingTrigger:
         if self._running:
             self._running = False
             self._line.stop()
+        self._pictures.close()
         self._line.trigger.close()
 
 

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgeinspect.part import GateOutcome, PartRecord
+from edgeinspect.part import GateOutcome, PartRecord, VerdictKind
 from edgeinspect.runtime.line_thread import Picture
 from edgeinspect.ui.draw import small_overlay
 from edgeinspect.ui.half_blocks import half_blocks
@@ -179,7 +179,7 @@ def _facts(view: LiveView, *, lines: int, width: int) -> RenderableType:
 
 
 def _counts(view: LiveView) -> Text:
-    inspected = max(1, sum(view.counts.values()))
+    inspected = max(1, sum(view.counts.get(kind.value, 0) for kind in VerdictKind))
     text = Text("yield ")
     text.append(f"{view.passed / inspected:.1%}", "bold green")
     for name, style in (
