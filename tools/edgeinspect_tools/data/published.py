@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from pathlib import Path
 
 from edgeinspect.errors import ConfigError
@@ -15,11 +14,13 @@ PCB_CLASSES = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
 """DeepPCB's types 1 to 6."""
 
 SAME_TILE_GAP = 100
-"""Tile pictures whose numbers follow each other within this gap show the same tile: the tiles were
-taken one after the other under six exposures each. Found by sorting the numbers: this gap leaves
-224 groups, 168 of them of exactly six, and the picture pairs agree to the eye."""
+RESUMED_TILE_GAP = 1000
+"""Tiles were taken one after the other, each under the exposures 1 to 6, and the number in the
+name counts on. A new tile begins after a gap in the numbers, unless the exposures go on where
+they stopped. Nothing published says so; the numbers do (most runs hold exactly six) and the eye
+agrees. A split that parts these pictures measures memory."""
 
-_TILE_NAME = re.compile(r"exp\d+_num_(\d+)")
+_TILE_NAME = re.compile(r"exp(\d+)_num_(\d+)")
 
 
 def read_deeppcb(root: Path, good: str) -> Source:
@@ -55,7 +56,7 @@ def read_magnetic_tile(root: Path, good: str) -> Source:
             Picture(path=path, label=label, mask=mask, group=groups.get(path, ""))
             for path, mask in with_masks(pictures_below(folder))
         ]
-    note = f"Pictures are of the same tile where their numbers differ by at most {SAME_TILE_GAP}."
+    note = "Pictures whose numbers follow each other are taken for one tile under six exposures."
     return Source(kind="magnetic-tile", root=root, pictures=tuple(pictures), notes=(note,))
 
 
@@ -95,16 +96,19 @@ def _pcb_boxes(file: Path) -> tuple[Box, ...]:
 
 def _tile_groups(root: Path) -> dict[Path, str]:
     numbered = sorted(
-        (int(match[1]), path)
+        (int(match[2]), int(match[1]), path)
         for path in root.glob("MT_*/Imgs/*.jpg")
         if (match := _TILE_NAME.fullmatch(path.stem))
     )
     groups: dict[Path, str] = {}
-    first = numbered[0][0] if numbered else 0
-    for (number, path), (following, _) in pairwise([*numbered, (1 << 62, Path())]):
+    last_number, last_exposure, first = -RESUMED_TILE_GAP, 0, 0
+    for number, exposure, path in numbered:
+        gap = number - last_number
+        resumed = exposure > last_exposure and gap <= RESUMED_TILE_GAP
+        if gap > SAME_TILE_GAP and not resumed:
+            first = number
         groups[path] = f"tile {first}"
-        if following - number > SAME_TILE_GAP:
-            first = following
+        last_number, last_exposure = number, exposure
     return groups
 
 
