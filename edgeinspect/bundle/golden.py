@@ -83,9 +83,13 @@ def make_golden(card: Card, pictures: Sequence[NDArray[np.uint8]], reference: En
 
 def read_golden(bundle: Bundle) -> list[GoldenPicture]:
     """The bundle's golden pictures. Raises ModelRefused if the file is not what it should be."""
-    source = bundle.directory / GOLDEN_FILE
+    return parse_golden(bundle.golden, bundle.card, str(bundle.directory / GOLDEN_FILE))
+
+
+def parse_golden(data: bytes, card: Card, source: str) -> list[GoldenPicture]:
+    """Golden pictures of a card from a file's bytes; raises ModelRefused naming ``source``."""
     try:
-        arrays = _load_arrays(bundle.golden)
+        arrays = _load_arrays(data)
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ModelRefused(
             f"{source} is not golden data: {error}.", next_action=FETCH_AGAIN
@@ -102,7 +106,7 @@ def read_golden(bundle: Bundle) -> list[GoldenPicture]:
         for i in range(count)
     ]
     for index, entry in enumerate(golden):
-        _check_entry(bundle, entry, f"{source}, picture {index}")
+        _check_entry(card, entry, f"{source}, picture {index}")
     return golden
 
 
@@ -160,8 +164,7 @@ def _look(
     return np.stack(outputs), np.array(pipeline.score(outputs).scores, np.float64)
 
 
-def _check_entry(bundle: Bundle, entry: GoldenPicture, place: str) -> None:
-    card = bundle.card
+def _check_entry(card: Card, entry: GoldenPicture, place: str) -> None:
     is_picture = entry.picture.ndim == 2 or (
         entry.picture.ndim == 3 and entry.picture.shape[2] == 3
     )

@@ -26,7 +26,12 @@ from edgeinspect.bundle.card import (
 )
 from edgeinspect.bundle.certificate import Certificate, Tolerance
 from edgeinspect.bundle.directory import MAX_MODEL_BYTES, Bundle, read_bounded, write_bundle
-from edgeinspect.bundle.golden import make_golden
+from edgeinspect.bundle.golden import (
+    GoldenReport,
+    compare_with_golden,
+    make_golden,
+    parse_golden,
+)
 from edgeinspect.errors import ModelRefused
 from edgeinspect.ports import Engine, TensorSpec
 
@@ -59,7 +64,8 @@ def wrap_model(
     attribution: str = "",
     provenance: Mapping[str, Any] | None = None,
     pictures: Sequence[NDArray[np.uint8]] | None = None,
-    tolerance: Tolerance = DEFAULT_TOLERANCE,
+    tolerance: Tolerance | None = None,
+    measured_on: Engine | None = None,
     replace: bool = False,
 ) -> Bundle:
     """Write a bundle whose card follows from the model's own tensors.
@@ -72,7 +78,11 @@ def wrap_model(
         mean, std: in grey levels; None: such that a pixel value is its quantized value (uint8),
             or that value less 128 (int8), as quantized image models expect.
         thresholds: None: review from 0.3 and reject from 0.5 for every defect class.
-        pictures: golden ones, of the size of a region; None: four drawn ones.
+        pictures: golden ones, of the size of a region; None: four drawn ones. Real ones are
+            better: where a classifier is undecided, kernels differ most.
+        tolerance: of the golden check; None: half as much again as ``measured_on`` strays from
+            the reference, or ``DEFAULT_TOLERANCE`` without it.
+        measured_on: an engine that runs this model on the kernels of the stations.
 
     Raises:
         ModelRefused: the file cannot be read, ``out_dir`` is in the way, or the outputs are no
@@ -109,11 +119,19 @@ def wrap_model(
         attribution=attribution,
     )
     chosen = pictures if pictures is not None else drawn_pictures(card.input)
+    golden = make_golden(card, chosen, reference)
+    if tolerance is None:
+        tolerance = DEFAULT_TOLERANCE
+        if measured_on is not None:
+            report = compare_with_golden(
+                card, parse_golden(golden, card, str(out_dir)), measured_on
+            )
+            tolerance = _tolerance_for(report, str(model_path))
     return write_bundle(
         out_dir,
         card=card,
         model=model,
-        golden=make_golden(card, chosen, reference),
+        golden=golden,
         certificate=Certificate(tolerance=tolerance),
         replace=replace,
     )
@@ -136,6 +154,20 @@ def drawn_pictures(tile: InputCard, *, count: int = 4) -> list[NDArray[np.uint8]
             picture[top : top + height // 4, left : left + width // 4] = rng.integers(0, 256, tail)
         pictures.append(np.clip(picture, 0, 255).astype(np.uint8))
     return pictures
+
+
+def _tolerance_for(report: GoldenReport, source: str) -> Tolerance:
+    """What was measured and half as much again, for other processors round differently."""
+    steps = 2 + -(-3 * report.max_output_steps // 2)
+    error = round(0.01 + 1.5 * report.max_score_error, 4)
+    try:
+        return Tolerance(output_steps=steps, score_error=error)
+    except ValueError as cause:
+        raise ModelRefused(
+            f"{source}: the kernels differ by {report.max_output_steps} steps and "
+            f"{report.max_score_error:.3f} in score on the golden pictures.",
+            next_action="Give pictures on which the model is decided, or check its quantization.",
+        ) from cause
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
