@@ -42,18 +42,27 @@ def line_config(
     kind: GateKind = GateKind.NORMALLY_REJECTING,
     digest: str = "recipe-1",
     to_gate_ms: int = 400,
+    window_ms: int = 80,
 ) -> LineConfig:
-    """A short belt: lens at 10 ms, gate at 400 ms; generous times, for machines under load."""
+    """A short belt: lens at 10 ms, gate at 400 ms.
+
+    The gate may be late by almost ``window_ms``, for machines under load.
+    """
     return LineConfig(
         trigger=TriggerConfig(debounce_ns=MS, min_pitch=4 * MS),
         track=TrackConfig(
             to_lens=10 * MS,
             exposure_window=150 * MS,
             to_gate=to_gate_ms * MS,
-            window_before=20 * MS,
-            window_after=20 * MS,
+            window_before=window_ms * MS,
+            window_after=window_ms * MS,
         ),
-        gate=GateConfig(kind=kind, lease_ns=300 * MS, timing_tolerance_ns=15 * MS),
+        gate=GateConfig(
+            kind=kind,
+            lease_ns=300 * MS,
+            timing_tolerance_ns=(window_ms - 5) * MS,
+            settle_ns=window_ms * MS,
+        ),
         thresholds=(ClassThresholds(name="scratch", review=0.5, reject=0.6),),
         checks=FrameChecks(reject_frozen=False),
         alarms=AlarmConfig(consecutive_rejects=0, consecutive_cannot_inspect=0),

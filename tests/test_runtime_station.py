@@ -31,7 +31,8 @@ from edgeinspect.runtime.status import StationState
 
 @pytest.mark.parametrize("kind", list(GateKind))
 def test_good_part_passes_and_bad_part_is_rejected(kind: GateKind) -> None:
-    rig = Rig(config=line_config(kind=kind), camera=ShadeCamera([GOOD, BAD, GOOD]))
+    config = line_config(kind=kind, to_gate_ms=900, window_ms=400)
+    rig = Rig(config=config, camera=ShadeCamera([GOOD, BAD, GOOD]))
     with rig:
         wait_until(lambda: rig.station.state is StationState.INSPECTING)
         for _ in range(3):
@@ -197,7 +198,7 @@ def test_a_full_record_queue_rejects_what_could_not_be_recorded() -> None:
 
 
 def test_graceful_stop_lets_judged_parts_leave_and_records_all() -> None:
-    rig = Rig()
+    rig = Rig(config=line_config(to_gate_ms=900, window_ms=400))
     with rig:
         rig.part()
         wait_until(lambda: len(rig.inspectors[0].frames) == 1)
