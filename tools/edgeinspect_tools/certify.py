@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgeinspect_tools.quantize import open_model
 
 _LAYER_SAMPLES = 12
-_NEAR = 0.05
+_NEAR = 0.15
 """Scores within this of a threshold count as being in its band."""
 
 
@@ -99,14 +99,6 @@ def dequantized(interpreter: Any, details: Any) -> NDArray[np.float64]:
     values = np.asarray(interpreter.get_tensor(details["index"])).astype(np.float64)
     scale, zero_point = details["quantization"]
     return values if scale == 0 else (values - zero_point) * scale
-
-
-def run_int8(interpreter: Any, tile: NDArray[np.int8]) -> NDArray[np.int8]:
-    """One tile with the batch axis in, the output without it."""
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], tile)
-    interpreter.invoke()
-    output = interpreter.get_output_details()[0]["index"]
-    return np.array(interpreter.get_tensor(output)[0], dtype=np.int8)
 
 
 def _feed(interpreter: Any, sample: NDArray[np.float32]) -> None:

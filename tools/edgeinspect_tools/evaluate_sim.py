@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.bundle.directory import Bundle, load_bundle
+from edgeinspect.bundle.inspector import Inspector
+from edgeinspect.errors import NotGood
+from edgeinspect.hw.litert import Kernels, open_engine
 from edgeinspect.part import Frame, FrameMeta
 from edgeinspect.sim.renderer import PART_ROI, RenderedPart
 from edgeinspect_tools.sim_data import TEST_SEED, labelled_part
@@ -33,24 +36,29 @@ def sample_parts(seed: int, count: int, *, first: int = 0) -> Iterator[tuple[int
 
 def see_through_station(bundle: Bundle, seed: int, count: int, *, first: int = 0) -> list[SeenPart]:
     """Inspect ``count`` parts exactly as the station would."""
-    from edgeinspect.bundle.inspector import Inspector
-    from edgeinspect.hw.litert import open_engine
-
-    engine = open_engine(bundle)
-    try:
-        inspector = Inspector(bundle, engine, PART_ROI)
+    with open_inspector(bundle) as inspector:
         return see(sample_parts(seed, count, first=first), station_look(inspector))
+
+
+@contextmanager
+def open_inspector(bundle: Bundle, *, kernels: Kernels = Kernels.FAST) -> Iterator[Inspector]:
+    """The station's inspection of PART_ROI with one interpreter on one core."""
+    engine = open_engine(bundle, threads=1, kernels=kernels)
+    try:
+        yield Inspector(bundle, engine, PART_ROI)
     finally:
         engine.close()
 
 
-def station_look(inspector: Any) -> Callable[[NDArray[np.uint8]], Look]:
+def station_look(inspector: Inspector) -> Callable[[NDArray[np.uint8]], Look]:
     """What an Inspector says of a picture, as the metrics need it."""
 
     def look(pixels: NDArray[np.uint8]) -> Look:
         meta = FrameMeta(sequence=0, exposure_mono_ns=0, arrived_mono_ns=0)
         inspection = inspector.inspect(Frame(meta, pixels), want_map=True)
         shown = inspection.score_map
+        if shown is None:
+            raise NotGood("The bundle gives no score map.")
         return Look(
             inspection.scores,
             inspection.order_statistics,

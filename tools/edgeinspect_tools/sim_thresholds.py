@@ -82,7 +82,9 @@ def _views(
     seen: Sequence[SeenPart], rank: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Deciding scores: of good parts; of large and of small defects, capped by their part's."""
-    good, large, small = [], [], []
+    good: list[float] = []
+    large: list[float] = []
+    small: list[float] = []
     for part in seen:
         top = max(ranks[rank] for ranks in part.scores_by_rank)
         if not part.defects:

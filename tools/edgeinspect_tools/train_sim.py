@@ -1,0 +1,292 @@
+"""Make the shipped model: train, quantize, choose thresholds, measure, write the bundle.
+
+    python -m edgeinspect_tools.train_sim --out models/sim-surface [--minutes 20]
+
+Everything the model ever sees is rendered from seeds; three disjoint seeds serve training,
+validation (best weights, reducer, thresholds) and the held-out measurement.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect import __version__
+from edgeinspect.bundle.card import (
+    Card,
+    ClassCard,
+    ColorOrder,
+    InputCard,
+    OutputCard,
+    ReducerCard,
+    Role,
+    Task,
+    ThresholdCard,
+)
+from edgeinspect.bundle.certificate import Certificate, Tolerance
+from edgeinspect.bundle.directory import Bundle, write_bundle
+from edgeinspect.bundle.golden import GoldenReport, compare_with_golden, make_golden, read_golden
+from edgeinspect.hw.litert import Kernels, open_engine
+from edgeinspect.hw.litert import open_model as open_engine_of
+from edgeinspect.line.scores import Activation, ReducerKind
+from edgeinspect.sim.defects import DEFECT_KINDS
+from edgeinspect.sim.renderer import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
+from edgeinspect_tools.certify import band, flips, layer_findings, score_error
+from edgeinspect_tools.evaluate_sim import (
+    evaluate,
+    open_inspector,
+    review_thresholds,
+    sample_parts,
+    see_through_station,
+    station_look,
+)
+from edgeinspect_tools.quantize import float_tflite, open_model, quantize_int8
+from edgeinspect_tools.sim_data import (
+    MEAN,
+    OVERLAP_PX,
+    STD,
+    STRIDE_PX,
+    TEST_SEED,
+    TILE_PX,
+    TRAIN_SEED,
+    VALIDATION_SEED,
+    labelled_part,
+)
+from edgeinspect_tools.sim_metrics import Report, table
+from edgeinspect_tools.sim_model import build_model, real_input
+from edgeinspect_tools.sim_thresholds import Choice, choose
+from edgeinspect_tools.sim_training import logit_map, roi_tiles, train
+from edgeinspect_tools.statistics import auroc
+
+NAME = "sim-surface"
+VERSION = "1"
+
+_OUTPUT_RANGE = (-8.0, 8.0 * 127 / 128)
+"""Logits beyond saturate: scores from 0.0003 to 0.9997 in steps of 1/16 logit, so that a step is
+at most 0.016 of score wherever a threshold may lie."""
+
+_CALIBRATION_PARTS = 60
+_VALIDATION_PARTS = 2400
+_COMPARED_PARTS = 300
+_GOLDEN_PARTS = 8
+_GOLDEN_PX = (221, 183)
+_LOOSE = Tolerance(output_steps=64, score_error=0.25)
+_UNDECIDED = Choice(rank=1, review=0.5, reject=0.7, cost=0.0)
+
+
+def build_card(
+    int8_model: bytes,
+    choice: Choice,
+    *,
+    provenance: dict[str, Any],
+    metrics: dict[str, Any] | None = None,
+) -> Card:
+    """The card of the shipped model."""
+    interpreter = open_model(int8_model)
+    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    limits = ThresholdCard(review=choice.review, reject=choice.reject)
+    kind = ReducerKind.MAX if choice.rank == 1 else ReducerKind.KTH_LARGEST
+    return Card(
+        name=NAME,
+        version=VERSION,
+        task=Task.SEGMENTATION,
+        input=InputCard(
+            color=ColorOrder.GRAY,
+            tile_overlap_px=OVERLAP_PX,
+            mean=(MEAN,),
+            std=(STD,),
+            **_tensor(source),
+        ),
+        output=OutputCard(activation=Activation.SIGMOID, stride_px=STRIDE_PX, **_tensor(sink)),
+        classes=tuple(ClassCard(name=name, role=Role.DEFECT) for name in DEFECT_KINDS),
+        reducer=ReducerCard(kind=kind, k=choice.rank),
+        thresholds=dict.fromkeys(DEFECT_KINDS, limits),
+        provenance=provenance,
+        metrics=metrics or {},
+        licence="Apache-2.0",
+        attribution="The edgeinspect authors; trained on rendered pictures only.",
+    )
+
+
+def calibration_samples() -> list[NDArray[np.float32]]:
+    """Training parts' tiles, and one tile with every grey level so that none is ever clipped."""
+    every_level = np.resize(np.arange(256, dtype=np.uint8), (1, TILE_PX, TILE_PX, 1))
+    samples = [real_input(every_level)]
+    for number in range(_CALIBRATION_PARTS):
+        part = labelled_part(TRAIN_SEED, number, defective=number % 3 > 0)
+        samples.extend(real_input(tile[None]) for tile in roi_tiles(part.pixels))
+    return samples
+
+
+def compare(
+    model: Any, float_model: bytes, bundle: Bundle, samples: Sequence[NDArray[np.float32]]
+) -> dict[str, Any]:
+    """Float against int8 on validation parts, through the station's path for the int8 side."""
+    rank = bundle.card.reducer.k
+    float_maps, int8_maps, defective = [], [], []
+    with open_inspector(bundle) as inspector:
+        look = station_look(inspector)
+        for _, part in sample_parts(VALIDATION_SEED, _COMPARED_PARTS):
+            float_maps.append(1 / (1 + np.exp(-logit_map(model, part.pixels))))
+            int8_maps.append(look(part.pixels).score_map)
+            defective.append(bool(part.defects))
+    before, after = (_reduced(maps, rank) for maps in (float_maps, int8_maps))
+    bad = np.array(defective)
+    thresholds = {
+        "review": review_thresholds(bundle),
+        "reject": [bundle.card.threshold(name).reject for name in bundle.card.defect_classes],
+    }
+    around = {
+        f"{name}{shift:+.2f}": [min(1.0, max(0.0, limit + shift)) for limit in limits]
+        for name, limits in thresholds.items()
+        for shift in (-0.1, 0.0, 0.1)
+    }
+    return {
+        "parts": len(bad),
+        "auroc_float": round(auroc(before[bad].max(1).tolist(), before[~bad].max(1).tolist()), 6),
+        "auroc_int8": round(auroc(after[bad].max(1).tolist(), after[~bad].max(1).tolist()), 6),
+        "score_map_error": score_error(float_maps, int8_maps),
+        "score_error_max": round(float(np.abs(before - after).max()), 6),
+        "flip_band": band(),
+        "flips": {name: flips(before, after, limits) for name, limits in around.items()},
+        "layers": layer_findings(float_model, bundle.model, samples),
+    }
+
+
+def kernel_spread(bundle: Bundle) -> GoldenReport:
+    """How far this machine's fast kernels are from the reference ones on the golden pictures."""
+    engine = open_engine(bundle, threads=1)
+    try:
+        return compare_with_golden(bundle.card, read_golden(bundle), engine)
+    finally:
+        engine.close()
+
+
+def tolerance_for(spread: GoldenReport) -> Tolerance:
+    """Half as much again as measured here, and a little more: other processors round otherwise."""
+    return Tolerance(
+        output_steps=min(64, 4 + spread.max_output_steps * 3 // 2),
+        score_error=round(min(0.25, 0.03 + spread.max_score_error * 1.5), 3),
+    )
+
+
+def make_bundle(
+    out: Path, weights: Path, training: dict[str, Any], *, test_parts: int
+) -> tuple[Bundle, Report]:
+    """Everything after the training; the bundle at ``out`` is replaced as a whole."""
+    model = build_model(TILE_PX)
+    model.load_weights(weights)
+    samples = calibration_samples()
+    float_model = float_tflite(model)
+    int8_model = quantize_int8(float_model, samples, output_range=_OUTPUT_RANGE)
+    provenance = _provenance(training)
+    with tempfile.TemporaryDirectory() as folder:
+        card = build_card(int8_model, _UNDECIDED, provenance=provenance)
+        draft = _write(Path(folder) / "undecided", card, int8_model, Certificate(tolerance=_LOOSE))
+        choice = choose(see_through_station(draft, VALIDATION_SEED, _VALIDATION_PARTS))
+        click.echo(f"chosen on {_VALIDATION_PARTS} validation parts: {choice}")
+        card = build_card(int8_model, choice, provenance=provenance)
+        draft = _write(Path(folder) / "decided", card, int8_model, Certificate(tolerance=_LOOSE))
+        result = evaluate(draft, parts=test_parts)
+        spread = kernel_spread(draft)
+        comparison = compare(model, float_model, draft, samples)
+    comparison["fast_kernels_against_reference"] = asdict(spread)
+    certificate = Certificate(tolerance=tolerance_for(spread), comparison=comparison)
+    metrics = {"held_out_parts": test_parts, "defective_one_in": 3, **result.as_dict()}
+    card = build_card(int8_model, choice, provenance=provenance, metrics=metrics)
+    return _write(out, card, int8_model, certificate), result
+
+
+def golden_pictures() -> list[NDArray[np.uint8]]:
+    """Cuts from held-out parts, most with defects, of an odd size so that tiles overlap."""
+    pictures = []
+    for number in range(_GOLDEN_PARTS):
+        part = labelled_part(TEST_SEED, 900_000 + number, defective=number % 4 > 0)
+        x, y, width, height = part.defects[0].box if part.defects else (60, 60, 0, 0)
+        left = min(max(x + width // 2 - _GOLDEN_PX[0] // 2, 0), FRAME_WIDTH_PX - _GOLDEN_PX[0])
+        top = min(max(y + height // 2 - _GOLDEN_PX[1] // 2, 0), FRAME_HEIGHT_PX - _GOLDEN_PX[1])
+        cut = part.pixels[top : top + _GOLDEN_PX[1], left : left + _GOLDEN_PX[0]]
+        pictures.append(np.ascontiguousarray(cut))
+    return pictures
+
+
+def _write(out: Path, card: Card, int8_model: bytes, certificate: Certificate) -> Bundle:
+    reference = open_engine_of(int8_model, source=card.name, kernels=Kernels.REFERENCE, probe=False)
+    try:
+        golden = make_golden(card, golden_pictures(), reference)
+    finally:
+        reference.close()
+    return write_bundle(
+        out,
+        card=card,
+        model=int8_model,
+        golden=golden,
+        certificate=certificate,
+        replace=True,
+    )
+
+
+def _provenance(training: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "script": "python -m edgeinspect_tools.train_sim",
+        "edgeinspect": __version__,
+        "data": "rendered by edgeinspect.sim.renderer, no photograph and no third-party material",
+        "seeds": {"train": TRAIN_SEED, "validation": VALIDATION_SEED, "test": TEST_SEED},
+        "calibration_parts": _CALIBRATION_PARTS,
+        "validation_parts": _VALIDATION_PARTS,
+        "training": training,
+    }
+
+
+def _tensor(details: Any) -> dict[str, Any]:
+    scale, zero_point = details["quantization"]
+    return {
+        "shape": tuple(int(extent) for extent in details["shape"]),
+        "dtype": np.dtype(details["dtype"]).name,
+        "scale": float(scale),
+        "zero_point": int(zero_point),
+    }
+
+
+def _reduced(maps: Sequence[NDArray[np.floating]], rank: int) -> NDArray[np.float64]:
+    """The k-th largest value of each class of each map: (parts, classes)."""
+    cells = [np.sort(m.reshape(-1, m.shape[-1]), axis=0)[-rank] for m in maps]
+    return np.asarray(cells, dtype=np.float64)
+
+
+@click.command()
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Bundle to write.")
+@click.option("--minutes", default=20.0, show_default=True, type=click.FloatRange(min=0.1))
+@click.option("--steps", default=5000, show_default=True, type=click.IntRange(min=1))
+@click.option("--test-parts", default=3000, show_default=True, type=click.IntRange(min=30))
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Take these trained weights (and the .json beside them) instead of training.",
+)
+def main(out: Path, minutes: float, steps: int, test_parts: int, weights: Path | None) -> None:
+    """Train, quantize, measure and write the model for the simulated line."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with tempfile.TemporaryDirectory() as folder:
+        if weights is None:
+            weights = Path(folder) / "best.weights.h5"
+            told = train(weights, steps=steps, minutes=minutes, say=click.echo)
+            training = asdict(told)
+        else:
+            training = json.loads(weights.with_suffix(".json").read_text())
+        bundle, result = make_bundle(out, weights, training, test_parts=test_parts)
+    click.echo(table(result))
+    click.echo(f"{bundle}: {len(bundle.model) / 1024:.0f} KiB")
+
+
+if __name__ == "__main__":
+    main()
