@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import signal
 import sys
 import threading
@@ -15,9 +14,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.live import Live
-from rich.text import Text
 
-from edgeinspect.atomic_file import replace_file
 from edgeinspect.line.verdict import judge_inspection
 from edgeinspect.part import Frame, GateOutcome, Inspection, VerdictKind
 from edgeinspect.records.reader import PartFilter, RecordReader
@@ -29,6 +26,7 @@ from edgeinspect.runtime.simulated import SimulatedLine
 from edgeinspect.sim.truth import Account
 from edgeinspect.ui.live_screen import LiveScreen
 from edgeinspect.ui.live_view import BeltPart, LastPart, LiveView
+from edgeinspect.ui.screen_picture import save_screen
 
 FRAMES_PER_S = 8
 _SETTLE_S = 15.0
@@ -244,7 +242,7 @@ class LiveDemo:
             gate_open=snapshot.gate_open,
             counts=status["counts"],
             passed=status["counts"].get("gate_passed", 0),
-            reasons=self._reasons,
+            reasons=dict(self._reasons),
             stages_us=status["stage_latency_us"],
             faults={name: fault["count"] for name, fault in faults.items()},
             lasting=tuple(name for name, fault in faults.items() if fault["active"]),
@@ -283,17 +281,6 @@ class LiveDemo:
             "bundle": f"{self._plan.bundle.card.name} {self._plan.bundle.card.version}",
         }
         return result, account
-
-
-def save_screen(view: LiveView, path: Path, *, width: int = 100, height: int = 30) -> None:
-    """The screen of one moment as an SVG picture. Raises StorageFault."""
-    from rich.terminal_theme import MONOKAI
-
-    recorder = Console(
-        record=True, width=width, height=height, file=io.StringIO(), color_system="truecolor"
-    )
-    recorder.print(LiveScreen().render(view, width=width, height=height), Text(""))
-    replace_file(path, recorder.export_svg(title="edgeinspect demo", theme=MONOKAI).encode())
 
 
 def _last_part(event: Mapping[str, Any]) -> LastPart:

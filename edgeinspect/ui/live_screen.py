@@ -182,13 +182,13 @@ def _counts(view: LiveView) -> Text:
     inspected = max(1, sum(view.counts.get(kind.value, 0) for kind in VerdictKind))
     text = Text("yield ")
     text.append(f"{view.passed / inspected:.1%}", "bold green")
-    for name, style in (
-        ("REJECT", "bold red"),
-        ("REVIEW", "yellow"),
-        ("CANNOT_INSPECT", "magenta"),
+    for name, style, word in (
+        ("REJECT", "bold red", "reject"),
+        ("REVIEW", "yellow", "review"),
+        ("CANNOT_INSPECT", "magenta", "doubt"),
     ):
         if count := view.counts.get(name, 0):
-            text.append(f"  {name.lower().replace('_', ' ')} ")
+            text.append(f"  {word} ")
             text.append(str(count), style)
     return text
 
