@@ -15,7 +15,6 @@ from typing import Any, Self
 
 from edgeinspect.errors import UsageError
 from edgeinspect.hw.clock import SystemClock
-from edgeinspect.hw.open import CAMERA_DRIVERS, IO_DRIVERS, resolve_driver
 from edgeinspect.part import Frame, Inspection
 from edgeinspect.ports import Clock
 from edgeinspect.records.images import ImagePolicy
@@ -28,6 +27,7 @@ from edgeinspect.runtime.plan import StationPlan, make_plan, plan_station, refus
 from edgeinspect.runtime.records_sink import RecordsSink
 from edgeinspect.runtime.simulated import SimulatedLine
 from edgeinspect.runtime.station import PreparedRecipe, Station
+from edgeinspect.runtime.wiring import open_drivers
 from edgeinspect.settings.station import StationFile, Storage
 from edgeinspect.settings.wiring import IoDriver
 
@@ -82,23 +82,7 @@ def open_hardware(station: StationFile) -> Drivers:
         HardwareError: a line or the camera cannot be opened.
     """
     refuse_half_simulated(station)
-    wires: Any = resolve_driver(station.io.driver.value, IO_DRIVERS, kind="io")
-    camera: Any = resolve_driver(station.camera.driver.value, CAMERA_DRIVERS, kind="camera")
-    lines: Mapping[str, Any] = wires.open_driver(station)
-    lights = {"red": "stack_light_red", "yellow": "stack_light_yellow"}
-    lights |= {"green": "stack_light_green", "beacon": "beacon"}
-    return Drivers(
-        camera=camera.open_driver(station.camera),
-        trigger=lines["trigger"],
-        gate=lines["reject"],
-        confirm=lines.get("confirm"),
-        guard=lines.get("guard"),
-        line_stopped=lines.get("line_stopped"),
-        encoder=lines.get("encoder"),
-        heartbeat=lines.get("heartbeat"),
-        line_stop=lines.get("line_stop"),
-        lights={shown: lines[key] for shown, key in lights.items() if key in lines},
-    )
+    return open_drivers(station)
 
 
 class AssembledStation:
