@@ -83,6 +83,7 @@ class LineCore:
     def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]:
         """Take one event that is handled at ``now_mono_ns``; times never run backwards."""
         self._now_mono_ns = max(now_mono_ns, self._now_mono_ns)
+        self._look_at_the_encoder()
         self._expire()
         self._handlers[type(event)](event)
         return self._taken()
@@ -267,9 +268,6 @@ class LineCore:
 
     def _on_tick(self, event: m.Tick) -> None:
         del event
-        if isinstance(self._track, EncoderTrack):
-            self._track.mark_standing_if_overdue(self._now_mono_ns)
-            self._predict_again()
         lease_ns = self._config.gate.lease_ns
         self._lease_renewed_mono_ns = self._now_mono_ns
         self._actions.append(m.RenewLease(self._now_mono_ns + lease_ns))
@@ -306,11 +304,22 @@ class LineCore:
 
     def _on_encoder(self, event: m.EncoderCount) -> None:
         assert isinstance(self._track, EncoderTrack)
+        is_first = not self._track.known
         if not self._track.add(event.count, event.edge_mono_ns):
             self._distrust_encoder("the encoder counted faster than the belt can move")
         self._predict_again()
+        if is_first and STARTING in self._holds.reasons:
+            self._purge(STARTING)  # only now is it known where the belt was at the start
         if self._holds.end_passed(event.count):
             self._tell_hold()
+
+    def _look_at_the_encoder(self) -> None:
+        """An overdue count makes every prediction worthless, before anything relies on one."""
+        if isinstance(self._track, EncoderTrack):
+            overdue = self._track.overdue_mono_ns
+            if overdue is not None and self._now_mono_ns >= overdue:
+                self._track.mark_standing_if_overdue(self._now_mono_ns)
+                self._predict_again()
 
     def _predict_again(self) -> None:
         for part in self._ledger:

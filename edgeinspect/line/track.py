@@ -48,6 +48,11 @@ class EncoderTrack:
         self._standing = True
 
     @property
+    def known(self) -> bool:
+        """Whether the encoder has counted at all."""
+        return bool(self._times)
+
+    @property
     def standing(self) -> bool:
         return self._standing
 
