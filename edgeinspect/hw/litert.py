@@ -13,9 +13,8 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
@@ -56,7 +55,7 @@ class LiteRtEngine:
         self._tile_shape = first.input_spec.shape[1:]
         self._dtype = np.dtype(first.input_spec.dtype)
         self._batch = arrangement.batch
-        self._idle: queue.LifoQueue[_Lane] = queue.LifoQueue()
+        self._idle: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
         for lane in lanes:
             self._idle.put(lane)
         self._lanes = len(lanes)
@@ -101,8 +100,11 @@ class LiteRtEngine:
 
     def _run(self, tiles: Sequence[Tile]) -> list[Tile]:
         if self._helpers is None or len(tiles) <= self._batch:
-            with self._lane() as lane:
+            lane = self._idle.get()
+            try:
                 return lane.infer(tiles)
+            finally:
+                self._idle.put(lane)
         jobs = deque(range(0, len(tiles), self._batch))
         outputs: dict[int, list[Tile]] = {}
         helpers = [
@@ -119,19 +121,14 @@ class LiteRtEngine:
     def _work(
         self, jobs: deque[int], tiles: Sequence[Tile], outputs: dict[int, list[Tile]]
     ) -> None:
-        with self._lane() as lane:
+        lane = self._idle.get()
+        try:
             while jobs:
                 try:
                     start = jobs.popleft()
                 except IndexError:  # another thread took the last one
                     return
                 outputs[start] = lane.infer(tiles[start : start + self._batch])
-
-    @contextmanager
-    def _lane(self) -> Iterator[_Lane]:
-        lane = self._idle.get()
-        try:
-            yield lane
         finally:
             self._idle.put(lane)
 

@@ -19,6 +19,8 @@ ORDER_STATISTIC_RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """The k of the k-th largest map values that are kept with every part. A rank beyond the number
 of cells gives the smallest value."""
 
+_RANKS = np.array(ORDER_STATISTIC_RANKS, np.float64)
+
 WORST_REGION_FLOOR = 0.05
 """No worst region is reported below this score: nothing stands out."""
 
@@ -204,16 +206,12 @@ class MapScorer:
     def score(self, stitched: NDArray[np.generic]) -> MapScores:
         """Score a map of shape (height, width, channels) in the declared quantization."""
         levels = [self._levels(stitched, channel) for channel in self._channels]
-        scores: list[float] = []
-        statistics: list[tuple[float, ...]] = []
-        for plane in levels:
-            histogram = level_histogram(plane)
-            scores.append(self._reduce(histogram))
-            statistics.append(order_statistics(histogram, self._table))
+        histograms = [Histogram(plane) for plane in levels]
+        scores = [self._reduce(histogram) for histogram in histograms]
         top = max(range(len(scores)), key=scores.__getitem__)
         return MapScores(
             scores=tuple(scores),
-            order_statistics=tuple(statistics),
+            order_statistics=tuple(h.order_statistics(self._table) for h in histograms),
             top=top,
             worst_box=worst_box(levels[top], self._table),
         )
@@ -222,10 +220,10 @@ class MapScorer:
         plane = np.ascontiguousarray(stitched[:, :, channel]).view(np.uint8)
         return plane ^ np.uint8(0x80) if self._signed else plane
 
-    def _reduce(self, histogram: NDArray[np.int64]) -> float:
+    def _reduce(self, histogram: Histogram) -> float:
         if self._reducer is ReducerKind.MEAN_TOP_K:
-            return mean_top_k(histogram, self._table, self._k)
-        return kth_largest(histogram, self._table, self._k)
+            return histogram.mean_top_k(self._table, self._k)
+        return histogram.kth_largest(self._table, self._k)
 
     def to_scores(self, stitched: NDArray[np.generic]) -> NDArray[np.float32]:
         """The defect classes' map as float32 scores, shape (height, width, defect classes)."""
@@ -234,34 +232,33 @@ class MapScorer:
         return by_byte.astype(np.float32)[chosen]
 
 
-def level_histogram(levels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Number of cells at each level, shape (256,), from a contiguous 2-D plane."""
-    import cv2
+class Histogram:
+    """Counts of the levels of one contiguous plane, from the highest level down."""
 
-    counts = cv2.calcHist([levels], [0], None, [256], [0, 256])  # float32: exact to 2**24 cells
-    return np.asarray(counts, np.float64).astype(np.int64).ravel()
+    __slots__ = ("_cells", "_from_top")
 
+    def __init__(self, levels: NDArray[np.uint8]) -> None:
+        import cv2
 
-def kth_largest(histogram: NDArray[np.int64], table: NDArray[np.float64], k: int) -> float:
-    """Score of the k-th largest value, counted from 1; of the smallest if there are fewer."""
-    from_top = histogram[::-1].cumsum()
-    rank = min(k, int(from_top[-1]))
-    return float(table[255 - int(from_top.searchsorted(rank))])
+        counts = cv2.calcHist([levels], [0], None, [256], [0, 256])  # float32, exact to 2**24
+        self._cells = levels.size
+        # OpenCV 4 gives a column, OpenCV 5 a vector.
+        self._from_top = counts.reshape(-1)[::-1].cumsum(dtype=np.float64)
 
+    def kth_largest(self, table: NDArray[np.float64], k: int) -> float:
+        """Score of the k-th largest value, counted from 1; of the smallest if there are fewer."""
+        return float(table[255 - int(self._from_top.searchsorted(min(k, self._cells)))])
 
-def mean_top_k(histogram: NDArray[np.int64], table: NDArray[np.float64], k: int) -> float:
-    """Mean score of the ``min(k, cells)`` largest values."""
-    from_top = histogram[::-1].cumsum()
-    count = min(k, int(from_top[-1]))
-    taken = np.diff(np.minimum(from_top, count), prepend=0)
-    return min(1.0, float((taken * table[::-1]).sum()) / count)
+    def mean_top_k(self, table: NDArray[np.float64], k: int) -> float:
+        """Mean score of the ``min(k, cells)`` largest values."""
+        count = min(k, self._cells)
+        taken = np.diff(np.minimum(self._from_top, count), prepend=0)
+        return min(1.0, float((taken * table[::-1]).sum()) / count)
 
-
-def order_statistics(histogram: NDArray[np.int64], table: NDArray[np.float64]) -> tuple[float, ...]:
-    """The scores at ``ORDER_STATISTIC_RANKS``."""
-    from_top = histogram[::-1].cumsum()
-    ranks = np.minimum(ORDER_STATISTIC_RANKS, from_top[-1])
-    return tuple(table[255 - from_top.searchsorted(ranks)].tolist())
+    def order_statistics(self, table: NDArray[np.float64]) -> tuple[float, ...]:
+        """The scores at ``ORDER_STATISTIC_RANKS``."""
+        ranks = np.minimum(_RANKS, self._cells)
+        return tuple(table[255 - self._from_top.searchsorted(ranks)].tolist())
 
 
 def worst_box(levels: NDArray[np.uint8], table: NDArray[np.float64]) -> CellBox | None:
