@@ -84,4 +84,5 @@ def _say(findings: list[Finding]) -> None:
     failures = sum(finding.state == "fail" for finding in findings)
     warnings = sum(finding.state == "warn" for finding in findings)
     verdict = f"{failures} failed" if failures else "Good"
-    say(f"{verdict}; {len(findings)} checks, {warnings} warnings.")
+    plural = "" if warnings == 1 else "s"
+    say(f"{verdict}; {len(findings)} checks, {warnings} warning{plural}.")

@@ -208,7 +208,9 @@ def _stage_lines(stages_us: Mapping[str, Mapping[str, float]]) -> list[Text]:
         if spread:
             low = spread["p50"] / 1000
             tail = spread["p99"] / 1000
-            lines.append(Text(f"{words:<20}{low:>7.1f}{tail:>8.1f}"))
+            # Of what is left, the smallest would matter; its highest percentiles tell nothing.
+            shown = "" if stage == "margin" else f"{tail:>8.1f}"
+            lines.append(Text(f"{words:<20}{low:>7.1f}{shown}"))
     return lines
 
 

@@ -64,7 +64,12 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left")
+    made = Table(
+        title=Text(title) if title else None,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        show_header=any(columns),
+    )
     for name in columns:
         made.add_column(Text(name), justify="right" if name in right else "left")
     for row in rows:
