@@ -107,6 +107,7 @@ def line_config(
             window_after=40 * MS // unit,
             to_guard=750 * MS // unit if guarded else None,
             guard_tolerance=40 * MS // unit if guarded else 0,
+            encoder_max_counts_per_s=240,
         ),
         gate=GateConfig(
             kind=kind, min_off_ns=10 * MS, decision_margin_ns=10 * MS, lease_ns=200 * MS
