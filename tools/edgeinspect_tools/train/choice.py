@@ -1,0 +1,100 @@
+"""Reducer and thresholds, chosen on validation pictures and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.line.scores import ReducerKind
+from edgeinspect_tools.statistics import auroc
+from edgeinspect_tools.train.maps import RANKS, Seen
+
+_ESCAPE_COST = 5.0
+"""An escape costs as much as this many false rejects, where validation must choose."""
+
+_NOTHING_TO_CHOOSE_ON = 0.5
+_REVIEW_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What the bundle's card suggests.
+
+    Attributes:
+        kind, k: of the reducer.
+        review, reject: thresholds on the reduced score, for every class.
+        auroc: on validation; None where it has only good or only defective pictures.
+        good, defective: how many pictures the choice rests on.
+    """
+
+    kind: ReducerKind
+    k: int
+    review: float
+    reject: float
+    auroc: float | None
+    good: int
+    defective: int
+
+
+def choose(seen: Sequence[Seen]) -> Choice:
+    """The reducer that ranks defective above good best, and thresholds for it.
+
+    Of reducers that rank equally well, the one with the widest gap between the kinds is taken.
+    Without both kinds nothing can be ranked: the maximum and a threshold of one half.
+    """
+    bad = np.array([one.index is not None for one in seen], np.bool_)
+    good_count, bad_count = int((~bad).sum()), int(bad.sum())
+    best = (-1.0, -np.inf)
+    kind, k, scores = ReducerKind.MAX, 1, np.zeros(len(seen))
+    for other_kind, other_k, reduced in _reductions(seen):
+        if not (good_count and bad_count):
+            scores = reduced
+            break
+        area = auroc(reduced[bad].tolist(), reduced[~bad].tolist())
+        gap = float(np.quantile(reduced[bad], 0.05) - np.quantile(reduced[~bad], 0.99))
+        if (round(area, 6), gap) > best:
+            best, kind, k, scores = (round(area, 6), gap), other_kind, other_k, reduced
+    review, reject = thresholds(scores[~bad], scores[bad])
+    return Choice(
+        kind=kind,
+        k=k,
+        review=review,
+        reject=reject,
+        auroc=best[0] if good_count and bad_count else None,
+        good=good_count,
+        defective=bad_count,
+    )
+
+
+def thresholds(good: NDArray[np.float64], bad: NDArray[np.float64]) -> tuple[float, float]:
+    """Review and reject threshold for scores of good and defective pictures.
+
+    Reject lies where five times the rate of escapes plus the rate of false rejects is lowest;
+    among equals in the middle of the widest gap between scores. Review lies at the lowest
+    defective score, but not below half of reject. With one kind missing: a half and a quarter.
+    """
+    if not len(good) or not len(bad):
+        return _NOTHING_TO_CHOOSE_ON * _REVIEW_SHARE, _NOTHING_TO_CHOOSE_ON
+    levels = np.unique(np.concatenate([[0.0], good, bad, [1.0]]))
+    middles = (levels[1:] + levels[:-1]) / 2
+    missed = np.searchsorted(np.sort(bad), middles) / len(bad)
+    alarmed = 1 - np.searchsorted(np.sort(good), middles) / len(good)
+    cost = _ESCAPE_COST * missed + alarmed
+    cheapest = np.flatnonzero(cost <= cost.min() + 1e-9)
+    widest = int(cheapest[np.diff(levels)[cheapest].argmax()])
+    reject = float(middles[widest])
+    review = min(reject, max(float(bad.min()), _REVIEW_SHARE * reject))
+    return round(review, 4), round(max(reject, review), 4)
+
+
+def _reductions(seen: Sequence[Seen]) -> Iterator[tuple[ReducerKind, int, NDArray[np.float64]]]:
+    """Every reducer that is tried, with the score that it gives each picture."""
+    ranked = np.array([one.ranked.max(axis=0) for one in seen], np.float64)
+    means = np.array([one.top_means.max(axis=0) for one in seen], np.float64)
+    yield ReducerKind.MAX, 1, ranked[:, 0]
+    for column, k in enumerate(RANKS[1:], start=1):
+        yield ReducerKind.KTH_LARGEST, k, ranked[:, column]
+        yield ReducerKind.MEAN_TOP_K, k, means[:, column]

@@ -1,0 +1,198 @@
+"""A float model on whole pictures, tiled and stitched as the station does it; what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.line.tiles import TileCutter, lay_tiles
+from edgeinspect_tools.quantize import open_model
+from edgeinspect_tools.statistics import auroc
+from edgeinspect_tools.train.crops import cell_targets
+from edgeinspect_tools.train.samples import UNKNOWN, Picture, Pictures
+from edgeinspect_tools.train.settings import TrainSettings
+
+MEAN = 127.5
+STD = 127.5
+RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Reducer ranks that are tried; a subset of the station's order statistics."""
+
+_TILES_AT_ONCE = 4
+
+
+def real_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Grey levels to what the network takes: (pixel - 127.5) / 127.5."""
+    return (pixels.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
+
+
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def run_keras(model: Any) -> Run:
+    """Tiles through a Keras model as it is at each call; always as many at once, so that
+    TensorFlow compiles one graph."""
+    import tensorflow as tf
+
+    step = tf.function(lambda tiles: model(tiles, training=False), autograph=False)
+
+    def run(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        missing = -len(tiles) % _TILES_AT_ONCE
+        padded = np.concatenate([tiles, np.zeros((missing, *tiles.shape[1:]), np.float32)])
+        parts = [
+            np.asarray(step(tf.constant(padded[first : first + _TILES_AT_ONCE])), np.float32)
+            for first in range(0, len(padded), _TILES_AT_ONCE)
+        ]
+        return np.concatenate(parts)[: len(tiles)]
+
+    return run
+
+
+def run_tflite(model: bytes) -> Run:
+    """Tiles one by one through a float TFLite model with one output."""
+    interpreter = open_model(model)
+    source = interpreter.get_input_details()[0]["index"]
+    sink = interpreter.get_output_details()[0]["index"]
+
+    def run(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        outputs = []
+        for tile in tiles:
+            interpreter.set_tensor(source, tile[None])
+            interpreter.invoke()
+            outputs.append(np.asarray(interpreter.get_tensor(sink), np.float32)[0])
+        return np.stack(outputs)
+
+    return run
+
+
+class MapMaker:
+    """Stitched logits of whole pictures.
+
+    Args:
+        run: real tiles (n, tile, tile, channels) to logits (n, cells, cells, classes).
+    """
+
+    def __init__(self, run: Run, settings: TrainSettings) -> None:
+        self.settings = settings
+        self._run = run
+
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """float32 (map height, map width, classes), the maximum where tiles overlap."""
+        settings = self.settings
+        height, width, channels = pixels.shape
+        layout = lay_tiles(
+            roi_width_px=width,
+            roi_height_px=height,
+            tile_width_px=settings.tile_px,
+            tile_height_px=settings.tile_px,
+            overlap_px=settings.tile_overlap_px,
+            stride_px=settings.stride_px,
+        )
+        cut = TileCutter(layout, dtype="uint8", channels=channels).cut(pixels)
+        tiles = np.stack([np.asarray(tile, np.uint8) for tile in cut])
+        outputs = self._run(real_input(tiles))
+        rows, columns = layout.map_shape
+        stitched = np.full((rows, columns, outputs.shape[-1]), -np.inf, np.float32)
+        for (x, y), output in zip(layout.origins, outputs, strict=True):
+            top, left = y // settings.stride_px, x // settings.stride_px
+            place = stitched[top : top + output.shape[0], left : left + output.shape[1]]
+            np.maximum(place, output[: place.shape[0], : place.shape[1]], out=place)
+        return stitched
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a model makes of one picture.
+
+    Attributes:
+        index: the picture's true class, None if good.
+        ranked: the k-th largest scores for ``RANKS``, shape (classes, ranks).
+        top_means: the mean of the k largest scores for ``RANKS``, same shape.
+        hits, union: cells per class at a score of one half, for the IoU; empty without masks.
+        hard_spot: (x, y) in pixels of the highest score.
+    """
+
+    index: int | None
+    ranked: NDArray[np.float32] = field(repr=False)
+    top_means: NDArray[np.float32] = field(repr=False)
+    hits: NDArray[np.int64] = field(repr=False)
+    union: NDArray[np.int64] = field(repr=False)
+    hard_spot: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """Of a model, on validation pictures.
+
+    Attributes:
+        auroc: good against defective by the best rank; None where one kind is missing.
+        iou: mean over the defect classes present; None where nothing is located.
+        value: what early stopping maximises: the mean of those that are there.
+    """
+
+    auroc: float | None
+    iou: float | None
+
+    @property
+    def value(self) -> float:
+        known = [value for value in (self.auroc, self.iou) if value is not None]
+        return sum(known) / len(known) if known else 0.0
+
+    def __str__(self) -> str:
+        parts = (("AUROC", self.auroc), ("IoU", self.iou))
+        return ", ".join(f"{name} {value:.4f}" for name, value in parts if value is not None)
+
+
+def look(maker: MapMaker, picture: Picture, stride_px: int) -> Seen:
+    """One picture through the model."""
+    logits = maker.logits(picture.pixels)
+    scores = 1.0 / (1.0 + np.exp(-logits))
+    flat = -np.sort(-scores.reshape(-1, scores.shape[-1]), axis=0)
+    ranks = np.minimum(RANKS, len(flat)) - 1
+    means = np.cumsum(flat, axis=0) / np.arange(1, len(flat) + 1)[:, None]
+    hits, union = _overlap(picture, scores >= 0.5, stride_px)
+    row, column = divmod(int(scores.max(axis=2).argmax()), scores.shape[1])
+    return Seen(
+        picture.index,
+        flat[ranks].T.astype(np.float32),
+        means[ranks].T.astype(np.float32),
+        hits,
+        union,
+        (column * stride_px + stride_px // 2, row * stride_px + stride_px // 2),
+    )
+
+
+def look_at_all(maker: MapMaker, pictures: Pictures, numbers: Sequence[int]) -> list[Seen]:
+    """Several pictures through the model."""
+    return [look(maker, pictures[number], maker.settings.stride_px) for number in numbers]
+
+
+def worth(seen: Sequence[Seen]) -> Worth:
+    """See ``Worth``."""
+    good = np.array([one.ranked.max(axis=0) for one in seen if one.index is None])
+    bad = np.array([one.ranked.max(axis=0) for one in seen if one.index is not None])
+    area = None
+    if len(good) and len(bad):
+        area = max(auroc(bad[:, k].tolist(), good[:, k].tolist()) for k in range(len(RANKS)))
+    located = [one for one in seen if one.union.size]
+    union = np.sum([one.union for one in located], axis=0) if located else np.zeros(0)
+    hits = np.sum([one.hits for one in located], axis=0) if located else np.zeros(0)
+    there = union > 0
+    iou = float((hits[there] / union[there]).mean()) if there.any() else None
+    return Worth(auroc=area, iou=iou)
+
+
+def _overlap(
+    picture: Picture, found: NDArray[np.bool_], stride_px: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    if (picture.labels == UNKNOWN).any():
+        nothing = np.zeros(0, np.int64)
+        return nothing, nothing
+    height, width = picture.labels.shape
+    below, beside = -height % stride_px, -width % stride_px
+    labels = np.pad(picture.labels, ((0, below), (0, beside)), mode="edge")
+    wanted = cell_targets(labels[None], found.shape[2], stride_px)[0] >= 0.5
+    return (found & wanted).sum((0, 1)), (found | wanted).sum((0, 1))

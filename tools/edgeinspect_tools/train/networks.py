@@ -1,0 +1,227 @@
+"""The networks: fully convolutional, made of operators that int8 hardware runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgeinspect_tools.train.settings import Network, TrainSettings
+
+DEFECTS_ARE_RARE = -4.0
+"""First bias of every defect logit."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """One inverted residual block of MobileNetV2, table 2 of Sandler et al. 2018."""
+
+    filters: int
+    stride: int
+
+
+_BLOCKS = (
+    _Block(16, 1),
+    *(_Block(24, 2), _Block(24, 1)),
+    *(_Block(32, 2), _Block(32, 1), _Block(32, 1)),
+    *(_Block(64, 2), _Block(64, 1), _Block(64, 1), _Block(64, 1)),
+    *(_Block(96, 1), _Block(96, 1), _Block(96, 1)),
+)
+"""The blocks up to stride 16: what lies deeper sees more than a tile and costs most weights."""
+
+
+def segmenter(
+    settings: TrainSettings, *, channels: int, classes: int, side_px: int | None, norm: bool
+) -> Any:
+    """A Keras model from real (n, side, side, channels) to logits at ``stride_px``.
+
+    Args:
+        side_px: None for a model that takes any size.
+        norm: batch norms in the encoder; without them it has biases, for loaded weights.
+    """
+    import keras
+
+    picture = keras.Input((side_px, side_px, channels), name="picture")
+    if settings.network is Network.MOBILENET_V2:
+        features = _decoded(mobilenet_v2(picture, settings, norm=norm), settings.stride_px)
+    else:
+        features = _plain(picture, settings)
+    bias = keras.initializers.Constant(DEFECTS_ARE_RARE)
+    layer = keras.layers.Conv2D(classes, 1, bias_initializer=bias, name="logits")
+    return keras.Model(picture, layer(features), name=settings.network.value)
+
+
+def classifier(
+    settings: TrainSettings, *, channels: int, classes: int, side_px: int, norm: bool
+) -> Any:
+    """A Keras model from real (n, side, side, channels) to logits (n, classes).
+
+    The head sees the mean, the maximum and the spread (mean distance from the mean) of every
+    feature of several levels: a small defect moves a maximum, not a mean.
+    """
+    import keras
+    from keras import layers
+
+    picture = keras.Input((side_px, side_px, channels), name="picture")
+    if settings.network is Network.MOBILENET_V2:
+        levels = mobilenet_v2(picture, settings, norm=norm)
+        taps = [levels[stride] for stride in (4, 8, 16)]
+    else:
+        taps = [_plain(picture, settings)]
+    pooled = [value for tap in taps for value in _pooled(tap)]
+    features = layers.Concatenate(name="pooled")(pooled)
+    features = layers.Dropout(0.2)(features)
+    return keras.Model(picture, layers.Dense(classes, name="logits")(features), name="classifier")
+
+
+def mobilenet_v2(picture: Any, settings: TrainSettings, *, norm: bool) -> dict[int, Any]:
+    """The encoder's last features at strides 2, 4, 8 and 16, with the published layer names."""
+    from keras import layers
+
+    frozen = settings.freeze_stride_px
+
+    def conv(x: Any, filters: int, name: str, *, kernel: int = 1, stride: int = 1) -> Any:
+        layer = layers.Conv2D(
+            filters, kernel, stride, "same", use_bias=not norm, name=name, trainable=not fixed
+        )
+        return normed(layer(x), name)
+
+    def normed(x: Any, name: str) -> Any:
+        if not norm:
+            return x
+        return layers.BatchNormalization(momentum=0.97, name=f"{name}_bn", trainable=not fixed)(x)
+
+    def relu6(x: Any, name: str) -> Any:
+        return layers.ReLU(6.0, name=name)(x)
+
+    at = 2
+    fixed = at <= frozen
+    x = relu6(conv(picture, _wide(32, settings.alpha), "Conv1", kernel=3, stride=2), "Conv1_relu")
+    levels: dict[int, Any] = {}
+    for number, block in enumerate(_BLOCKS):
+        at *= block.stride
+        fixed = at <= frozen
+        name = f"block_{number}"
+        inner, filters = x, _wide(block.filters, settings.alpha)
+        if number:
+            inner = relu6(conv(x, 6 * x.shape[-1], f"{name}_expand"), f"{name}_expand_relu")
+        depthwise = layers.DepthwiseConv2D(
+            3,
+            block.stride,
+            "same",
+            use_bias=not norm,
+            name=f"{name}_depthwise",
+            trainable=not fixed,
+        )
+        inner = relu6(normed(depthwise(inner), f"{name}_depthwise"), f"{name}_depthwise_relu")
+        inner = conv(inner, filters, f"{name}_project")
+        residual = block.stride == 1 and x.shape[-1] == filters
+        x = layers.Add(name=f"{name}_add")([x, inner]) if residual else inner
+        levels[at] = x
+    return levels
+
+
+def split_at_frozen(model: Any, settings: TrainSettings) -> tuple[Any, Any] | None:
+    """The frozen lower part of an encoder and what is trained on its features.
+
+    Both share the layers of ``model``; the first has several outputs, the finest first, and the
+    second takes them in that order. None where nothing is frozen.
+    """
+    import keras
+
+    frozen = settings.freeze_stride_px
+    if settings.network is not Network.MOBILENET_V2 or frozen < 2:
+        return None
+    strides = [stride for stride in (2, 4, 8) if settings.stride_px <= stride < frozen]
+    taps = [_level_output(model, stride) for stride in (*strides, min(frozen, 8))]
+    return keras.Model(model.input, taps), keras.Model(taps, model.output)
+
+
+def _level_output(model: Any, stride_px: int) -> Any:
+    """The encoder's last features at a stride, of a model without batch norms in the encoder."""
+    return model.get_layer(
+        {2: "block_0_project", 4: "block_2_add", 8: "block_5_add"}[stride_px]
+    ).output
+
+
+def encoder_layers(model: Any) -> list[Any]:
+    """The encoder's convolutions in the order in which they run."""
+    names = ["Conv1"]
+    for number in range(len(_BLOCKS)):
+        parts = ("expand", "depthwise", "project") if number else ("depthwise", "project")
+        names.extend(f"block_{number}_{part}" for part in parts)
+    return [model.get_layer(name) for name in names]
+
+
+def _wide(filters: int, alpha: float) -> int:
+    """Filters at a width, rounded to a multiple of 8 and never by more than a tenth down."""
+    wanted = filters * alpha
+    rounded = max(8, int(wanted + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * wanted else rounded
+
+
+def _decoded(levels: dict[int, Any], stride_px: int) -> Any:
+    """Coarse features carried up and joined with finer ones, down to ``stride_px``."""
+    from keras import layers
+
+    width = {8: 48, 4: 32, 2: 16}
+    x = _conv(levels[16], 48, "d16", kernel=1)
+    for stride in (8, 4, 2):
+        if stride < stride_px:
+            break
+        if x.shape[-1] != width[stride]:
+            x = layers.Conv2D(width[stride], 1, name=f"d{stride}_narrow")(x)
+        x = layers.UpSampling2D(2, interpolation="bilinear", name=f"d{stride}_up")(x)
+        side = layers.Conv2D(width[stride], 1, name=f"d{stride}_side")(levels[stride])
+        x = layers.ReLU(name=f"d{stride}_join")(layers.Add(name=f"d{stride}_add")([x, side]))
+        x = _conv(x, width[stride], f"d{stride}")
+    return x
+
+
+def _plain(picture: Any, settings: TrainSettings) -> Any:
+    """A fine branch that keeps small defects and a coarse one, dilated, that sees around them."""
+    from keras import layers
+
+    small = settings.network is Network.SMALL
+    narrow, middle, wide = (16, 32, 64) if small else (12, 24, 40)
+    x = _conv(picture, narrow, "stem", kernel=5, stride=2)
+    fine = {2: x}
+    x = _conv(x, middle, "quarter_1", stride=2)
+    fine[4] = x = _conv(x, middle, "quarter_2")
+    x = _conv(x, wide, "eighth_1", stride=2)
+    for number, dilation in enumerate((1, 2, 4) if small else (1, 2), start=2):
+        x = _conv(x, wide, f"eighth_{number}", dilation=dilation)
+    for stride in (4, 2):
+        if stride < settings.stride_px:
+            break
+        filters = fine[stride].shape[-1]
+        x = layers.Conv2D(filters, 1, name=f"coarse_{stride}")(x)
+        x = layers.UpSampling2D(2, interpolation="bilinear", name=f"up_{stride}")(x)
+        x = layers.ReLU(name=f"join_{stride}")(layers.Add(name=f"add_{stride}")([fine[stride], x]))
+        x = _conv(x, filters, f"joined_{stride}")
+    return x
+
+
+def _conv(
+    x: Any, filters: int, name: str, *, kernel: int = 3, stride: int = 1, dilation: int = 1
+) -> Any:
+    from keras import layers
+
+    x = layers.Conv2D(
+        filters, kernel, stride, "same", dilation_rate=dilation, use_bias=False, name=name
+    )(x)
+    x = layers.BatchNormalization(momentum=0.97, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def _pooled(x: Any) -> list[Any]:
+    """Mean, maximum and spread over the map, each (n, channels)."""
+    import keras
+    from keras import layers
+
+    mean = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    apart = keras.ops.abs(layers.Subtract()([x, mean]))
+    return [
+        layers.Flatten()(mean),
+        layers.GlobalMaxPooling2D()(x),
+        layers.GlobalAveragePooling2D()(apart),
+    ]

@@ -1,0 +1,211 @@
+"""Training of a score map, from masks, from boxes, or from the pictures' labels alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect_tools.quantize import float_tflite, open_model
+from edgeinspect_tools.train.checkpoint import Progress
+from edgeinspect_tools.train.choice import Choice, choose
+from edgeinspect_tools.train.crops import Arrays, CropSource, prepared
+from edgeinspect_tools.train.fit import Say, Task, fit
+from edgeinspect_tools.train.losses import bag_loss, map_loss
+from edgeinspect_tools.train.maps import (
+    MapMaker,
+    look,
+    look_at_all,
+    real_input,
+    run_keras,
+    run_tflite,
+    worth,
+)
+from edgeinspect_tools.train.networks import segmenter, split_at_frozen
+from edgeinspect_tools.train.samples import Pictures, Sample
+from edgeinspect_tools.train.settings import TrainSettings
+from edgeinspect_tools.train.weights import load_encoder
+
+_GOOD_PICTURES_SEARCHED = 24
+_SPOTS_KEPT = 200
+_LARGEST_BAG_PX = 448
+_PIXELS_A_STEP = 8 * 192 * 192
+
+
+Given = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
+"""What a network is fed with, made of real crops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained map: the float model, its choice on validation, and how it came about."""
+
+    float_model: bytes
+    choice: Choice
+    progress: Progress
+
+
+def train_map(
+    training: Sequence[Sample],
+    validation: Sequence[Sample],
+    *,
+    classes: int,
+    settings: TrainSettings,
+    progress: Progress,
+    say: Say,
+    keep: Callable[[Progress], None],
+) -> Trained:
+    """Train a segmentation network and choose its reducer and thresholds."""
+    channels = (1 if settings.gray else 3) * (2 if settings.reference else 1)
+
+    def read(samples: Sequence[Sample]) -> Pictures:
+        return Pictures(
+            samples,
+            gray=settings.gray,
+            reference=settings.reference,
+            box_fill=settings.box_fill,
+        )
+
+    pictures, checked = read(training), read(validation)
+    numbers = spread(checked.samples, settings.max_validation)
+    norm = settings.weights == "none"
+    model = segmenter(settings, channels=channels, classes=classes, side_px=None, norm=norm)
+    if not norm:
+        load_encoder(model, settings)
+    source = CropSource(pictures, classes=classes, settings=crop_settings(pictures, settings))
+    source.hard_spots = progress.hard_spots
+    maker = MapMaker(run_keras(model), settings)
+    trained: Any = model
+    given: Given = whole_input
+    parts = split_at_frozen(model, settings)
+    if parts is not None:
+        trained, given = parts[1], frozen_features(parts[0], source.crop_px)
+
+    def validate() -> tuple[float, dict[str, float]]:
+        found = worth(look_at_all(maker, checked, numbers))
+        curve = {"auroc": found.auroc, "iou": found.iou}
+        return found.value, {name: value for name, value in curve.items() if value is not None}
+
+    def refresh(state: Progress) -> None:
+        find_hard_spots(maker, source, pictures, state, settings)
+
+    def loss(targets: Any, weights: Any, bags: Any, logits: Any) -> Any:
+        return map_loss(targets, weights, logits) + bag_loss(bags, logits)
+
+    def make(number: int) -> Arrays:
+        batch = source.batch(number)
+        return given(real_input(batch.pixels)), [batch.targets, batch.weights, batch.bags]
+
+    task = Task(
+        model=trained,
+        loss=loss,
+        batches=lambda first: prepared(make, first),
+        validate=validate,
+        refresh=refresh,
+    )
+    progress = fit(task, settings, progress, say=say, keep=keep)
+    float_model = export(model, settings, channels, classes)
+    final = MapMaker(run_tflite(float_model), settings)
+    choice = choose(look_at_all(final, checked, range(len(checked))))
+    return Trained(float_model, choice, progress)
+
+
+def whole_input(real: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Nothing is frozen: the network learns from the pictures themselves."""
+    return [real]
+
+
+def frozen_features(lower: Any, side_px: int) -> Given:
+    """Features of an encoder's frozen part, by the fast kernels that the station has too.
+
+    TensorFlow takes several times longer for these layers, which training never changes.
+    """
+    import keras
+
+    fixed = keras.Input((side_px, side_px, lower.input.shape[-1]), name="picture")
+    interpreter = open_model(float_tflite(keras.Model(fixed, lower(fixed))))
+    source = interpreter.get_input_details()[0]["index"]
+    sinks = sorted(interpreter.get_output_details(), key=lambda details: -int(details["shape"][1]))
+
+    def features(real: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        found: list[list[NDArray[np.float32]]] = [[] for _ in sinks]
+        for crop in real:
+            interpreter.set_tensor(source, crop[None])
+            interpreter.invoke()
+            for level, sink in zip(found, sinks, strict=True):
+                level.append(np.asarray(interpreter.get_tensor(sink["index"]), np.float32)[0])
+        return [np.stack(level) for level in found]
+
+    return features
+
+
+def export(model: Any, settings: TrainSettings, channels: int, classes: int) -> bytes:
+    """The float model at the station's tile size."""
+    whole = segmenter(
+        settings,
+        channels=channels,
+        classes=classes,
+        side_px=settings.tile_px,
+        norm=settings.weights == "none",
+    )
+    whole.set_weights(model.get_weights())
+    return float_tflite(whole)
+
+
+def find_hard_spots(
+    maker: MapMaker,
+    source: CropSource,
+    pictures: Pictures,
+    progress: Progress,
+    settings: TrainSettings,
+) -> None:
+    """Remember where good training pictures look most like defects; those are shown more often.
+
+    Another share of the good pictures is searched each time.
+    """
+    good = [n for n, sample in enumerate(pictures.samples) if sample.index is None]
+    if not good:
+        return
+    rng = np.random.default_rng((settings.seed, progress.step, 1))
+    drawn = rng.choice(good, min(_GOOD_PICTURES_SEARCHED, len(good)), replace=False)
+    spots = dict(progress.hard_spots)
+    for number in map(int, drawn):
+        seen = look(maker, pictures[number], settings.stride_px)
+        spots.pop(number, None)
+        if float(seen.ranked[:, 0].max()) > 0.05:
+            spots[number] = [seen.hard_spot]
+    kept = dict(list(spots.items())[-_SPOTS_KEPT:])
+    progress.hard_spots = kept
+    source.hard_spots = kept
+
+
+def crop_settings(pictures: Pictures, settings: TrainSettings) -> TrainSettings:
+    """Crops as large as the pictures where only the picture's label is known.
+
+    A crop that may miss the defect would teach that defects look like good surface. The batch
+    shrinks so that a step costs the same.
+    """
+    unknown = [n for n, sample in enumerate(pictures.samples) if not sample.located]
+    if not unknown:
+        return settings
+    largest = max(max(pictures[number].labels.shape) for number in unknown[:20])
+    side = min(_LARGEST_BAG_PX, -(-largest // 32) * 32)
+    side = max(settings.crop_px, side)
+    return replace(settings, crop_px=side, batch=max(2, _PIXELS_A_STEP // side**2))
+
+
+def spread(samples: Sequence[Sample], most: int) -> list[int]:
+    """At most ``most`` pictures, evenly over good and defective ones."""
+    good = [n for n, sample in enumerate(samples) if sample.index is None]
+    bad = [n for n, sample in enumerate(samples) if sample.index is not None]
+    half = most // 2
+    of_bad = min(len(bad), max(half, most - len(good)))
+    of_good = min(len(good), most - of_bad)
+    return sorted([*_evenly(good, of_good), *_evenly(bad, of_bad)])
+
+
+def _evenly(numbers: list[int], count: int) -> list[int]:
+    return [numbers[i * len(numbers) // count] for i in range(count)]

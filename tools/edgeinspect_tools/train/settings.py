@@ -1,0 +1,148 @@
+"""What a training run is asked to do; immutable, and written into ``run.json`` as it was used."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from edgeinspect.errors import UsageError
+
+
+class Network(StrEnum):
+    """``tiny`` and ``small`` learn from random weights; ``mobilenet_v2`` has an encoder whose
+    published weights can be loaded."""
+
+    TINY = "tiny"
+    SMALL = "small"
+    MOBILENET_V2 = "mobilenet_v2"
+
+
+class TaskChoice(StrEnum):
+    """``auto`` segments where masks or boxes say where defects are, and also where pictures carry
+    a label only: the map is then learned through the picture's score."""
+
+    AUTO = "auto"
+    SEGMENTATION = "segmentation"
+    CLASSIFICATION = "classification"
+
+
+class EncoderChoice(StrEnum):
+    """Of a classifier's encoder: frozen under a regularised head, tuned, or what validates
+    better."""
+
+    AUTO = "auto"
+    FROZEN = "frozen"
+    FINE_TUNED = "fine-tuned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """Options of ``train``. Sizes are pixels of the picture.
+
+    Attributes:
+        network: see ``Network``.
+        task: see ``TaskChoice``.
+        weights: ``none``, ``imagenet``, or a .keras or .tflite file. A run is always reproducible
+            from its settings, seed and data.
+        alpha: width of the MobileNetV2 encoder, as in the paper: 0.35, 0.5, 0.75, 1.0, 1.3, 1.4.
+        gray: train on grey pictures even where they have colours.
+        reference: the picture of the same place on a faultless product is the last input channel.
+        tile_px: side of the square that the model looks at on the station.
+        tile_overlap_px: by how much neighbouring tiles overlap there.
+        crop_px: side of the squares it is trained on.
+        stride_px: frame pixels per cell of the score map: 2, 4 or 8.
+        resize_px: of a classifier: pictures are scaled to this square first.
+        box_fill: share of a box's sides that counts as defect, around its centre, where boxes are
+            all that is known; below 1 neighbours stay apart.
+        freeze_stride_px: MobileNetV2 blocks up to this stride keep their loaded weights.
+        encoder: see ``EncoderChoice``.
+        turns: also learn from pictures turned by quarters and upside down; off where the product
+            always lies the same way and that matters.
+        paste: share of sound crops that get a defect cut from another training picture.
+        strength: of light, gain, noise and blur in training, 0 for none, 1 as usual.
+        batch: crops a step.
+        steps: at most this many, and
+        minutes: at most this long; the learning rate runs out with what ends first.
+        rate: peak learning rate.
+        patience: validations without progress after which training ends; 0 never.
+        check_every: steps between two validations.
+        max_validation: at most this many pictures are looked at each time.
+        seed: of everything random.
+        threads: of TensorFlow; 0 leaves it the choice.
+    """
+
+    network: Network = Network.SMALL
+    task: TaskChoice = TaskChoice.AUTO
+    weights: str = "none"
+    alpha: float = 1.0
+    gray: bool = False
+    reference: bool = False
+    tile_px: int = 256
+    tile_overlap_px: int = 64
+    crop_px: int = 192
+    stride_px: int = 4
+    resize_px: int = 224
+    box_fill: float = 1.0
+    freeze_stride_px: int = 0
+    encoder: EncoderChoice = EncoderChoice.AUTO
+    turns: bool = True
+    paste: float = 0.2
+    strength: float = 1.0
+    batch: int = 8
+    steps: int = 4000
+    minutes: float = 30.0
+    rate: float = 2e-3
+    patience: int = 8
+    check_every: int = 200
+    max_validation: int = 120
+    seed: int = 1
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        _require("stride_px", self.stride_px, self.stride_px in (2, 4, 8), "2, 4 or 8")
+        for name in ("tile_px", "crop_px"):
+            value = getattr(self, name)
+            _require(name, value, value >= 64 and value % 32 == 0, "a multiple of 32 from 64 on")
+        _require(
+            "resize_px",
+            self.resize_px,
+            self.resize_px >= 32 and self.resize_px % 32 == 0,
+            "a multiple of 32",
+        )
+        _require(
+            "tile_overlap_px",
+            self.tile_overlap_px,
+            0 <= self.tile_overlap_px <= self.tile_px - self.stride_px,
+            f"0 to {self.tile_px - self.stride_px}",
+        )
+        for name, low, high in (
+            ("alpha", 0.1, 2.0),
+            ("box_fill", 0.1, 1.0),
+            ("paste", 0.0, 1.0),
+            ("strength", 0.0, 3.0),
+            ("minutes", 0.01, 60_000.0),
+            ("rate", 1e-6, 1.0),
+            ("batch", 1, 512),
+            ("steps", 1, 10_000_000),
+            ("check_every", 1, 10_000_000),
+            ("max_validation", 2, 1_000_000),
+            ("patience", 0, 1_000_000),
+            ("threads", 0, 256),
+        ):
+            value = getattr(self, name)
+            fits = math.isfinite(value) and low <= value <= high
+            _require(name, value, fits, f"a number from {low} to {high}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON takes them."""
+        return {
+            key: value.value if isinstance(value, StrEnum) else value
+            for key, value in asdict(self).items()
+        }
+
+
+def _require(name: str, value: object, holds: bool, expected: str) -> None:
+    if not holds:
+        raise UsageError(f"{name} is {value}; expected {expected}.")

@@ -1,0 +1,200 @@
+"""First weights of an encoder: published TFLite files, Keras files, ImageNet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.errors import ModelRefused, UsageError
+from edgeinspect_tools.train.networks import encoder_layers
+from edgeinspect_tools.train.settings import Network, TrainSettings
+
+
+class Convolution(NamedTuple):
+    """One convolution: kernel as Keras has it (h, w, in, out), depthwise (h, w, channels, 1)."""
+
+    kernel: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def load_encoder(model: Any, settings: TrainSettings) -> None:
+    """Load the first weights that the settings name into a model without batch norms.
+
+    A kernel for red, green and blue is summed for a grey input: a grey picture is three equal
+    channels. Further input channels (a reference) start from zero.
+
+    Raises:
+        UsageError: the network has no encoder, or the weights cannot be had.
+        ModelRefused: the file holds another architecture or another width.
+    """
+    if settings.network is not Network.MOBILENET_V2:
+        raise UsageError(
+            f"The network {settings.network.value} learns from random weights only; "
+            "weights need the network mobilenet_v2."
+        )
+    _into_encoder(model, _convolutions(settings), settings)
+
+
+def tflite_convolutions(path: Path) -> list[Convolution]:
+    """The convolutions of a TFLite model in operator order, dequantized per channel.
+
+    real = (quantized - zero_point) * scale, along the tensor's quantized dimension (TFLite
+    8-bit quantization specification).
+
+    Raises:
+        ModelRefused: the file is no TFLite model, or cannot be read.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    try:
+        interpreter = Interpreter(
+            model_content=path.read_bytes(),
+            experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        )
+        interpreter.allocate_tensors()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelRefused(
+            f"{path} cannot be read as a TFLite model ({str(error).splitlines()[0][:100]})."
+        ) from error
+    tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+    found = []
+    for operator in interpreter._get_ops_details():
+        if operator["op_name"] not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            continue
+        inputs = [int(index) for index in operator["inputs"]]
+        kernel = _real(interpreter, tensors[inputs[1]])
+        if len(inputs) > 2 and inputs[2] >= 0:
+            bias = _real(interpreter, tensors[inputs[2]])
+        else:
+            bias = np.zeros(kernel.shape[-1 if operator["op_name"] != "CONV_2D" else 0], np.float32)
+        # TFLite: (out, h, w, in), depthwise (1, h, w, channels).
+        order = (1, 2, 3, 0)
+        found.append(Convolution(np.ascontiguousarray(kernel.transpose(order)), bias))
+    return found
+
+
+def keras_convolutions(model: Any) -> list[Convolution]:
+    """The convolutions of a Keras model in layer order, each with the batch norm after it folded.
+
+    A batch norm belongs to the convolution whose output it takes.
+    """
+    from keras import layers
+
+    found: list[Convolution] = []
+    for layer in model.layers:
+        if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
+            kernel, *rest = (np.asarray(value, np.float32) for value in layer.get_weights())
+            outputs = kernel.shape[2] if isinstance(layer, layers.DepthwiseConv2D) else None
+            count = outputs or kernel.shape[3]
+            found.append(Convolution(kernel, rest[0] if rest else np.zeros(count, np.float32)))
+        elif isinstance(layer, layers.BatchNormalization) and found:
+            found[-1] = _folded(found[-1], layer)
+    return found
+
+
+def _convolutions(settings: TrainSettings) -> list[Convolution]:
+    if settings.weights == "imagenet":
+        return keras_convolutions(_imagenet(settings.alpha))
+    path = Path(settings.weights)
+    if not path.is_file():
+        raise UsageError(
+            f"weights is {settings.weights}; expected none, imagenet, or a .keras or .tflite file."
+        )
+    if path.suffix == ".tflite":
+        return tflite_convolutions(path)
+    import keras
+
+    try:
+        return keras_convolutions(keras.models.load_model(path, compile=False))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelRefused(
+            f"{path} cannot be read as a Keras model ({str(error).splitlines()[0][:100]})."
+        ) from error
+
+
+def _imagenet(alpha: float) -> Any:
+    import keras
+
+    try:
+        return keras.applications.MobileNetV2(
+            input_shape=(224, 224, 3), alpha=alpha, include_top=False, weights="imagenet"
+        )
+    except ValueError as error:
+        raise UsageError(
+            f"ImageNet weights exist for the widths 0.35, 0.5, 0.75, 1.0, 1.3 and 1.4 only, "
+            f"not for {alpha}."
+        ) from error
+    except Exception as error:  # the download raises what urllib, ssl and sockets raise
+        raise UsageError(
+            "The ImageNet weights could not be fetched.",
+            next_action="Without internet, name a .tflite or .keras file with --weights.",
+        ) from error
+
+
+def _into_encoder(model: Any, convolutions: Sequence[Convolution], settings: TrainSettings) -> None:
+    layers = encoder_layers(model)
+    source = "the ImageNet weights" if settings.weights == "imagenet" else settings.weights
+    if len(convolutions) < len(layers):
+        raise ModelRefused(
+            f"{source}: {len(convolutions)} convolutions found, MobileNetV2's encoder has "
+            f"{len(layers)}."
+        )
+    for number, (layer, found) in enumerate(zip(layers, convolutions, strict=False)):
+        kernel, bias = (np.asarray(value) for value in layer.get_weights())
+        fitted = found.kernel
+        if number == 0:
+            fitted = _fit_channels(found.kernel, kernel.shape[2], reference=settings.reference)
+        elif fitted.shape != kernel.shape and fitted.transpose(0, 1, 3, 2).shape == kernel.shape:
+            fitted = fitted.transpose(0, 1, 3, 2)
+        if fitted.shape != kernel.shape or found.bias.shape != bias.shape:
+            raise ModelRefused(
+                f"{source}: convolution {number + 1} has the shape {found.kernel.shape}, "
+                f"MobileNetV2 of width {settings.alpha} has {kernel.shape} there.",
+                next_action="Choose the width that the file was made with (--alpha).",
+            )
+        layer.set_weights([fitted, found.bias])
+
+
+def _fit_channels(
+    kernel: NDArray[np.float32], channels: int, *, reference: bool
+) -> NDArray[np.float32]:
+    """The first kernel for another number of input channels."""
+    own = channels // 2 if reference else channels
+    if own == 1 and kernel.shape[2] == 3:
+        kernel = kernel.sum(axis=2, keepdims=True)
+    if reference:
+        kernel = np.concatenate([kernel, np.zeros_like(kernel)], axis=2)
+    return kernel
+
+
+def _folded(convolution: Convolution, norm: Any) -> Convolution:
+    """y = gamma (x - mean) / sqrt(variance + epsilon) + beta, as kernel and bias."""
+    scale = 1.0 / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
+    if norm.gamma is not None:
+        scale = scale * np.asarray(norm.gamma)
+    bias = (convolution.bias - np.asarray(norm.moving_mean)) * scale
+    if norm.beta is not None:
+        bias = bias + np.asarray(norm.beta)
+    depthwise = convolution.kernel.shape[3] == 1 and convolution.kernel.shape[2] == scale.size
+    by_axis = scale[:, None] if depthwise else scale
+    return Convolution((convolution.kernel * by_axis).astype(np.float32), bias.astype(np.float32))
+
+
+def _real(interpreter: Any, tensor: Any) -> NDArray[np.float32]:
+    values = np.asarray(interpreter.get_tensor(tensor["index"]))
+    if values.dtype.kind == "f":
+        return values.astype(np.float32)
+    parameters = tensor["quantization_parameters"]
+    scales = np.asarray(parameters["scales"], np.float64)
+    zero_points = np.asarray(parameters["zero_points"], np.int64)
+    if scales.size == 0:
+        return values.astype(np.float32)
+    if scales.size > 1:
+        shape = [1] * values.ndim
+        shape[int(parameters["quantized_dimension"])] = scales.size
+        scales, zero_points = scales.reshape(shape), zero_points.reshape(shape)
+    return ((values.astype(np.int64) - zero_points) * scales).astype(np.float32)
