@@ -23,7 +23,7 @@ _ROI = Region(0, 0, 80, 80)
 
 def test_clopper_pearson_matches_published_values() -> None:
     # Rule of three's exact form: 1 - 0.025 ** (1 / 100).
-    assert clopper_pearson(0, 100) == (0.0, pytest.approx(0.036217, abs=1e-6))
+    assert clopper_pearson(0, 100) == pytest.approx((0.0, 0.036217), abs=1e-6)
     assert clopper_pearson(10, 100) == pytest.approx((0.049005, 0.176223), abs=1e-6)
     assert clopper_pearson(0, 0) == (0.0, 1.0)
     with pytest.raises(ValueError, match="successes"):

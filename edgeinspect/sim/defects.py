@@ -33,7 +33,7 @@ _RANGES: dict[str, tuple[float, float, float, float]] = {
     "pit": (2.0, 24.0, 0.38, 0.65),
     "crack": (3.0, 60.0, 0.40, 0.65),
     "stain": (4.0, 50.0, 0.18, 0.34),
-    "chip": (2.5, 28.0, 0.50, 0.75),
+    "chip": (2.5, 28.0, 0.58, 0.80),
 }
 
 
@@ -241,7 +241,7 @@ def _chip(brush: _Brush) -> _Painted:
     size = brush.spec.size_px
     brush.fill(_blob(brush, size=size, aspect=float(brush.rng.uniform(0.7, 1.0)), rough=0.18))
     alpha = brush.alpha()
-    facets = brush.rng.uniform(0.55, 1.1, (5, 5)).astype(np.float32)
+    facets = brush.rng.uniform(0.70, 1.1, (5, 5)).astype(np.float32)
     rough = np.asarray(cv2.resize(facets, alpha.shape[::-1], interpolation=cv2.INTER_NEAREST))
     return _factor(1 - brush.spec.contrast * alpha * np.minimum(rough, 1)), alpha
 

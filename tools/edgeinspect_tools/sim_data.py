@@ -33,6 +33,7 @@ sound surface; the network is fully convolutional and inspects larger tiles."""
 
 CROPS_PER_PICTURE = 6
 _AT_DEFECTS = 3
+_SMALL_PX = 8.0
 
 
 class TileBatch(NamedTuple):
@@ -114,9 +115,18 @@ def _training_part(rng: np.random.Generator, part_number: int) -> RenderedPart:
     """Three parts in four carry several defects, so that a picture teaches more."""
     defects: list[DefectSpec] = []
     if rng.random() < 0.75:
-        defects = [draw_defect(rng) for _ in range(int(rng.integers(2, 8)))]
+        defects = [_training_defect(rng) for _ in range(int(rng.integers(2, 8)))]
     offset = (float(rng.uniform(-3, 3)), float(rng.uniform(-3, 3)))
     return render_part(seed=TRAIN_SEED, part_number=part_number, defects=defects, offset_px=offset)
+
+
+def _training_defect(rng: np.random.Generator) -> DefectSpec:
+    """As on the line, but two in five are the small ones that are hard to see."""
+    defect = draw_defect(rng)
+    only_small = rng.random() < 0.4
+    while only_small and defect.size_px > _SMALL_PX:
+        defect = draw_defect(rng)
+    return defect
 
 
 def _augment(rng: np.random.Generator, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -34,7 +34,8 @@ _PICTURES_PER_BATCH = 4
 _PEAK_RATE = 2e-3
 _WARM_UP_STEPS = 100
 _CHECK_EVERY_STEPS = 400
-_CHECK_PARTS = 60
+_CHECK_PARTS = 150
+_RESUMED_FIRST_PART = 10_000_000
 _CHECKED_SIZE_PX = 4.0
 
 
@@ -49,18 +50,28 @@ class TrainingReport:
 
 
 def train(
-    weights_file: Path, *, steps: int, minutes: float, say: Callable[[str], None]
+    weights_file: Path,
+    *,
+    steps: int,
+    minutes: float,
+    say: Callable[[str], None],
+    resume: Path | None = None,
 ) -> TrainingReport:
     """Train until ``steps`` or ``minutes`` are used up; the best weights end in ``weights_file``.
 
-    Best means the largest margin on validation parts: see ``margin``.
+    Best means the largest margin on validation parts: see ``margin``. ``resume`` continues from
+    earlier weights at half the learning rate, on parts that no training has seen before.
     """
     import keras
     import tensorflow as tf
 
     keras.utils.set_random_seed(7)
     model, whole = build_model(CROP_PX), build_model(TILE_PX)
-    optimizer = keras.optimizers.Adam(_PEAK_RATE, global_clipnorm=1.0)
+    peak_rate, first_part = _PEAK_RATE, 0
+    if resume is not None:
+        model.load_weights(resume)
+        peak_rate, first_part = _PEAK_RATE / 2, _RESUMED_FIRST_PART
+    optimizer = keras.optimizers.Adam(peak_rate, global_clipnorm=1.0)
 
     @tf.function  # type: ignore[untyped-decorator]
     def step(pixels: Any, targets: Any, weights: Any) -> Any:
@@ -77,17 +88,17 @@ def train(
     checked = validation_parts(_CHECK_PARTS)
     best, done, mean_loss = -math.inf, 0, 0.0
     start = time.monotonic()
-    with _batches() as batches:
+    with _batches(first_part) as batches:
         while done < steps:
             used = max(done / steps, (time.monotonic() - start) / (60 * minutes))
             if used >= 1:
                 break
-            optimizer.learning_rate.assign(_rate(done, used))
+            optimizer.learning_rate.assign(peak_rate * _rate(done, used))
             batch = next(batches)
             value = step(real_input(batch.pixels), batch.targets, batch.weights)
             mean_loss += (float(value) - mean_loss) / min(done + 1, 100)
             done += 1
-            if done % _CHECK_EVERY_STEPS == 0:
+            if done % _CHECK_EVERY_STEPS == 0 and used > 0.5:
                 now = checked_margin()
                 say(f"step {done}: loss {mean_loss:.3f}, validation margin {now:+.2f}, {used:.0%}")
                 if now > best:
@@ -165,16 +176,17 @@ def logit_map(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _rate(done: int, used: float) -> float:
+    """Share of the peak learning rate: warm up, then half a cosine."""
     warm_up = min(1.0, (done + 1) / _WARM_UP_STEPS)
-    return _PEAK_RATE * warm_up * (0.5 + 0.5 * math.cos(math.pi * used)) + 1e-6
+    return warm_up * (0.5 + 0.5 * math.cos(math.pi * used)) + 1e-3
 
 
 @contextmanager
-def _batches() -> Iterator[Iterator[TileBatch]]:
+def _batches(first_part: int) -> Iterator[Iterator[TileBatch]]:
     """Batches rendered by another process, in a fixed order."""
     context = multiprocessing.get_context("spawn")
     queue: Any = context.Queue(maxsize=4)
-    worker = context.Process(target=_render_batches, args=(queue,), daemon=True)
+    worker = context.Process(target=_render_batches, args=(queue, first_part), daemon=True)
     worker.start()
     try:
         yield iter(queue.get, None)
@@ -183,7 +195,7 @@ def _batches() -> Iterator[Iterator[TileBatch]]:
         worker.join()
 
 
-def _render_batches(queue: Any) -> None:
+def _render_batches(queue: Any, first_part: int) -> None:
     cv2.setNumThreads(1)
-    for batch in tile_batches(first_part=0, pictures=_PICTURES_PER_BATCH):
+    for batch in tile_batches(first_part=first_part, pictures=_PICTURES_PER_BATCH):
         queue.put(batch)
