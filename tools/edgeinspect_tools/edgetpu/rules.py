@@ -22,7 +22,7 @@ ON_CHIP_BYTES = 8 * 1024 * 1024
 SOFTMAX_MAX = 16_000
 
 NEWEST_VERSION = {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 6, "FULLY_CONNECTED": 9}
-"""Operator versions that compiler 16.0 (TensorFlow 2.5) reads; it refuses a model with newer ones."""
+"""Operator versions that compiler 16.0 (TensorFlow 2.5) reads; newer ones it refuses."""
 
 LARGE_RESHAPE = 65_536
 """Values above which a reshape is called large; the documentation gives no figure."""

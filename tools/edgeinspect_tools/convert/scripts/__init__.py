@@ -1,0 +1,1 @@
+"""Programs that run inside a converter's own environment; none imports edgeinspect."""
