@@ -14,7 +14,7 @@ from edgeinspect.runtime.simulated import gate_name, geometry_of
 from edgeinspect.sim.rendered import RenderedParts
 from edgeinspect.sim.truth import Account
 from edgeinspect.sim.virtual import VirtualLine
-from edgeinspect.ui.output import console
+from edgeinspect.ui.output import progress
 
 
 class _TimedJudge:
@@ -50,8 +50,6 @@ def run_fast(
     quiet: bool,
 ) -> tuple[dict[str, Any], Account]:
     """Run the parts and return the demo's result and the truth account."""
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
     opened = open_inspectors(plan.bundle, engine=plan.station.engine, roi=plan.roi)
     judge = _TimedJudge(opened.inspectors[0])
     rendered = RenderedParts(seed=seed, defect_rate=defect_rate)
@@ -65,14 +63,10 @@ def run_fast(
         config=plan.config,
         geometry=geometry_of(plan.station, rate_per_s=rate_per_s),
     )
-    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
     began_s = time.monotonic()
     try:
-        with Progress(
-            *columns, console=console(stderr=True), transient=True, disable=quiet
-        ) as progress:
-            task = progress.add_task("Inspecting", total=parts)
-            account = line.run(lambda done: progress.update(task, completed=done))
+        with progress("Inspecting", parts, quiet=quiet) as tell:
+            account = line.run(tell)
     finally:
         opened.close()
     verdicts = Counter(record.verdict.kind.value for record in line.truth.records)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,6 +46,25 @@ def console(*, stderr: bool = False) -> Console:
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = _WIDTH_WITHOUT_TERMINAL
     return made
+
+
+@contextlib.contextmanager
+def progress(
+    words: str, total: int, *, quiet: bool = False, on: Console | None = None
+) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr, where a person watches; call what it gives with the number done.
+
+    Args:
+        on: the console that other lines are printed to meanwhile.
+    """
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    shown = on if on is not None else console(stderr=True)
+    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = quiet or not shown.is_terminal
+    with Progress(*columns, console=shown, transient=True, disable=hidden) as bar:
+        task = bar.add_task(words, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def say(*renderables: RenderableType) -> None:

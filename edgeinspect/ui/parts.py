@@ -17,7 +17,7 @@ from edgeinspect.ui.options import (
     find_data_dir,
     part_filter,
 )
-from edgeinspect.ui.output import console, examples, json_option, print_json, say, table
+from edgeinspect.ui.output import examples, json_option, print_json, progress, say, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -279,16 +279,8 @@ def export(
         if str(output) == "-":
             _export_to_stdout(reader.parts(wanted), kind.value)
             return
-        from rich.progress import Progress
-
-        with Progress(console=console(stderr=True), transient=True) as progress:
-            task = progress.add_task("Exporting", total=reader.count(wanted))
-            written = export_parts(
-                reader.parts(wanted),
-                output,
-                format=kind,
-                progress=lambda count: progress.update(task, completed=count),
-            )
+        with progress("Exporting", reader.count(wanted)) as tell:
+            written = export_parts(reader.parts(wanted), output, format=kind, progress=tell)
     if as_json:
         print_json({"parts": written, "file": str(output), "format": kind.value})
     else:

@@ -13,10 +13,10 @@ import click
 
 from edgeinspect.errors import UsageError
 from edgeinspect.ui.options import FILE, FOLDER, GATES
-from edgeinspect.ui.output import console, examples, json_option, print_json, say, table
+from edgeinspect.ui.output import console, examples, json_option, print_json, progress, say, table
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.text import Text
 
     from edgeinspect.part import Region
     from edgeinspect.runtime.plan import StationPlan
@@ -159,18 +159,14 @@ def _sink(plan: StationPlan, data_dir: Path | None) -> Iterator[RecordsSink | No
 
 def _tell(run: Replay, *, total: int, as_json: bool) -> None:
     """One line a picture; a progress bar beside it where a person watches."""
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
     shown = console(stderr=as_json)
-    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
-        task = bar.add_task("Inspecting", total=total)
-        for result in run.results():
+    with progress("Inspecting", total, on=shown) as tell:
+        for done, result in enumerate(run.results(), start=1):
             if as_json:
                 print_json(_fields(result))
             else:
-                _say_line(bar, result)
-            bar.advance(task)
+                shown.print(_line(result), soft_wrap=True)
+            tell(done)
 
 
 def _fields(result: ReplayResult) -> dict[str, object]:
@@ -191,7 +187,7 @@ def _fields(result: ReplayResult) -> dict[str, object]:
     return fields
 
 
-def _say_line(bar: Progress, result: ReplayResult) -> None:
+def _line(result: ReplayResult) -> Text:
     from rich.text import Text
 
     from edgeinspect.ui.words import verdict_text
@@ -202,7 +198,7 @@ def _say_line(bar: Progress, result: ReplayResult) -> None:
         line.append(f"  {verdict.detail or verdict.reason}", "dim")
     else:
         line.append(f"  {result.class_name} {result.score:.3f}", "dim")
-    bar.console.print(line, soft_wrap=True)
+    return line
 
 
 def _summary(run: Replay, plan: StationPlan, *, engine: str) -> dict[str, object]:

@@ -8,7 +8,7 @@ import click
 
 from edgeinspect.errors import UsageError
 from edgeinspect.ui.options import GATES
-from edgeinspect.ui.output import console, examples, json_option, print_json, say, table
+from edgeinspect.ui.output import examples, json_option, print_json, progress, say, table
 
 if TYPE_CHECKING:
     from edgeinspect.sim.truth import Account
@@ -105,14 +105,9 @@ def _run(
     jobs: int,
     quiet: bool,
 ) -> Account:
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
     from edgeinspect.sim.shards import run_simulation
 
-    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
-    shown = console(stderr=True)
-    with Progress(*columns, console=shown, transient=True, disable=quiet) as progress:
-        task = progress.add_task("Simulating", total=parts)
+    with progress("Simulating", parts, quiet=quiet) as tell:
         return run_simulation(
             parts=parts,
             seed=seed,
@@ -120,7 +115,7 @@ def _run(
             gate=gate,
             tracking=tracking,
             jobs=jobs,
-            progress=lambda done: progress.update(task, completed=done),
+            progress=tell,
         )
 
 
