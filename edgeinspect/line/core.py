@@ -135,7 +135,7 @@ class LineCore:
         doubt = self._doubt_at_trigger(kind)
         if doubt is not None:
             self._judge(part, cannot_inspect(doubt))
-            if kind is EdgeKind.TOO_CLOSE and self._encoder_stands():
+            if kind is EdgeKind.TOO_CLOSE and self._encoder_stood_at(event.edge_mono_ns):
                 self._distrust_encoder("a part came although the encoder stands still")
             return
         self._request_frame(part)
@@ -331,13 +331,15 @@ class LineCore:
             if part.stage is Stage.AWAITING_FRAME and not part.captures_requested:
                 self._request_frame(part)
 
-    def _encoder_stands(self) -> bool:
-        return isinstance(self._track, EncoderTrack) and self._track.standing
+    def _encoder_stood_at(self, mono_ns: int) -> bool:
+        return isinstance(self._track, EncoderTrack) and self._track.stood_at(mono_ns)
 
     def _distrust_encoder(self, why: str) -> None:
         self._counts["encoder_distrusted"] += 1
         self._actions += self._alarms.sound(m.AlarmName.ENCODER_STALLED, None, why)
         self._distrust(Doubt.ENCODER_STALLED)
+        # Until now the gate believed the encoder: what it let through must be recalled.
+        self._actions.append(m.RequestLineStop(why))
 
     def _distrust(self, doubt: Doubt) -> None:
         """Nothing is known any more of where the parts on the belt are: none may pass."""

@@ -53,14 +53,15 @@ class EncoderTrack:
         return bool(self._times)
 
     @property
-    def standing(self) -> bool:
-        return self._standing
-
-    @property
     def overdue_mono_ns(self) -> int | None:
         """When the next count is so late that the belt must be standing; None if it stands."""
-        if self._standing or not self._times:
-            return None
+        return None if self._standing or not self._times else self._next_by_mono_ns()
+
+    def stood_at(self, mono_ns: int) -> bool:
+        """Whether no count had come for too long at this time; counts up to then are known."""
+        return not self._times or mono_ns >= self._next_by_mono_ns()
+
+    def _next_by_mono_ns(self) -> int:
         usual_ns = OVERDUE_INTERVALS * self._ns_per_count() * max(1, self._last_step())
         return self._times[-1] + int(min(usual_ns + 1, self._config.encoder_timeout_ns))
 
