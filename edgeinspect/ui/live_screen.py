@@ -23,12 +23,14 @@ _STAGES = {
     "invoke": "of it the model",
     "margin": "left before too late",
 }
-_USUAL_OUTCOME = {
-    GateOutcome.PASSED: "",
-    GateOutcome.REJECTED: "",
-    GateOutcome.REJECT_CONFIRMED: "✓",
+_OUTCOME = {
+    GateOutcome.PASSED: ("", ""),
+    GateOutcome.REJECTED: ("", ""),
+    GateOutcome.REJECT_CONFIRMED: ("✓", "green"),
+    GateOutcome.REJECT_UNCONFIRMED: ("not confirmed", "bold red"),
+    GateOutcome.GATE_LIMITED: ("gate limited", "bold red"),
+    GateOutcome.LOST: ("lost", "bold red"),
 }
-"""Shown in short; any other outcome is a fault and is shown in words."""
 
 
 class LiveScreen:
@@ -43,10 +45,10 @@ class LiveScreen:
         picture_width = max(20, min(width // 2 - 2, (body_lines - 1) * 8 // 3))
         body = Table.grid(padding=(0, 2, 0, 0))
         body.add_column(width=picture_width)
-        body.add_column(width=max(10, width - picture_width - 4))
+        body.add_column(width=max(10, width - picture_width - 2))
         body.add_row(
             self._picture(view.picture, picture_width, body_lines),
-            _facts(view, lines=body_lines, width=width - picture_width - 4),
+            _facts(view, lines=body_lines, width=width - picture_width - 2),
         )
         return Group(_heading(view, width), *_belt(view, width), body)
 
@@ -223,14 +225,12 @@ def _faults(view: LiveView) -> Text:
 
 
 def _part_line(part: LastPart) -> Text:
-    text = Text(f"{part.part_id:>6} ")
+    text = Text(f"{part.part_id:>5} ")
     text.append_text(verdict_text(part.verdict))
     if part.reason:
         text.append(f" {part.reason.replace('_', ' ')}")
     if part.score is not None:
         text.append(f" {part.score:.2f}", "bright_black")
-    if part.outcome in _USUAL_OUTCOME:
-        text.append(f" {_USUAL_OUTCOME[part.outcome]}", "green")
-    else:
-        text.append(f" {part.outcome.value.replace('_', ' ')}", "bold red")
+    words, style = _OUTCOME[part.outcome]
+    text.append(f" {words}", style)
     return text
