@@ -20,6 +20,9 @@ COMMANDS = {
     "edgetpu": LazyCommand(
         "edgeinspect_tools.edgetpu.command:command", "Say what of a model the Edge TPU would run."
     ),
+    "quantize": LazyCommand(
+        "edgeinspect_tools.quantize.command:command", "Turn a float model into a judged int8 one."
+    ),
     "bench": LazyCommand("edgeinspect_tools.bench.command:command", "Measure this machine."),
 }
 

@@ -1,0 +1,116 @@
+"""``edgeinspect-tools quantize``: a float model to int8, with what it costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinspect.ui.options import ANY_PATH
+from edgeinspect.ui.output import examples, json_option, print_json, say, table
+
+if TYPE_CHECKING:
+    from edgeinspect_tools.quantize.ways import Quantized
+
+EXAMPLES = """
+edgeinspect-tools quantize run/ --data pictures/
+edgeinspect-tools quantize run/ --data run/manifest.json --accept-gap
+edgeinspect-tools quantize model_float.tflite --data pictures/ --out model_int8.tflite --std 255
+"""
+
+
+@click.command(epilog=examples(EXAMPLES))
+@click.argument("source", type=ANY_PATH, metavar="RUN|FLOAT_TFLITE")
+@click.option("--data", required=True, help="The run's data set; for a file, any pictures.")
+@click.option("--out", type=ANY_PATH, help="The int8 file; RUN/model.int8.tflite for a run.")
+@click.option("--accept-gap", is_flag=True, help="Write it, marked, even beyond the bound.")
+@click.option("--tensorflow", is_flag=True, help="Try TensorFlow's quantizer as well.")
+@click.option("--mean", default=0.0, show_default=True, help="Of a file's input, in grey levels.")
+@click.option("--std", default=1.0, show_default=True, type=click.FloatRange(min=1e-6))
+@click.option(
+    "--activation", type=click.Choice(["none", "sigmoid", "softmax"]), default="none",
+    show_default=True, help="What makes scores of a file's outputs.",
+)  # fmt: skip
+@json_option
+def command(  # noqa: PLR0917  click passes by name
+    source: Path,
+    data: str,
+    out: Path | None,
+    accept_gap: bool,
+    tensorflow: bool,
+    mean: float,
+    std: float,
+    activation: str,
+    as_json: bool,
+) -> None:
+    """Quantize a training run or any float TFLite image model to full int8.
+
+    Calibrates on pictures that cover the range of scores, tries several ranges for the
+    activations, judges each on other pictures and keeps the closest. Says which layers cost most.
+    Refuses a result that loses more than 0.1 point of AUROC or flips verdicts outside the band.
+    """
+    from edgeinspect.atomic_file import replace_file
+    from edgeinspect_tools.quantize.draft import INT8_MODEL, QUANTIZED_FILE
+    from edgeinspect_tools.quantize.ways import Way, check_gap
+
+    ways = [Way.TRUE, Way.ROBUST, Way.TIGHT, *[Way.TENSORFLOW] * tensorflow]
+    tell = _quiet if as_json else say
+    if source.is_dir():
+        made = quantize_run(source, data, ways=ways, tell=tell)
+        out = out or source / INT8_MODEL
+    else:
+        out = out or source.with_name(f"{source.stem}.int8.tflite")
+        made = _quantize_file(
+            source, data, ways=ways, tell=tell, mean=mean, std=std, activation=activation
+        )
+    check_gap(made.gap, made.worst_layers, accept=accept_gap)
+    replace_file(out, made.model)
+    report = {"file": str(out), "model_bytes": len(made.model), **made.as_dict()}
+    if source.is_dir():
+        replace_file(source / QUANTIZED_FILE, (json.dumps(report, indent=1) + "\n").encode())
+    if as_json:
+        print_json(report)
+        return
+    rows = [(one["tensor"], f"{one['sqnr_db']:.1f}") for one in made.worst_layers]
+    say(table(("worst layers", "signal to noise, dB"), rows, right=("signal to noise, dB",)))
+    say(f"{out}: {len(made.model):,} bytes, ranges: {made.way.value}")
+
+
+def quantize_run(folder: Path, data: str, *, ways: Sequence[Any], tell: Any) -> Quantized:
+    """Quantize a finished run with the data set that it was trained on.
+
+    Raises:
+        UsageError: another data set, or no finished run.
+        ModelRefused: no quantizer takes the model.
+    """
+    from edgeinspect_tools.data_of import dataset_of_run
+    from edgeinspect_tools.quantize.draft import load_run
+    from edgeinspect_tools.quantize.steps import quantize_trained
+
+    described, float_model = load_run(folder)
+    return quantize_trained(described, float_model, dataset_of_run(described, data), ways, say=tell)
+
+
+def _quantize_file(
+    path: Path, data: str, *, ways: Sequence[Any], tell: Any, mean: float, std: float,
+    activation: str,
+) -> Quantized:  # fmt: skip
+    from edgeinspect.bundle.directory import MAX_MODEL_BYTES, read_bounded
+    from edgeinspect_tools.quantize.steps import quantize_pictures
+
+    return quantize_pictures(
+        read_bounded(path, MAX_MODEL_BYTES),
+        Path(data),
+        ways=ways,
+        mean=mean,
+        std=std,
+        activation=activation,
+        say=tell,
+    )
+
+
+def _quiet(text: str) -> None:
+    del text

@@ -1,0 +1,124 @@
+"""From a run and its data set, or from a bare file and pictures, to the best int8 model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeinspect.errors import ModelRefused, UsageError
+from edgeinspect.hw.folder_camera import list_pictures
+from edgeinspect_tools.data.dataset import Dataset, Item, Split
+from edgeinspect_tools.quantize.calibration import calibration_samples
+from edgeinspect_tools.quantize.draft import card_of
+from edgeinspect_tools.quantize.gap import Labelled
+from edgeinspect_tools.quantize.int8 import open_model
+from edgeinspect_tools.quantize.real import FloatModel
+from edgeinspect_tools.quantize.ways import Quantized, Way, quantize_best
+
+MOST_CALIBRATION_PICTURES = 120
+MOST_JUDGING_PICTURES = 80
+
+Say = Callable[[str], None]
+
+
+def quantize_trained(
+    described: dict[str, Any],
+    float_model: bytes,
+    dataset: Dataset,
+    ways: Sequence[Way],
+    *,
+    say: Say = lambda _: None,
+) -> Quantized:
+    """Calibrate on the calibration split (training where it is empty), judge on validation."""
+    card = card_of(described, float_model)
+    source = dataset.of(Split.CALIBRATION) or dataset.of(Split.TRAIN)
+    chosen = labelled(spread(source, MOST_CALIBRATION_PICTURES))
+    samples = calibration_samples(FloatModel(float_model, card), card, chosen)
+    say(f"calibrated on {len(samples)} tiles of {len(chosen)} pictures")
+    judging = labelled(spread(dataset.of(Split.VALIDATION), MOST_JUDGING_PICTURES))
+    return quantize_best(float_model, described, samples, judging, ways=ways, say=say)
+
+
+def quantize_pictures(
+    float_model: bytes,
+    folder: Path,
+    *,
+    ways: Sequence[Way],
+    mean: float,
+    std: float,
+    activation: str,
+    say: Say = lambda _: None,
+) -> Quantized:
+    """A model of unknown origin: every second picture calibrates, the others judge.
+
+    Raises:
+        UsageError: fewer than four pictures.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder.", next_action="Name a folder of pictures.")
+    files = list_pictures(folder)
+    if len(files) < 4:
+        raise UsageError(f"{folder} holds {len(files)} pictures; at least 4 are needed.")
+    described = describe_model(float_model, mean=mean, std=std, activation=activation)
+    card = card_of(described, float_model)
+    chosen = [Labelled(path, None) for path in files[::2][:MOST_CALIBRATION_PICTURES]]
+    samples = calibration_samples(FloatModel(float_model, card), card, chosen)
+    say(f"calibrated on {len(samples)} tiles of {len(chosen)} pictures")
+    judging = [Labelled(path, None) for path in files[1::2][:MOST_JUDGING_PICTURES]]
+    return quantize_best(float_model, described, samples, judging, ways=ways, say=say)
+
+
+def describe_model(
+    float_model: bytes, *, mean: float, std: float, activation: str
+) -> dict[str, Any]:
+    """As much of a run's description as follows from a model's shapes.
+
+    Raises:
+        ModelRefused: it does not take one picture and give one map or one vector.
+    """
+    interpreter = open_model(float_model)
+    ends = [*interpreter.get_input_details(), *interpreter.get_output_details()]
+    shapes = [tuple(int(extent) for extent in end["shape"]) for end in ends]
+    if len(shapes) != 2 or len(shapes[0]) != 4 or shapes[0][3] not in (1, 3):
+        raise ModelRefused(
+            f"The model's inputs and outputs are {shapes}; one picture (1, height, width, 1 or 3) "
+            "and one output are expected.",
+            next_action="Convert it with edgeinspect-tools convert.",
+        )
+    source, sink = shapes
+    is_map = len(sink) == 4 and sink[1] > 1
+    names = [{"name": f"class_{n}", "role": "defect"} for n in range(sink[-1])]
+    return {
+        "task": "segmentation" if is_map else "classification",
+        "classes": names,
+        "input": {
+            "color": "gray" if source[3] == 1 else "rgb",
+            "mean": [mean] * source[3],
+            "std": [std] * source[3],
+            "fit": "resize",
+        },
+        "output": {
+            "activation": activation,
+            "stride_px": -(-source[1] // sink[1]) if is_map else None,
+        },
+        "thresholds": {"default": {"review": 0.5, "reject": 0.5}},
+    }
+
+
+def labelled(items: Sequence[Item]) -> list[Labelled]:
+    return [Labelled(item.path, not item.is_good, item.reference) for item in items]
+
+
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many, each class by its share but every class at least once."""
+    if len(items) <= most:
+        return list(items)
+    by_label: dict[str, list[Item]] = {}
+    for item in items:
+        by_label.setdefault(item.label, []).append(item)
+    chosen: list[Item] = []
+    for same in by_label.values():
+        count = max(1, most * len(same) // len(items))
+        chosen.extend(same[len(same) * n // count] for n in range(count))
+    return sorted(chosen, key=lambda item: item.path)

@@ -1,0 +1,155 @@
+"""Several ways to int8, judged on pictures that none of them was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.bundle.card import Card
+from edgeinspect.errors import ModelRefused, NotGood
+from edgeinspect.line.scores import Activation
+from edgeinspect_tools.certify import layer_findings
+from edgeinspect_tools.quantize.draft import bundle_in_memory, card_of
+from edgeinspect_tools.quantize.gap import Gap, Labelled, gap_of, score_both
+from edgeinspect_tools.quantize.int8 import quantize_int8, ranges_holding, tensorflow_int8
+
+LOGITS = (-8.0, 8.0 * 127 / 128)
+"""Logits beyond saturate: scores from 0.0003 to 0.9997 in steps of 1/16 logit, so that a step is
+at most 0.016 of score wherever a threshold may lie."""
+
+_WORST_LAYERS = 5
+
+Samples = Sequence[NDArray[np.float32]]
+
+
+class Way(StrEnum):
+    """``true``: every tensor's lowest and highest value. ``robust`` and ``tight``: all but the
+    rarest 0.01 and 0.1 % of each tensor's values. ``tensorflow``: its quantizer, true ranges."""
+
+    TRUE = "true"
+    ROBUST = "robust"
+    TIGHT = "tight"
+    TENSORFLOW = "tensorflow"
+
+
+_SHARES = {Way.TRUE: 1.0, Way.ROBUST: 0.9999, Way.TIGHT: 0.999}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantized:
+    """Attributes:
+    model: int8 TFLite.
+    gap: on the judging pictures.
+    tried: every way with its gap, or why it failed.
+    layers: signal to quantization noise per layer, in the graph's order.
+    """
+
+    model: bytes = field(repr=False)
+    way: Way
+    gap: Gap
+    tried: dict[str, Any]
+    layers: list[dict[str, Any]] = field(repr=False)
+
+    @property
+    def worst_layers(self) -> list[dict[str, Any]]:
+        return worst_layers(self.layers)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "way": self.way.value,
+            **self.gap.as_dict(),
+            "worst_layers": self.worst_layers,
+            "tried": self.tried,
+            "layers": self.layers,
+        }
+
+
+def quantize_best(
+    float_model: bytes,
+    described: dict[str, Any],
+    samples: Samples,
+    judging: Sequence[Labelled],
+    *,
+    ways: Sequence[Way] = (Way.TRUE, Way.ROBUST, Way.TIGHT),
+    say: Callable[[str], None] = lambda _: None,
+) -> Quantized:
+    """Quantize in each way and keep the one that stays closest to the float model.
+
+    TensorFlow's quantizer is tried by itself where the other one refuses the model.
+
+    Args:
+        described: as in ``run.json``; says how the model is used.
+        samples: calibration inputs, see ``calibration_samples``.
+        judging: pictures that are not among them.
+
+    Raises:
+        ModelRefused: no way leads to an int8 model.
+    """
+    found: list[tuple[tuple[bool, float], Way, bytes, Gap]] = []
+    tried: dict[str, Any] = {}
+    queue = list(ways)
+    wanted = [_SHARES[way] for way in queue if way in _SHARES]
+    ranges = iter(ranges_holding(float_model, samples, wanted) if wanted else [])
+    output = LOGITS if described["output"]["activation"] == Activation.SIGMOID.value else None
+    for way in queue:
+        try:
+            if way is Way.TENSORFLOW:
+                model = tensorflow_int8(float_model, samples)
+            else:
+                model = quantize_int8(
+                    float_model, samples, output_range=output, ranges=next(ranges)
+                )
+        except ModelRefused as error:
+            tried[way.value] = error.message
+            if Way.TENSORFLOW not in queue:
+                queue.append(Way.TENSORFLOW)
+            continue
+        gap = _gap(float_model, model, card_of(described, model), judging)
+        tried[way.value] = gap.as_dict()
+        say(f"{way.value}: {told(gap)}")
+        found.append(((not gap.is_within_bound, gap.mean_error), way, model, gap))
+    if not found:
+        raise ModelRefused(
+            "No quantizer takes this model: " + " ".join(str(why) for why in tried.values())
+        )
+    _, way, model, gap = min(found, key=lambda entry: entry[0])
+    layers = layer_findings(float_model, model, samples)
+    return Quantized(model=model, way=way, gap=gap, tried=tried, layers=layers)
+
+
+def check_gap(gap: Gap, layers: Sequence[dict[str, Any]], *, accept: bool) -> None:
+    """Raises NotGood for a model beyond its bound, naming what it costs and where."""
+    if gap.is_within_bound or accept:
+        return
+    where = ", ".join(f"{one['tensor']} ({one['sqnr_db']:g} dB)" for one in layers[:3])
+    raise NotGood(
+        f"int8 strays too far from float: {told(gap)}. Worst layers: {where}.",
+        next_action="Train longer or with more pictures, or keep it, marked, with --accept-gap.",
+    )
+
+
+def told(gap: Gap) -> str:
+    """The gap in a few words."""
+    parts = [
+        f"AUROC {gap.auroc_float:.4f} float, {gap.auroc_int8:.4f} int8"
+        if gap.auroc_float is not None and gap.auroc_int8 is not None
+        else f"top class agrees in {gap.agreement:.1%}",
+        f"{gap.flips} of {gap.pictures} verdicts flip",
+        f"{gap.flips_outside_band} outside the band",
+        f"score error {gap.mean_error:.4f} mean, {gap.max_error:.4f} at most",
+    ]
+    return ", ".join(parts)
+
+
+def worst_layers(layers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those with the lowest signal-to-noise ratio, worst first."""
+    return sorted(layers, key=lambda layer: float(layer["sqnr_db"]))[:_WORST_LAYERS]
+
+
+def _gap(float_model: bytes, model: bytes, card: Card, judging: Sequence[Labelled]) -> Gap:
+    return gap_of(score_both(float_model, bundle_in_memory(card, model), judging), card)
