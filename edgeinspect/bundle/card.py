@@ -143,12 +143,16 @@ class InputCard(TensorCard):
 
     ``mean`` and ``std`` have one entry per channel, in the order of ``color``, in grey levels.
     ``shape`` is (1, height, width, channels), or (1, height, width) for a grey model.
+
+    With ``reference`` the same region of a faultless part, already aligned, is the last channel,
+    prepared like the first; only for grey models that look at tiles.
     """
 
     color: ColorOrder
     fit: Fit = Fit.TILES
     tile_overlap_px: int = Field(default=0, ge=0)
     interpolation: Interpolation = Interpolation.LINEAR
+    reference: bool = False
     mean: tuple[Finite, ...]
     std: tuple[PositiveScale, ...]
 
@@ -161,11 +165,15 @@ class InputCard(TensorCard):
                 expected="(1, height, width, channels) or (1, height, width)",
             )
         expected = 1 if self.color is ColorOrder.GRAY else 3
-        if self.channels != expected:
+        if self.reference and (self.color is not ColorOrder.GRAY or self.fit is not Fit.TILES):
+            raise Rule("reference", value=True, expected="false unless color: gray and fit: tiles")
+        if self.channels != expected + self.reference:
+            and_reference = " and a reference" if self.reference else ""
             raise Rule(
                 "shape",
                 value=self.shape,
-                expected=f"{expected} channel(s) for color {self.color.value}",
+                expected=f"{expected + self.reference} channel(s) for color {self.color.value}"
+                f"{and_reference}",
             )
         for key, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != expected:

@@ -5,8 +5,9 @@ station recomputes them on the engine actually in use before it inspects the fir
 kernels round differently by a few steps, and the certificate says how many are allowed.
 
 ``golden.npz`` holds, for picture ``i`` = 00, 01, …: ``picture_i`` (uint8, (height, width) or
-(height, width, 3) RGB), ``output_i`` (tiles, *output shape without batch) and ``scores_i``
-(float64, one per defect class, by the card's reducer).
+(height, width, 3) RGB, or (height, width, 2) grey with its reference), ``output_i`` (tiles,
+*output shape without batch) and ``scores_i`` (float64, one per defect class, by the card's
+reducer).
 """
 
 from __future__ import annotations
@@ -165,8 +166,9 @@ def _look(
 
 
 def _check_entry(card: Card, entry: GoldenPicture, place: str) -> None:
-    is_picture = entry.picture.ndim == 2 or (
-        entry.picture.ndim == 3 and entry.picture.shape[2] == 3
+    channels = entry.picture.shape[2:]
+    is_picture = entry.picture.ndim in (2, 3) and (
+        channels == (2,) if card.input.reference else channels in ((), (3,))
     )
     fits = (
         is_picture

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from edgeinspect.bundle.card import ReducerCard
 from edgeinspect.bundle.directory import Bundle
 from edgeinspect.bundle.pipeline import Pipeline
+from edgeinspect.bundle.preprocess import with_reference
+from edgeinspect.bundle.reference import bundle_reference
 from edgeinspect.errors import InferenceFailed
 from edgeinspect.line.quality import measure_quality
 from edgeinspect.part import Frame, Inspection, Region, ScoreMap, StageTimes
@@ -30,6 +32,8 @@ class Inspector:
         engine: that runs the bundle's model.
         roi: in frame pixels; None: the whole frame, whatever its size.
         reducer: of the recipe, instead of the card's.
+        reference: for a model that compares with a faultless part: that part in the frame, of
+            the same size as the frames; None: the bundle's own, where it has one.
     """
 
     def __init__(
@@ -39,11 +43,13 @@ class Inspector:
         roi: Region | None,
         *,
         reducer: ReducerCard | None = None,
+        reference: NDArray[np.uint8] | None = None,
     ) -> None:
         self._card = bundle.card
         self._engine = engine
         self._roi = roi
         self._reducer = reducer
+        self._reference = bundle_reference(bundle) if reference is None else reference
         self._classes = bundle.card.defect_classes
         self._idle: OrderedDict[tuple[int, int], deque[Pipeline]] = OrderedDict()
         if roi is not None:
@@ -54,11 +60,21 @@ class Inspector:
         """Names for ``Inspection.scores``."""
         return self._classes
 
-    def inspect(self, frame: Frame, *, want_map: bool = False) -> Inspection:
+    def inspect(
+        self,
+        frame: Frame,
+        *,
+        want_map: bool = False,
+        reference: NDArray[np.uint8] | None = None,
+    ) -> Inspection:
         """Measure and score the region of interest of one frame.
 
+        Args:
+            reference: instead of the inspector's own; ignored by models that take none.
+
         Raises:
-            InferenceFailed: the frame does not hold the region, or the model failed.
+            InferenceFailed: the frame does not hold the region, the model failed, or it needs a
+                reference picture of the frame's size and there is none.
         """
         clock = time.perf_counter_ns
         start = clock()
@@ -66,7 +82,7 @@ class Inspector:
         pixels = frame.pixels[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width]
         size = (roi.width, roi.height)
         pipeline = self._take(size)
-        tiles = pipeline.tiles(pixels)
+        tiles = pipeline.tiles(self._compared(pixels, frame, roi, reference))
         prepared = clock()
         outputs = self._engine.run(tiles)
         invoked = clock()
@@ -96,6 +112,25 @@ class Inspector:
             ),
             score_map=score_map,
         )
+
+    def _compared(
+        self,
+        pixels: NDArray[np.uint8],
+        frame: Frame,
+        roi: Region,
+        reference: NDArray[np.uint8] | None,
+    ) -> NDArray[np.uint8]:
+        """The region, with the reference's where the model takes one."""
+        if not self._card.input.reference:
+            return pixels
+        chosen = self._reference if reference is None else reference
+        if chosen is None or chosen.shape[:2] != frame.pixels.shape[:2]:
+            size = "none" if chosen is None else f"one of {chosen.shape[1]} x {chosen.shape[0]} px"
+            raise InferenceFailed(
+                f"{self._card.name} compares with a reference picture of the frame's size, "
+                f"{frame.pixels.shape[1]} x {frame.pixels.shape[0]} px; it has {size}."
+            )
+        return with_reference(pixels, chosen[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width])
 
     def _region_of(self, pixels: NDArray[np.uint8]) -> Region:
         is_picture = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)

@@ -62,7 +62,8 @@ class Pipeline:
         self._width, self._height = width, height
         self._preprocessor = Preprocessor(card.input)
         self._layout = _layout(card, width, height)
-        channels = None if len(card.input.shape) == 3 or card.input.channels == 1 else 3
+        gray = len(card.input.shape) == 3 or card.input.channels == 1
+        channels = None if gray else card.input.channels
         self._add_channel_axis = channels is None and len(card.input.shape) == 4
         self._cutter = TileCutter(self._layout, dtype=card.input.dtype, channels=channels)
         self._post: _MapPost | _ClassPost
@@ -79,7 +80,8 @@ class Pipeline:
         """Quantized tiles for the engine; views that the next call overwrites.
 
         Args:
-            pixels: uint8, (height, width) or (height, width, 3) in RGB order.
+            pixels: uint8, (height, width) or (height, width, 3) in RGB order; for a card with a
+                reference (height, width, 2), see ``preprocess.with_reference``.
         """
         tiles = self._cutter.cut(self._preprocessor.prepare(pixels))
         return [tile[..., None] for tile in tiles] if self._add_channel_axis else tiles

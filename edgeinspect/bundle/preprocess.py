@@ -42,8 +42,9 @@ class Preprocessor:
         """Quantized pixels of the whole region, or of the model's input size for ``resize``.
 
         Args:
-            pixels: uint8, (height, width) for grey or (height, width, 3) in RGB order; may be a
-                view and is never written to.
+            pixels: uint8, (height, width) for grey or (height, width, 3) in RGB order; for a
+                card with a reference what ``with_reference`` gives. May be a view and is never
+                written to.
 
         Returns:
             The input's dtype; (height, width) for a grey model, else (height, width, 3) in the
@@ -54,6 +55,8 @@ class Preprocessor:
 
     def _fit(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         color = self._card.color
+        if self._card.reference:
+            return pixels
         if pixels.ndim == 3 and color is ColorOrder.GRAY:
             pixels = to_gray(pixels)
         if self._card.fit is Fit.RESIZE:
@@ -74,6 +77,18 @@ class Preprocessor:
 
             cv2.LUT(np.ascontiguousarray(pixels), self._table, self._buffer)
         return self._buffer.view(self._dtype)
+
+
+def with_reference(pixels: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Both regions as grey in one array, uint8 (height, width, 2), the reference last.
+
+    Raises:
+        ValueError: they differ in size.
+    """
+    if pixels.shape[:2] != reference.shape[:2]:
+        raise ValueError(f"a reference of {pixels.shape[:2]} expected, got {reference.shape[:2]}")
+    planes = [plane if plane.ndim == 2 else to_gray(plane) for plane in (pixels, reference)]
+    return np.stack(planes, axis=2)
 
 
 def to_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -54,6 +54,7 @@ def wrap_model(
     fit: Fit = Fit.RESIZE,
     tile_overlap_px: int = 0,
     interpolation: Interpolation = Interpolation.LINEAR,
+    with_reference: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     activation: Activation = Activation.NONE,
@@ -75,6 +76,7 @@ def wrap_model(
             come from it.
         classes: one per output channel, in order.
         color: None: grey for one input channel, RGB for three.
+        with_reference: the model's last channel is a picture of a faultless part.
         mean, std: in grey levels; None: such that a pixel value is its quantized value (uint8),
             or that value less 128 (int8), as quantized image models expect.
         thresholds: None: review from 0.3 and reject from 0.5 for every defect class.
@@ -94,6 +96,7 @@ def wrap_model(
     source, output = reference.input_spec, reference.output_spec
     _check_range(output, activation, str(model_path))
     channels = source.shape[3] if len(source.shape) == 4 else 1
+    channels -= with_reference
     if color is None:
         color = ColorOrder.GRAY if channels == 1 else ColorOrder.RGB
     offset = 0 if source.dtype == "uint8" else 128
@@ -107,6 +110,7 @@ def wrap_model(
             fit=fit,
             tile_overlap_px=tile_overlap_px,
             interpolation=interpolation,
+            reference=with_reference,
             mean=tuple(mean or [float(source.zero_point + offset)] * channels),
             std=tuple(std or [1.0 / source.scale] * channels),
         ),
