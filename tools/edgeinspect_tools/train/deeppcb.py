@@ -1,29 +1,212 @@
-"""DeepPCB: its pictures, its official split and its figures.
+"""DeepPCB: its pictures, the recipe for them, and its figures.
 
 1,500 pairs of binarized circuit board pictures, a tested one and its defect-free template, with
 boxes of six defect types (tangsanli5201, "DeepPCB", MIT licence).
+
+python -m edgeinspect_tools.train.deeppcb PATH --out DIR
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import click
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.errors import UsageError
+from edgeinspect.atomic_file import make_folder
+from edgeinspect.bundle.directory import Bundle
+from edgeinspect.errors import NotGood, UsageError
+from edgeinspect.ui.output import console, json_option, print_json
+from edgeinspect_tools.train import checkpoint
 from edgeinspect_tools.train.boxes import BoxFigures, Corners, Found, boxes_from_map, figures
-from edgeinspect_tools.train.samples import Box, Sample
+from edgeinspect_tools.train.fit import Say
+from edgeinspect_tools.train.maps import MapMaker
+from edgeinspect_tools.train.outcome import TrainedRun, write_outcome
+from edgeinspect_tools.train.run import described_choice, described_map, prepare_libraries
+from edgeinspect_tools.train.samples import Box, Pictures, Sample
+from edgeinspect_tools.train.segmentation import Trained, train_map
+from edgeinspect_tools.train.settings import Network, TrainSettings
+from edgeinspect_tools.train.station import frame_of, quick_bundle, station_inspector
 
 CLASSES = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
+"""The data set's types 1 to 6."""
+
 BOX_FILL = 0.7
 """Share of each box's sides that the models here are taught."""
 
+ATTRIBUTION = (
+    "Trained on DeepPCB (tangsanli5201, https://github.com/tangsanli5201/DeepPCB), MIT licence."
+)
+
 _VALIDATION_EVERY = 10
+_CHECKED_PAIRS = 60
+_CALIBRATION_PAIRS = 40
+_SIDE_PX = 640
 
 ScoreMapOf = Callable[[Sample], tuple[NDArray[np.float32], float]]
 """Score map (h, w, six classes) in [0, 1] of a picture, and its pixels per cell."""
+
+
+def recipe(*, minutes: float, seed: int = 1) -> TrainSettings:
+    """Grey pairs, small crops around defects, no change of light: the pictures are binary."""
+    return TrainSettings(
+        network=Network.SMALL,
+        gray=True,
+        reference=True,
+        tile_px=_SIDE_PX,
+        tile_overlap_px=64,
+        crop_px=128,
+        stride_px=4,
+        box_fill=BOX_FILL,
+        strength=0,
+        paste=0,
+        minutes=minutes,
+        steps=100_000,
+        batch=16,
+        check_every=200,
+        patience=0,
+        rate=3e-3,
+        seed=seed,
+    )
+
+
+def train_deeppcb(root: Path, out: Path, settings: TrainSettings, *, say: Say) -> TrainedRun:
+    """Train on the official training pairs; the box threshold is chosen on validation."""
+    training, validation = train_and_validation(root)
+    checked = Pictures(validation, gray=True, reference=True)
+    prepare_libraries(settings)
+    make_folder(out)
+    identity = {"settings": settings.as_dict(), "classes": list(CLASSES)}
+
+    def value_of(maker: MapMaker) -> tuple[float, dict[str, float]]:
+        found = validate(maker, checked, _CHECKED_PAIRS)
+        curve = {"map": found.mean_average_precision, "f_score": found.f_score}
+        return sum(curve.values()), curve
+
+    made = train_map(
+        training,
+        validation,
+        classes=len(CLASSES),
+        settings=settings,
+        progress=checkpoint.Progress(),
+        say=say,
+        keep=lambda now: checkpoint.save(out / "checkpoint", now, identity=identity),
+        value_of=value_of,
+    )
+    return write_run(out, made, settings, root)
+
+
+def write_run(out: Path, made: Trained, settings: TrainSettings, root: Path) -> TrainedRun:
+    """The run's files, like those of ``train``."""
+    description = {
+        "data": {"root": str(root), "sha256": ""},
+        **described_map(CLASSES, settings),
+        **described_choice(made.choice),
+        "seed": settings.seed,
+        "settings": settings.as_dict(),
+        "steps": made.progress.step,
+        "minutes": round(made.progress.seconds / 60, 2),
+        "curves": made.progress.curves,
+    }
+    return write_outcome(out, made.float_model, description)
+
+
+def validate(maker: MapMaker, pictures: Pictures, most: int) -> BoxFigures:
+    """Figures of a float model on the first validation pairs, with the best threshold there."""
+    count = min(most, len(pictures))
+    maps = {
+        pictures.samples[n].path: 1 / (1 + np.exp(-maker.logits(pictures[n].pixels)))
+        for n in range(count)
+    }
+    stride = float(maker.settings.stride_px)
+    return evaluate_deeppcb(
+        lambda sample: (maps[sample.path], stride), pictures.samples[:count], box_fill=BOX_FILL
+    )
+
+
+def make_bundle(run: TrainedRun, root: Path, out: Path) -> Bundle:
+    """The quantized model in a bundle, with the box threshold chosen on all validation pairs
+    through the station's own engine. Its golden pictures are drawn: DeepPCB's do not ship."""
+    training, validation = train_and_validation(root)
+    pictures = Pictures(training[:: len(training) // _CALIBRATION_PAIRS], gray=True, reference=True)
+    chosen = [pictures[n].pixels for n in range(len(pictures))]
+    threshold = 0.5
+    for _ in range(2):
+        run.description["reducer"] = {"kind": "max", "k": 1}
+        run.description["thresholds"] = {
+            "default": {"review": round(threshold / 2, 4), "reject": round(threshold, 4)}
+        }
+        bundle = quick_bundle(
+            run,
+            chosen,
+            out,
+            name="deeppcb",
+            licence="Apache-2.0",
+            attribution=ATTRIBUTION,
+            golden=drawn_boards(),
+        )
+        threshold = evaluate_bundle(bundle, validation, threshold=None).threshold
+    return bundle
+
+
+def evaluate_bundle(
+    bundle: Bundle, samples: Sequence[Sample], *, threshold: float | None
+) -> BoxFigures:
+    """A bundle's figures by the station's own engine, each picture with its own template.
+
+    Args:
+        threshold: on a box's score; a bundle made here has it as its reject threshold.
+    """
+    box_fill = float(bundle.card.provenance.get("box_fill", 1.0))
+    with station_inspector(bundle) as inspector:
+
+        def score_map_of(sample: Sample) -> tuple[NDArray[np.float32], float]:
+            picture = Pictures([sample], gray=True, reference=True)[0]
+            tested, template = picture.pixels[..., 0], picture.pixels[..., 1]
+            seen = inspector.inspect(frame_of(tested), want_map=True, reference=template)
+            if seen.score_map is None:
+                raise NotGood("The bundle gives no score map.")
+            order = [seen.score_map.classes.index(name) for name in CLASSES]
+            return seen.score_map.scores[:, :, order], seen.score_map.stride_px
+
+        return evaluate_deeppcb(score_map_of, samples, threshold=threshold, box_fill=box_fill)
+
+
+def described_figures(found: BoxFigures) -> dict[str, Any]:
+    """For JSON."""
+    return {
+        "map": round(found.mean_average_precision, 5),
+        "f_score": round(found.f_score, 5),
+        "average_precision": dict(
+            zip(CLASSES, (round(value, 5) for value in found.average_precision), strict=True)
+        ),
+        "f_scores": dict(zip(CLASSES, (round(v, 5) for v in found.f_scores), strict=True)),
+        "threshold": round(found.threshold, 4),
+    }
+
+
+def drawn_boards(count: int = 2, side_px: int = 320) -> list[NDArray[np.uint8]]:
+    """Drawn pairs that look like binarized boards, uint8 (side, side, 2); always the same."""
+    rng = np.random.default_rng(640)
+    boards = []
+    for _ in range(count):
+        template = np.zeros((side_px, side_px), np.uint8)
+        for at in range(20, side_px, 40):
+            bend = int(rng.integers(40, side_px - 40))
+            track = np.array([(at, 0), (at, bend), (at + 16, bend + 16), (at + 16, side_px)])
+            cv2.polylines(template, [track.astype(np.int32)], False, 255, 12)
+            cv2.circle(template, (at, int(rng.integers(20, side_px - 20))), 14, 255, -1)
+        tested = template.copy()
+        for _ in range(8):
+            x, y = (int(value) for value in rng.integers(20, side_px - 20, 2))
+            cv2.circle(tested, (x, y), int(rng.integers(3, 9)), int(rng.integers(2)) * 255, -1)
+        boards.append(np.stack([tested, template], axis=2))
+    return boards
 
 
 def read_split(root: Path, name: str) -> list[Sample]:
@@ -97,3 +280,32 @@ def _box(left: int, top: int, right: int, bottom: int, kind: int) -> Box:
     if not 1 <= kind <= len(CLASSES) or right <= left or bottom <= top:
         raise ValueError("not a box of one of the six types")
     return Box(left, top, right - left, bottom - top, kind - 1)
+
+
+@click.command()
+@click.argument("root", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--minutes", default=54.0, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+@json_option
+def main(root: Path, out: Path, minutes: float, seed: int, as_json: bool) -> None:
+    """Train, quantize and measure the DeepPCB model; OUT/bundle is the result."""
+    terminal = console(stderr=True)
+
+    def say(*, done: float, text: str) -> None:
+        if "best" in text:
+            terminal.print(f"{done:.0%} {text}")
+
+    run = train_deeppcb(root, out, recipe(minutes=minutes, seed=seed), say=say)
+    bundle = make_bundle(run, root, out / "bundle")
+    limit = bundle.card.threshold(CLASSES[0]).reject
+    found = evaluate_bundle(bundle, read_split(root, "test"), threshold=limit)
+    figures_found = {**described_figures(found), "model_bytes": len(bundle.model)}
+    if as_json:
+        print_json(figures_found)
+    else:
+        terminal.print(json.dumps(figures_found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

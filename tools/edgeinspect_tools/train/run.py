@@ -85,7 +85,7 @@ def train(
             description |= _described_classifier(names, settings) | made.notes
         else:
             made = train_map(training, validation, classes=len(classes), **arguments)
-            description |= _described_map(classes, settings)
+            description |= described_map(classes, settings)
     except KeyboardInterrupt:
         raise NotGood(
             f"Training was interrupted after {state.step} steps.",
@@ -96,7 +96,7 @@ def train(
             f"Training diverged after {state.step} steps: {error}.",
             next_action="Choose a lower --rate.",
         ) from error
-    description |= _described_choice(made.choice) | {
+    description |= described_choice(made.choice) | {
         "seed": settings.seed,
         "settings": settings.as_dict(),
         "pictures": {"train": len(training), "validation": len(validation)},
@@ -202,7 +202,8 @@ def _lasting(settings: TrainSettings) -> dict[str, Any]:
     return {key: value for key, value in settings.as_dict().items() if key not in free}
 
 
-def _described_map(classes: Sequence[str], settings: TrainSettings) -> dict[str, Any]:
+def described_map(classes: Sequence[str], settings: TrainSettings) -> dict[str, Any]:
+    """What ``run.json`` says of a segmentation model."""
     return {
         "task": Task.SEGMENTATION.value,
         "classes": [{"name": name, "role": Role.DEFECT.value} for name in classes],
@@ -246,7 +247,8 @@ def _described_input(settings: TrainSettings) -> dict[str, Any]:
     }
 
 
-def _described_choice(choice: Choice) -> dict[str, Any]:
+def described_choice(choice: Choice) -> dict[str, Any]:
+    """What ``run.json`` says of reducer, thresholds and validation."""
     return {
         "reducer": {"kind": choice.kind.value, "k": choice.k},
         "thresholds": {"default": {"review": choice.review, "reject": choice.reject}},

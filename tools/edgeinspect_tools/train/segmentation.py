@@ -57,8 +57,14 @@ def train_map(
     progress: Progress,
     say: Say,
     keep: Callable[[Progress], None],
+    value_of: Callable[[MapMaker], tuple[float, dict[str, float]]] | None = None,
 ) -> Trained:
-    """Train a segmentation network and choose its reducer and thresholds."""
+    """Train a segmentation network and choose its reducer and thresholds.
+
+    Args:
+        value_of: what early stopping maximises, with named values for the curves, where it is
+            not ``Worth.value`` on the validation pictures.
+    """
     channels = (1 if settings.gray else 3) * (2 if settings.reference else 1)
 
     def read(samples: Sequence[Sample]) -> Pictures:
@@ -85,6 +91,8 @@ def train_map(
         trained, given = parts[1], frozen_features(parts[0], source.crop_px)
 
     def validate() -> tuple[float, dict[str, float]]:
+        if value_of is not None:
+            return value_of(maker)
         found = worth(look_at_all(maker, checked, numbers))
         curve = {"auroc": found.auroc, "iou": found.iou}
         return found.value, {name: value for name, value in curve.items() if value is not None}

@@ -46,13 +46,14 @@ def quick_bundle(
     name: str,
     licence: str,
     attribution: str = "",
-    golden: int = 4,
+    golden: Sequence[NDArray[np.uint8]] = (),
 ) -> Bundle:
     """Quantize a segmentation run and wrap it.
 
     Args:
-        pictures: of the training split, uint8 (height, width, channels), to calibrate with; the
-            first ``golden`` of them become golden pictures.
+        pictures: of the training split, uint8 (height, width, channels), to calibrate with.
+        golden: pictures for the golden check, of the same kind; the first four of ``pictures``
+            where none are given.
     """
     described = run.description
     float_model = run.model.read_bytes()
@@ -64,7 +65,6 @@ def quick_bundle(
     reference = open_model(int8_model, source=source, kernels=Kernels.REFERENCE, probe=False)
     fast = open_model(int8_model, source=source, threads=1, probe=False)
     default = described["thresholds"]["default"]
-    gray = described["input"]["color"] == "gray"
     try:
         return wrap_model(
             path,
@@ -83,10 +83,14 @@ def quick_bundle(
             stride_px=described["output"]["stride_px"],
             reducer=ReducerCard.model_validate(described["reducer"]),
             thresholds={"default": ThresholdCard(**default)},
-            pictures=[p[..., 0] if gray and p.shape[2] == 1 else p for p in pictures[:golden]],
+            with_reference=described["input"]["reference"],
+            pictures=[p[..., 0] if p.shape[2] == 1 else p for p in golden or pictures[:4]],
             licence=licence,
             attribution=attribution,
-            provenance={"run": {key: described[key] for key in ("seed", "settings", "data")}},
+            provenance={
+                "run": {key: described[key] for key in ("seed", "settings", "data")},
+                "box_fill": described["box_fill"],
+            },
             replace=True,
         )
     finally:
