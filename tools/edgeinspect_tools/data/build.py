@@ -207,7 +207,7 @@ def _item(entry: Scanned, group: str, split: Split) -> Item:
 
 
 def _check_splits(dataset: Dataset, shares: Mapping[Split, float]) -> None:
-    groups = Counter(item.is_good for item in {item.group: item for item in dataset.items}.values())
+    groups = Counter(kind for kind, _ in {(item.is_good, item.group) for item in dataset.items})
     any_good = any(item.is_good for item in dataset.items)
     for split in shares:
         kinds = {item.is_good for item in dataset.of(split)}
