@@ -74,10 +74,21 @@ def test_each_fault_alone_passes_nothing_wrongly(name: str) -> None:
         assert account.cannot_inspect == account.recalled == account.lost == 0
 
 
-@pytest.mark.parametrize("name", ENCODER_FAULTS)
-def test_encoder_faults_pass_nothing_wrongly(name: str) -> None:
-    account = run_simulation(parts=120, seed=2, faults={name: 0.03}, tracking="encoder")
+@pytest.mark.parametrize("gate", [REJECTING, "normally-passing"])
+@pytest.mark.parametrize("name", [*ENCODER_FAULTS, "crash_restart", "core_hang", "belt_stop"])
+def test_with_an_encoder_each_fault_passes_nothing_wrongly(name: str, gate: str) -> None:
+    account = run_simulation(parts=120, seed=2, faults={name: 0.03}, gate=gate, tracking="encoder")
     assert account.faults[name] > 0
+    assert account.good, account.findings
+    assert account.left > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gate", GATES)
+def test_with_an_encoder_all_faults_pass_nothing_wrongly(gate: str) -> None:
+    usual = fault_rates("all", guarded="guarded" in gate, encoder=True)
+    often = {name: 10 * rate for name, rate in usual.items()}
+    account = run_simulation(parts=1500, seed=41, faults=often, gate=gate, tracking="encoder")
     assert account.good, account.findings
 
 
