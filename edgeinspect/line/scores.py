@@ -19,6 +19,7 @@ ORDER_STATISTIC_RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """The k of the k-th largest map values that are kept with every part. A rank beyond the number
 of cells gives the smallest value."""
 
+_SIGN_BIT = np.uint8(0x80)
 _RANKS = np.array(ORDER_STATISTIC_RANKS, np.float64)
 
 WORST_REGION_FLOOR = 0.05
@@ -192,7 +193,7 @@ class MapScorer:
     ) -> None:
         if k < 1 or not channels:
             raise ValueError("k and the number of channels must be at least 1")
-        self._channels = tuple(channels)
+        self._channels = np.asarray(channels, np.intp)
         self._table = score_table(quantization, activation)
         self._signed = quantization.dtype == "int8"
         self._reducer = reducer
@@ -205,25 +206,22 @@ class MapScorer:
 
     def score(self, stitched: NDArray[np.generic]) -> MapScores:
         """Score a map of shape (height, width, channels) in the declared quantization."""
-        levels = [self._levels(stitched, channel) for channel in self._channels]
-        histograms = [Histogram(plane) for plane in levels]
-        scores = [self._reduce(histogram) for histogram in histograms]
-        top = max(range(len(scores)), key=scores.__getitem__)
+        planes = self._planes(stitched)
+        found = Histograms(planes)
+        scores = found.reduce(self._reducer, self._k, self._table)
+        top = int(scores.argmax())
         return MapScores(
-            scores=tuple(scores),
-            order_statistics=tuple(h.order_statistics(self._table) for h in histograms),
+            scores=tuple(scores.tolist()),
+            order_statistics=tuple(map(tuple, found.kth_largest(_RANKS, self._table).tolist())),
             top=top,
-            worst_box=worst_box(levels[top], self._table),
+            worst_box=worst_box(planes[top], self._table),
         )
 
-    def _levels(self, stitched: NDArray[np.generic], channel: int) -> NDArray[np.uint8]:
-        plane = np.ascontiguousarray(stitched[:, :, channel]).view(np.uint8)
-        return plane ^ np.uint8(0x80) if self._signed else plane
-
-    def _reduce(self, histogram: Histogram) -> float:
-        if self._reducer is ReducerKind.MEAN_TOP_K:
-            return histogram.mean_top_k(self._table, self._k)
-        return histogram.kth_largest(self._table, self._k)
+    def _planes(self, stitched: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """The levels of the defect classes, each class's map contiguous."""
+        planes = np.ascontiguousarray(stitched[:, :, self._channels].transpose(2, 0, 1))
+        levels = planes.view(np.uint8)
+        return np.bitwise_xor(levels, _SIGN_BIT, out=levels) if self._signed else levels
 
     def to_scores(self, stitched: NDArray[np.generic]) -> NDArray[np.float32]:
         """The defect classes' map as float32 scores, shape (height, width, defect classes)."""
@@ -232,33 +230,48 @@ class MapScorer:
         return by_byte.astype(np.float32)[chosen]
 
 
-class Histogram:
-    """Counts of the levels of one contiguous plane, from the highest level down."""
+class Histograms:
+    """Counts of the levels of several planes, from the highest level down.
+
+    Args:
+        planes: levels, shape (classes, height, width).
+    """
 
     __slots__ = ("_cells", "_from_top")
 
-    def __init__(self, levels: NDArray[np.uint8]) -> None:
+    def __init__(self, planes: NDArray[np.uint8]) -> None:
         import cv2
 
-        counts = cv2.calcHist([levels], [0], None, [256], [0, 256])  # float32, exact to 2**24
-        self._cells = levels.size
-        # OpenCV 4 gives a column, OpenCV 5 a vector.
-        self._from_top = counts.reshape(-1)[::-1].cumsum(dtype=np.float64)
+        # Counts come as float32, which is exact up to 2**24 cells.
+        counts = [cv2.calcHist([plane], [0], None, [256], [0, 256]).ravel() for plane in planes]
+        self._cells = planes[0].size
+        self._from_top = np.array(counts)[:, ::-1].cumsum(axis=1, dtype=np.float64)
 
-    def kth_largest(self, table: NDArray[np.float64], k: int) -> float:
-        """Score of the k-th largest value, counted from 1; of the smallest if there are fewer."""
-        return float(table[255 - int(self._from_top.searchsorted(min(k, self._cells)))])
+    def kth_largest(
+        self, ranks: NDArray[np.float64], table: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Scores of the k-th largest values, counted from 1, shape (classes, ranks).
 
-    def mean_top_k(self, table: NDArray[np.float64], k: int) -> float:
-        """Mean score of the ``min(k, cells)`` largest values."""
+        A rank beyond the number of cells gives the smallest value.
+        """
+        wanted = np.minimum(ranks, self._cells)[:, None]
+        higher = (self._from_top[:, None, :] < wanted).sum(axis=2)
+        return np.asarray(table[255 - higher], np.float64)
+
+    def mean_top_k(self, k: int, table: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean score of the ``min(k, cells)`` largest values, shape (classes,)."""
         count = min(k, self._cells)
-        taken = np.diff(np.minimum(self._from_top, count), prepend=0)
-        return min(1.0, float((taken * table[::-1]).sum()) / count)
+        taken = np.diff(np.minimum(self._from_top, count), axis=1, prepend=0)
+        mean = (taken * table[::-1]).sum(axis=1) / count
+        return np.asarray(np.minimum(1.0, mean), np.float64)
 
-    def order_statistics(self, table: NDArray[np.float64]) -> tuple[float, ...]:
-        """The scores at ``ORDER_STATISTIC_RANKS``."""
-        ranks = np.minimum(_RANKS, self._cells)
-        return tuple(table[255 - self._from_top.searchsorted(ranks)].tolist())
+    def reduce(
+        self, reducer: ReducerKind, k: int, table: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The defect score of each class, shape (classes,)."""
+        if reducer is ReducerKind.MEAN_TOP_K:
+            return self.mean_top_k(k, table)
+        return np.asarray(self.kth_largest(np.array([k], np.float64), table)[:, 0], np.float64)
 
 
 def worst_box(levels: NDArray[np.uint8], table: NDArray[np.float64]) -> CellBox | None:
