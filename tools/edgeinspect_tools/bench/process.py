@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import subprocess
 import sys
 import tempfile
@@ -15,26 +16,7 @@ from edgeinspect.errors import EdgeInspectError, NotGood
 from edgeinspect.runtime.control_client import ControlClient
 
 READY_DEADLINE_S = 120.0
-STATION_FILE = """\
-format: 1
-id: benchmark
-data_dir: {data_dir}
-product: sim-surface
-camera: {{driver: sim}}
-io: {{driver: sim}}
-lines:
-  trigger: {{line: part-present}}
-  reject: {{line: gate}}
-track:
-  tracking: delay
-  min_pitch_ms: 150
-  sensor_to_lens_ms: 60
-  exposure_window_ms: 30
-  sensor_to_gate_ms: 900
-  window_before_ms: 40
-  window_after_ms: 40
-gate: {{kind: normally-rejecting, lease_ms: 200}}
-"""
+EXAMPLE = "normally-rejecting.yaml"
 
 
 class StationProcess(NamedTuple):
@@ -57,7 +39,9 @@ def measure_process(*, parts: int = 25) -> StationProcess:
     with tempfile.TemporaryDirectory(prefix="edgeinspect-bench-") as folder:
         data_dir = Path(folder) / "data"
         file = Path(folder) / "station.yaml"
-        file.write_text(STATION_FILE.format(data_dir=data_dir), encoding="utf-8")
+        example = importlib.resources.files("edgeinspect.settings") / "examples" / EXAMPLE
+        text = example.read_text(encoding="utf-8")
+        file.write_text(text.replace("data_dir: data", f"data_dir: {data_dir}"), encoding="utf-8")
         log = Path(folder) / "log"
         program = [sys.executable, "-m", "edgeinspect", "run", "--config", str(file)]
         with log.open("wb") as output:
