@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeinspect.line.config import GateKind
+from edgeinspect.sim.agenda import Agenda
 from edgeinspect.sim.presets import MS, SECOND, LineGeometry
-from edgeinspect.sim.world import Agenda, End, SimPart, World
+from edgeinspect.sim.world import End, SimPart, World
 
 
 class OnePart:

@@ -32,9 +32,10 @@ from edgeinspect.line.messages import (
     QueueOverflow,
 )
 from edgeinspect.part import Frame, FrameMeta, FrameQuality, Inspection
+from edgeinspect.sim.agenda import Agenda
 from edgeinspect.sim.presets import DEFECT_CLASS, EXPOSURE_US, GAIN, MISPLACED_CLASS, MS, SECOND
 from edgeinspect.sim.truth import FrameTruth, TruthLog
-from edgeinspect.sim.world import Agenda, LensView, World
+from edgeinspect.sim.world import LensView, World
 
 WORKER_QUEUE = 8
 

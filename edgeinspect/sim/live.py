@@ -20,19 +20,11 @@ from edgeinspect.line.config import LineConfig
 from edgeinspect.part import Frame, FrameMeta, PartRecord
 from edgeinspect.ports import CameraControls, EdgeListener
 from edgeinspect.runtime.drivers import Drivers
+from edgeinspect.sim.agenda import Agenda, Callback
 from edgeinspect.sim.devices import CodedEye, Eye
 from edgeinspect.sim.presets import GATES, MS, SECOND, LineGeometry
 from edgeinspect.sim.truth import Account, FrameTruth, TruthLog, settle
-from edgeinspect.sim.world import (
-    Agenda,
-    Callback,
-    DrawnParts,
-    End,
-    LensView,
-    PartSource,
-    SimPart,
-    World,
-)
+from edgeinspect.sim.world import DrawnParts, End, LensView, PartSource, SimPart, World
 
 EVENTS_KEPT = 12
 IN_CHUTE_NS = SECOND // 2

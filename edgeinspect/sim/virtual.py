@@ -18,11 +18,12 @@ from edgeinspect.line.config import LineConfig
 from edgeinspect.line.core import LineCore
 from edgeinspect.line.reject import PulseSchedule
 from edgeinspect.part import PartRecord
+from edgeinspect.sim.agenda import Agenda
 from edgeinspect.sim.devices import CodedEye, CodedJudge, Eye, Judge, VirtualCamera, VirtualEngine
 from edgeinspect.sim.faults import FAULTS
 from edgeinspect.sim.presets import GATES, MS, SECOND, LineGeometry, line_config
 from edgeinspect.sim.truth import Account, TruthLog, settle
-from edgeinspect.sim.world import Agenda, DrawnParts, PartSource, SimPart, World
+from edgeinspect.sim.world import DrawnParts, PartSource, SimPart, World
 
 ID_BLOCK = 1000
 FIRST_PART_NS = SECOND + SECOND // 2

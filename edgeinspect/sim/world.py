@@ -10,7 +10,6 @@ gate that rejects during only a part of a part's passage lets it through.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,85 +17,12 @@ from random import Random
 from typing import Protocol
 
 from edgeinspect.line.config import GateKind
-from edgeinspect.sim.presets import MS, NS_PER_COUNT, SECOND, LineGeometry
-
-Callback = Callable[[int], None]
-"""Called with the time at which it runs."""
+from edgeinspect.sim.agenda import Agenda
+from edgeinspect.sim.line_control import LineControl
+from edgeinspect.sim.presets import MS, NS_PER_COUNT, LineGeometry
 
 NOMINAL_INFEED_NS = 100 * MS
 """A part is placed on the belt this far before the trigger sensor."""
-
-
-class Agenda:
-    """What happens next, in time and along the belt; one order for everything, replayable."""
-
-    def __init__(self, *, now_ns: int = 0) -> None:
-        self.now_ns = now_ns
-        self._count = 0
-        self._timed: list[tuple[int, int, Callback]] = []
-        self._belt: list[tuple[int, int, Callback]] = []
-        self._moving = True
-        self._stood_ns = 0
-        self._standing_since_ns = 0
-
-    @property
-    def moving(self) -> bool:
-        return self._moving
-
-    def travel_ns(self, now_ns: int) -> int:
-        """How far the belt has come, in nanoseconds of travel at full speed."""
-        return (now_ns if self._moving else self._standing_since_ns) - self._stood_ns
-
-    def at(self, time_ns: int, callback: Callback) -> None:
-        """Call back at this time, or now if it is past."""
-        self._count += 1
-        heapq.heappush(self._timed, (time_ns, self._count, callback))
-
-    def at_travel(self, travel_ns: int, callback: Callback) -> None:
-        """Call back when the belt has come this far."""
-        self._count += 1
-        heapq.heappush(self._belt, (travel_ns, self._count, callback))
-
-    def halt_belt(self, now_ns: int) -> None:
-        if self._moving:
-            self._moving = False
-            self._standing_since_ns = now_ns
-
-    def move_belt(self, now_ns: int) -> None:
-        if not self._moving:
-            self._moving = True
-            self._stood_ns += now_ns - self._standing_since_ns
-
-    def next_ns(self) -> int | None:
-        """When the next callback is due; None if nothing is planned while the belt stands."""
-        timed = self._timed[0][0] if self._timed else None
-        if not (self._moving and self._belt):
-            return timed
-        belt = self._belt[0][0] + self._stood_ns
-        return belt if timed is None or belt < timed else timed
-
-    def run_next(self) -> bool:
-        """Run the one callback that is due next. False if there is none."""
-        timed, belt = self._timed, self._belt
-        if self._moving and belt:
-            due_ns = belt[0][0] + self._stood_ns
-            if not timed or due_ns < timed[0][0]:
-                callback = heapq.heappop(belt)[2]
-                self.now_ns = max(due_ns, self.now_ns)
-                callback(self.now_ns)
-                return True
-        if not timed:
-            return False
-        due_ns, _, callback = heapq.heappop(timed)
-        self.now_ns = max(due_ns, self.now_ns)
-        callback(self.now_ns)
-        return True
-
-    def run_until(self, time_ns: int) -> None:
-        """Run everything that is due up to and including this time, then stand at it."""
-        while (due_ns := self.next_ns()) is not None and due_ns <= time_ns:
-            self.run_next()
-        self.now_ns = max(self.now_ns, time_ns)
 
 
 class End(StrEnum):
@@ -434,93 +360,3 @@ class World:
         self._count += 1 + self.encoder_extra
         self.encoder_extra = 0
         self.station.encoder_count(self._count, now_ns)
-
-
-class LineControl:
-    """The line's own control and its operator.
-
-    The control stops the belt when the station's heartbeat is lost, when the station asks for it,
-    and for reasons of its own. After the first two the operator clears the outfeed, repairs what
-    is broken, acknowledges the alarms and starts the belt once the station's heart beats again.
-    """
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._last_beat_ns = 0
-        self._stopped = False
-        self._must_clear = False
-        self._repairing = False
-        self.stops: dict[str, int] = {}
-
-    @property
-    def stopped(self) -> bool:
-        """The level of the line-stopped signal."""
-        return self._stopped
-
-    def start(self, now_ns: int) -> None:
-        self._last_beat_ns = now_ns
-        self._watch(now_ns)
-
-    def beat(self, now_ns: int) -> None:
-        """The station's heartbeat output has changed."""
-        self._last_beat_ns = now_ns
-
-    def request_stop(self, now_ns: int) -> None:
-        """The station's line-stop output."""
-        self._stop("requested by the station", now_ns, clear=True)
-
-    def stop_for(self, duration_ns: int, now_ns: int) -> None:
-        """Something upstream stops the belt for a while; nobody touches the outfeed."""
-        if self._stopped:
-            return
-        self._stop("upstream", now_ns, clear=False)
-        self._world.agenda.at(now_ns + duration_ns, self._start_again)
-
-    def _healthy(self, now_ns: int) -> bool:
-        return now_ns - self._last_beat_ns <= self._world.geometry.heartbeat_timeout_ns
-
-    def _watch(self, now_ns: int) -> None:
-        world = self._world
-        if not self._healthy(now_ns):
-            self._stop("heartbeat lost", now_ns, clear=True)
-            again_ns = now_ns + world.geometry.heartbeat_timeout_ns
-        else:
-            again_ns = self._last_beat_ns + world.geometry.heartbeat_timeout_ns + 1
-        if not world.empty:
-            world.agenda.at(again_ns, self._watch)
-
-    def _stop(self, reason: str, now_ns: int, *, clear: bool) -> None:
-        world = self._world
-        if clear:
-            self._must_clear = True
-        if not self._stopped:
-            self._stopped = True
-            self.stops[reason] = self.stops.get(reason, 0) + 1
-            world.agenda.at(now_ns + world.geometry.coast_ns, self._halt)
-            world.station.set_line_stopped(True, now_ns)
-        if self._must_clear and not self._repairing:
-            self._repairing = True
-            world.agenda.at(now_ns + world.rng.randint(3 * SECOND, 8 * SECOND), self._repair)
-
-    def _halt(self, now_ns: int) -> None:
-        if self._stopped:
-            self._world.agenda.halt_belt(now_ns)
-
-    def _repair(self, now_ns: int) -> None:
-        world = self._world
-        if not self._healthy(now_ns):
-            world.agenda.at(now_ns + SECOND // 2, self._repair)
-            return
-        world.clear_outfeed(now_ns)
-        world.stick_gate(None, now_ns)
-        world.encoder_stalled = False
-        self._must_clear = self._repairing = False
-        world.station.acknowledge(now_ns)
-        world.agenda.at(now_ns + SECOND, self._start_again)
-
-    def _start_again(self, now_ns: int) -> None:
-        if self._must_clear or not self._stopped:
-            return
-        self._stopped = False
-        self._world.agenda.move_belt(now_ns)
-        self._world.station.set_line_stopped(False, now_ns)
