@@ -23,6 +23,16 @@ COMMANDS = {
     "quantize": LazyCommand(
         "edgeinspect_tools.quantize.command:command", "Turn a float model into a judged int8 one."
     ),
+    "pack": LazyCommand("edgeinspect_tools.pack.command:command", "Make a bundle of a run."),
+    "verify": LazyCommand(
+        "edgeinspect_tools.verify.command:command", "Prove a bundle on held-out pictures."
+    ),
+    "all": LazyCommand(
+        "edgeinspect_tools.all_in_one.command:command", "A data set to a bundle, the whole way."
+    ),
+    "train": LazyCommand(
+        "edgeinspect_tools.train.command:command", "Train a network for int8 hardware."
+    ),
     "bench": LazyCommand("edgeinspect_tools.bench.command:command", "Measure this machine."),
 }
 

@@ -60,7 +60,7 @@ def run_fold(
     test = Pictures(samples_of(dataset, Split.TEST), gray=settings.gray, reference=False)
     classes = len(dataset.defect_classes)
     confusion = np.zeros((classes + 1, classes + 1), np.int64)
-    rows = []
+    rows: list[dict[str, Any]] = []
     with station_inspector(bundle) as inspector:
         for sample, item in zip(test.samples, dataset.of(Split.TEST), strict=True):
             picture = test[len(rows)]
@@ -160,7 +160,8 @@ def _fold_auroc(result: dict[str, Any]) -> float:
 @click.option("--minutes", default=8.0, show_default=True, help="Training time of a fold.")
 @click.option("--seed", default=1, show_default=True)
 @json_option
-def main(  # noqa: PLR0917  click passes by name
+def main(
+    *,
     dataset: str,
     out: Path,
     weights: str,

@@ -120,7 +120,9 @@ def validate(maker: MapMaker, pictures: Pictures, most: int) -> BoxFigures:
     """Figures of a float model on the first validation pairs, with the best threshold there."""
     count = min(most, len(pictures))
     maps = {
-        pictures.samples[n].path: 1 / (1 + np.exp(-maker.logits(pictures[n].pixels)))
+        pictures.samples[n].path: np.asarray(
+            1 / (1 + np.exp(-maker.logits(pictures[n].pixels))), np.float32
+        )
         for n in range(count)
     }
     stride = float(maker.settings.stride_px)

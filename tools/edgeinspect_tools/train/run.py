@@ -19,11 +19,12 @@ from edgeinspect_tools.missing import need
 from edgeinspect_tools.train import checkpoint
 from edgeinspect_tools.train.checkpoint import Progress
 from edgeinspect_tools.train.choice import Choice
+from edgeinspect_tools.train.classification import TrainedClassifier, train_classifier
 from edgeinspect_tools.train.fit import Say
 from edgeinspect_tools.train.maps import MEAN, STD
 from edgeinspect_tools.train.outcome import RUN_FILE, TrainedRun, write_outcome
 from edgeinspect_tools.train.samples import MAX_CLASSES, Box, Sample
-from edgeinspect_tools.train.segmentation import train_map
+from edgeinspect_tools.train.segmentation import Trained, train_map
 from edgeinspect_tools.train.settings import TaskChoice, TrainSettings
 
 CHECKPOINT_FOLDER = "checkpoint"
@@ -78,11 +79,10 @@ def train(
     description: dict[str, Any] = {"data": {"root": str(dataset.root), "sha256": digest}}
     try:
         if settings.task is TaskChoice.CLASSIFICATION:
-            from edgeinspect_tools.train.classification import train_classifier
-
             names = ("good", *classes)
-            made = train_classifier(training, validation, classes=len(names), **arguments)
-            description |= _described_classifier(names, settings) | made.notes
+            classified = train_classifier(training, validation, classes=len(names), **arguments)
+            made: Trained | TrainedClassifier = classified
+            description |= _described_classifier(names, settings) | classified.notes
         else:
             made = train_map(training, validation, classes=len(classes), **arguments)
             description |= described_map(classes, settings)
@@ -139,6 +139,8 @@ def fitted(settings: TrainSettings, training: Sequence[Sample]) -> TrainSettings
     task = settings.task
     if task is TaskChoice.AUTO:
         task = TaskChoice.SEGMENTATION
+    if settings.freeze_stride_px and settings.weights == "none":
+        raise UsageError("Random weights are not worth freezing; set freeze_stride_px to 0.")
     if settings.reference and not all(sample.reference for sample in training):
         raise UsageError("reference is asked for, but some pictures have no reference picture.")
     return replace(settings, task=task)

@@ -1,0 +1,186 @@
+"""``edgeinspect-tools train``: from a data set to a float model with ``run.json``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeinspect.ui.output import console, examples, json_option, print_json, say, table
+
+EXAMPLES = """
+edgeinspect-tools train pictures/ --out run/                     a small network from nothing
+edgeinspect-tools train pictures/ --out run/ --network mobilenet_v2 --weights mobilenet_v2.tflite
+edgeinspect-tools train pictures/ --out run/ --resume            after an interruption
+edgeinspect-tools train labels.csv --out run/ --task classification --weights imagenet
+edgeinspect-tools train deeppcb:PCBData --out run/ --reference --gray --box-fill 0.7
+"""
+
+_NETWORKS = ("tiny", "small", "mobilenet_v2")
+_TASKS = ("auto", "segmentation", "classification")
+_ENCODERS = ("auto", "frozen", "fine-tuned")
+
+
+@click.command(epilog=examples(EXAMPLES))
+@click.argument("dataset")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the run.",
+)
+@click.option("--resume", is_flag=True, help="Go on where an interrupted run stopped.")
+@click.option("--network", default="small", show_default=True, type=click.Choice(_NETWORKS))
+@click.option("--task", default="auto", show_default=True, type=click.Choice(_TASKS))
+@click.option(
+    "--weights",
+    default="none",
+    show_default=True,
+    metavar="none|imagenet|FILE",
+    help="First weights of mobilenet_v2: a .tflite (int8 or float) or .keras file.",
+)
+@click.option("--alpha", default=1.0, show_default=True, help="Width of mobilenet_v2.")
+@click.option(
+    "--encoder",
+    default="auto",
+    show_default=True,
+    type=click.Choice(_ENCODERS),
+    help="Of a classifier; auto takes what validates better.",
+)
+@click.option(
+    "--freeze-stride",
+    "freeze_stride_px",
+    default=None,
+    type=click.Choice(["0", "2", "4", "8"]),
+    help="Loaded layers up to this stride stay as they are. Default: 8 with --weights.",
+)
+@click.option("--gray/--color", default=False, help="Train on grey pictures.")
+@click.option("--reference", is_flag=True, help="Compare with each picture's reference picture.")
+@click.option("--tile", "tile_px", default=256, show_default=True, help="Side of a tile, px.")
+@click.option("--overlap", "tile_overlap_px", default=64, show_default=True, help="Of tiles, px.")
+@click.option("--crop", "crop_px", default=192, show_default=True, help="Side of a crop, px.")
+@click.option(
+    "--stride",
+    "stride_px",
+    default="4",
+    show_default=True,
+    type=click.Choice(["2", "4", "8"]),
+    help="Pixels per cell of the score map.",
+)
+@click.option("--resize", "resize_px", default=224, show_default=True, help="Of a classifier, px.")
+@click.option(
+    "--box-fill", default=1.0, show_default=True, help="Share of a box's sides that is taught."
+)
+@click.option("--turns/--no-turns", default=True, help="Learn from turned pictures too.")
+@click.option("--paste", default=0.2, show_default=True, help="Share of good crops with a defect.")
+@click.option("--strength", default=1.0, show_default=True, help="Of light, noise and blur.")
+@click.option("--batch", default=8, show_default=True)
+@click.option("--steps", default=4000, show_default=True)
+@click.option("--minutes", default=30.0, show_default=True, help="Budget; ends with what is first.")
+@click.option("--rate", default=2e-3, show_default=True, help="Peak learning rate.")
+@click.option("--patience", default=8, show_default=True, help="Validations without progress.")
+@click.option("--check-every", default=200, show_default=True, help="Steps between validations.")
+@click.option("--threads", default=0, show_default=True, help="0: as many as there are cores.")
+@click.option("--seed", default=1, show_default=True, help="Of split and training.")
+@click.option("--good", default="", metavar="NAME", help="The source's name of the good class.")
+@click.option("--group-pattern", default="", metavar="REGEX", help="As in the command data.")
+@json_option
+def command(
+    *,
+    dataset: str,
+    out: Path,
+    resume: bool,
+    good: str,
+    group_pattern: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train a network on DATASET: a folder of classes, pictures with masks or boxes, a CSV.
+
+    Everything is chosen on the validation split; calibration and test pictures are never opened.
+    The result is model.float.tflite with run.json, curves.png and a checkpoint; quantize, verify
+    and pack take it from there.
+    """
+    from edgeinspect_tools.data.build import build_dataset
+    from edgeinspect_tools.data.read import read_source
+    from edgeinspect_tools.train.run import train
+
+    settings = settings_of(options)
+    judged = build_dataset(
+        read_source(dataset, good=good), seed=settings.seed, group_pattern=group_pattern
+    )
+    with _progress(shown=not as_json) as progress:
+        run = train(judged.dataset, settings, out, progress=progress, resume=resume)
+    found = run.description
+    summary = {
+        "model": str(run.model),
+        "task": found["task"],
+        "steps": found["steps"],
+        "minutes": found["minutes"],
+        "validation_auroc": found["validation"]["auroc"],
+        "reducer": found["reducer"],
+        "thresholds": found["thresholds"]["default"],
+    }
+    if as_json:
+        print_json(summary)
+        return
+    say(table(("what", "value"), list(summary.items())))
+
+
+def settings_of(options: dict[str, Any]) -> Any:
+    """The command's options as ``TrainSettings``. Raises UsageError for a value out of range."""
+    from edgeinspect_tools.train.settings import EncoderChoice, Network, TaskChoice, TrainSettings
+
+    freeze = options.pop("freeze_stride_px")
+    if freeze is None:
+        loaded = options["weights"] != "none" and options["task"] != "classification"
+        freeze = 8 if loaded else 0
+    chosen = {
+        **options,
+        "network": Network(options["network"]),
+        "task": TaskChoice(options["task"]),
+        "encoder": EncoderChoice(options["encoder"]),
+        "stride_px": int(options["stride_px"]),
+        "freeze_stride_px": int(freeze),
+    }
+    return TrainSettings(**chosen)
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator[Callable[..., None]]:
+    """A bar on a terminal, a line every half minute elsewhere, nothing for programs."""
+    terminal = console(stderr=True)
+    if not shown:
+        yield lambda *, done, text: None
+        return
+    if not terminal.is_terminal:
+        yield _lines(terminal)
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.description}"), console=terminal) as bar:
+        task = bar.add_task("reading", total=1.0)
+
+        def show(*, done: float, text: str) -> None:
+            bar.update(task, completed=done, description=text)
+            if "best" in text or "frozen" in text:
+                terminal.print(text)
+
+        yield show
+
+
+def _lines(terminal: Any) -> Callable[..., None]:
+    last = [time.monotonic() - 30]
+
+    def show(*, done: float, text: str) -> None:
+        now = time.monotonic()
+        if "best" in text or "frozen" in text or now - last[0] >= 30:
+            last[0] = now
+            terminal.print(f"{done:4.0%}  {text}")
+
+    return show
