@@ -1,0 +1,190 @@
+"""One model in one or several interpreters, each with its tensors' places looked up once."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.errors import DriverMissing, ModelRefused, UsageError
+from edgeinspect.hw.model_file import refusal, tensor_spec
+from edgeinspect.hw.runtime_library import RuntimeLibrary
+from edgeinspect.ports import TensorSpec
+
+Tile = NDArray[np.generic]
+
+_EDGETPU_LIBRARY = "libedgetpu.so.1"
+
+
+class Kernels(StrEnum):
+    """``reference`` gives the same bits on every machine, slowly; ``fast`` what the library has."""
+
+    FAST = "fast"
+    REFERENCE = "reference"
+
+
+class Lane:
+    """One interpreter with its tensors' places looked up once."""
+
+    def __init__(
+        self, interpreter: Any, *, batch: int, kernels: str, specs: tuple[TensorSpec, TensorSpec]
+    ) -> None:
+        self.input_spec, self.output_spec = specs
+        self.kernels = kernels
+        self.forget_between_tiles = False
+        self._interpreter = interpreter
+        self._input = interpreter.get_input_details()[0]["index"]
+        self._output = interpreter.get_output_details()[0]["index"]
+        self._batch: NDArray[Any] | None = None
+        if batch > 1:
+            shape = (batch, *self.input_spec.shape[1:])
+            self._batch = np.zeros(shape, self.input_spec.dtype)
+
+    def infer(self, tiles: Sequence[Tile]) -> list[Tile]:
+        if self._batch is not None:
+            return self._infer_batch(self._batch, tiles)
+        return [self._invoke(tile[None])[0] for tile in tiles]
+
+    def _infer_batch(self, batch: NDArray[Any], tiles: Sequence[Tile]) -> list[Tile]:
+        outputs: list[Tile] = []
+        for start in range(0, len(tiles), len(batch)):
+            chunk = tiles[start : start + len(batch)]
+            for slot, tile in zip(batch, chunk, strict=False):
+                slot[...] = tile
+            outputs.extend(self._invoke(batch)[: len(chunk)])
+        return outputs
+
+    def _invoke(self, values: NDArray[Any]) -> NDArray[Any]:
+        interpreter = self._interpreter
+        if self.forget_between_tiles:
+            interpreter.reset_all_variables()
+        interpreter.set_tensor(self._input, values)
+        interpreter.invoke()
+        result: NDArray[Any] = interpreter.get_tensor(self._output)
+        return result
+
+
+class Loader:
+    """Builds lanes of one model."""
+
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        source: str,
+        library: RuntimeLibrary,
+        kernels: Kernels,
+        delegate: str,
+    ) -> None:
+        self._model = model
+        self._source = source
+        self.runtime = f"{library.name} {library.version}"
+        self._library = library
+        self._kernels = kernels
+        self._delegate = delegate
+        self._delegates = load_delegates(library, delegate)
+        self._stateful = False
+
+    def lane(self, *, threads: int, batch: int = 1) -> Lane:
+        """Load the model once more. Raises ModelRefused."""
+        try:
+            lane = self._load(threads, batch)
+            lane.forget_between_tiles = self._stateful
+            lane.infer([self._sample(0)] * batch)
+        except (ValueError, RuntimeError) as error:
+            if isinstance(error, ModelRefused):
+                raise
+            raise refusal(error, self._source) from error
+        return lane
+
+    def _load(self, threads: int, batch: int) -> Lane:
+        resolver = self._library.resolver_type
+        interpreter = self._library.interpreter(
+            model_content=self._model,
+            num_threads=threads,
+            experimental_delegates=self._delegates or None,
+            experimental_op_resolver_type=(
+                resolver.BUILTIN_REF if self._kernels is Kernels.REFERENCE else resolver.AUTO
+            ),
+        )
+        self._allocate(interpreter)
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        specs = self._specs(inputs, outputs)
+        if batch > 1:
+            interpreter.resize_tensor_input(inputs[0]["index"], (batch, *specs[0].shape[1:]))
+            interpreter.allocate_tensors()
+        self._sample_shape, self._sample_dtype = specs[0].shape[1:], specs[0].dtype
+        return Lane(interpreter, batch=batch, kernels=self._kernels_in(interpreter), specs=specs)
+
+    def _allocate(self, interpreter: Any) -> None:
+        try:
+            interpreter.allocate_tensors()
+        except RuntimeError as error:
+            if "custom op" not in str(error):  # the tensors may tell it in plainer words
+                self._specs(interpreter.get_input_details(), interpreter.get_output_details())
+            raise
+
+    def _specs(self, inputs: list[Any], outputs: list[Any]) -> tuple[TensorSpec, TensorSpec]:
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ModelRefused(
+                f"{self._source} has {len(inputs)} inputs and {len(outputs)} outputs; "
+                "one of each is expected."
+            )
+        return (
+            tensor_spec(inputs[0], "input", self._source),
+            tensor_spec(outputs[0], "output", self._source),
+        )
+
+    def _kernels_in(self, interpreter: Any) -> str:
+        if self._delegate != "none":
+            return f"{self._delegate} delegate"
+        if self._kernels is Kernels.REFERENCE:
+            return "reference kernels"
+        names = {operator["op_name"] for operator in interpreter._get_ops_details()}
+        # Without a delegate of ours, the one that LiteRT adds by itself is XNNPACK.
+        return "XNNPACK kernels" if "DELEGATE" in names else "built-in kernels (no XNNPACK)"
+
+    def _sample(self, seed: int) -> Tile:
+        """A tile of zeros for seed 0, of noise for the others."""
+        shape, dtype = self._sample_shape, self._sample_dtype
+        if seed == 0:
+            return np.zeros(shape, dtype)
+        rng = np.random.default_rng(seed)
+        return rng.integers(0, 256, shape, dtype=np.uint8).view(dtype)
+
+    def samples(self, count: int) -> list[Tile]:
+        """Tiles of noise to measure with; available once a lane was loaded."""
+        return [self._sample(1 + index % 4) for index in range(count)]
+
+    def check_memory(self, lane: Lane) -> None:
+        """Make a model with a memory forget between tiles, or refuse it.
+
+        A recurrent model keeps its state from one invocation to the next, so that a part's score
+        would hang on the part before it.
+        """
+        once, other = self._sample(1), self._sample(2)
+        for stateful in (False, True):
+            self._stateful = lane.forget_between_tiles = stateful
+            first, _, again = lane.infer([once, other, once])
+            if np.array_equal(first, again):
+                return
+        raise ModelRefused(f"{self._source} gives the same picture different outputs each time.")
+
+
+def load_delegates(library: RuntimeLibrary, name: str) -> list[Any]:
+    if name == "none":
+        return []
+    if name != "edgetpu":
+        raise UsageError(f"Unknown delegate {name!r}: none, edgetpu.")
+    try:
+        ctypes.CDLL(_EDGETPU_LIBRARY)  # the library's own loader complains twice
+        return [library.load_delegate(_EDGETPU_LIBRARY)]
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DriverMissing(
+            f"The Edge TPU delegate cannot be loaded: {error}.",
+            next_action="Install libedgetpu1-std and connect the accelerator.",
+        ) from error
