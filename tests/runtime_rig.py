@@ -12,6 +12,7 @@ import numpy as np
 
 from edgeinspect.errors import CameraFault
 from edgeinspect.hw.clock import SystemClock
+from edgeinspect.hw.drivers import Drivers
 from edgeinspect.hw.fake_camera import CaptureCall, FakeCamera
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeOutput
 from edgeinspect.line.config import (
@@ -25,7 +26,6 @@ from edgeinspect.line.config import (
     TriggerConfig,
 )
 from edgeinspect.part import Frame, FrameMeta, FrameQuality, Inspection
-from edgeinspect.runtime.drivers import Drivers
 from edgeinspect.runtime.inspection import InspectorSet
 from edgeinspect.runtime.line_thread import FinishedPart
 from edgeinspect.runtime.station import PreparedRecipe, Station

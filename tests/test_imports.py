@@ -24,8 +24,8 @@ MAY_IMPORT = {
     "settings": BASE | {"line"},
     "records": BASE | {"line"},
     "hw": BASE | {"line", "bundle", "settings", "records"},
-    "sim": BASE | {"line", "bundle", "settings", "records", "hw", "runtime"},
-    "runtime": BASE | {"line", "bundle", "settings", "records", "hw"},
+    "sim": BASE | {"line", "bundle", "settings", "records", "hw"},
+    "runtime": BASE | {"line", "bundle", "settings", "records", "hw", "sim"},
     "tune": BASE | {"line", "bundle", "settings", "records", "runtime"},
 }
 HEAVY = {"numpy", "cv2", "pydantic", "ai_edge_litert", "tensorflow", "yaml", "textual", "scipy"}
@@ -69,7 +69,8 @@ def all_modules() -> list[str]:
         for path in sorted(root.rglob("*.py")):
             parts = [package, *path.relative_to(root).with_suffix("").parts]
             names.append(".".join(parts).removesuffix(".__init__"))
-    return [name for name in names if not name.endswith("__main__")]
+    # Conversion scripts are run, never imported, each in the environment of its converter.
+    return [name for name in names if not name.endswith("__main__") and ".scripts." not in name]
 
 
 def run_python(program: str) -> str:

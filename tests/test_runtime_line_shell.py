@@ -22,6 +22,8 @@ from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
 from edgeinspect.runtime.line_thread import (
     EVENTS_LOST,
     HEARTBEAT_FAULT,
+    PICTURES_DROPPED,
+    PICTURES_WAITING,
     RECORDS_FULL,
     FinishedPart,
     Item,
@@ -180,14 +182,23 @@ def test_a_release_that_comes_too_late_goes_back_to_the_core() -> None:
 def test_records_carry_the_frame_and_lose_the_map() -> None:
     bench = Bench()
     frame = make_frame(sequence=1, exposure_mono_ns=0)
-    bench.core.answers[m.FrameArrived] = [m.Inspect(1, frame, "recipe-1")]
-    bench.core.answers[m.Tick] = [m.Record(record(1, inspection=inspection(0.2)))]
-    bench.shell.step(m.FrameArrived(frame))
+    bench.core.answers[m.Tick] = [m.Record(record(1, inspection=inspection(0.2)), frame)]
     bench.shell.step(m.Tick())
     (entry,) = bench.recorder._waiting
     assert entry.frame is frame
     assert entry.record.inspection == inspection(0.2)
     assert bench.shell.pictures[0].frame is frame
+
+
+def test_a_slow_disk_costs_pictures_before_memory() -> None:
+    bench = Bench(records=4 * PICTURES_WAITING)
+    frame = make_frame(sequence=1, exposure_mono_ns=0)
+    for part_id in range(PICTURES_WAITING + 2):
+        bench.core.answers[m.Tick] = [m.Record(record(part_id), frame)]
+        bench.shell.step(m.Tick())
+    kept = [entry.frame is not None for entry in bench.recorder._waiting]
+    assert kept == [True] * PICTURES_WAITING + [False] * 2
+    assert bench.faults.snapshot()[PICTURES_DROPPED].count == 2
 
 
 def test_no_part_passes_whose_record_may_find_no_room() -> None:

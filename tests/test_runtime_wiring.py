@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from edgeinspect.errors import DriverMissing, LineFault, UsageError
+from edgeinspect.hw.drivers import Drivers
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeLevelInput, FakeOutput
 from edgeinspect.hw.folder_camera import FolderCamera
 from edgeinspect.runtime import wiring
-from edgeinspect.runtime.drivers import Drivers
 from edgeinspect.settings.station import Camera, CameraDriver, StationFile, example_station
 from edgeinspect.settings.wiring import InputLine, Io, IoDriver, OutputLine
 

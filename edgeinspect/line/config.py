@@ -1,6 +1,6 @@
 """What the core needs to know of a station and a recipe, already validated and in core units.
 
-``edgeinspect.settings.compile`` compiles a station file and a recipe revision into a ``LineConfig``.
+``edgeinspect.settings.compile`` compiles a station file and a recipe revision to a ``LineConfig``.
 Times are nanoseconds, distances are in the track's unit: nanoseconds of travel where the belt's
 speed is fixed, encoder counts where an encoder is wired.
 """

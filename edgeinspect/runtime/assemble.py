@@ -15,12 +15,12 @@ from typing import Any, Self
 
 from edgeinspect.errors import UsageError
 from edgeinspect.hw.clock import SystemClock
+from edgeinspect.hw.drivers import Drivers
 from edgeinspect.part import Frame, Inspection
 from edgeinspect.ports import Clock
 from edgeinspect.records.images import ImagePolicy
 from edgeinspect.records.writer import OpenReport, RecordWriter
 from edgeinspect.runtime.control import ControlServer
-from edgeinspect.runtime.drivers import Drivers
 from edgeinspect.runtime.inspection import FrameInspector
 from edgeinspect.runtime.models import open_inspectors
 from edgeinspect.runtime.plan import StationPlan, make_plan, plan_station, refuse_half_simulated

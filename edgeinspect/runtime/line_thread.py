@@ -32,6 +32,9 @@ HEARTBEAT_FAULT = "heartbeat_output_failed"
 LINE_STOP_FAULT = "line_stop_output_failed"
 EVENTS_LOST = "events_lost"
 RECORDS_FULL = "records_queue_full"
+PICTURES_DROPPED = "pictures_dropped"
+PICTURES_WAITING = 64
+"""While more records than this wait for the disk, they wait without their pictures."""
 HEARTBEAT_HALF_PERIOD_NS = 50_000_000
 PULSE_SILENCE_NS = 500_000_000
 """The pulse thread shows itself ten times in this span; silent for longer, it hangs."""
@@ -155,7 +158,6 @@ class LineShell:
         self._overflows: deque[m.QueueOverflow] = deque(maxlen=256)
         self._encoder = _Mailbox(m.EncoderCount, 0)
         self._stopped_level = _Mailbox(m.LineStopped, False)
-        self._frames: dict[int, Frame] = {}
         self._deadlines: dict[int, int] = {}
         self._stopping = False
         self._failed = False
@@ -278,7 +280,6 @@ class LineShell:
             self._overflows.append(m.QueueOverflow(action.part_id, self._camera.queue.name))
 
     def _inspect(self, action: m.Inspect) -> None:
-        self._frames[action.part_id] = action.frame
         deadline = self._deadlines.get(action.part_id)
         if not self._workers.submit(action, deadline_mono_ns=deadline):
             self._overflows.append(m.QueueOverflow(action.part_id, self._workers.queue.name))
@@ -297,9 +298,8 @@ class LineShell:
             self._carry_out(self._core.handle(late, self._clock.now_mono_ns()))
 
     def _record(self, action: m.Record) -> None:
-        record = action.record
+        record, frame = action.record, action.frame
         self._deadlines.pop(record.part_id, None)
-        frame = self._frames.pop(record.part_id, None)
         self.latencies.add(record)
         inspection = record.inspection
         if frame is not None:
@@ -309,6 +309,9 @@ class LineShell:
             record = dataclasses.replace(
                 record, inspection=dataclasses.replace(inspection, score_map=None)
             )
+        if frame is not None and len(self._recorder) >= PICTURES_WAITING:
+            self._faults.count(PICTURES_DROPPED, "the disk is slower than the line")
+            frame = None
         if not self._recorder.put(FinishedPart(record, frame)):
             self._overflows.append(m.QueueOverflow(record.part_id, "records"))
         self._watch_records()

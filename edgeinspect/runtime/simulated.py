@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.errors import ConfigError
+from edgeinspect.hw.drivers import Drivers
 from edgeinspect.line.config import GateKind
 from edgeinspect.ports import EdgeListener
-from edgeinspect.runtime.drivers import Drivers
 from edgeinspect.settings.station import StationFile
 from edgeinspect.settings.track import distances_of
 from edgeinspect.sim.live import LiveLine

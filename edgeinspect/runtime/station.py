@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgeinspect.errors import UsageError
+from edgeinspect.hw.drivers import Drivers
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import LineConfig, Tracking
 from edgeinspect.line.core import LineCore
 from edgeinspect.ports import CameraControls, Clock
 from edgeinspect.runtime.camera_thread import CameraThread
-from edgeinspect.runtime.drivers import Drivers
 from edgeinspect.runtime.faults import FaultBoard
 from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Protocol, TypeVar, cast
 
 from edgeinspect.errors import UsageError
+from edgeinspect.hw.drivers import Drivers
 from edgeinspect.hw.open import CAMERA_DRIVERS, IO_DRIVERS, resolve_driver
 from edgeinspect.ports import Camera, EdgeInput, EncoderInput, LevelInput, Output
-from edgeinspect.runtime.drivers import Drivers
 from edgeinspect.settings.station import Camera as CameraWiring
 from edgeinspect.settings.station import StationFile
 from edgeinspect.settings.wiring import EncoderLine, InputLine, Io, OutputLine

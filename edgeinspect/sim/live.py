@@ -16,10 +16,10 @@ from queue import Empty, SimpleQueue
 from random import Random
 
 from edgeinspect.errors import CameraFault, LineFault
+from edgeinspect.hw.drivers import Drivers
 from edgeinspect.line.config import LineConfig
 from edgeinspect.part import Frame, FrameMeta, PartRecord
 from edgeinspect.ports import CameraControls, EdgeListener
-from edgeinspect.runtime.drivers import Drivers
 from edgeinspect.sim.agenda import Agenda, Callback
 from edgeinspect.sim.devices import CodedEye, Eye
 from edgeinspect.sim.presets import GATES, MS, SECOND, LineGeometry
