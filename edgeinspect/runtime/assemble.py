@@ -129,7 +129,11 @@ class AssembledStation:
                 uncovered_faults=plan.uncovered_faults,
             )
             opened.callback(self._writer.close)
-            self._sink = RecordsSink(self._writer, image_policy(plan.station.storage))
+            self._sink = RecordsSink(
+                self._writer,
+                image_policy(plan.station.storage),
+                on_fault=self._count_fault,
+            )
             self._sink.add_recipe(plan.digest, plan.config.thresholds, document=plan.document)
             recipe = prepare(plan, watch=watch)
             opened.callback(recipe.inspectors.close)
@@ -157,6 +161,9 @@ class AssembledStation:
     def records_report(self) -> OpenReport:
         """What was found when the records were opened."""
         return self._writer.report
+
+    def _count_fault(self, name: str, detail: str) -> None:
+        self.station.faults.count(name, detail)
 
     @property
     def sink(self) -> RecordsSink:

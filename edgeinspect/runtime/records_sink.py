@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edgeinspect.errors import StorageFault
 from edgeinspect.line.config import ClassThresholds
@@ -12,6 +12,7 @@ from edgeinspect.records.images import ImagePolicy, image_kind
 from edgeinspect.records.writer import Acknowledgement, RecordEntry, RecordWriter
 from edgeinspect.runtime.line_thread import FinishedPart
 
+PICTURES_FAULT = "pictures_not_written"
 _IDS_AHEAD = 100_000
 
 
@@ -22,9 +23,19 @@ class RecordsSink:
     gives an id that a restart could give again.
     """
 
-    def __init__(self, writer: RecordWriter, policy: ImagePolicy) -> None:
+    def __init__(
+        self,
+        writer: RecordWriter,
+        policy: ImagePolicy,
+        *,
+        on_fault: Callable[[str, str], None] = lambda name, detail: None,
+    ) -> None:
+        """Args:
+        on_fault: told the name and one sentence for each picture that could not be written.
+        """
         self._writer = writer
         self._policy = policy
+        self._on_fault = on_fault
         self._lock = threading.Lock()  # recipes come from another thread
         self._thresholds: dict[str, Sequence[ClassThresholds]] = {}
         ids = writer.reserve_part_ids()
@@ -53,6 +64,8 @@ class RecordsSink:
                 # What is written stays acknowledged; the next batch asks again.
                 with contextlib.suppress(StorageFault):
                     self._reserved_to = self._writer.reserve_part_ids().stop
+        for sentence in acknowledged.image_faults:
+            self._on_fault(PICTURES_FAULT, sentence)
         return acknowledged
 
     def _entry(self, part: FinishedPart) -> RecordEntry:
