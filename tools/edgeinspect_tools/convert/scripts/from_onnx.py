@@ -10,8 +10,8 @@ from typing import Any
 from protocol import Refused, batch_of_one, serve  # type: ignore[import-not-found]
 
 
-def _shape(request: dict[str, Any]) -> list[int]:
-    """The input's fixed shape, channels first."""
+def _input(request: dict[str, Any]) -> tuple[str, list[int]]:
+    """The input's name and fixed shape, channels first."""
     import onnx
 
     graph = onnx.load(request["source"], load_external_data=False).graph
@@ -29,15 +29,13 @@ def _shape(request: dict[str, Any]) -> list[int]:
     if len(own) != 4:
         raise Refused(f"Its input has {len(own)} dimensions; expected batch, C, H, W.")
     fixed: list[int] = batch_of_one(own, given)
-    return fixed
+    return str(inputs[0].name), fixed
 
 
 def convert(request: dict[str, Any]) -> None:
-    import onnx
     import onnx2tf
 
-    shape = _shape(request)
-    name = onnx.load(request["source"], load_external_data=False).graph.input[0].name
+    name, shape = _input(request)
     with tempfile.TemporaryDirectory() as folder:
         onnx2tf.convert(
             input_onnx_file_path=request["source"],
