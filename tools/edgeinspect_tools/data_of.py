@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeinspect.bundle.directory import MAX_GOLDEN_BYTES, Bundle, read_bounded
 from edgeinspect.errors import ModelRefused, UsageError
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import Dataset, Item, Split
@@ -35,7 +36,7 @@ def dataset_of_run(described: Mapping[str, Any], text: str) -> Dataset:
     """
     from edgeinspect_tools.train.run import manifest_digest
 
-    dataset = load_data(text)
+    dataset = load_data(text, seed=int(described["seed"]))
     if manifest_digest(dataset) != described["data"]["sha256"]:
         raise UsageError(
             f"{text} is not the data set of this run, or is split otherwise.",
@@ -53,6 +54,13 @@ def split_bytes(dataset: Dataset) -> bytes:
     return json.dumps({"format": 1, "seed": dataset.seed, **digests}).encode()
 
 
+def stored_split(bundle: Bundle) -> bytes | None:
+    """The bundle's ``split.json``, or None where it has none. Raises ModelRefused."""
+    if SPLIT_FILE not in bundle.card.digests:
+        return None
+    return read_bounded(bundle.directory / SPLIT_FILE, MAX_GOLDEN_BYTES)
+
+
 def as_split_before(dataset: Dataset, split_json: bytes | None) -> Dataset:
     """Put every picture that a bundle was made from into its split; others stay where they are.
 
@@ -62,8 +70,26 @@ def as_split_before(dataset: Dataset, split_json: bytes | None) -> Dataset:
     Raises:
         ModelRefused: the bundle's split cannot be read.
     """
+    of_group = _splits_before(dataset, split_json)
+
+    def moved(item: Item) -> Item:
+        return dataclasses.replace(item, split=of_group.get(item.group, item.split))
+
+    return dataclasses.replace(dataset, items=tuple(map(moved, dataset.items)))
+
+
+def never_used(dataset: Dataset, split_json: bytes | None) -> tuple[Item, ...]:
+    """Every picture whose group took no part in making a bundle. Raises ModelRefused."""
+    of_group = _splits_before(dataset, split_json)
+    return tuple(
+        item for item in dataset.items if of_group.get(item.group, Split.TEST) is Split.TEST
+    )
+
+
+def _splits_before(dataset: Dataset, split_json: bytes | None) -> dict[str, Split]:
+    """The split of each group of which a bundle knows a picture."""
     if split_json is None:
-        return dataset
+        return {}
     try:
         stored = json.loads(split_json)
         known = {digest: split for split in reversed(_SEEN_FIRST) for digest in stored[split.value]}
@@ -75,8 +101,4 @@ def as_split_before(dataset: Dataset, split_json: bytes | None) -> Dataset:
         if split is not None:
             before = of_group.get(item.group, split)
             of_group[item.group] = min(split, before, key=_SEEN_FIRST.index)
-
-    def moved(item: Item) -> Item:
-        return dataclasses.replace(item, split=of_group.get(item.group, item.split))
-
-    return dataclasses.replace(dataset, items=tuple(map(moved, dataset.items)))
+    return of_group

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,11 +17,19 @@ from edgeinspect.line.scores import Activation
 from edgeinspect_tools.certify import layer_findings
 from edgeinspect_tools.quantize.draft import bundle_in_memory, card_of
 from edgeinspect_tools.quantize.gap import Gap, Labelled, gap_of, score_both
-from edgeinspect_tools.quantize.int8 import quantize_int8, ranges_holding, tensorflow_int8
+from edgeinspect_tools.quantize.int8 import (
+    open_model,
+    quantize_int8,
+    ranges_holding,
+    tensorflow_int8,
+)
 
 LOGITS = (-8.0, 8.0 * 127 / 128)
-"""Logits beyond saturate: scores from 0.0003 to 0.9997 in steps of 1/16 logit, so that a step is
-at most 0.016 of score wherever a threshold may lie."""
+"""Logits beyond saturate: scores from 0.0003 to 0.9997 in steps of 1/16 logit or finer, so that a
+step is at most 0.016 of score wherever a threshold may lie."""
+
+_MARGIN = 1.0
+"""Logits kept beyond what calibration saw, where that is narrower than ``LOGITS``."""
 
 _WORST_LAYERS = 5
 
@@ -95,7 +104,9 @@ def quantize_best(
     queue = list(ways)
     wanted = [_SHARES[way] for way in queue if way in _SHARES]
     ranges = iter(ranges_holding(float_model, samples, wanted) if wanted else [])
-    output = LOGITS if described["output"]["activation"] == Activation.SIGMOID.value else None
+    output = None
+    if described["output"]["activation"] == Activation.SIGMOID.value:
+        output = logit_range(float_model, samples)
     for way in queue:
         try:
             if way is Way.TENSORFLOW:
@@ -120,6 +131,19 @@ def quantize_best(
     _, way, model, gap = min(found, key=lambda entry: entry[0])
     layers = layer_findings(float_model, model, samples)
     return Quantized(model=model, way=way, gap=gap, tried=tried, layers=layers)
+
+
+def logit_range(float_model: bytes, samples: Samples) -> tuple[float, float]:
+    """The range of logits that an int8 output keeps: as seen with a margin, within ``LOGITS``."""
+    interpreter = open_model(float_model)
+    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    low, high = math.inf, -math.inf
+    for sample in samples:
+        interpreter.set_tensor(source["index"], sample)
+        interpreter.invoke()
+        values = interpreter.get_tensor(sink["index"])
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+    return max(LOGITS[0], min(low, 0.0) - _MARGIN), min(LOGITS[1], max(high, 0.0) + _MARGIN)
 
 
 def check_gap(gap: Gap, layers: Sequence[dict[str, Any]], *, accept: bool) -> None:

@@ -1,0 +1,1 @@
+"""A quantized run into a bundle that a station trusts."""

@@ -1,0 +1,235 @@
+"""Everything into a bundle: card, golden data, certificate, model card, split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import edgeinspect
+from edgeinspect.bundle.card import Card, Fit, ThresholdCard
+from edgeinspect.bundle.certificate import Certificate, Tolerance
+from edgeinspect.bundle.directory import Bundle, write_bundle
+from edgeinspect.bundle.golden import (
+    GoldenReport,
+    compare_with_golden,
+    make_golden,
+    parse_golden,
+)
+from edgeinspect.bundle.wrap import drawn_pictures
+from edgeinspect.errors import ModelRefused
+from edgeinspect.hw.litert import Kernels, open_model
+from edgeinspect_tools.data.dataset import Dataset, Split
+from edgeinspect_tools.data_of import SPLIT_FILE, split_bytes
+from edgeinspect_tools.pack.model_card import model_card_html
+from edgeinspect_tools.quantize.draft import FLOAT_MODEL, bundle_in_memory, card_of
+from edgeinspect_tools.quantize.gap import score_int8
+from edgeinspect_tools.quantize.real import Pixels
+from edgeinspect_tools.quantize.steps import labelled, spread
+from edgeinspect_tools.quantize.ways import check_gap
+from edgeinspect_tools.train.choice import thresholds
+from edgeinspect_tools.verify.measure import Verification, verify_bundle
+
+MODEL_CARD = "card.html"
+_GOLDEN = 6
+_GOLDEN_PX = 448
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What people decide about a bundle.
+
+    Attributes:
+        licence: of the weights, e.g. an SPDX name.
+        ship_pictures: golden data may hold pictures of the data set; else they are drawn.
+        keep_float: the bundle also holds the float model, so that it can be verified anywhere.
+    """
+
+    name: str
+    version: str = "1"
+    licence: str = "proprietary"
+    attribution: str = ""
+    ship_pictures: bool = True
+    keep_float: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A run after quantization.
+
+    Attributes:
+        described: the content of ``run.json``.
+        quantized: the content of ``quantized.json``.
+    """
+
+    described: Mapping[str, Any]
+    float_model: bytes
+    int8_model: bytes
+    quantized: Mapping[str, Any]
+
+
+def pack(
+    trained: Trained,
+    dataset: Dataset,
+    out: Path,
+    *,
+    identity: Identity,
+    accept_gap: bool = False,
+    replace: bool = False,
+    say: Say = lambda _: None,
+) -> tuple[Bundle, Verification]:
+    """Choose the int8 model's thresholds on validation, measure it on test, write the bundle.
+
+    Raises:
+        NotGood: int8 strays further from float than the bound, or replay and tools differ.
+        ModelRefused: ``out`` is in the way, or the parts do not fit.
+        StorageFault: it cannot be written; nothing is left at ``out`` then.
+    """
+    card = card_of(
+        trained.described,
+        trained.int8_model,
+        name=identity.name,
+        version=identity.version,
+        licence=identity.licence,
+        attribution=identity.attribution,
+        provenance=_provenance(trained, dataset),
+    )
+    card = with_int8_thresholds(card, trained.int8_model, dataset)
+    say("measuring on the test pictures")
+    found = verify_bundle(
+        bundle_in_memory(card, trained.int8_model), dataset.of(Split.TEST), trained.float_model
+    )
+    if found.gap is not None:
+        check_gap(found.gap, found.layers, accept=accept_gap)
+    accepted = found.gap is not None and not found.gap.is_within_bound
+    figures = found.figures()
+    metrics = {"held_out_pictures": len(found.items), **figures}
+    if accepted:
+        metrics["accepted_gap"] = True
+    card = card.model_copy(update={"metrics": metrics})
+    golden, spread_of = _golden(card, trained.int8_model, dataset, identity)
+    certificate = Certificate(
+        tolerance=tolerance_for(spread_of),
+        comparison={
+            **found.as_dict(),
+            "accepted_gap": accepted,
+            "fast_kernels_against_reference": asdict(spread_of),
+            "quantization": {
+                key: value for key, value in trained.quantized.items() if key != "file"
+            },
+        },
+    )
+    others = {SPLIT_FILE: split_bytes(dataset), MODEL_CARD: model_card_html(card, found)}
+    if identity.keep_float:
+        others[FLOAT_MODEL] = trained.float_model
+    bundle = write_bundle(
+        out,
+        card=card,
+        model=trained.int8_model,
+        golden=golden,
+        certificate=certificate,
+        others=others,
+        replace=replace,
+    )
+    return bundle, found
+
+
+def with_int8_thresholds(card: Card, model: bytes, dataset: Dataset) -> Card:
+    """Thresholds chosen anew on validation, between scores that the int8 model can give.
+
+    The card as it is where validation lacks good or defective pictures.
+    """
+    items = dataset.of(Split.VALIDATION)
+    if len({item.is_good for item in items}) < 2:
+        return card
+    scored = score_int8(bundle_in_memory(card, model), labelled(items))
+    bad, good = scored.bad_and_good(scored.int8)
+    review, reject = thresholds(np.array(good), np.array(bad))
+    limits = ThresholdCard(review=review, reject=reject)
+    return card.model_copy(update={"thresholds": {"default": limits}})
+
+
+def tolerance_for(found: GoldenReport) -> Tolerance:
+    """Half as much again as measured here, and a little more: other processors round otherwise.
+
+    Raises:
+        ModelRefused: the kernels differ by more than any certificate may allow.
+    """
+    steps = 4 + found.max_output_steps * 3 // 2
+    error = round(0.03 + found.max_score_error * 1.5, 3)
+    try:
+        return Tolerance(output_steps=steps, score_error=error)
+    except ValueError as cause:
+        raise ModelRefused(
+            f"Fast and reference kernels differ by {found.max_output_steps} steps and "
+            f"{found.max_score_error:.3f} in score; no station could trust this model.",
+            next_action="Quantize it again with other calibration pictures.",
+        ) from cause
+
+
+def _golden(
+    card: Card, model: bytes, dataset: Dataset, identity: Identity
+) -> tuple[bytes, GoldenReport]:
+    if identity.ship_pictures:
+        pictures = golden_pictures(card, dataset)
+    else:
+        pictures = drawn_pictures(card.input)
+    reference = open_model(model, source=card.name, kernels=Kernels.REFERENCE, probe=False)
+    try:
+        golden = make_golden(card, pictures, reference)
+    finally:
+        reference.close()
+    parsed = parse_golden(golden, card, card.name)
+    fast = open_model(model, source=card.name, threads=1, probe=False)
+    try:
+        return golden, compare_with_golden(card, parsed, fast)
+    finally:
+        fast.close()
+
+
+def golden_pictures(card: Card, dataset: Dataset) -> list[Pixels]:
+    """A few held-out pictures of every kind; large ones cut to their middle.
+
+    With ``fit: resize`` they stay whole, for the resize is part of what is checked.
+    """
+    items = spread(dataset.of(Split.VALIDATION) or dataset.items, _GOLDEN)[:_GOLDEN]
+    pictures = []
+    for entry in labelled(items):
+        pixels = entry.region(card)
+        if card.input.fit is Fit.TILES:
+            pixels = _middle(pixels)
+        pictures.append(np.ascontiguousarray(pixels))
+    return pictures
+
+
+def _middle(pixels: Pixels) -> Pixels:
+    top, left = (max(0, (extent - _GOLDEN_PX) // 2) for extent in pixels.shape[:2])
+    return pixels[top : top + _GOLDEN_PX, left : left + _GOLDEN_PX]
+
+
+def _provenance(trained: Trained, dataset: Dataset) -> dict[str, Any]:
+    described = trained.described
+    counts = {
+        split.value: {
+            "good": sum(item.is_good for item in dataset.of(split)),
+            "defective": sum(not item.is_good for item in dataset.of(split)),
+        }
+        for split in Split
+    }
+    kept = ("seed", "settings", "steps", "minutes", "pictures", "validation", "versions")
+    return {
+        "made_by": f"edgeinspect-tools {edgeinspect.__version__}",
+        "data": {
+            "name": dataset.root.name,
+            "layout": dataset.kind,
+            "split_seed": dataset.seed,
+            "sha256": described.get("data", {}).get("sha256", ""),
+            "pictures": counts,
+        },
+        "training": {key: described[key] for key in kept if key in described},
+    }

@@ -1,0 +1,1 @@
+"""The parity certificate: float against int8, tools against station, on held-out pictures."""
