@@ -22,7 +22,9 @@ def cut_square(
     *,
     wobble: float,
 ) -> tuple[Pixels, Pixels]:
-    """A square around ``centre`` (x, y), slightly turned and scaled; edges are mirrored.
+    """A square around ``centre`` (x, y), slightly turned and scaled.
+
+    Beyond the edges the last pixels repeat, as in the station's tiles.
 
     ``wobble`` 1 turns by up to 8 degrees and scales by up to 10 percent; 0 only cuts.
     """
@@ -36,10 +38,10 @@ def cut_square(
     matrix[1, 2] += side_px / 2 - y
     size = (side_px, side_px)
     picture = cv2.warpAffine(
-        pixels, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        pixels, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     marks = cv2.warpAffine(
-        labels, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101
+        labels, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(picture, np.uint8).reshape(side_px, side_px, -1), np.asarray(marks, np.uint8)
 

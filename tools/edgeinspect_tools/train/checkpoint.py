@@ -80,7 +80,8 @@ def load(folder: Path, *, identity: Mapping[str, object]) -> Progress:
     if not path.is_file():
         raise UsageError(f"{path} is missing: there is nothing to resume.")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        content = io.BytesIO(path.read_bytes())
+        with np.load(content, allow_pickle=False) as file:
             found = json.loads(bytes(file["json"]).decode())
             groups = {group: _numbered(file, group) for group in _GROUPS}
         arguments: dict[str, Any] = {name: found["state"][name] for name in _PLAIN} | groups

@@ -216,10 +216,10 @@ def _defect_spots(picture: Picture, rng: np.random.Generator) -> list[tuple[int,
 def _kept_inside(
     centre: tuple[float, float], shape: tuple[int, int], side_px: int
 ) -> tuple[float, float]:
-    """The centre moved so that the square hangs over the picture's edges as little as possible."""
+    """The centre moved so that the square stays inside, or lies as a station's tile does where
+    the picture is smaller: at its top left corner."""
     moved = []
     for value, extent in zip(centre, (shape[1], shape[0]), strict=True):
         half = side_px / 2
-        low, high = min(half, extent / 2), max(extent - half, extent / 2)
-        moved.append(min(max(value, low), high))
+        moved.append(max(half, min(value, extent - half)))
     return moved[0], moved[1]

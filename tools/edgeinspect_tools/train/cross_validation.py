@@ -202,8 +202,8 @@ def magnetic_tile_recipe(weights: str, *, minutes: float, seed: int) -> TrainSet
         gray=True,
         freeze_stride_px=8 if loaded else 0,
         stride_px=4,
-        tile_px=256,
-        tile_overlap_px=64,
+        tile_px=192,
+        tile_overlap_px=48,
         crop_px=192,
         batch=8,
         steps=20_000,
@@ -211,7 +211,7 @@ def magnetic_tile_recipe(weights: str, *, minutes: float, seed: int) -> TrainSet
         check_every=150,
         max_validation=50,
         patience=0,
-        rate=1e-3,
+        rate=1.5e-3,
         seed=seed,
     )
 
