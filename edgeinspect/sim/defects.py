@@ -29,10 +29,10 @@ _MASK_ALPHA = 0.45
 
 # Shortest and longest extent in pixels, weakest and strongest change of brightness.
 _RANGES: dict[str, tuple[float, float, float, float]] = {
-    "scratch": (3.0, 60.0, 0.24, 0.50),
+    "scratch": (3.0, 60.0, 0.32, 0.60),
     "pit": (2.0, 24.0, 0.38, 0.65),
     "crack": (3.0, 60.0, 0.40, 0.65),
-    "stain": (4.0, 50.0, 0.18, 0.34),
+    "stain": (4.0, 50.0, 0.24, 0.40),
     "chip": (2.5, 28.0, 0.58, 0.80),
 }
 
@@ -230,7 +230,7 @@ def _stain(brush: _Brush) -> _Painted:
     soft = min(0.06 * size, 2.0)
     if soft > 0.3:
         alpha = np.asarray(cv2.GaussianBlur(alpha, (0, 0), soft), dtype=np.float32)
-    cloud = brush.rng.uniform(0.75, 1.1, (4, 4)).astype(np.float32)
+    cloud = brush.rng.uniform(0.85, 1.1, (4, 4)).astype(np.float32)
     cloudy = np.asarray(cv2.resize(cloud, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR))
     sign = -1.0 if brush.rng.random() < 0.8 else 1.0
     return _factor(1 + sign * brush.spec.contrast * alpha * cloudy), alpha

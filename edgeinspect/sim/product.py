@@ -208,7 +208,7 @@ def _flat_places(cover: NDArray[np.float32]) -> NDArray[np.int32]:
 def _edge_places(cover: NDArray[np.float32]) -> NDArray[np.int32]:
     """Pixels just inside the outline and the bore's rim."""
     distance = cv2.distanceTransform((cover > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
-    rim = (np.asarray(distance) > 0) & (np.asarray(distance) <= 1.0)
+    rim = (np.asarray(distance) > 0) & (np.asarray(distance) <= 2.0)
     y, x = np.mgrid[0:FRAME_HEIGHT_PX, 0:FRAME_WIDTH_PX]
     left, top, width, height = PART_BOX
     outer = (x < left + 6) | (x >= left + width - 6) | (y < top + 6) | (y >= top + height - 6)

@@ -23,7 +23,7 @@ def build_model(side_px: int = TILE_PX) -> Any:
 
     def conv(x: Any, filters: int, name: str, *, stride: int = 1) -> Any:
         x = layers.Conv2D(filters, 3, stride, "same", use_bias=False, name=name)(x)
-        x = layers.BatchNormalization(name=f"{name}_bn", momentum=0.97)(x)
+        x = layers.BatchNormalization(name=f"{name}_bn", momentum=0.99)(x)
         return layers.ReLU(6.0, name=f"{name}_relu")(x)
 
     picture = keras.Input((side_px, side_px, 1), name="picture")

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeinspect.part import Region
 from edgeinspect.sim.renderer import PART_ROI, RenderedPart
 from edgeinspect_tools.sim_data import (
     CELLS,
@@ -46,7 +47,7 @@ class TrainingReport:
     steps: int
     crops: int
     minutes: float
-    validation_margin: float
+    validation_loss: float
 
 
 def train(
@@ -59,7 +60,7 @@ def train(
 ) -> TrainingReport:
     """Train until ``steps`` or ``minutes`` are used up; the best weights end in ``weights_file``.
 
-    Best means the largest margin on validation parts: see ``margin``. ``resume`` continues from
+    Best means the least ``part_loss`` on validation parts. ``resume`` continues from
     earlier weights at half the learning rate, on parts that no training has seen before.
     """
     import keras
@@ -81,12 +82,12 @@ def train(
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return value
 
-    def checked_margin() -> float:
+    def checked_loss() -> float:
         whole.set_weights(model.get_weights())
-        return margin(whole, checked)
+        return part_loss(whole, checked)
 
     checked = validation_parts(_CHECK_PARTS)
-    best, done, mean_loss = -math.inf, 0, 0.0
+    best, done, mean_loss = math.inf, 0, 0.0
     start = time.monotonic()
     with _batches(first_part) as batches:
         while done < steps:
@@ -99,22 +100,22 @@ def train(
             mean_loss += (float(value) - mean_loss) / min(done + 1, 100)
             done += 1
             if done % _CHECK_EVERY_STEPS == 0 and used > 0.5:
-                now = checked_margin()
-                say(f"step {done}: loss {mean_loss:.3f}, validation margin {now:+.2f}, {used:.0%}")
-                if now > best:
+                now = checked_loss()
+                say(f"step {done}: loss {mean_loss:.3f}, validation loss {now:.3f}, {used:.0%}")
+                if now < best:
                     best = now
                     model.save_weights(weights_file)
-    now = checked_margin()
-    if now > best:
+    now = checked_loss()
+    if now < best:
         best = now
         model.save_weights(weights_file)
     spent = (time.monotonic() - start) / 60
-    say(f"{done} steps in {spent:.1f} min; validation margin {now:+.2f}, at best {best:+.2f}")
+    say(f"{done} steps in {spent:.1f} min; validation loss {now:.3f}, at best {best:.3f}")
     return TrainingReport(
         steps=done,
         crops=done * _PICTURES_PER_BATCH * CROPS_PER_PICTURE,
         minutes=round(spent, 1),
-        validation_margin=round(best, 2),
+        validation_loss=round(best, 4),
     )
 
 
@@ -126,28 +127,35 @@ def validation_parts(count: int) -> list[RenderedPart]:
     ]
 
 
-def margin(model: Any, parts: list[RenderedPart]) -> float:
-    """How far the weakest defects stand above the strangest good parts, in logits.
+def part_loss(model: Any, parts: list[RenderedPart]) -> float:
+    """How well one threshold can part defects from good parts; 0 is perfect.
 
-    The second percentile of the highest logits at defects of 4 px or more, less the 99th
-    percentile of the highest logits on good parts. Positive means that a threshold exists which
-    does right by nearly all.
+    The least, over thresholds t in logits, of mean(softplus(t - highest logit at a defect of
+    4 px or more)) + mean(softplus(highest logit of a good part - t)). Smooth in the scores, so
+    that a few parts do not make one set of weights look better than another by chance.
     """
     hits, alarms = [], []
     for part in parts:
         logits = logit_map(model, part.pixels).max(axis=2)
         if not part.defects:
             alarms.append(float(logits.max()))
-            continue
-        for defect in part.defects:
-            if defect.size_px >= _CHECKED_SIZE_PX:
-                x, y, width, height = defect.box
-                left = max(0, (x - PART_ROI.x) // STRIDE_PX - 1)
-                top = max(0, (y - PART_ROI.y) // STRIDE_PX - 1)
-                right = (x + width - PART_ROI.x) // STRIDE_PX + 2
-                bottom = (y + height - PART_ROI.y) // STRIDE_PX + 2
-                hits.append(float(logits[top:bottom, left:right].max(initial=-20.0)))
-    return float(np.quantile(hits, 0.02) - np.quantile(alarms, 0.99))
+        hits += [_at(logits, d.box) for d in part.defects if d.size_px >= _CHECKED_SIZE_PX]
+    return min(
+        float(
+            np.logaddexp(0, t - np.array(hits)).mean()
+            + np.logaddexp(0, np.array(alarms) - t).mean()
+        )
+        for t in np.arange(-4.0, 4.0, 0.25)
+    )
+
+
+def _at(logits: NDArray[np.float32], box: Region) -> float:
+    """The highest logit in the cells that the box covers or touches."""
+    left = max(0, (box.x - PART_ROI.x) // STRIDE_PX - 1)
+    top = max(0, (box.y - PART_ROI.y) // STRIDE_PX - 1)
+    right = (box.x + box.width - PART_ROI.x) // STRIDE_PX + 2
+    bottom = (box.y + box.height - PART_ROI.y) // STRIDE_PX + 2
+    return float(logits[top:bottom, left:right].max(initial=-20.0))
 
 
 def roi_tiles(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
