@@ -265,7 +265,7 @@ def test_average_precision_and_f_score_of_a_known_case() -> None:
     found = [[box(0, 0.9), box(200, 0.8), box(50, 0.7), box(50, 0.6)]]
     result = figures(found, truth, classes=1, threshold=0.65)
     # Hits at ranks 1 and 3: precision 1 and 2/3, each over half of the recall.
-    assert result.average_precision == (pytest.approx((1 + 2 / 3) / 2),)
+    assert result.average_precision[0] == pytest.approx((1 + 2 / 3) / 2)
     assert result.f_score == pytest.approx(2 * 2 / (3 + 2))
     best = figures(found, truth, classes=1)
     assert best.f_score == pytest.approx(0.8)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.atomic_file import make_folder
-from edgeinspect.bundle.directory import Bundle
+from edgeinspect.bundle.directory import Bundle, write_bundle
 from edgeinspect.errors import NotGood, UsageError
 from edgeinspect.ui.output import console, json_option, print_json
 from edgeinspect_tools.train import checkpoint
-from edgeinspect_tools.train.boxes import BoxFigures, Corners, Found, boxes_from_map, figures
+from edgeinspect_tools.train.boxes import (
+    HIT_IOU,
+    BoxFigures,
+    Corners,
+    Found,
+    boxes_from_map,
+    figures,
+)
 from edgeinspect_tools.train.fit import Say
-from edgeinspect_tools.train.maps import MapMaker
+from edgeinspect_tools.train.maps import MapMaker, run_tflite
 from edgeinspect_tools.train.outcome import TrainedRun, write_outcome
 from edgeinspect_tools.train.run import described_choice, described_map, prepare_libraries
 from edgeinspect_tools.train.samples import Box, Pictures, Sample
@@ -116,8 +124,10 @@ def write_run(out: Path, made: Trained, settings: TrainSettings, root: Path) -> 
     return write_outcome(out, made.float_model, description)
 
 
-def validate(maker: MapMaker, pictures: Pictures, most: int) -> BoxFigures:
-    """Figures of a float model on the first validation pairs, with the best threshold there."""
+def validate(
+    maker: MapMaker, pictures: Pictures, most: int, *, threshold: float | None = None
+) -> BoxFigures:
+    """Figures of a float model on the first pairs; without a threshold with the best one there."""
     count = min(most, len(pictures))
     maps = {
         pictures.samples[n].path: np.asarray(
@@ -127,7 +137,10 @@ def validate(maker: MapMaker, pictures: Pictures, most: int) -> BoxFigures:
     }
     stride = float(maker.settings.stride_px)
     return evaluate_deeppcb(
-        lambda sample: (maps[sample.path], stride), pictures.samples[:count], box_fill=BOX_FILL
+        lambda sample: (maps[sample.path], stride),
+        pictures.samples[:count],
+        threshold=threshold,
+        box_fill=BOX_FILL,
     )
 
 
@@ -135,7 +148,9 @@ def make_bundle(run: TrainedRun, root: Path, out: Path) -> Bundle:
     """The quantized model in a bundle, with the box threshold chosen on all validation pairs
     through the station's own engine. Its golden pictures are drawn: DeepPCB's do not ship."""
     training, validation = train_and_validation(root)
-    pictures = Pictures(training[:: len(training) // _CALIBRATION_PAIRS], gray=True, reference=True)
+    pictures = Pictures(
+        training[:: max(1, len(training) // _CALIBRATION_PAIRS)], gray=True, reference=True
+    )
     chosen = [pictures[n].pixels for n in range(len(pictures))]
     threshold = 0.5
     for _ in range(2):
@@ -284,6 +299,49 @@ def _box(left: int, top: int, right: int, bottom: int, kind: int) -> Box:
     return Box(left, top, right - left, bottom - top, kind - 1)
 
 
+def finished_bundle(bundle: Bundle, run: TrainedRun, root: Path) -> dict[str, Any]:
+    """Measure a bundle on the official test pairs and write what was found into it.
+
+    Returns:
+        The figures, int8 by the station's engine, float beside them.
+    """
+    test = read_split(root, "test")
+    limit = bundle.card.threshold(CLASSES[0]).reject
+    int8 = described_figures(evaluate_bundle(bundle, test, threshold=limit))
+    seen_as = replace(recipe(minutes=1), tile_px=bundle.card.input.height)
+    maker = MapMaker(run_tflite(run.model.read_bytes()), seen_as)
+    pairs = Pictures(test, gray=True, reference=True)
+    real = described_figures(validate(maker, pairs, len(test), threshold=limit))
+    metrics = {
+        "data": "DeepPCB, official test split",
+        "pictures": len(test),
+        "iou": HIT_IOU,
+        **int8,
+    }
+    provenance = {
+        **bundle.card.provenance,
+        "script": "python -m edgeinspect_tools.train.deeppcb",
+        "data": "DeepPCB, official training split; every tenth pair for validation",
+        "minutes": run.description["minutes"],
+        "steps": run.description["steps"],
+        "versions": run.description["versions"],
+    }
+    comparison = {
+        "pictures": len(test),
+        **{f"{name}_float": real[name] for name in ("map", "f_score")},
+        **{f"{name}_int8": int8[name] for name in ("map", "f_score")},
+    }
+    write_bundle(
+        bundle.directory,
+        card=bundle.card.model_copy(update={"metrics": metrics, "provenance": provenance}),
+        model=bundle.model,
+        golden=bundle.golden,
+        certificate=bundle.certificate.model_copy(update={"comparison": comparison}),
+        replace=True,
+    )
+    return {**int8, "model_bytes": len(bundle.model), "float": real}
+
+
 @click.command()
 @click.argument("root", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
@@ -299,14 +357,11 @@ def main(root: Path, out: Path, minutes: float, seed: int, as_json: bool) -> Non
             terminal.print(f"{done:.0%} {text}")
 
     run = train_deeppcb(root, out, recipe(minutes=minutes, seed=seed), say=say)
-    bundle = make_bundle(run, root, out / "bundle")
-    limit = bundle.card.threshold(CLASSES[0]).reject
-    found = evaluate_bundle(bundle, read_split(root, "test"), threshold=limit)
-    figures_found = {**described_figures(found), "model_bytes": len(bundle.model)}
+    found = finished_bundle(make_bundle(run, root, out / "bundle"), run, root)
     if as_json:
-        print_json(figures_found)
+        print_json(found)
     else:
-        terminal.print(json.dumps(figures_found, indent=1))
+        terminal.print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

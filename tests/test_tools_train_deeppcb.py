@@ -1,0 +1,118 @@
+"""The circuit board recipe on drawn boards laid out as DeepPCB is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgeinspect.bundle.directory import load_bundle
+from edgeinspect.bundle.golden import check_golden, read_golden
+from edgeinspect.errors import UsageError
+from edgeinspect.hw.litert import open_engine
+from edgeinspect_tools.train.deeppcb import (
+    CLASSES,
+    drawn_boards,
+    evaluate_deeppcb,
+    finished_bundle,
+    make_bundle,
+    read_split,
+    recipe,
+    train_and_validation,
+    train_deeppcb,
+    true_boxes,
+)
+from edgeinspect_tools.train.samples import Sample
+
+
+def boards(root: Path, *, pairs: int = 12) -> Path:
+    """Drawn pairs with one box each, in DeepPCB's layout; the last two are the test split."""
+    lists: dict[str, list[str]] = {"trainval": [], "test": []}
+    (root / "group1/1").mkdir(parents=True)
+    (root / "group1/1_not").mkdir()
+    for number, pair in enumerate(drawn_boards(pairs, 160)):
+        tested, template = pair[..., 0].copy(), pair[..., 1]
+        tested[:] = template
+        tested[60:76, 70:90] ^= 0xFF
+        for end, pixels in (("test", tested), ("temp", template)):
+            data = cv2.imencode(".jpg", pixels)[1].tobytes()
+            (root / f"group1/1/{number}_{end}.jpg").write_bytes(data)
+        (root / f"group1/1_not/{number}.txt").write_text(f"66 56 94 80 {number % 6 + 1}\n")
+        name = "test" if number >= pairs - 2 else "trainval"
+        lists[name].append(f"group1/1/{number}.jpg group1/1_not/{number}.txt")
+    for name, lines in lists.items():
+        (root / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def test_the_official_split_is_read_with_templates_and_types(tmp_path: Path) -> None:
+    root = boards(tmp_path / "pcb")
+    test = read_split(root, "test")
+    assert [sample.path.name for sample in test] == ["10_test.jpg", "11_test.jpg"]
+    assert test[0].reference == root / "group1/1/10_temp.jpg"
+    assert [box.kind for box in test[0].boxes] == [4]
+    (corners,) = true_boxes(test[0])
+    assert corners[:4] == (66, 56, 94, 80)
+    training, validation = train_and_validation(root)
+    paths = {sample.path for sample in (*training, *validation)}
+    assert len(paths) == len(training) + len(validation) == 10
+    assert not paths & {sample.path for sample in test}
+
+
+@pytest.mark.parametrize("row", ["1 2 3", "10 10 5 20 1", "10 10 20 20 7", "a b c d e"])
+def test_wrong_labels_are_named(tmp_path: Path, row: str) -> None:
+    root = boards(tmp_path / "pcb")
+    (root / "group1/1_not/3.txt").write_text(row + "\n")
+    with pytest.raises(UsageError, match=r"trainval\.txt: the line 'group1/1/3\.jpg"):
+        read_split(root, "trainval")
+    with pytest.raises(UsageError, match=r"nothing\.txt cannot be read"):
+        read_split(root, "nothing")
+
+
+def test_perfect_maps_get_perfect_figures(tmp_path: Path) -> None:
+    samples = read_split(boards(tmp_path / "pcb"), "trainval")
+
+    def perfect(sample: Sample) -> tuple[np.ndarray, float]:  # type: ignore[type-arg]
+        scores = np.zeros((40, 40, 6), np.float32)
+        scores[14:20, 17:23, sample.boxes[0].kind] = 0.9
+        return scores, 4.0
+
+    found = evaluate_deeppcb(perfect, samples, threshold=0.5, box_fill=1.0)
+    assert (found.mean_average_precision, found.f_score) == (1.0, 1.0)
+
+    def shifted(sample: Sample) -> tuple[np.ndarray, float]:  # type: ignore[type-arg]
+        scores, stride = perfect(sample)
+        return np.roll(scores, 5, axis=1), stride
+
+    assert evaluate_deeppcb(shifted, samples, threshold=0.5, box_fill=1.0).f_score == 0.0
+
+
+def test_drawn_boards_are_always_the_same() -> None:
+    one, other = drawn_boards(), drawn_boards()
+    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert all(set(np.unique(board)) == {0, 255} for board in one)
+    assert (one[0][..., 0] != one[0][..., 1]).any()
+
+
+@pytest.mark.slow
+def test_the_whole_way_to_a_bundle_that_the_station_accepts(tmp_path: Path) -> None:
+    root = boards(tmp_path / "pcb", pairs=24)
+    quick = replace(recipe(minutes=10), tile_px=160, tile_overlap_px=32, batch=4)
+    quick = replace(quick, steps=60, check_every=60, threads=1)
+    run = train_deeppcb(root, tmp_path / "run", quick, say=lambda *, done, text: None)
+    found = finished_bundle(make_bundle(run, root, tmp_path / "bundle"), run, root)
+    bundle = load_bundle(tmp_path / "bundle")
+    assert bundle.card.input.reference
+    assert bundle.card.defect_classes == CLASSES
+    assert bundle.card.metrics["map"] == found["map"]
+    assert bundle.certificate.comparison["map_int8"] == found["map"]
+    golden = read_golden(bundle)
+    assert all(np.array_equal(g.picture, b) for g, b in zip(golden, drawn_boards(), strict=True))
+    engine = open_engine(bundle, threads=1)
+    try:
+        assert check_golden(bundle, engine).pictures == 2
+    finally:
+        engine.close()
