@@ -1,0 +1,123 @@
+"""A folder made by the simulator to a bundle that the station takes, in one command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from sim_folder import write_sim_folder
+
+from edgeinspect.ui.application import run_command_line
+from edgeinspect.ui.cli import application as station
+from edgeinspect_tools.all_in_one.chain import Wishes, good_settings
+from edgeinspect_tools.cli import application as tools
+from edgeinspect_tools.data.build import build_dataset
+from edgeinspect_tools.data.read import read_source
+from edgeinspect_tools.train import Network
+
+
+def run_tools(*arguments: str) -> int:
+    return run_command_line(tools, program="edgeinspect-tools", arguments=arguments)
+
+
+def run_station(*arguments: str) -> int:
+    return run_command_line(station, program="edgeinspect", arguments=arguments)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sim_folder(tmp_path_factory.mktemp("sim") / "pictures")
+
+
+def make(
+    pictures: Path, out: Path, capsys: pytest.CaptureFixture[str], *options: str
+) -> dict[str, object]:
+    """Run ``all``, then the station's check and replay; returns what ``all`` printed."""
+    assert run_tools("all", str(pictures), "--out", str(out), "--json", *options) == 0
+    found: dict[str, object] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert run_station("check", str(out), "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["good"] is True
+    assert run_station("replay", str(pictures), "--bundle", str(out), "--json") == 0
+    replayed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert replayed["pictures"] == 120
+    assert replayed["verdicts"]["CANNOT_INSPECT"] == 0
+    return found
+
+
+@pytest.mark.filterwarnings("default")  # TensorFlow's own
+def test_one_command_makes_a_bundle_that_the_station_runs(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hardly trained; what it is worth is the slow test's matter."""
+    out = tmp_path / "bundle"
+    found = make(pictures, out, capsys, "--budget-minutes", "0.25", "--accept-gap")
+    assert found["bundle"] == str(out)
+    assert found["replay_identical"] is True
+    assert found["n_good"] == 9
+    assert found["n_defective"] == 10
+    assert {entry.name for entry in tmp_path.iterdir()} == {"bundle", "bundle.run"}
+    assert {"card.yaml", "card.html", "split.json", "model.float.tflite"} <= {
+        entry.name for entry in out.iterdir()
+    }
+    assert run_tools("all", str(pictures), "--out", str(out)) == 5
+    assert "in the way" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.timeout(900)
+def test_two_minutes_are_enough_for_large_defects(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = make(pictures, tmp_path / "bundle", capsys, "--budget-minutes", "2")
+    assert found["within_bound"] is True
+    assert float(str(found["auroc_int8"])) >= 0.95
+
+
+def test_settings_follow_pictures_and_time(pictures: Path) -> None:
+    dataset = build_dataset(read_source(pictures), seed=1).dataset
+    short = good_settings(dataset, Wishes(minutes=2))
+    assert (short.network, short.gray, short.tile_px, short.crop_px) == (Network.TINY, True, 96, 96)
+    assert short.minutes == pytest.approx(1.2)
+    assert good_settings(dataset, Wishes(minutes=60)).network is Network.SMALL
+    loaded = good_settings(dataset, Wishes(weights="published.tflite"))
+    assert (loaded.network, loaded.gray, loaded.freeze_stride_px) == (
+        Network.MOBILENET_V2,
+        False,
+        8,
+    )
+
+
+def test_bad_data_sets_end_with_one_sentence_and_nothing_written(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken"
+    one_class = tmp_path / "one"
+    two = tmp_path / "two"
+    twice = tmp_path / "twice"
+    for kind in ("good", "scratch"):
+        (broken / kind).mkdir(parents=True)
+        (broken / kind / "x.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
+        (two / kind).mkdir(parents=True)
+        shutil.copy(pictures / kind / f"{kind}_000.png", two / kind)
+        shutil.copytree(pictures / "scratch", twice / kind)
+    shutil.copytree(pictures / "good", one_class / "good")
+    labels = tmp_path / "labels.xyz"
+    labels.write_text("?")
+    for source, said in (
+        (broken, "no usable picture"),
+        (one_class, "good pictures only"),
+        (two, "too small to split"),
+        (twice, "no usable picture"),
+        (labels, "no known label format"),
+        (tmp_path / "missing", "does not exist"),
+    ):
+        out = tmp_path / "out"
+        assert run_tools("all", str(source), "--out", str(out)) in {1, 2, 3}
+        captured = capsys.readouterr()
+        assert said in captured.err, source
+        assert "Traceback" not in captured.err
+        assert not out.exists()
+        assert not out.with_name("out.run").exists()
