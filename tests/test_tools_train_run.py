@@ -176,6 +176,7 @@ def test_defects_are_located_from_labels_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # Keras, while it saves
 def test_a_classifier_takes_what_validates_better(tmp_path: Path) -> None:
     import keras
 

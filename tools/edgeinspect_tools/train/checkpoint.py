@@ -111,7 +111,7 @@ def _numbered(file: Any, group: str) -> Arrays:
 
 def values(variables: Sequence[Any]) -> Arrays:
     """Current values of TensorFlow or Keras variables."""
-    return [np.asarray(variable) for variable in variables]
+    return [np.array(variable.numpy()) for variable in variables]
 
 
 def assign(variables: Sequence[Any], arrays: Arrays) -> None:

@@ -157,7 +157,8 @@ def _fold_auroc(result: dict[str, Any]) -> float:
 @click.option("--weights", default="none", show_default=True)
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(min=2))
 @click.option("--fold", "only", multiple=True, type=int, help="Run these folds only.")
-@click.option("--minutes", default=8.0, show_default=True, help="Training time of a fold.")
+@click.option("--steps", default=3000, show_default=True, help="Training steps of a fold.")
+@click.option("--minutes", default=12.0, show_default=True, help="Training time of a fold.")
 @click.option("--seed", default=1, show_default=True)
 @json_option
 def main(
@@ -167,13 +168,14 @@ def main(
     weights: str,
     folds: int,
     only: tuple[int, ...],
+    steps: int,
     minutes: float,
     seed: int,
     as_json: bool,
 ) -> None:
     """Cross-validate the magnetic-tile recipe on a data set with masks."""
     terminal = console(stderr=True)
-    settings = magnetic_tile_recipe(weights, minutes=minutes, seed=seed)
+    settings = magnetic_tile_recipe(weights, steps=steps, minutes=minutes, seed=seed)
     make_folder(out)
     judged = build_dataset(read_source(dataset), seed=seed)
     parts = k_folds(judged.dataset, folds, seed=seed)
@@ -193,7 +195,7 @@ def main(
         terminal.print(json.dumps(figures, indent=1))
 
 
-def magnetic_tile_recipe(weights: str, *, minutes: float, seed: int) -> TrainSettings:
+def magnetic_tile_recipe(weights: str, *, steps: int, minutes: float, seed: int) -> TrainSettings:
     """What was found to work on a few hundred grey pictures on two cores."""
     loaded = weights != "none"
     return TrainSettings(
@@ -206,9 +208,9 @@ def magnetic_tile_recipe(weights: str, *, minutes: float, seed: int) -> TrainSet
         tile_overlap_px=48,
         crop_px=192,
         batch=8,
-        steps=20_000,
+        steps=steps,
         minutes=minutes,
-        check_every=150,
+        check_every=300,
         max_validation=50,
         patience=0,
         rate=1.5e-3,

@@ -8,6 +8,7 @@ python -m edgeinspect_tools.train.deeppcb PATH --out DIR
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -112,7 +113,7 @@ def train_deeppcb(root: Path, out: Path, settings: TrainSettings, *, say: Say) -
 def write_run(out: Path, made: Trained, settings: TrainSettings, root: Path) -> TrainedRun:
     """The run's files, like those of ``train``."""
     description = {
-        "data": {"root": str(root), "sha256": ""},
+        "data": {"kind": "deeppcb", "name": root.name, "sha256": _digest_of_split(root)},
         **described_map(CLASSES, settings),
         **described_choice(made.choice),
         "seed": settings.seed,
@@ -273,6 +274,16 @@ def true_boxes(sample: Sample) -> list[Corners]:
         Corners(box.x, box.y, box.x + box.width, box.y + box.height, box.kind)
         for box in sample.boxes
     ]
+
+
+def _digest_of_split(root: Path) -> str:
+    """SHA-256 over the official lists and every label file of the training pairs."""
+    digest = hashlib.sha256()
+    for name in ("trainval.txt", "test.txt"):
+        digest.update((root / name).read_bytes())
+    for sample in read_split(root, "trainval"):
+        digest.update(repr((sample.path.name, sample.boxes)).encode())
+    return digest.hexdigest()
 
 
 def _pair(root: Path, line: str, listed: Path) -> Sample:

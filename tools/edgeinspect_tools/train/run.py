@@ -76,7 +76,9 @@ def train(
         "say": progress,
         "keep": keep,
     }
-    description: dict[str, Any] = {"data": {"root": str(dataset.root), "sha256": digest}}
+    description: dict[str, Any] = {
+        "data": {"kind": dataset.kind, "name": dataset.root.name, "sha256": digest}
+    }
     try:
         if settings.task is TaskChoice.CLASSIFICATION:
             names = ("good", *classes)

@@ -173,12 +173,12 @@ def _fit_channels(
 
 def _folded(convolution: Convolution, norm: Any) -> Convolution:
     """y = gamma (x - mean) / sqrt(variance + epsilon) + beta, as kernel and bias."""
-    scale = 1.0 / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
+    scale = 1.0 / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
     if norm.gamma is not None:
-        scale = scale * np.asarray(norm.gamma)
-    bias = (convolution.bias - np.asarray(norm.moving_mean)) * scale
+        scale = scale * norm.gamma.numpy()
+    bias = (convolution.bias - norm.moving_mean.numpy()) * scale
     if norm.beta is not None:
-        bias = bias + np.asarray(norm.beta)
+        bias = bias + norm.beta.numpy()
     depthwise = convolution.kernel.shape[3] == 1 and convolution.kernel.shape[2] == scale.size
     by_axis = scale[:, None] if depthwise else scale
     return Convolution((convolution.kernel * by_axis).astype(np.float32), bias.astype(np.float32))
