@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from sim_folder import write_sim_folder
 
+from edgeinspect.errors import DiskFull
 from edgeinspect.ui.application import run_command_line
 from edgeinspect.ui.cli import application as station
+from edgeinspect_tools.all_in_one import chain
 from edgeinspect_tools.all_in_one.chain import Wishes, good_settings
 from edgeinspect_tools.cli import application as tools
 from edgeinspect_tools.data.build import build_dataset
@@ -88,6 +90,23 @@ def test_settings_follow_pictures_and_time(pictures: Path) -> None:
         False,
         8,
     )
+
+
+def test_a_training_that_fails_leaves_no_bundle(
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise DiskFull("checkpoint.npz could not be written (No space left on device).")
+
+    monkeypatch.setattr(chain, "train", full)
+    out = tmp_path / "out"
+    assert run_tools("all", str(pictures), "--out", str(out)) == 6
+    assert "No space left on device" in capsys.readouterr().err
+    assert not out.exists()
+    assert [entry.name for entry in (tmp_path / "out.run").iterdir()] == ["manifest.json"]
 
 
 def test_bad_data_sets_end_with_one_sentence_and_nothing_written(

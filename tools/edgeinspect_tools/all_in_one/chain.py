@@ -42,6 +42,7 @@ class Wishes:
         minutes: for everything; most of it is training.
         network: None: a MobileNetV2 encoder where weights are given, else ``small``, or ``tiny``
             where there is less than ten minutes.
+        resume: go on with the training that an interrupted run left in the run folder.
     """
 
     weights: str = "none"
@@ -52,6 +53,7 @@ class Wishes:
     replace: bool = False
     good: str = ""
     group_pattern: str = ""
+    resume: bool = False
 
 
 def run_chain(
@@ -86,7 +88,7 @@ def run_chain(
     save_manifest(dataset, run_folder / MANIFEST)
     done("data")
     settings = good_settings(dataset, wishes)
-    trained = train(dataset, settings, run_folder, progress=_Training(say))
+    trained = train(dataset, settings, run_folder, progress=_Training(say), resume=wishes.resume)
     done("train")
     float_model = trained.model.read_bytes()
     quantized = quantize_trained(

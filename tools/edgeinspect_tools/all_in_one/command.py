@@ -32,6 +32,7 @@ edgeinspect-tools all pictures/ --out brackets --weights mobilenet_v2.tflite --j
 @click.option("--group-pattern", default="", metavar="REGEX", help="See edgeinspect-tools data.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0, 2**31 - 1))
 @click.option("--accept-gap", is_flag=True, help="Write it, marked, even beyond the bound.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted training.")
 @click.option("--replace", is_flag=True, help="A bundle in the way is replaced.")
 @json_option
 def command(  # noqa: PLR0917  click passes by name
@@ -47,6 +48,7 @@ def command(  # noqa: PLR0917  click passes by name
     group_pattern: str,
     seed: int,
     accept_gap: bool,
+    resume: bool,
     replace: bool,
     as_json: bool,
 ) -> None:
@@ -73,6 +75,7 @@ def command(  # noqa: PLR0917  click passes by name
             seed=seed,
             accept_gap=accept_gap,
             replace=replace,
+            resume=resume,
             good=good,
             group_pattern=group_pattern,
         ),

@@ -77,11 +77,13 @@ def told(figures: dict[str, Any]) -> list[str]:
     if figures["flips"] is not None:
         before, after = figures["auroc_float"], figures["auroc_int8"]
         ranking = f"AUROC {before:.4f} before, {after:.4f} after; " if before is not None else ""
-        said.append(
-            f"Fitting it to small hardware (8-bit numbers): {ranking}{figures['flips']} "
-            f"verdicts changed, {figures['flips_outside_band']} of them farther than "
-            f"{figures['flip_band']:g} from a threshold."
-        )
+        changed = "no verdict changed."
+        if figures["flips"]:
+            changed = (
+                f"{figures['flips']} verdicts changed, {figures['flips_outside_band']} of them "
+                f"farther than {figures['flip_band']:g} from a threshold."
+            )
+        said.append(f"Fitting it to small hardware (8-bit numbers): {ranking}{changed}")
     return said
 
 
