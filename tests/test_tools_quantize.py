@@ -19,6 +19,7 @@ from edgeinspect.line.scores import ReducerKind
 from edgeinspect.ui.application import run_command_line
 from edgeinspect_tools.cli import application
 from edgeinspect_tools.quantize.calibration import calibration_samples, spread_over_scores
+from edgeinspect_tools.quantize.dead_channels import with_live_channels
 from edgeinspect_tools.quantize.draft import bundle_in_memory, card_of, load_run
 from edgeinspect_tools.quantize.gap import Gap, Labelled, MapError, gap_of, score_both
 from edgeinspect_tools.quantize.int8 import (
@@ -76,6 +77,26 @@ def test_a_model_without_a_signature_is_quantized_per_channel_with_int8_ends() -
     (weights,) = [t for t in made.get_tensor_details() if t["name"] == "weights"]
     scales = weights["quantization_parameters"]["scales"]
     assert scales[0] == pytest.approx(2 * scales[1])
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-12, 1e-5])
+def test_a_dead_channel_keeps_its_bias(weight: float) -> None:
+    weights = np.full((2, 4, 4, 1), 12 / 16, np.float32)
+    weights[1] = weight
+    model = conv_model(weights, np.array([-4.0, -6.0], np.float32), side_px=SIDE_PX, stride=4)
+    sample = np.random.default_rng(0).uniform(-1, 1, (1, SIDE_PX, SIDE_PX, 1)).astype(np.float32)
+    made = open_model(quantize_int8(model, [sample]), reference=True)
+    source, sink = made.get_input_details()[0], made.get_output_details()[0]
+    scale, zero_point = source["quantization"]
+    made.set_tensor(source["index"], np.rint(sample / scale + zero_point).astype(np.int8))
+    made.invoke()
+    scale, zero_point = sink["quantization"]
+    logits = (made.get_tensor(sink["index"]).astype(float) - zero_point) * scale
+    assert logits[..., 1] == pytest.approx(-6.0, abs=0.1)
+
+
+def test_a_model_without_dead_channels_stays_as_it_is() -> None:
+    assert with_live_channels(spot_model(), {"picture": (-1.0, 1.0)}) == spot_model()
 
 
 def test_the_output_keeps_no_more_logits_than_needed() -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgeinspect.errors import ModelRefused
 from edgeinspect_tools.missing import need
+from edgeinspect_tools.quantize.dead_channels import with_live_channels
 
 TrueRanges = dict[str, tuple[float, float]]
 """Lowest and highest value of each tensor, by its name."""
@@ -60,6 +61,7 @@ def quantize_int8(
     recipe = need("ai_edge_quantizer.recipe")
     float_model = with_signature(float_model)
     ranges = seen_ranges(float_model, samples) if ranges is None else ranges
+    float_model = with_live_channels(float_model, ranges)
     with _quiet(), tempfile.TemporaryDirectory() as folder, _refusing("ai-edge-quantizer"):
         source = Path(folder) / "float.tflite"
         source.write_bytes(float_model)
