@@ -37,6 +37,8 @@ COMMANDS = {
 }
 
 EXAMPLES = """
+edgeinspect-tools all pictures/ --out brackets           the whole way, with good defaults
+edgeinspect-tools verify brackets --data pictures/
 edgeinspect-tools data pictures/ --out report/           good/ and one folder per defect
 edgeinspect-tools data boards.csv --group-pattern 'lot(\\d+)'
 edgeinspect-tools convert model.keras --out model_float.tflite
