@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgeinspect_tools.quantize import open_model
 
 _LAYER_SAMPLES = 12
-_NEAR = 0.15
+_NEAR = 0.06
 """Scores within this of a threshold count as being in its band."""
 
 
@@ -27,6 +27,7 @@ def layer_findings(
     real = open_model(float_model, preserve=True)
     quantized = open_model(int8_model, preserve=True)
     twins = _twins(real, quantized)
+    outside: dict[str, list[float]] = {name: [] for name in twins}
     signal = dict.fromkeys(twins, 0.0)
     noise = dict.fromkeys(twins, 0.0)
     for sample in samples[:_LAYER_SAMPLES]:
@@ -35,6 +36,9 @@ def layer_findings(
         for name, (left, right) in twins.items():
             wanted = np.asarray(real.get_tensor(left["index"]), dtype=np.float64)
             found = dequantized(quantized, right)
+            low, high = _range_of(right)
+            outside[name].append(float(((wanted < low) | (wanted > high)).mean()))
+            wanted = np.clip(wanted, low, high)
             signal[name] += float((wanted**2).sum())
             noise[name] += float(((wanted - found) ** 2).sum())
     return [
@@ -42,6 +46,7 @@ def layer_findings(
             "tensor": _short(name),
             "sqnr_db": round(_decibels(signal[name], noise[name]), 1),
             "scale": float(right["quantization"][0]),
+            "share_outside_range": round(float(np.mean(outside[name])), 4),
         }
         for name, (_, right) in twins.items()
     ]
@@ -99,6 +104,12 @@ def dequantized(interpreter: Any, details: Any) -> NDArray[np.float64]:
     values = np.asarray(interpreter.get_tensor(details["index"])).astype(np.float64)
     scale, zero_point = details["quantization"]
     return values if scale == 0 else (values - zero_point) * scale
+
+
+def _range_of(details: Any) -> tuple[float, float]:
+    """The real values of the lowest and highest int8 value."""
+    scale, zero_point = details["quantization"]
+    return (-128 - zero_point) * scale, (127 - zero_point) * scale
 
 
 def _feed(interpreter: Any, sample: NDArray[np.float32]) -> None:
