@@ -99,6 +99,8 @@ def test_escapes_and_false_rejects_are_what_the_gate_did(made: Made) -> None:
     text = report_html(made.bundle.card, found, data="<b>x</b>").decode()
     assert text.count("<figure>") == 8
     assert "&lt;b&gt;x&lt;/b&gt;" in text
+    assert "could not be compared" in text
+    assert "No verdict differs" not in text
 
 
 def test_flips_name_picture_threshold_and_distance(made: Made) -> None:

@@ -23,7 +23,7 @@ def report_html(card: Card, found: Verification, *, data: str) -> bytes:
     shown = [
         (name.replace("_", " "), f"{value:.6g}" if isinstance(value, float) else value)
         for name, value in figures.items()
-        if name != "score_map_error"
+        if name != "score_map_error" and value is not None
     ]
     shown += [(f"score map error, {name}", value) for name, value in found.scored.map_error.items()]
     parts = [
@@ -32,15 +32,7 @@ def report_html(card: Card, found: Verification, *, data: str) -> bytes:
         histogram(good, bad, limits=[("review", limits.review), ("reject", limits.reject)]),
         heading("Figures"),
         rows(shown, numbers=(1,)),
-        heading("Flips"),
-        _flips(found),
-        heading("Layers"),
-        paragraph("Signal to quantization noise; a layer far below the others costs accuracy."),
-        rows(
-            [(layer["tensor"], f"{layer['sqnr_db']:.1f}") for layer in worst_layers(found.layers)],
-            head=("worst layers", "dB"),
-            numbers=(1,),
-        ),
+        *_against_float(found),
         *_pictures("Escapes", found, found.passed & found.defective),
         *_pictures("False rejects", found, ~found.passed & ~found.defective),
     ]
@@ -61,6 +53,24 @@ def _verdict(found: Verification) -> str:
             kind="good",
         )
     return paragraph("int8 strays further from float than its bound.", kind="bad")
+
+
+def _against_float(found: Verification) -> list[str]:
+    """Nothing where the float model is not known."""
+    if found.gap is None:
+        return []
+    layers = worst_layers(found.layers)
+    return [
+        heading("Flips"),
+        _flips(found),
+        heading("Layers"),
+        paragraph("Signal to quantization noise; a layer far below the others costs accuracy."),
+        rows(
+            [(layer["tensor"], f"{layer['sqnr_db']:.1f}") for layer in layers],
+            head=("worst layers", "dB"),
+            numbers=(1,),
+        ),
+    ]
 
 
 def _flips(found: Verification) -> str:
