@@ -114,14 +114,12 @@ class FrameQuality:
         clipped_low: share of pixels at most 2, [0, 1].
         clipped_high: share of pixels at least 253, [0, 1].
         focus: variance of the Laplacian, grey levels squared, >= 0.
-        digest: of the ROI's content; equal digests mean equal pixels. 0 where not taken.
     """
 
     mean: float
     clipped_low: float
     clipped_high: float
     focus: float
-    digest: int = 0
 
 
 @dataclass(frozen=True, slots=True)

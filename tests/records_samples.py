@@ -89,7 +89,7 @@ def sample_inspection(score: float) -> Inspection:
         scores=(score / 2, score),
         top_class="pit",
         top_score=score,
-        quality=FrameQuality(101.5, 0.0, 0.25, 55.5, digest=(1 << 63) + 12345),
+        quality=FrameQuality(101.5, 0.0, 0.25, 55.5),
         order_statistics=((0.5, 0.25), (0.75, 0.125)),
         worst_region=Region(3, 4, 5, 6),
         times=StageTimes(preprocess_ns=1, invoke_ns=2, postprocess_ns=3, quality_ns=4),

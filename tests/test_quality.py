@@ -36,19 +36,12 @@ def test_figures_equal_their_definitions(gray: NDArray[np.uint8]) -> None:
         assert quality.focus == pytest.approx(reference_focus(gray), rel=1e-9, abs=1e-6)
 
 
-@given(pictures(), st.data())
-def test_the_digest_follows_the_pixels_and_nothing_else(
-    gray: NDArray[np.uint8], data: st.DataObject
-) -> None:
+@given(pictures())
+def test_a_view_is_measured_as_its_pixels(gray: NDArray[np.uint8]) -> None:
     frame = np.zeros((60, 60), np.uint8)
     frame[3 : 3 + gray.shape[0], 5 : 5 + gray.shape[1]] = gray
     view = frame[3 : 3 + gray.shape[0], 5 : 5 + gray.shape[1]]
-    before = measure_quality(view)
-    assert before == measure_quality(gray)
-    row = data.draw(st.integers(0, gray.shape[0] - 1))
-    column = data.draw(st.integers(0, gray.shape[1] - 1))
-    view[row, column] ^= 1
-    assert measure_quality(view).digest != before.digest
+    assert measure_quality(view) == measure_quality(gray)
 
 
 def test_blur_lowers_the_focus() -> None:
@@ -61,13 +54,10 @@ def test_blur_lowers_the_focus() -> None:
     assert measure_quality(blurred).focus < 0.5 * measure_quality(sharp).focus
 
 
-def test_colour_is_measured_as_luma_and_digested_whole() -> None:
+def test_colour_is_measured_as_luma() -> None:
     gray = np.full((8, 8), 100, np.uint8)
     colour = np.repeat(gray[:, :, None], 3, axis=2)
     assert measure_quality(colour).mean == pytest.approx(100.0)
-    swapped = colour.copy()
-    swapped[0, 0] = (100, 101, 99)
-    assert measure_quality(swapped).digest != measure_quality(colour).digest
 
 
 @pytest.mark.parametrize(

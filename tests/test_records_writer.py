@@ -93,11 +93,10 @@ finite = st.floats(width=32, min_value=0, max_value=1)
 @given(
     scores=st.lists(finite, max_size=5),
     ranks=st.lists(st.tuples(finite, finite, finite), max_size=3),
-    digest=st.integers(0, 2**64 - 1),
     detail=st.text(),
 )
 def test_every_value_survives_the_row(
-    scores: list[float], ranks: list[tuple[float, ...]], digest: int, detail: str
+    scores: list[float], ranks: list[tuple[float, ...]], detail: str
 ) -> None:
     seen = sample_inspection(0.5)
     record = replace(
@@ -106,7 +105,6 @@ def test_every_value_survives_the_row(
             seen,
             scores=tuple(scores),
             order_statistics=tuple(ranks),
-            quality=replace(seen.quality, digest=digest),
         ),
         verdict=Verdict(VerdictKind.REJECT, "pit", 0.5, detail=detail),
     )

@@ -1,12 +1,10 @@
-"""What can be said of a frame before any model: light, clipping, focus, identity.
+"""What can be said of a frame before any model: light, clipping, focus.
 
 Focus is the variance of the Laplacian (Pech-Pacheco et al., ICPR 2000): it falls when the picture
 blurs, and compares only with the same part under the same light, hence a baseline per recipe.
 """
 
 from __future__ import annotations
-
-import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +13,7 @@ from edgeinspect.part import FrameQuality
 
 CLIPPED_LOW = 2
 CLIPPED_HIGH = 253
+_LEVELS = np.arange(256, dtype=np.float64)
 
 
 def measure_quality(roi_pixels: NDArray[np.uint8]) -> FrameQuality:
@@ -22,7 +21,7 @@ def measure_quality(roi_pixels: NDArray[np.uint8]) -> FrameQuality:
 
     Args:
         roi_pixels: uint8, (height, width) or (height, width, 3) in RGB order; may be a view.
-            Colour is measured as luma, except for the digest, which covers every byte.
+            Colour is measured as luma.
 
     Raises:
         ValueError: wrong dtype or shape, or no pixel.
@@ -33,13 +32,11 @@ def measure_quality(roi_pixels: NDArray[np.uint8]) -> FrameQuality:
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or not pixels.size:
         raise ValueError(f"no picture: {pixels.dtype} of shape {pixels.shape}")
     gray = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    laplacian = cv2.Laplacian(gray, cv2.CV_16S, ksize=1)
-    count = gray.size
-    slope = cv2.sumElems(laplacian)[0] / count
+    counts = cv2.calcHist([gray], [0], None, [256], [0, 256]).ravel().astype(np.float64)
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_16S, ksize=1))
     return FrameQuality(
-        mean=cv2.sumElems(gray)[0] / count,
-        clipped_low=int(np.count_nonzero(gray <= CLIPPED_LOW)) / count,
-        clipped_high=int(np.count_nonzero(gray >= CLIPPED_HIGH)) / count,
-        focus=max(0.0, cv2.norm(laplacian, cv2.NORM_L2SQR) / count - slope * slope),
-        digest=zlib.crc32(pixels.data),
+        mean=float(counts @ _LEVELS) / gray.size,
+        clipped_low=float(counts[: CLIPPED_LOW + 1].sum()) / gray.size,
+        clipped_high=float(counts[CLIPPED_HIGH:].sum()) / gray.size,
+        focus=float(deviation[0, 0]) ** 2,
     )

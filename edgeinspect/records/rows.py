@@ -30,7 +30,6 @@ SqlValue = int | float | str | bytes | None
 
 _HEADER = struct.Struct("<HH")
 _TIMES = ("preprocess_ns", "invoke_ns", "postprocess_ns", "quality_ns")
-_INT64 = 1 << 63
 
 
 def encode_record(record: PartRecord) -> dict[str, SqlValue]:
@@ -151,7 +150,6 @@ def _encode_inspection(inspection: Inspection | None) -> dict[str, SqlValue]:
         "quality_clipped_low": None if quality is None else _real(quality.clipped_low),
         "quality_clipped_high": None if quality is None else _real(quality.clipped_high),
         "quality_focus": None if quality is None else _real(quality.focus),
-        "quality_digest": None if quality is None else _signed64(quality.digest),
         **{
             name: None if inspection is None else int(getattr(inspection.times, name))
             for name in _TIMES
@@ -176,7 +174,6 @@ def _decode_inspection(row: Mapping[str, Any]) -> Inspection | None:
             clipped_low=_float(row["quality_clipped_low"]),
             clipped_high=_float(row["quality_clipped_high"]),
             focus=_float(row["quality_focus"]),
-            digest=row["quality_digest"] % (2 * _INT64),
         ),
         order_statistics=decode_order_statistics(row["order_statistics"]),
         worst_region=worst,
@@ -203,8 +200,3 @@ def _numbers(values: Sequence[float]) -> str:
 def _text(value: str) -> str:
     """File names may hold bytes that are not UTF-8; SQL text may not."""
     return value.encode("utf-8", "replace").decode("utf-8")
-
-
-def _signed64(value: int) -> int:
-    """The digest's low 64 bits as SQLite's signed integer."""
-    return (int(value) + _INT64) % (2 * _INT64) - _INT64

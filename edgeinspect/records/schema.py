@@ -77,7 +77,6 @@ CREATE TABLE parts (
     quality_clipped_low REAL,
     quality_clipped_high REAL,
     quality_focus REAL,
-    quality_digest INTEGER,
     preprocess_ns INTEGER,
     invoke_ns INTEGER,
     postprocess_ns INTEGER,

@@ -9,7 +9,6 @@ pixels. The real renderer and the real model plug into the same seams.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -87,11 +86,10 @@ class CodedJudge:
     def inspect(self, frame: Frame) -> Inspection:
         row = frame.pixels.tobytes()
         place, _, score, _ = _PIXELS.unpack(row)
-        digest = zlib.crc32(row)
         if place == _EMPTY:
-            dark = FrameQuality(12.0, 0.2, 0.0, 3.0, digest)
+            dark = FrameQuality(12.0, 0.2, 0.0, 3.0)
             return Inspection((0.0, 0.0), DEFECT_CLASS, 0.0, dark)
-        sharp = FrameQuality(120.0, 0.0, 0.0, 400.0, digest)
+        sharp = FrameQuality(120.0, 0.0, 0.0, 400.0)
         if place == _MISPLACED:
             return Inspection((0.0, 1.0), MISPLACED_CLASS, 1.0, sharp)
         return Inspection((score, 0.0), DEFECT_CLASS, score, sharp)
