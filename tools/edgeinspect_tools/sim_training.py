@@ -36,7 +36,6 @@ _PEAK_RATE = 2e-3
 _WARM_UP_STEPS = 100
 _CHECK_EVERY_STEPS = 400
 _CHECK_PARTS = 150
-_RESUMED_FIRST_PART = 10_000_000
 _CHECKED_SIZE_PX = 4.0
 
 
@@ -57,21 +56,22 @@ def train(
     minutes: float,
     say: Callable[[str], None],
     resume: Path | None = None,
+    first_part: int = 0,
 ) -> TrainingReport:
     """Train until ``steps`` or ``minutes`` are used up; the best weights end in ``weights_file``.
 
     Best means the least ``part_loss`` on validation parts. ``resume`` continues from
-    earlier weights at half the learning rate, on parts that no training has seen before.
+    earlier weights at half the learning rate; ``first_part`` keeps it off the parts seen before.
     """
     import keras
     import tensorflow as tf
 
     keras.utils.set_random_seed(7)
     model, whole = build_model(CROP_PX), build_model(TILE_PX)
-    peak_rate, first_part = _PEAK_RATE, 0
+    peak_rate = _PEAK_RATE
     if resume is not None:
         model.load_weights(resume)
-        peak_rate, first_part = _PEAK_RATE / 2, _RESUMED_FIRST_PART
+        peak_rate = _PEAK_RATE / 2
     optimizer = keras.optimizers.Adam(peak_rate, global_clipnorm=1.0)
 
     @tf.function  # type: ignore[untyped-decorator]

@@ -80,6 +80,8 @@ _VALIDATION_PARTS = 2000
 _COMPARED_PARTS = 300
 _GOLDEN_PARTS = 8
 _GOLDEN_PX = (221, 183)
+_PARTS_PER_RUN = 10_000_000
+"""Each training run renders parts of its own."""
 _LOOSE = Tolerance(output_steps=64, score_error=0.25)
 _UNDECIDED = Choice(rank=1, review=0.5, reject=0.7, cost=0.0)
 
@@ -303,7 +305,14 @@ def main(
         weights = save_weights or Path(folder) / "best.weights.h5"
         runs = json.loads(_history(resume).read_text()) if resume else []
         if steps or resume is None:
-            told = train(weights, steps=steps, minutes=minutes, say=click.echo, resume=resume)
+            told = train(
+                weights,
+                steps=steps,
+                minutes=minutes,
+                say=click.echo,
+                resume=resume,
+                first_part=len(runs) * _PARTS_PER_RUN,
+            )
             runs.append(asdict(told))
             replace_file(_history(weights), json.dumps(runs).encode())
         else:
