@@ -13,7 +13,6 @@ from edgeinspect.part import FrameQuality
 
 CLIPPED_LOW = 2
 CLIPPED_HIGH = 253
-_LEVELS = np.arange(256, dtype=np.float64)
 
 
 def measure_quality(roi_pixels: NDArray[np.uint8]) -> FrameQuality:
@@ -32,11 +31,12 @@ def measure_quality(roi_pixels: NDArray[np.uint8]) -> FrameQuality:
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or not pixels.size:
         raise ValueError(f"no picture: {pixels.dtype} of shape {pixels.shape}")
     gray = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    counts = cv2.calcHist([gray], [0], None, [256], [0, 256]).ravel().astype(np.float64)
-    _, deviation = cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_16S, ksize=1))
+    laplacian = cv2.Laplacian(gray, cv2.CV_16S, ksize=1)
+    count = gray.size
+    slope = cv2.sumElems(laplacian)[0] / count
     return FrameQuality(
-        mean=float(counts @ _LEVELS) / gray.size,
-        clipped_low=float(counts[: CLIPPED_LOW + 1].sum()) / gray.size,
-        clipped_high=float(counts[CLIPPED_HIGH:].sum()) / gray.size,
-        focus=float(deviation[0, 0]) ** 2,
+        mean=cv2.sumElems(gray)[0] / count,
+        clipped_low=int(np.count_nonzero(gray <= CLIPPED_LOW)) / count,
+        clipped_high=int(np.count_nonzero(gray >= CLIPPED_HIGH)) / count,
+        focus=max(0.0, cv2.norm(laplacian, cv2.NORM_L2SQR) / count - slope * slope),
     )
