@@ -7,12 +7,14 @@ DEMO ?= --parts 300
 SIM_PARTS ?= 1000000
 KILLS ?= 10000
 
-.PHONY: help demo test check lint types test-kills test-million bench model clean
+.PHONY: help demo test check lint types test-slow test-training test-kills test-million bench model clean
 
 help:
 	@echo "make demo          run the station on the simulated line, with the shipped model"
 	@echo "make test          run the tests"
 	@echo "make check         ruff, mypy --strict, the tests and their coverage: what CI runs"
+	@echo "make test-slow     the longer tests (minutes)"
+	@echo "make test-training the tests that train against the clock; only on an idle machine"
 	@echo "make test-kills    kill the recorder KILLS=10000 times (minutes)"
 	@echo "make test-million  simulate SIM_PARTS=1000000 parts a gate with every fault (20 min a gate)"
 	@echo "make bench         measure this machine"
@@ -32,6 +34,12 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow --timeout 1200
+
+test-training: $(VENV)/.dev
+	$(BIN)/python -m pytest -m training --timeout 1800
 
 test-kills: $(VENV)/.dev
 	$(BIN)/python -m tests.kill_records --kills $(KILLS)

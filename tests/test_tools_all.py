@@ -67,7 +67,7 @@ def test_one_command_makes_a_bundle_that_the_station_runs(
     assert "in the way" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.training
 @pytest.mark.filterwarnings("default")
 @pytest.mark.timeout(900)
 def test_two_minutes_are_enough_for_large_defects(

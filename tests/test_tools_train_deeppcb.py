@@ -97,7 +97,7 @@ def test_drawn_boards_are_always_the_same() -> None:
     assert (one[0][..., 0] != one[0][..., 1]).any()
 
 
-@pytest.mark.slow
+@pytest.mark.training
 def test_the_whole_way_to_a_bundle_that_the_station_accepts(tmp_path: Path) -> None:
     root = boards(tmp_path / "pcb", pairs=24)
     quick = replace(recipe(minutes=10), tile_px=160, tile_overlap_px=32, batch=4)

@@ -167,7 +167,7 @@ def test_equal_data_gives_equal_digests(tmp_path: Path) -> None:
     assert run.manifest_digest(replace(data, items=(other, *data.items[1:]))) != digest
 
 
-@pytest.mark.slow
+@pytest.mark.training
 def test_defects_are_located_from_labels_alone(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data", masks=False)
     longer = replace(QUICK, steps=150, check_every=50)
@@ -175,7 +175,7 @@ def test_defects_are_located_from_labels_alone(tmp_path: Path) -> None:
     assert done.description["validation"]["auroc"] >= 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.training
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # Keras, while it saves
 def test_a_classifier_takes_what_validates_better(tmp_path: Path) -> None:
     import keras
@@ -206,7 +206,7 @@ def test_a_classifier_takes_what_validates_better(tmp_path: Path) -> None:
     assert sink["shape"].tolist() == [1, 2]
 
 
-@pytest.mark.slow
+@pytest.mark.training
 def test_a_published_int8_file_gives_the_encoders_features() -> None:
     """The features deep in the encoder equal those that the TFLite file computes itself."""
     file = SHARED / "models/coral/tf2_mobilenet_v2_1.0_224_ptq.tflite"
