@@ -6,9 +6,10 @@ import math
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Full
 from typing import Any
 
 import cv2
@@ -204,6 +205,14 @@ def _batches(first_part: int) -> Iterator[Iterator[TileBatch]]:
 
 
 def _render_batches(queue: Any, first_part: int) -> None:
+    """Fill the queue until the process that trains is gone, however it ended."""
     cv2.setNumThreads(1)
+    trainer = multiprocessing.parent_process()
     for batch in tile_batches(first_part=first_part, pictures=_PICTURES_PER_BATCH):
-        queue.put(batch)
+        while True:
+            if trainer is None or not trainer.is_alive():
+                queue.cancel_join_thread()
+                return
+            with suppress(Full):
+                queue.put(batch, timeout=5)
+                break
