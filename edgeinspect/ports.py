@@ -156,3 +156,30 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardState:
+    """What the board says of its own heat and power; None where it does not say.
+
+    Attributes:
+        model: its name, "" if it has none.
+        temperature_c: of the processor, degrees Celsius.
+        under_voltage, throttled: whether it lasts now.
+        under_voltage_before, throttled_before: whether it has happened since the board started.
+    """
+
+    model: str = ""
+    temperature_c: float | None = None
+    under_voltage: bool | None = None
+    under_voltage_before: bool | None = None
+    throttled: bool | None = None
+    throttled_before: bool | None = None
+
+
+class Board(Protocol):
+    """The computer that the station runs on."""
+
+    def read(self) -> BoardState:
+        """What it says now; what it does not say is None, and nothing is raised."""
+        ...
