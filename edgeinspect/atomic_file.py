@@ -14,7 +14,7 @@ from edgeinspect.errors import DiskFull, StorageFault
 
 def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write ``path``, replacing what is there. Raises StorageFault; the old file then stays."""
-    with _storage_faults(path):
+    with storage_faults(path):
         temporary = _write_temporary(path, data, mode)
         try:
             temporary.replace(path)
@@ -29,7 +29,7 @@ def create_file(path: Path, data: bytes, *, mode: int = 0o444) -> bool:
 
     Of two processes that create the same path, one gets True.
     """
-    with _storage_faults(path):
+    with storage_faults(path):
         temporary = _write_temporary(path, data, mode)
         try:
             path.hardlink_to(temporary)
@@ -55,7 +55,7 @@ def make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
     make_folder(folder.parent)
-    with _storage_faults(folder):
+    with storage_faults(folder):
         folder.mkdir(exist_ok=True)
         fsync_folder(folder.parent)
 
@@ -80,7 +80,8 @@ def _remove_quietly(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _storage_faults(path: Path) -> Iterator[None]:
+def storage_faults(path: Path) -> Iterator[None]:
+    """Raise StorageFault or DiskFull, naming ``path``, for what the file system raises."""
     try:
         yield
     except StorageFault:

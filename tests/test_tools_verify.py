@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from edgeinspect.bundle.directory import Bundle, load_bundle
 from edgeinspect.errors import ModelRefused, NotGood, StorageFault, UsageError
 from edgeinspect.runtime.preflight import check_bundle
+from edgeinspect.tune.intervals import clopper_pearson
 from edgeinspect.ui.application import run_command_line
 from edgeinspect_tools.cli import application
 from edgeinspect_tools.data.dataset import Split
@@ -26,7 +27,6 @@ from edgeinspect_tools.pack.command import load_trained
 from edgeinspect_tools.pack.names import bundle_name
 from edgeinspect_tools.quantize.command import quantize_run
 from edgeinspect_tools.quantize.ways import Way
-from edgeinspect_tools.statistics import clopper_pearson
 from edgeinspect_tools.verify.boards import verify_boards
 from edgeinspect_tools.verify.command import find_float
 from edgeinspect_tools.verify.measure import average_precision, check_identical, verify_bundle

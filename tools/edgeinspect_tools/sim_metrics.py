@@ -14,7 +14,8 @@ from edgeinspect.line.scores import ORDER_STATISTIC_RANKS
 from edgeinspect.part import Region
 from edgeinspect.sim.defects import DEFECT_KINDS
 from edgeinspect.sim.renderer import PlantedDefect, RenderedPart
-from edgeinspect_tools.statistics import auroc, clopper_pearson
+from edgeinspect.tune.intervals import clopper_pearson
+from edgeinspect_tools.statistics import auroc
 
 SIZE_EDGES_PX = (0.0, 4.0, 8.0, 16.0, 32.0, 1000.0)
 CLAIMED_SIZE_PX = 4.0

@@ -1,37 +1,46 @@
-"""Exact intervals and ranking quality for the tools' reports."""
+"""Ranking quality for the tools' reports; exact intervals are in ``edgeinspect.tune.intervals``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-
-
-def clopper_pearson(
-    successes: int, trials: int, *, confidence: float = 0.95
-) -> tuple[float, float]:
-    """The exact two-sided interval of a proportion (Clopper and Pearson 1934).
-
-    Returns (0, 1) where nothing was tried.
-    """
-    from scipy.stats import beta
-
-    if not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes in {trials} trials")
-    tail = (1 - confidence) / 2
-    low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, trials - successes + 1))
-    high = (
-        1.0 if successes == trials else float(beta.ppf(1 - tail, successes + 1, trials - successes))
-    )
-    return low, high
+from numpy.typing import NDArray
 
 
 def auroc(bad: Sequence[float], good: Sequence[float]) -> float:
     """Probability that a bad part scores above a good one; ties count half. NaN if one is empty."""
-    if not bad or not good:
+    if not len(bad) or not len(good):
         return float("nan")
-    ordered = np.sort(np.asarray(good, dtype=np.float64))
-    values = np.asarray(bad, dtype=np.float64)
-    below = np.searchsorted(ordered, values, side="left")
-    not_above = np.searchsorted(ordered, values, side="right")
-    return float((below + not_above).mean() / (2 * len(ordered)))
+    return float(_places(bad, good).mean())
+
+
+def auroc_loss_error(
+    bad: tuple[Sequence[float], Sequence[float]], good: tuple[Sequence[float], Sequence[float]]
+) -> float | None:
+    """Standard error of the difference between two AUROCs on the same parts.
+
+    Paired, after DeLong, DeLong and Clarke-Pearson 1988: the spread over the bad parts of each
+    one's place among the good parts, before less after, and the same over the good parts.
+
+    Args:
+        bad, good: scores before and after, each in the same order of parts.
+
+    Returns:
+        None with fewer than two parts of a kind, where nothing is known of the spread.
+    """
+    if min(len(bad[0]), len(good[0])) < 2:
+        return None
+    of_bad = _places(bad[0], good[0]) - _places(bad[1], good[1])
+    of_good = _places(good[1], bad[1]) - _places(good[0], bad[0])
+    variance = of_bad.var(ddof=1) / len(of_bad) + of_good.var(ddof=1) / len(of_good)
+    return float(np.sqrt(variance))
+
+
+def _places(values: Sequence[float], others: Sequence[float]) -> NDArray[np.float64]:
+    """Of each value the share of the others that lie below it; ties count half."""
+    ordered = np.sort(np.asarray(others, dtype=np.float64))
+    wanted = np.asarray(values, dtype=np.float64)
+    below = np.searchsorted(ordered, wanted, side="left")
+    not_above = np.searchsorted(ordered, wanted, side="right")
+    return np.asarray((below + not_above) / (2 * len(ordered)), np.float64)

@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 
 from edgeinspect.atomic_file import make_folder, replace_file
 from edgeinspect.errors import NotGood
+from edgeinspect.tune.intervals import clopper_pearson
 from edgeinspect.ui.output import console, json_option, print_json
 from edgeinspect_tools.data.build import build_dataset, k_folds
 from edgeinspect_tools.data.dataset import Dataset, Split
 from edgeinspect_tools.data.read import read_source
-from edgeinspect_tools.statistics import auroc, clopper_pearson
+from edgeinspect_tools.statistics import auroc
 from edgeinspect_tools.train.run import samples_of, train
 from edgeinspect_tools.train.samples import UNKNOWN, Pictures
 from edgeinspect_tools.train.segmentation import spread

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgeinspect.bundle.directory import Bundle
 from edgeinspect.errors import NotGood, UsageError
 from edgeinspect.part import GateOutcome
+from edgeinspect.tune.intervals import clopper_pearson
 from edgeinspect_tools.certify import band, layer_findings
 from edgeinspect_tools.data.dataset import Item
 from edgeinspect_tools.quantize.calibration import calibration_samples
@@ -19,7 +20,7 @@ from edgeinspect_tools.quantize.gap import Gap, Heard, Scored, gap_of, score_bot
 from edgeinspect_tools.quantize.real import FloatModel
 from edgeinspect_tools.quantize.steps import labelled, spread
 from edgeinspect_tools.quantize.ways import worst_layers
-from edgeinspect_tools.statistics import auroc, clopper_pearson
+from edgeinspect_tools.statistics import auroc
 from edgeinspect_tools.verify.replayed import Replayed, replay_pictures
 
 _LAYER_PICTURES = 8
@@ -82,6 +83,7 @@ class Verification:
             "n_defective": len(bad),
             "auroc_float": None if gap is None else gap.auroc_float,
             "auroc_int8": auroc(bad, good),
+            "auroc_loss_error": None if gap is None else gap.auroc_loss_error,
             "average_precision_int8": average_precision(bad, good),
             "escapes": escapes,
             "escape_rate": escapes / len(bad) if bad else None,
@@ -97,6 +99,9 @@ class Verification:
             "score_error_max": None if gap is None else gap.max_error,
             "score_map_error": self.scored.map_error,
             "within_bound": None if gap is None else gap.is_within_bound,
+            "auroc_loss_in_doubt": gap is not None
+            and gap.is_within_bound
+            and not gap.is_loss_within_bound,
             "replay_identical": self.replayed.identical,
             "model_bytes": self.model_bytes,
         }

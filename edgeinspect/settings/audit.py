@@ -1,0 +1,369 @@
+"""The audit trail: who changed what on this station, when and why; append-only, chained by digest.
+
+    audit.jsonl        one JSON object a line; each holds the digest of the one before
+    audit-head.json    number and digest of the last entry, so that a shortened trail is noticed
+
+An entry is durable before ``append`` returns, and what it announces is done after that: nothing
+happens without an entry. Revisions, the pointer to the active one and the parts database keep
+digests of entries too (*anchors*); ``verify`` looks for each of them in the trail.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeinspect.atomic_file import fsync_folder, make_folder, replace_file, storage_faults
+from edgeinspect.errors import NotGood, UsageError
+from edgeinspect.settings.file_lock import exclusive
+
+AUDIT_FILE = "audit.jsonl"
+FIRST_PREVIOUS = "0" * 64
+"""``previous`` of the first entry."""
+
+_ACTION = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+_TEXT = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_KINDS: dict[str, type] = {
+    "sequence": int,
+    "time": str,
+    "action": str,
+    "author": str,
+    "reason": str,
+    "details": dict,
+    "previous": str,
+    "digest": str,
+}
+MAX_FINDINGS = 20
+"""``verify`` stops after so many: one early change can break every later line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One line of the trail.
+
+    Attributes:
+        sequence: counts from 1 without gaps.
+        time: UTC by the station's wall clock, for people; it may have been wrong.
+        action: what was done, e.g. "recipe.apply".
+        author, reason: who did it and why.
+        details: JSON values, by the action.
+        previous: digest of the entry before, ``FIRST_PREVIOUS`` for the first.
+        digest: SHA-256 of everything above as canonical JSON, 64 hexadecimal digits.
+    """
+
+    sequence: int
+    time: datetime.datetime
+    action: str
+    author: str
+    reason: str
+    details: Mapping[str, Any]
+    previous: str
+    digest: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, as it stands in the trail."""
+        values = {key: getattr(self, key) for key in _KINDS}
+        return {**values, "time": self.time.isoformat(), "details": dict(self.details)}
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A digest of an entry that was kept somewhere else; ``place`` says where, for people."""
+
+    digest: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditReport:
+    """What ``verify`` found.
+
+    Attributes:
+        entries: lines that were read.
+        head: digest of the last one, ``FIRST_PREVIOUS`` if there is none.
+        anchors: digests kept elsewhere that were looked for.
+        findings: one sentence for each thing that is wrong, at most ``MAX_FINDINGS``.
+        unfinished: bytes of a line that was never acknowledged, left by a power cut; harmless.
+    """
+
+    entries: int
+    head: str
+    anchors: int
+    findings: tuple[str, ...]
+    unfinished: int = 0
+
+    @property
+    def is_good(self) -> bool:
+        return not self.findings
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "ok": self.is_good,
+            "entries": self.entries,
+            "head": self.head,
+            "anchors": self.anchors,
+            "findings": list(self.findings),
+            "unfinished_bytes": self.unfinished,
+        }
+
+
+def _utc_now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+class AuditTrail:
+    """The trail in one file; any number of processes may append and read at the same time.
+
+    Args:
+        path: the trail, usually ``data_dir / AUDIT_FILE``; made by the first ``append``.
+        now_wall: UTC now, for the time of the entries.
+    """
+
+    def __init__(self, path: Path, *, now_wall: Callable[[], datetime.datetime] = _utc_now) -> None:
+        self._path = path
+        self._head_path = path.with_name(f"{path.stem}-head.json")
+        self._now_wall = now_wall
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    def append(
+        self,
+        action: str,
+        *,
+        author: str,
+        reason: str,
+        details: Mapping[str, object] | None = None,
+    ) -> AuditEntry:
+        """Add an entry; returns once it is durable.
+
+        Args:
+            action: lower-case words joined by dots, e.g. "output.manual".
+            author, reason: 1 to 200 characters in one line.
+            details: what JSON can hold, finite numbers only.
+
+        Raises:
+            UsageError: author, reason or details are missing or cannot be kept.
+            NotGood: the trail's last line is damaged; nothing is added to it.
+            StorageFault, DiskFull: it could not be written.
+        """
+        kept = _checked(action, author, reason, details or {})
+        make_folder(self._path.parent)
+        with exclusive(self._path.with_name(f".{self._path.name}.lock")):
+            last, whole_bytes = self._last_entry()
+            entry = _entry(
+                sequence=1 if last is None else last.sequence + 1,
+                time=self._now_wall().astimezone(datetime.UTC),
+                action=action,
+                author=author,
+                reason=reason,
+                details=kept,
+                previous=FIRST_PREVIOUS if last is None else last.digest,
+            )
+            self._write(entry, whole_bytes)
+        return entry
+
+    def entries(self) -> list[AuditEntry]:
+        """Every entry, oldest first. Raises NotGood for a line that is none, StorageFault."""
+        return [self._parsed(line, number) for number, line in enumerate(self._lines()[0], 1)]
+
+    def head(self) -> AuditEntry | None:
+        """The last entry, None if there is none. Raises NotGood, StorageFault."""
+        return self._last_entry()[0]
+
+    def verify(self, anchors: Iterable[Anchor] = ()) -> AuditReport:
+        """Look for lines that were changed, removed, reordered or cut off. Writes nothing.
+
+        Args:
+            anchors: digests that other places kept; each must be the digest of an entry.
+
+        Raises:
+            StorageFault: the trail cannot be read.
+        """
+        found = _Findings()
+        wanted = list(anchors)
+        head = self._stored_head(found)  # before the trail, which may grow meanwhile
+        lines, unfinished = self._lines()
+        digests = _check_chain(lines, found)
+        if head is not None:
+            _check_head(head, digests, found)
+        known = set(digests)
+        for anchor in wanted:
+            if anchor.digest not in known:
+                found.add(f"{anchor.place} names entry {anchor.digest[:12]}…, which is not there.")
+        if digests and head is None:
+            found.add(f"{self._head_path.name}, which holds the last entry's digest, is missing.")
+        return AuditReport(
+            entries=len(lines),
+            head=digests[-1] if digests else FIRST_PREVIOUS,
+            anchors=len(wanted),
+            findings=tuple(found.sentences),
+            unfinished=unfinished,
+        )
+
+    def _lines(self) -> tuple[list[bytes], int]:
+        """The finished lines, and the length of an unfinished one after them."""
+        with storage_faults(self._path):
+            try:
+                content = self._path.read_bytes()
+            except FileNotFoundError:
+                return [], 0
+        *lines, rest = content.split(b"\n")
+        return lines, len(rest)
+
+    def _last_entry(self) -> tuple[AuditEntry | None, int]:
+        """The last finished entry, and how many bytes the finished lines take."""
+        lines, unfinished = self._lines()
+        whole_bytes = sum(len(line) + 1 for line in lines)
+        del unfinished
+        return (self._parsed(lines[-1], len(lines)) if lines else None), whole_bytes
+
+    def _parsed(self, line: bytes, number: int) -> AuditEntry:
+        try:
+            return _parse(line)
+        except ValueError as error:
+            raise NotGood(
+                f"{self._path}:{number}: {error}.",
+                next_action="Keep a copy of the data directory and find out who changed the file.",
+            ) from error
+
+    def _write(self, entry: AuditEntry, whole_bytes: int) -> None:
+        line = _canonical(entry.as_dict()) + b"\n"
+        is_new = not self._path.exists()
+        with storage_faults(self._path):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            descriptor = os.open(self._path, flags, 0o664)
+            try:
+                # Only what a crash left of a line that nobody was told of; no entry goes.
+                if os.fstat(descriptor).st_size > whole_bytes:
+                    os.ftruncate(descriptor, whole_bytes)
+                _write_all(descriptor, line, whole_bytes)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if is_new:
+                fsync_folder(self._path.parent)
+        head = {"sequence": entry.sequence, "digest": entry.digest}
+        replace_file(self._head_path, json.dumps(head).encode() + b"\n", mode=0o664)
+
+    def _stored_head(self, found: _Findings) -> tuple[int, str] | None:
+        with storage_faults(self._head_path):
+            try:
+                content = self._head_path.read_bytes()
+            except FileNotFoundError:
+                return None
+        try:
+            head = json.loads(content)
+            return int(head["sequence"]), str(head["digest"])
+        except (ValueError, KeyError, TypeError):
+            found.add(f"{self._head_path.name} is damaged.")
+            return (0, FIRST_PREVIOUS)
+
+
+@dataclass(slots=True)
+class _Findings:
+    sentences: list[str] = field(default_factory=list)
+
+    def add(self, sentence: str) -> None:
+        if len(self.sentences) < MAX_FINDINGS:
+            self.sentences.append(sentence)
+
+
+def _check_chain(lines: list[bytes], found: _Findings) -> list[str]:
+    """The digests as the lines state them, in order; a line that is no entry gives ""."""
+    digests: list[str] = []
+    previous = FIRST_PREVIOUS
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = _parse(line)
+        except ValueError as error:
+            found.add(f"Line {number}: {error}.")
+            digests.append("")
+            previous = ""
+            continue
+        if entry.sequence != number:
+            found.add(
+                f"Line {number} holds entry {entry.sequence}: entries are missing or reordered."
+            )
+        if previous and entry.previous != previous:
+            found.add(f"Line {number} does not follow the line before it.")
+        digests.append(entry.digest)
+        previous = entry.digest
+    return digests
+
+
+def _check_head(head: tuple[int, str], digests: list[str], found: _Findings) -> None:
+    sequence, digest = head
+    if sequence > len(digests):
+        missing = sequence - len(digests)
+        found.add(f"The trail was cut: its last {missing} of {sequence} entries are missing.")
+    elif sequence and digests[sequence - 1] != digest:
+        found.add(f"Entry {sequence} is not the one that was the last when it was written.")
+
+
+def _checked(
+    action: str, author: str, reason: str, details: Mapping[str, object]
+) -> dict[str, Any]:
+    """The details as they will be read back. Raises UsageError."""
+    if not _ACTION.fullmatch(action):
+        raise UsageError(f"{action!r} is no name of an action.")
+    for name, text in (("author", author), ("reason", reason)):
+        if not _TEXT.fullmatch(text) or not text.strip():
+            raise UsageError(
+                f"The {name} {text[:40]!r} cannot be kept.",
+                next_action=f"Give a {name} of 1 to 200 characters in one line.",
+            )
+    try:
+        kept: dict[str, Any] = json.loads(json.dumps(dict(details), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"The details of {action} cannot be kept: {error}.") from error
+    return kept
+
+
+def _entry(**fields: Any) -> AuditEntry:
+    entry = AuditEntry(**fields, digest="")
+    unsigned = {key: value for key, value in entry.as_dict().items() if key != "digest"}
+    return AuditEntry(**fields, digest=hashlib.sha256(_canonical(unsigned)).hexdigest())
+
+
+def _parse(line: bytes) -> AuditEntry:
+    """Raises ValueError with half a sentence."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        raise ValueError("this is not JSON") from None
+    if not isinstance(values, dict) or sorted(values) != sorted(_KINDS):
+        raise ValueError("this is no audit entry")
+    if not all(isinstance(values[key], kind) for key, kind in _KINDS.items()):
+        raise ValueError("this is no audit entry")
+    stated = values.pop("digest")
+    if _canonical({**values, "digest": stated}) != line:
+        raise ValueError("the line is not as it was written")
+    if hashlib.sha256(_canonical(values)).hexdigest() != stated:
+        raise ValueError(f"entry {values['sequence']!r} was changed: its digest does not fit")
+    values["time"] = datetime.datetime.fromisoformat(values["time"])
+    return AuditEntry(**values, digest=stated)
+
+
+def _canonical(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _write_all(descriptor: int, line: bytes, whole_bytes: int) -> None:
+    """One line or, on a full disk, none."""
+    written = 0
+    try:
+        while written < len(line):
+            written += os.write(descriptor, line[written:])
+    except OSError:
+        os.ftruncate(descriptor, whole_bytes)
+        raise
