@@ -9,6 +9,8 @@ from pathlib import Path
 from edgeinspect.bundle.card import CARD_FILE
 from edgeinspect.bundle.directory import Bundle, bundle_digest, load_bundle
 from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle, shipped_bundles
+from edgeinspect.bundle.signature import load_trusted_keys
+from edgeinspect.bundle.store import BundleStore
 from edgeinspect.errors import ConfigError, ModelRefused
 from edgeinspect.line.config import LineConfig
 from edgeinspect.part import Region
@@ -158,9 +160,17 @@ def find_bundle(station: StationFile, reference: BundleReference) -> Bundle:
         raise ModelRefused(
             f"The bundle {reference.name} ({reference.digest[:12]}…) of the recipe is not "
             f"installed in {station.bundles_path}.",
-            next_action="Copy the bundle's directory there, or activate another revision.",
+            next_action="Run: edgeinspect model install DIRECTORY, or activate another revision.",
         )
+    if directory.parent == station.bundles_path:
+        return bundle_store(station).load(directory)
     return load_bundle(directory)
+
+
+def bundle_store(station: StationFile) -> BundleStore:
+    """The station's installed bundles, and the keys it trusts. Raises ConfigError."""
+    keys = load_trusted_keys(station.trusted_keys) if station.trusted_keys is not None else None
+    return BundleStore(station.bundles_path, keys=keys)
 
 
 def find_bundle_directory(digest: str, *folders: Path) -> Path | None:

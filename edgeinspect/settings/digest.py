@@ -8,7 +8,7 @@ import json
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.station import StationFile
 
-_PLACES = {"data_dir", "bundles_dir", "storage", "control"}
+_PLACES = {"data_dir", "bundles_dir", "trusted_keys", "storage", "control"}
 _HISTORY = {"parent", "author", "reason", "created"}
 
 

@@ -147,6 +147,8 @@ class StationFile(Section):
         id: the station's name in records and links.
         data_dir: records, images and recipes.
         bundles_dir: installed bundles; None: ``bundles`` in the data directory.
+        trusted_keys: folder of minisign public keys; with it, a bundle that did not ship with
+            edgeinspect must be signed with one of them. None: any bundle that is whole.
         product: whose recipe is used.
         recipe: ``active``, or the number of a revision to pin.
         trigger_debounce_ms: a further edge this soon after an accepted one is contact bounce.
@@ -157,6 +159,7 @@ class StationFile(Section):
     id: Name
     data_dir: PathText
     bundles_dir: PathText | None = None
+    trusted_keys: PathText | None = None
     product: Name
     recipe: Literal["active"] | int = "active"
     camera: Camera
@@ -294,6 +297,7 @@ def _resolve(station: StationFile, folder: Path) -> StationFile:
     changes = {
         "data_dir": absolute(station.data_dir),
         "bundles_dir": absolute(station.bundles_dir),
+        "trusted_keys": absolute(station.trusted_keys),
         "control": control,
         "camera": camera,
     }

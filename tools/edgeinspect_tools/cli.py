@@ -24,6 +24,8 @@ COMMANDS = {
         "edgeinspect_tools.quantize.command:command", "Turn a float model into a judged int8 one."
     ),
     "pack": LazyCommand("edgeinspect_tools.pack.command:command", "Make a bundle of a run."),
+    "key": LazyCommand("edgeinspect_tools.sign:key_command", "Make a key pair to sign with."),
+    "sign": LazyCommand("edgeinspect_tools.sign:sign_command", "Vouch for a bundle with a key."),
     "verify": LazyCommand(
         "edgeinspect_tools.verify.command:command", "Prove a bundle on held-out pictures."
     ),
