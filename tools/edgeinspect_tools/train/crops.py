@@ -23,6 +23,12 @@ _COVERAGE_GAIN = 1.5
 Arrays = tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]
 """The network's inputs of one step, and what the loss compares its logits with."""
 
+Vary = Callable[
+    [NDArray[np.uint8], NDArray[np.uint8], np.random.Generator],
+    tuple[NDArray[np.uint8], NDArray[np.uint8]],
+]
+"""What else a crop and its labels could have looked like; both keep their shapes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -48,12 +54,21 @@ class CropSource:
     Args:
         pictures: of the training split.
         classes: number of defect classes.
+        vary: what a product's pictures vary in beyond the usual; applied to every crop.
     """
 
-    def __init__(self, pictures: Pictures, *, classes: int, settings: TrainSettings) -> None:
+    def __init__(
+        self,
+        pictures: Pictures,
+        *,
+        classes: int,
+        settings: TrainSettings,
+        vary: Vary | None = None,
+    ) -> None:
         self._pictures = pictures
         self._classes = classes
         self._settings = settings
+        self._vary = vary
         self._by_class = _numbers_by_class(pictures, classes)
         self._good = [n for n, sample in enumerate(pictures.samples) if sample.index is None]
         self.hard_spots: dict[int, list[tuple[int, int]]] = {}
@@ -93,6 +108,8 @@ class CropSource:
                     pixels, labels = pasted(pixels, labels, *donor)
         if self._settings.turns:
             pixels, labels = turned(pixels, labels, rng)
+        if self._vary is not None:
+            pixels, labels = self._vary(pixels, labels, rng)
         index = self._pictures.samples[number].index
         return relit(pixels, rng, self._settings.strength), labels, index
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgeinspect_tools.quantize import float_tflite, open_model
 from edgeinspect_tools.train.checkpoint import Progress
 from edgeinspect_tools.train.choice import Choice, choose
-from edgeinspect_tools.train.crops import Arrays, CropSource, prepared
+from edgeinspect_tools.train.crops import Arrays, CropSource, Vary, prepared
 from edgeinspect_tools.train.fit import Say, Task, fit
 from edgeinspect_tools.train.losses import bag_loss, map_loss
 from edgeinspect_tools.train.maps import (
@@ -58,12 +58,14 @@ def train_map(
     say: Say,
     keep: Callable[[Progress], None],
     value_of: Callable[[MapMaker], tuple[float, dict[str, float]]] | None = None,
+    vary: Vary | None = None,
 ) -> Trained:
     """Train a segmentation network and choose its reducer and thresholds.
 
     Args:
         value_of: what early stopping maximises, with named values for the curves, where it is
             not ``Worth.value`` on the validation pictures.
+        vary: see ``CropSource``.
     """
     channels = (1 if settings.gray else 3) * (2 if settings.reference else 1)
 
@@ -81,7 +83,9 @@ def train_map(
     model = segmenter(settings, channels=channels, classes=classes, side_px=None, norm=norm)
     if not norm:
         load_encoder(model, settings)
-    source = CropSource(pictures, classes=classes, settings=crop_settings(pictures, settings))
+    source = CropSource(
+        pictures, classes=classes, settings=crop_settings(pictures, settings), vary=vary
+    )
     source.hard_spots = progress.hard_spots
     maker = MapMaker(run_keras(model), settings)
     trained: Any = model
