@@ -22,6 +22,7 @@ RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Reducer ranks that are tried; a subset of the station's order statistics."""
 
 _TILES_AT_ONCE = 4
+_LARGE_TILE_PX = 512
 
 
 def real_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -34,17 +35,18 @@ Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 def run_keras(model: Any) -> Run:
     """Tiles through a Keras model as it is at each call; always as many at once, so that
-    TensorFlow compiles one graph."""
+    TensorFlow compiles one graph: four, or one where a tile is a whole picture."""
     import tensorflow as tf
 
     step = tf.function(lambda tiles: model(tiles, training=False), autograph=False)
 
     def run(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        missing = -len(tiles) % _TILES_AT_ONCE
+        at_once = _TILES_AT_ONCE if tiles.shape[1] < _LARGE_TILE_PX else 1
+        missing = -len(tiles) % at_once
         padded = np.concatenate([tiles, np.zeros((missing, *tiles.shape[1:]), np.float32)])
         parts = [
-            np.asarray(step(tf.constant(padded[first : first + _TILES_AT_ONCE])), np.float32)
-            for first in range(0, len(padded), _TILES_AT_ONCE)
+            np.asarray(step(tf.constant(padded[first : first + at_once])), np.float32)
+            for first in range(0, len(padded), at_once)
         ]
         return np.concatenate(parts)[: len(tiles)]
 
