@@ -21,7 +21,7 @@ from edgeinspect_tools.cli import application
 from edgeinspect_tools.quantize.calibration import calibration_samples, spread_over_scores
 from edgeinspect_tools.quantize.dead_channels import with_live_channels
 from edgeinspect_tools.quantize.draft import bundle_in_memory, card_of, load_run
-from edgeinspect_tools.quantize.gap import Gap, Labelled, MapError, gap_of, score_both
+from edgeinspect_tools.quantize.gap import Gap, Labelled, MapError, Scored, gap_of, score_both
 from edgeinspect_tools.quantize.int8 import (
     open_model,
     quantize_int8,
@@ -31,7 +31,7 @@ from edgeinspect_tools.quantize.int8 import (
 )
 from edgeinspect_tools.quantize.real import FloatModel, reduced
 from edgeinspect_tools.quantize.steps import describe_model, quantize_pictures, quantize_trained
-from edgeinspect_tools.quantize.ways import LOGITS, Way, check_gap, logit_range
+from edgeinspect_tools.quantize.ways import LOGITS, Way, check_gap, logit_range, told
 
 
 def run(*arguments: str) -> int:
@@ -168,17 +168,62 @@ def _deaf_int8(model: bytes) -> bytes:
 
 
 def test_one_pair_may_swap_where_there_are_few() -> None:
-    few = _gap(pairs=90, lost=1 / 90)
-    assert few.is_within_bound
+    assert _gap(pairs=90, lost=1 / 90).is_within_bound
     assert not _gap(pairs=90, lost=2 / 90).is_within_bound
     assert not _gap(pairs=100_000, lost=0.0011).is_within_bound
     assert _gap(pairs=100_000, lost=0.001).is_within_bound
 
 
-def _gap(*, pairs: int, lost: float) -> Gap:
+def test_a_loss_counts_where_it_is_more_than_chance_or_scores_really_moved() -> None:
+    by_chance = _gap(pairs=90, lost=0.1, loss_error=0.08, max_error=0.0003)
+    assert by_chance.is_within_bound
+    assert not by_chance.is_loss_within_bound
+    assert "too few pictures" in told(by_chance)
+    assert not _gap(pairs=90, lost=0.1, loss_error=0.05, max_error=0.0003).is_within_bound
+    assert not _gap(pairs=90, lost=0.1, loss_error=0.08, max_error=0.07).is_within_bound
+    assert not _gap(pairs=90, lost=0.1, loss_error=None).is_within_bound
+    assert not _gap(pairs=100_000, lost=0.003, loss_error=0.001).is_within_bound
+    assert not _gap(pairs=90, lost=0.0, loss_error=0.0, flips_outside=1).is_within_bound
+
+
+def test_an_untrained_model_whose_scores_int8_cannot_tell_apart_is_not_refused_for_it() -> None:
+    """Scores within one output step of each other: their order is the rounding's."""
+    rng = np.random.default_rng(3)
+    real = np.full((19, 1), 0.018) + rng.normal(0, 1e-4, (19, 1))
+    real[:10] += 1e-4
+    kinds = tuple(Labelled(Path(str(n)), n < 10) for n in range(19))
+    card = card_of(
+        describe_model(spot_model(), mean=0, std=1, activation="sigmoid")
+        | {"classes": [{"name": name, "role": "defect"} for name in ("one", "two")]},
+        spot_model(),
+    )
+    both = np.hstack([real, real])
+    blurred = np.round(both / 4e-4) * 4e-4
+    gap = gap_of(Scored(pictures=kinds, real=both, int8=blurred, map_error={}), card)
+    assert gap.auroc_lost > 0.011
+    assert gap.is_within_bound
+    many = tuple(Labelled(Path(str(n)), n < 300) for n in range(600))
+    good_to_tell = np.linspace(0.0184, 0.0180, 600)[:, None].repeat(2, axis=1)
+    deaf = Scored(
+        pictures=many, real=good_to_tell, int8=np.full_like(good_to_tell, 0.018), map_error={}
+    )
+    lost = gap_of(deaf, card)
+    assert (lost.auroc_float, lost.auroc_int8) == (1.0, 0.5)
+    assert not lost.is_within_bound
+
+
+def _gap(
+    *,
+    pairs: int,
+    lost: float,
+    loss_error: float | None = 0.0,
+    max_error: float = 0.0,
+    flips_outside: int = 0,
+) -> Gap:
     return Gap(
-        pictures=20, pairs=pairs, auroc_float=0.99, auroc_int8=0.99 - lost, flips=0,
-        flips_outside_band=0, mean_error=0.0, max_error=0.0, agreement=1.0, map_error={},
+        pictures=20, pairs=pairs, auroc_float=0.99, auroc_int8=0.99 - lost,
+        auroc_loss_error=loss_error, flips=0, flips_outside_band=flips_outside, mean_error=0.0,
+        max_error=max_error, agreement=1.0, map_error={},
     )  # fmt: skip
 
 

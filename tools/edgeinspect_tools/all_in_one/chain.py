@@ -31,6 +31,9 @@ Say = Callable[[str], None]
 MANIFEST = "manifest.json"
 _TRAINING_SHARE = 0.6
 _STEPS_WITHOUT_END = 100_000
+_MINUTES_WITHOUT_END = 60_000.0
+_CHECKS = 8
+"""Validations of a training that is counted in steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,7 @@ class Wishes:
     Attributes:
         weights: see ``TrainSettings``.
         minutes: for everything; most of it is training.
+        steps: of training, instead of the minutes: the same on every machine. None: by the clock.
         network: None: a MobileNetV2 encoder where weights are given, else ``small``, or ``tiny``
             where there is less than ten minutes.
         resume: go on with the training that an interrupted run left in the run folder.
@@ -47,6 +51,7 @@ class Wishes:
 
     weights: str = "none"
     minutes: float = 30.0
+    steps: int | None = None
     network: Network | None = None
     seed: int = 1
     accept_gap: bool = False
@@ -157,12 +162,24 @@ def good_settings(dataset: Dataset, wishes: Wishes) -> TrainSettings:
         tile_px=tile,
         tile_overlap_px=min(64, tile // 4),
         crop_px=min(tile, 192),
-        minutes=max(0.05, wishes.minutes * _TRAINING_SHARE),
-        steps=_STEPS_WITHOUT_END,
-        check_every=200 if wishes.minutes >= 10 else 50,
         max_validation=120 if wishes.minutes >= 10 else 40,
         seed=wishes.seed,
+        **_budget(wishes),
     )
+
+
+def _budget(wishes: Wishes) -> dict[str, Any]:
+    if wishes.steps is not None:
+        return {
+            "minutes": _MINUTES_WITHOUT_END,
+            "steps": wishes.steps,
+            "check_every": max(20, min(200, wishes.steps // _CHECKS)),
+        }
+    return {
+        "minutes": max(0.05, wishes.minutes * _TRAINING_SHARE),
+        "steps": _STEPS_WITHOUT_END,
+        "check_every": 200 if wishes.minutes >= 10 else 50,
+    }
 
 
 def _is_gray(dataset: Dataset) -> bool:

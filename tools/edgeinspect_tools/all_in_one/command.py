@@ -24,6 +24,9 @@ edgeinspect-tools all pictures/ --out brackets --weights mobilenet_v2.tflite --j
     "--budget-minutes", default=30.0, show_default=True, type=click.FloatRange(0.2, 10_000),
     help="For everything, on this machine.",
 )  # fmt: skip
+@click.option(
+    "--steps", type=click.IntRange(1), help="Train so many steps instead: the same everywhere.",
+)  # fmt: skip
 @click.option("--network", type=click.Choice(["tiny", "small", "mobilenet_v2"]))
 @click.option("--run", type=FOLDER, help="Keep what comes up on the way here; OUT.run if left out.")
 @click.option("--licence", default="proprietary", show_default=True, help="Of the weights.")
@@ -40,6 +43,7 @@ def command(  # noqa: PLR0917  click passes by name
     out: Path,
     weights: str,
     budget_minutes: float,
+    steps: int | None,
     network: str | None,
     run: Path | None,
     licence: str,
@@ -71,6 +75,7 @@ def command(  # noqa: PLR0917  click passes by name
         Wishes(
             weights=weights,
             minutes=budget_minutes,
+            steps=steps,
             network=Network(network) if network else None,
             seed=seed,
             accept_gap=accept_gap,

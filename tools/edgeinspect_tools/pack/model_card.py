@@ -84,6 +84,8 @@ def told(figures: dict[str, Any]) -> list[str]:
                 f"farther than {figures['flip_band']:g} from a threshold."
             )
         said.append(f"Fitting it to small hardware (8-bit numbers): {ranking}{changed}")
+        if figures["auroc_loss_in_doubt"]:
+            said.append("So few pictures cannot show whether that ranking was lost by chance.")
     return said
 
 

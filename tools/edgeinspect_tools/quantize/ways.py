@@ -167,6 +167,8 @@ def told(gap: Gap) -> str:
         f"{gap.flips_outside_band} outside the band",
         f"score error {gap.mean_error:.4f} mean, {gap.max_error:.4f} at most",
     ]
+    if gap.is_within_bound and not gap.is_loss_within_bound:
+        parts.append("too few pictures to show what AUROC is lost")
     return ", ".join(parts)
 
 

@@ -46,6 +46,13 @@ def _verdict(found: Verification) -> str:
             "The station's replay gave the tools' scores bit for bit.",
             kind="quiet",
         )
+    if found.gap.is_within_bound and not found.gap.is_loss_within_bound:
+        return paragraph(
+            "int8 ranks these pictures worse than float, but by no more than so few pictures "
+            "bring by chance, and no score moved by more than the declared band. More pictures "
+            "would tell.",
+            kind="quiet",
+        )
     if found.gap.is_within_bound:
         return paragraph(
             "int8 holds its bound against float, and the station's replay gave the tools' scores "
