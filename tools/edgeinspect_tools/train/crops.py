@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect_tools.train.augment import cut_square, pasted, relit, turned
-from edgeinspect_tools.train.samples import UNKNOWN, Picture, Pictures
+from edgeinspect_tools.train.samples import UNKNOWN, Box, Picture, Pictures
 from edgeinspect_tools.train.settings import TrainSettings
 
 _NEAR_A_DEFECT = 0.65
@@ -126,7 +126,8 @@ class CropSource:
         side = self._settings.crop_px
         spots = self.hard_spots.get(number, [])
         if at_defect:
-            spots = _defect_spots(picture, rng)
+            boxes = self._pictures.samples[number].boxes
+            spots = [_within(boxes, rng)] if boxes else _defect_spots(picture, rng)
         elif spots and rng.random() < 0.3:
             spots = []
         if spots:
@@ -217,6 +218,12 @@ def _numbers_by_class(pictures: Pictures, classes: int) -> list[list[int]]:
         for kind in kinds:
             by_class[kind].append(number)
     return by_class
+
+
+def _within(boxes: Sequence[Box], rng: np.random.Generator) -> tuple[int, int]:
+    """A pixel of a box that is drawn among them."""
+    box = boxes[int(rng.integers(len(boxes)))]
+    return box.x + int(rng.integers(box.width)), box.y + int(rng.integers(box.height))
 
 
 def _defect_spots(picture: Picture, rng: np.random.Generator) -> list[tuple[int, int]]:
