@@ -13,36 +13,44 @@ from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.bundle.golden import check_golden, read_golden
 from edgeinspect.errors import UsageError
 from edgeinspect.hw.litert import open_engine
-from edgeinspect_tools.train.deeppcb import (
+from edgeinspect_tools.train.boards import (
     CLASSES,
+    HELD_OUT_BOARD,
+    another_board,
     drawn_boards,
+    read_split,
+    train_and_validation,
+    true_boxes,
+)
+from edgeinspect_tools.train.deeppcb import (
     evaluate_deeppcb,
     finished_bundle,
     make_bundle,
-    read_split,
     recipe,
-    train_and_validation,
     train_deeppcb,
-    true_boxes,
 )
 from edgeinspect_tools.train.samples import Sample
 
 
 def boards(root: Path, *, pairs: int = 12) -> Path:
-    """Drawn pairs with one box each, in DeepPCB's layout; the last two are the test split."""
+    """Drawn pairs with one box each, in DeepPCB's layout; the last two are the test split.
+
+    Every third pair is of the board that validation keeps."""
     lists: dict[str, list[str]] = {"trainval": [], "test": []}
-    (root / "group1/1").mkdir(parents=True)
-    (root / "group1/1_not").mkdir()
+    for group in (HELD_OUT_BOARD, "group1"):
+        (root / group / "1").mkdir(parents=True)
+        (root / group / "1_not").mkdir()
     for number, pair in enumerate(drawn_boards(pairs, 160)):
         tested, template = pair[..., 0].copy(), pair[..., 1]
         tested[:] = template
         tested[60:76, 70:90] ^= 0xFF
+        group = "group1" if number % 3 else HELD_OUT_BOARD
         for end, pixels in (("test", tested), ("temp", template)):
             data = cv2.imencode(".jpg", pixels)[1].tobytes()
-            (root / f"group1/1/{number}_{end}.jpg").write_bytes(data)
-        (root / f"group1/1_not/{number}.txt").write_text(f"66 56 94 80 {number % 6 + 1}\n")
+            (root / f"{group}/1/{number}_{end}.jpg").write_bytes(data)
+        (root / f"{group}/1_not/{number}.txt").write_text(f"66 56 94 80 {number % 6 + 1}\n")
         name = "test" if number >= pairs - 2 else "trainval"
-        lists[name].append(f"group1/1/{number}.jpg group1/1_not/{number}.txt")
+        lists[name].append(f"{group}/1/{number}.jpg {group}/1_not/{number}.txt")
     for name, lines in lists.items():
         (root / f"{name}.txt").write_text("\n".join(lines) + "\n")
     return root
@@ -57,6 +65,8 @@ def test_the_official_split_is_read_with_templates_and_types(tmp_path: Path) -> 
     (corners,) = true_boxes(test[0])
     assert corners[:4] == (66, 56, 94, 80)
     training, validation = train_and_validation(root)
+    assert {sample.group for sample in validation} == {HELD_OUT_BOARD}
+    assert {sample.group for sample in training} == {"group1"}
     paths = {sample.path for sample in (*training, *validation)}
     assert len(paths) == len(training) + len(validation) == 10
     assert not paths & {sample.path for sample in test}
@@ -65,11 +75,44 @@ def test_the_official_split_is_read_with_templates_and_types(tmp_path: Path) -> 
 @pytest.mark.parametrize("row", ["1 2 3", "10 10 5 20 1", "10 10 20 20 7", "a b c d e"])
 def test_wrong_labels_are_named(tmp_path: Path, row: str) -> None:
     root = boards(tmp_path / "pcb")
-    (root / "group1/1_not/3.txt").write_text(row + "\n")
-    with pytest.raises(UsageError, match=r"trainval\.txt: the line 'group1/1/3\.jpg"):
+    (root / "group1/1_not/4.txt").write_text(row + "\n")
+    with pytest.raises(UsageError, match=r"trainval\.txt: the line 'group1/1/4\.jpg"):
         read_split(root, "trainval")
     with pytest.raises(UsageError, match=r"nothing\.txt cannot be read"):
         read_split(root, "nothing")
+
+
+def test_validation_needs_its_board_and_another(tmp_path: Path) -> None:
+    root = boards(tmp_path / "pcb")
+    with pytest.raises(UsageError, match=r"board group9.*found group1, group77000"):
+        train_and_validation(root, "group9")
+    lines = [line for line in (root / "trainval.txt").read_text().splitlines() if "77000" in line]
+    (root / "trainval.txt").write_text("\n".join(lines))
+    with pytest.raises(UsageError, match=r"and others; found group77000"):
+        train_and_validation(root)
+
+
+def test_another_board_is_black_and_white_with_the_same_kinds_or_all_opposite() -> None:
+    opposite = {0: 0, 1: 2, 2: 1, 3: 4, 4: 3, 5: 6, 6: 5}
+    pair = drawn_boards(1, 128)[0]
+    labels = np.zeros((128, 128), np.uint8)
+    for kind in range(1, 7):
+        labels[20 + 15 * kind : 30 + 15 * kind, 40:80] = kind
+    kept = negative = moved = 0
+    for seed in range(60):
+        pixels, marks = another_board(pair, labels, np.random.default_rng(seed))
+        assert pixels.shape == pair.shape
+        assert pixels.dtype == marks.dtype == np.uint8
+        assert set(np.unique(pixels)) == {0, 255}
+        assert set(np.unique(marks)) == set(range(7))
+        if np.array_equal(marks, labels):
+            kept += 1
+            assert np.array_equal(pixels[..., 0], pair[..., 0])
+            moved += not np.array_equal(pixels[..., 1], pair[..., 1])
+        elif np.array_equal(marks, np.vectorize(opposite.get)(labels)):
+            negative += 1
+            assert np.array_equal(pixels[..., 0], 255 - pair[..., 0])
+    assert min(kept, negative, moved) > 5
 
 
 def test_perfect_maps_get_perfect_figures(tmp_path: Path) -> None:
@@ -109,6 +152,7 @@ def test_the_whole_way_to_a_bundle_that_the_station_accepts(tmp_path: Path) -> N
     assert bundle.card.defect_classes == CLASSES
     assert bundle.card.metrics["map"] == found["map"]
     assert bundle.certificate.comparison["map_int8"] == found["map"]
+    assert HELD_OUT_BOARD in bundle.card.provenance["data"]
     golden = read_golden(bundle)
     assert all(np.array_equal(g.picture, b) for g, b in zip(golden, drawn_boards(), strict=True))
     engine = open_engine(bundle, threads=1)

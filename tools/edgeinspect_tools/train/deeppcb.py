@@ -1,14 +1,10 @@
-"""DeepPCB: its pictures, the recipe for them, and its figures.
-
-1,500 pairs of binarized circuit board pictures, a tested one and its defect-free template, with
-boxes of six defect types (tangsanli5201, "DeepPCB", MIT licence).
+"""DeepPCB: the recipe for its circuit boards, and its figures.
 
 python -m edgeinspect_tools.train.deeppcb PATH --out DIR
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,34 +12,38 @@ from pathlib import Path
 from typing import Any
 
 import click
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.atomic_file import make_folder
 from edgeinspect.bundle.directory import Bundle, write_bundle
-from edgeinspect.errors import NotGood, UsageError
+from edgeinspect.errors import NotGood
 from edgeinspect.ui.output import console, json_option, print_json
 from edgeinspect_tools.train import checkpoint
-from edgeinspect_tools.train.boxes import (
-    HIT_IOU,
-    BoxFigures,
-    Corners,
-    Found,
-    boxes_from_map,
-    figures,
+from edgeinspect_tools.train.boards import (
+    CLASSES,
+    HELD_OUT_BOARD,
+    another_board,
+    digest_of_split,
+    drawn_boards,
+    read_split,
+    train_and_validation,
+    true_boxes,
 )
+from edgeinspect_tools.train.boxes import HIT_IOU, BoxFigures, Found, boxes_from_map, figures
 from edgeinspect_tools.train.fit import Say
 from edgeinspect_tools.train.maps import MapMaker, run_tflite
 from edgeinspect_tools.train.outcome import TrainedRun, write_outcome
-from edgeinspect_tools.train.run import described_choice, described_map, prepare_libraries
-from edgeinspect_tools.train.samples import Box, Pictures, Sample
+from edgeinspect_tools.train.run import (
+    described_choice,
+    described_map,
+    lasting,
+    prepare_libraries,
+)
+from edgeinspect_tools.train.samples import Pictures, Sample
 from edgeinspect_tools.train.segmentation import Trained, train_map
 from edgeinspect_tools.train.settings import Network, TrainSettings
 from edgeinspect_tools.train.station import frame_of, quick_bundle, station_inspector
-
-CLASSES = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
-"""The data set's types 1 to 6."""
 
 BOX_FILL = 0.7
 """Share of each box's sides that the models here are taught."""
@@ -52,8 +52,6 @@ ATTRIBUTION = (
     "Trained on DeepPCB (tangsanli5201, https://github.com/tangsanli5201/DeepPCB), MIT licence."
 )
 
-_VALIDATION_EVERY = 10
-_CHECKED_PAIRS = 60
 _CALIBRATION_PAIRS = 40
 _SIDE_PX = 640
 
@@ -84,16 +82,31 @@ def recipe(*, minutes: float, seed: int = 1) -> TrainSettings:
     )
 
 
-def train_deeppcb(root: Path, out: Path, settings: TrainSettings, *, say: Say) -> TrainedRun:
-    """Train on the official training pairs; the box threshold is chosen on validation."""
-    training, validation = train_and_validation(root)
+def train_deeppcb(
+    root: Path,
+    out: Path,
+    settings: TrainSettings,
+    *,
+    say: Say,
+    held_out: str = HELD_OUT_BOARD,
+    resume: bool = False,
+) -> TrainedRun:
+    """Train on the official training pairs of all boards but ``held_out``, which validates.
+
+    Args:
+        out: gets the run's files, and a checkpoint after each validation.
+        resume: go on from that checkpoint.
+    """
+    training, validation = train_and_validation(root, held_out)
     checked = Pictures(validation, gray=True, reference=True)
     prepare_libraries(settings)
     make_folder(out)
-    identity = {"settings": settings.as_dict(), "classes": list(CLASSES)}
+    identity = {"settings": lasting(settings), "classes": list(CLASSES), "held out": held_out}
+    folder = out / "checkpoint"
+    progress = checkpoint.load(folder, identity=identity) if resume else checkpoint.Progress()
 
     def value_of(maker: MapMaker) -> tuple[float, dict[str, float]]:
-        found = validate(maker, checked, _CHECKED_PAIRS)
+        found = validate(maker, checked)
         curve = {"map": found.mean_average_precision, "f_score": found.f_score}
         return sum(curve.values()), curve
 
@@ -102,18 +115,22 @@ def train_deeppcb(root: Path, out: Path, settings: TrainSettings, *, say: Say) -
         validation,
         classes=len(CLASSES),
         settings=settings,
-        progress=checkpoint.Progress(),
+        progress=progress,
         say=say,
-        keep=lambda now: checkpoint.save(out / "checkpoint", now, identity=identity),
+        keep=lambda now: checkpoint.save(folder, now, identity=identity),
         value_of=value_of,
+        vary=another_board,
     )
-    return write_run(out, made, settings, root)
+    return write_run(out, made, settings, root, held_out)
 
 
-def write_run(out: Path, made: Trained, settings: TrainSettings, root: Path) -> TrainedRun:
+def write_run(
+    out: Path, made: Trained, settings: TrainSettings, root: Path, held_out: str
+) -> TrainedRun:
     """The run's files, like those of ``train``."""
     description = {
-        "data": {"kind": "deeppcb", "name": root.name, "sha256": _digest_of_split(root)},
+        "data": {"kind": "deeppcb", "name": root.name, "sha256": digest_of_split(root)},
+        "held_out": held_out,
         **described_map(CLASSES, settings),
         **described_choice(made.choice),
         "seed": settings.seed,
@@ -125,21 +142,18 @@ def write_run(out: Path, made: Trained, settings: TrainSettings, root: Path) -> 
     return write_outcome(out, made.float_model, description)
 
 
-def validate(
-    maker: MapMaker, pictures: Pictures, most: int, *, threshold: float | None = None
-) -> BoxFigures:
-    """Figures of a float model on the first pairs; without a threshold with the best one there."""
-    count = min(most, len(pictures))
+def validate(maker: MapMaker, pictures: Pictures, *, threshold: float | None = None) -> BoxFigures:
+    """Figures of a float model on pairs; without a threshold with the best one there."""
     maps = {
         pictures.samples[n].path: np.asarray(
             1 / (1 + np.exp(-maker.logits(pictures[n].pixels))), np.float32
         )
-        for n in range(count)
+        for n in range(len(pictures))
     }
     stride = float(maker.settings.stride_px)
     return evaluate_deeppcb(
         lambda sample: (maps[sample.path], stride),
-        pictures.samples[:count],
+        pictures.samples,
         threshold=threshold,
         box_fill=BOX_FILL,
     )
@@ -148,7 +162,7 @@ def validate(
 def make_bundle(run: TrainedRun, root: Path, out: Path) -> Bundle:
     """The quantized model in a bundle, with the box threshold chosen on all validation pairs
     through the station's own engine. Its golden pictures are drawn: DeepPCB's do not ship."""
-    training, validation = train_and_validation(root)
+    training, validation = train_and_validation(root, run.description["held_out"])
     pictures = Pictures(
         training[:: max(1, len(training) // _CALIBRATION_PAIRS)], gray=True, reference=True
     )
@@ -208,46 +222,6 @@ def described_figures(found: BoxFigures) -> dict[str, Any]:
     }
 
 
-def drawn_boards(count: int = 2, side_px: int = 320) -> list[NDArray[np.uint8]]:
-    """Drawn pairs that look like binarized boards, uint8 (side, side, 2); always the same."""
-    rng = np.random.default_rng(640)
-    boards = []
-    for _ in range(count):
-        template = np.zeros((side_px, side_px), np.uint8)
-        for at in range(20, side_px, 40):
-            bend = int(rng.integers(40, side_px - 40))
-            track = np.array([(at, 0), (at, bend), (at + 16, bend + 16), (at + 16, side_px)])
-            cv2.polylines(template, [track.astype(np.int32)], False, 255, 12)
-            cv2.circle(template, (at, int(rng.integers(20, side_px - 20))), 14, 255, -1)
-        tested = template.copy()
-        for _ in range(8):
-            x, y = (int(value) for value in rng.integers(20, side_px - 20, 2))
-            cv2.circle(tested, (x, y), int(rng.integers(3, 9)), int(rng.integers(2)) * 255, -1)
-        boards.append(np.stack([tested, template], axis=2))
-    return boards
-
-
-def read_split(root: Path, name: str) -> list[Sample]:
-    """The pairs of ``trainval`` or ``test``, in the list's order.
-
-    Raises:
-        UsageError: the list or a label file is missing or malformed; pictures are not opened.
-    """
-    listed = root / f"{name}.txt"
-    try:
-        lines = listed.read_text().splitlines()
-    except OSError as error:
-        raise UsageError(f"{listed} cannot be read: {error.strerror or error}.") from error
-    return [_pair(root, line, listed) for line in lines if line.strip()]
-
-
-def train_and_validation(root: Path) -> tuple[list[Sample], list[Sample]]:
-    """The official training pairs, every tenth of them kept apart for validation."""
-    pairs = read_split(root, "trainval")
-    validation = pairs[::_VALIDATION_EVERY]
-    return [pair for n, pair in enumerate(pairs) if n % _VALIDATION_EVERY], validation
-
-
 def evaluate_deeppcb(
     score_map_of: ScoreMapOf,
     samples: Sequence[Sample],
@@ -268,61 +242,19 @@ def evaluate_deeppcb(
     return figures(found, truth, classes=len(CLASSES), threshold=threshold)
 
 
-def true_boxes(sample: Sample) -> list[Corners]:
-    """The labelled boxes by their corners."""
-    return [
-        Corners(box.x, box.y, box.x + box.width, box.y + box.height, box.kind)
-        for box in sample.boxes
-    ]
-
-
-def _digest_of_split(root: Path) -> str:
-    """SHA-256 over the official lists and every label file of the training pairs."""
-    digest = hashlib.sha256()
-    for name in ("trainval.txt", "test.txt"):
-        digest.update((root / name).read_bytes())
-    for sample in read_split(root, "trainval"):
-        digest.update(repr((sample.path.name, sample.boxes)).encode())
-    return digest.hexdigest()
-
-
-def _pair(root: Path, line: str, listed: Path) -> Sample:
-    try:
-        picture, labels = line.split()
-        stem = root / picture
-        rows = [row.split() for row in (root / labels).read_text().splitlines() if row.strip()]
-        boxes = tuple(_box(*(int(value) for value in row)) for row in rows)
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{listed}: the line {line!r} or its label file is wrong.") from error
-    tested = stem.with_name(f"{stem.stem}_test{stem.suffix}")
-    return Sample(
-        path=tested,
-        index=boxes[0].kind if boxes else None,
-        boxes=boxes,
-        reference=stem.with_name(f"{stem.stem}_temp{stem.suffix}"),
-        group=picture.split("/")[0],
-    )
-
-
-def _box(left: int, top: int, right: int, bottom: int, kind: int) -> Box:
-    if not 1 <= kind <= len(CLASSES) or right <= left or bottom <= top:
-        raise ValueError("not a box of one of the six types")
-    return Box(left, top, right - left, bottom - top, kind - 1)
-
-
 def finished_bundle(bundle: Bundle, run: TrainedRun, root: Path) -> dict[str, Any]:
     """Measure a bundle on the official test pairs and write what was found into it.
 
     Returns:
         The figures, int8 by the station's engine, float beside them.
     """
-    test = read_split(root, "test")
+    test, held_out = read_split(root, "test"), run.description["held_out"]
     limit = bundle.card.threshold(CLASSES[0]).reject
     int8 = described_figures(evaluate_bundle(bundle, test, threshold=limit))
     seen_as = replace(recipe(minutes=1), tile_px=bundle.card.input.height)
     maker = MapMaker(run_tflite(run.model.read_bytes()), seen_as)
     pairs = Pictures(test, gray=True, reference=True)
-    real = described_figures(validate(maker, pairs, len(test), threshold=limit))
+    real = described_figures(validate(maker, pairs, threshold=limit))
     metrics = {
         "data": "DeepPCB, official test split",
         "pictures": len(test),
@@ -332,7 +264,7 @@ def finished_bundle(bundle: Bundle, run: TrainedRun, root: Path) -> dict[str, An
     provenance = {
         **bundle.card.provenance,
         "script": "python -m edgeinspect_tools.train.deeppcb",
-        "data": "DeepPCB, official training split; every tenth pair for validation",
+        "data": f"DeepPCB, official training split; {held_out} for validation only",
         "minutes": run.description["minutes"],
         "steps": run.description["steps"],
         "versions": run.description["versions"],
@@ -358,8 +290,11 @@ def finished_bundle(bundle: Bundle, run: TrainedRun, root: Path) -> dict[str, An
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--minutes", default=54.0, show_default=True)
 @click.option("--seed", default=1, show_default=True)
+@click.option("--resume", is_flag=True, help="Go on from OUT's checkpoint.")
 @json_option
-def main(root: Path, out: Path, minutes: float, seed: int, as_json: bool) -> None:
+def main(  # noqa: PLR0917  click passes by name
+    root: Path, out: Path, minutes: float, seed: int, resume: bool, as_json: bool
+) -> None:
     """Train, quantize and measure the DeepPCB model; OUT/bundle is the result."""
     terminal = console(stderr=True)
 
@@ -367,7 +302,8 @@ def main(root: Path, out: Path, minutes: float, seed: int, as_json: bool) -> Non
         if "best" in text:
             terminal.print(f"{done:.0%} {text}")
 
-    run = train_deeppcb(root, out, recipe(minutes=minutes, seed=seed), say=say)
+    settings = recipe(minutes=minutes, seed=seed)
+    run = train_deeppcb(root, out, settings, say=say, resume=resume)
     found = finished_bundle(make_bundle(run, root, out / "bundle"), run, root)
     if as_json:
         print_json(found)

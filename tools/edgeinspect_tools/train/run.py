@@ -63,7 +63,7 @@ def train(
     make_folder(out_dir)
     (out_dir / RUN_FILE).unlink(missing_ok=True)
     digest = manifest_digest(dataset)
-    identity = {"settings": _lasting(settings), "data": digest, "classes": list(classes)}
+    identity = {"settings": lasting(settings), "data": digest, "classes": list(classes)}
     folder = out_dir / CHECKPOINT_FOLDER
     state = checkpoint.load(folder, identity=identity) if resume else Progress()
 
@@ -200,7 +200,7 @@ def _sample(item: Item, number: dict[str, int]) -> Sample:
     )
 
 
-def _lasting(settings: TrainSettings) -> dict[str, Any]:
+def lasting(settings: TrainSettings) -> dict[str, Any]:
     """The settings that a resumed run must share; its budget and speed may change."""
     free = ("minutes", "steps", "threads", "patience")
     return {key: value for key, value in settings.as_dict().items() if key not in free}
