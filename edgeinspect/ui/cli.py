@@ -28,6 +28,12 @@ COMMANDS = {
     "parts": LazyCommand(
         "edgeinspect.ui.parts:command", "List, draw, export and count recorded parts."
     ),
+    "study": LazyCommand(
+        "edgeinspect.ui.study:command", "Study how well the station and people agree."
+    ),
+    "setup": LazyCommand(
+        "edgeinspect.ui.setup:command", "Set a flashed station up from station.conf."
+    ),
 }
 
 EXAMPLES = """

@@ -1,4 +1,4 @@
-"""Reports as one HTML file each that needs nothing else: the parts they share."""
+"""Reports as one HTML file each: what only the tools' pages need beside the station's."""
 
 from __future__ import annotations
 
@@ -9,56 +9,9 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;
-color:#222;background:#fff}
-h1{margin-bottom:0}h2{margin-top:2rem}.quiet{color:#666}
-table{border-collapse:collapse;margin:.5rem 0}
-th,td{padding:.25rem .8rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}
-td.n{text-align:right;font-variant-numeric:tabular-nums}img{max-width:100%}
-.bad{border-left:4px solid #c8464f;padding:.1rem 1rem;background:#fbf1f1}
-.good{border-left:4px solid #3c8d4a;padding:.1rem 1rem;background:#f1f8f2}
-.strip{display:flex;flex-wrap:wrap;gap:.8rem}figure{margin:0;max-width:180px;font-size:13px}
-figcaption{overflow-wrap:anywhere}
-"""
+from edgeinspect.tune.reports import BAD_COLOR, GOOD_COLOR, heading, page, paragraph, rows
 
-GOOD_COLOR, BAD_COLOR = "#3c8d4a", "#c8464f"
-
-
-def page(title: str, parts: Iterable[str]) -> bytes:
-    """The whole file; ``parts`` are HTML already."""
-    head = (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style><h1>{escape(title)}</h1>"
-    )
-    return ("\n".join([head, *parts]) + "\n").encode()
-
-
-def paragraph(text: str, *, kind: str = "") -> str:
-    """Plain text; ``kind`` is quiet, good or bad."""
-    mark = f' class="{kind}"' if kind else ""
-    return f"<p{mark}>{escape(text)}</p>"
-
-
-def heading(text: str) -> str:
-    return f"<h2>{escape(text)}</h2>"
-
-
-def rows(
-    lines: Iterable[Sequence[object]], *, head: Sequence[str] = (), numbers: Sequence[int] = ()
-) -> str:
-    """A table; the columns counted in ``numbers`` are aligned to the right."""
-    made = []
-    if head:
-        made.append("<tr>" + "".join(f"<th>{escape(name)}" for name in head))
-    for line in lines:
-        cells = (
-            f"<td{' class=n' if at in numbers else ''}>{escape(str(value))}"
-            for at, value in enumerate(line)
-        )
-        made.append("<tr>" + "".join(cells))
-    return f"<table>{''.join(made)}</table>"
+__all__ = ["figure", "heading", "histogram", "page", "paragraph", "rows", "strip"]
 
 
 def figure(pixels: NDArray[np.uint8], caption: str, *, width_px: int = 180) -> str:
