@@ -12,8 +12,12 @@ from pathlib import Path
 from edgeinspect.errors import DiskFull, StorageFault
 
 
-def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Write ``path``, replacing what is there. Raises StorageFault; the old file then stays."""
+def replace_file(path: Path, data: bytes, *, mode: int | None = 0o644) -> None:
+    """Write ``path``, replacing what is there. Raises StorageFault; the old file then stays.
+
+    Args:
+        mode: the file's permissions; None leaves them to a file system that has none (FAT).
+    """
     with storage_faults(path):
         temporary = _write_temporary(path, data, mode)
         try:
@@ -60,13 +64,14 @@ def make_folder(folder: Path) -> None:
         fsync_folder(folder.parent)
 
 
-def _write_temporary(path: Path, data: bytes, mode: int) -> Path:
+def _write_temporary(path: Path, data: bytes, mode: int | None) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fchmod(file.fileno(), mode)
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
     except BaseException:
         _remove_quietly(Path(name))

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "hw": BASE | {"line", "bundle", "settings", "records"},
     "sim": BASE | {"line", "bundle", "settings", "records", "hw"},
     "runtime": BASE | {"line", "bundle", "settings", "records", "hw", "sim"},
+    "setup": BASE | {"line", "bundle", "settings", "records", "hw", "sim", "runtime"},
     "tune": BASE | {"line", "bundle", "settings", "records", "runtime"},
 }
 HEAVY = {"numpy", "cv2", "pydantic", "ai_edge_litert", "tensorflow", "yaml", "textual", "scipy"}

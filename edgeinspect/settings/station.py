@@ -47,6 +47,7 @@ class Camera(Section):
     device: folder of pictures, ``/dev/video0``, or the camera's number; None: the only one.
     width_px, height_px: the mode; None leaves it to the driver.
     frames_per_s: the rate at which the sensor runs freely; None leaves it to the driver.
+    external_trigger: the sensor exposes on a signal of its own, so silence is no fault.
     """
 
     driver: CameraDriver
@@ -55,6 +56,7 @@ class Camera(Section):
     height_px: int | None = Field(default=None, ge=16, le=16384)
     frames_per_s: float | None = Field(default=None, gt=0, le=1000)
     color: Literal["gray", "rgb"] = "gray"
+    external_trigger: bool = False
 
     @model_validator(mode="after")
     def _check_device(self) -> Self:
@@ -255,10 +257,14 @@ class StationFile(Section):
             raise Rule("confirm", "earliest_ms", value=value, expected=expected)
 
 
-def load_station(path: str | os.PathLike[str]) -> StationFile:
-    """Read, validate and resolve one station file. Raises ConfigError."""
+def load_station(path: str | os.PathLike[str], *, at: Path | None = None) -> StationFile:
+    """Read, validate and resolve one station file. Raises ConfigError.
+
+    Args:
+        at: the folder that relative paths start at; None: the file's own.
+    """
     yaml_file = read_yaml(path)
-    station = _resolve(validate(yaml_file, StationFile), yaml_file.path.absolute().parent)
+    station = _resolve(validate(yaml_file, StationFile), at or yaml_file.path.absolute().parent)
     _check_socket_path(yaml_file, station)
     return station
 

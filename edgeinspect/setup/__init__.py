@@ -1,0 +1,1 @@
+"""Setting a flashed station up from one text file, ``station.conf``."""

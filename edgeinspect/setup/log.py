@@ -1,0 +1,64 @@
+"""``station.log`` on the FAT partition: how the import went, for a person with only a PC."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+
+import edgeinspect
+from edgeinspect.atomic_file import replace_file
+from edgeinspect.errors import EdgeInspectError
+from edgeinspect.setup.station_conf import CONF_FILE, LOG_FILE
+
+_WORDS = {
+    "no station.conf": f"""NOT SET UP. There is no {CONF_FILE} on this partition.
+
+What to do: copy {CONF_FILE}.example to {CONF_FILE}, edit it on a PC, put the card back and
+switch the station on again. Until then nobody can log in and nothing is inspected.""",
+    "imported": "SET UP. Everything was taken.",
+    "partly imported": f"""PARTLY SET UP. {CONF_FILE} is good, so the station can be reached by
+SSH, but what it should inspect with was not taken. Whatever it inspected with before stays.""",
+    "refused": f"NOTHING CHANGED. {CONF_FILE} is not good.",
+}
+
+
+def write_log(
+    folder: Path,
+    state: str,
+    done: Sequence[str],
+    problems: Sequence[EdgeInspectError],
+    now: datetime.datetime,
+) -> None:
+    """Write ``station.log`` unless it says the same already, to spare the card.
+
+    Args:
+        state: the key of what to say.
+        now: UTC; a station has no battery clock, so it may be far off, and the log says so.
+    """
+    body = _body(folder, state, done, problems)
+    path = folder / LOG_FILE
+    if path.is_file() and path.read_bytes().decode(errors="replace").endswith(body):
+        return
+    head = (
+        f"edgeinspect {edgeinspect.__version__}, "
+        f"{now:%Y-%m-%d %H:%M} UTC by the station's own clock, which may be wrong.\r\n\r\n"
+    )
+    replace_file(path, (head + body).encode(), mode=None)
+
+
+def _body(
+    folder: Path, state: str, done: Sequence[str], problems: Sequence[EdgeInspectError]
+) -> str:
+    lines = [_WORDS[state], ""]
+    for number, problem in enumerate(problems, 1):
+        # the person at the PC knows the partition by another name than the station
+        message = problem.message.replace(f"{folder}/", "")
+        lines.append(f"{number}. {message}")
+        if problem.next_action:
+            lines.append(f"   {problem.next_action.replace(f'{folder}/', '')}")
+    if problems:
+        lines.append("")
+    lines += [f"Taken: {sentence}" for sentence in done]
+    # line ends that every editor on every PC shows as such
+    return "\r\n".join("\n".join(lines).splitlines()) + "\r\n"
