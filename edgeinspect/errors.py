@@ -7,6 +7,7 @@
     ├── HardwareError   (OSError)        4  hardware or its driver is missing or failed
     │   ├── DriverMissing                4  the vendor library is not installed
     │   ├── CameraFault                  4  the camera gave no frame, or not the one asked for
+    │   │   └── CameraLost               4  the camera has stopped or was unplugged
     │   └── LineFault                    4  a GPIO line could not be opened, read or driven
     ├── ModelRefused    (ValueError)     5  the model or its bundle cannot be trusted
     ├── InferenceFailed (RuntimeError)   5  the verified model failed on one picture
@@ -95,6 +96,10 @@ class DriverMissing(HardwareError):
 
 class CameraFault(HardwareError):
     """The camera gave no frame in time, or cannot be used."""
+
+
+class CameraLost(CameraFault):
+    """The camera has stopped or was unplugged; only opening it again can help."""
 
 
 class LineFault(HardwareError):

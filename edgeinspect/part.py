@@ -79,6 +79,8 @@ class FrameMeta:
         exposure_us: exposure time read back from the camera, None if it cannot say.
         gain: analogue gain read back from the camera, None if it cannot say.
         source: file name for replayed pictures, else "".
+        red_gain, blue_gain, white_balance_k, lens_position: read back like ``gain``; units as in
+            ``edgeinspect.ports.CameraControls``.
         view: name of the camera's view of the part, for lines with more than one.
     """
 
@@ -89,6 +91,10 @@ class FrameMeta:
     gain: float | None = None
     source: str = ""
     view: str = "main"
+    red_gain: float | None = None
+    blue_gain: float | None = None
+    white_balance_k: float | None = None
+    lens_position: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,10 +39,21 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraControls:
-    """What the recipe asks of the camera; None leaves a control as the driver finds it."""
+    """What the recipe asks of the camera; None leaves a control as the driver finds it.
+
+    Attributes:
+        gain: analogue gain; for a USB camera the number that it uses itself.
+        red_gain, blue_gain: fixed white balance, both or none.
+        white_balance_k: fixed white balance of a camera that takes a colour temperature, kelvin.
+        lens_position: dioptres (1/m); for a USB camera the number that it uses itself.
+    """
 
     exposure_us: float | None = None
     gain: float | None = None
+    red_gain: float | None = None
+    blue_gain: float | None = None
+    white_balance_k: float | None = None
+    lens_position: float | None = None
 
 
 class Camera(Protocol):
@@ -64,6 +75,16 @@ class Camera(Protocol):
 
         Raises:
             CameraFault: no such frame by the deadline, or the camera failed.
+        """
+        ...
+
+    def check(self) -> None:
+        """Say whether the camera still lives; called about once a second while no part comes.
+
+        Tells a camera that has stopped from a line without parts.
+
+        Raises:
+            CameraFault: it has stopped, or was unplugged.
         """
         ...
 

@@ -26,6 +26,7 @@ class FakeCamera:
         captures: every capture asked for, in order.
         controls: of ``open`` and every ``apply``, in order.
         opened: how often the camera was opened.
+        lost: raised by every ``check`` while it is set.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class FakeCamera:
         self.captures: list[CaptureCall] = []
         self.controls: list[CameraControls] = []
         self.opened = 0
+        self.lost: CameraFault | None = None
 
     @property
     def is_open(self) -> bool:
@@ -78,6 +80,11 @@ class FakeCamera:
         if isinstance(answer, Exception):
             raise answer
         return answer if isinstance(answer, Frame) else answer(call)
+
+    def check(self) -> None:
+        self._require_open("check")
+        if self.lost is not None:
+            raise self.lost
 
     def close(self) -> None:
         self._is_open = False

@@ -116,6 +116,9 @@ class FolderCamera:
         )
         return Frame(meta=meta, pixels=pixels)
 
+    def check(self) -> None:
+        """A folder does not stop by itself; a missing file costs its own capture."""
+
     def close(self) -> None:
         self._is_open = False
 

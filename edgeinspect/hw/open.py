@@ -37,7 +37,7 @@ CAMERA_DRIVERS: Mapping[str, DriverEntry] = {
     ),
     "v4l2": DriverEntry(
         module="edgeinspect.hw.v4l2",
-        library="cv2",
+        library="cv2",  # decodes the pictures of a camera that compresses them
         install="pip install opencv-python-headless",
     ),
 }

@@ -58,6 +58,34 @@ def read_picture(
         raise CameraFault(f"{file.name} cannot be read: {error.strerror or error}.") from error
 
 
+def decode_jpeg(data: NDArray[np.uint8], *, color: bool) -> NDArray[np.uint8]:
+    """Decode one JPEG of a camera's stream, e.g. an MJPEG frame.
+
+    Args:
+        data: the file's bytes, one axis.
+        color: (height, width, 3) in RGB order, else (height, width); uint8 either way.
+
+    Raises:
+        CameraFault: it is damaged or truncated.
+    """
+    import cv2
+
+    mode = cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE
+    try:
+        width, height = _jpeg_dimensions(data.tobytes())
+        if not 0 < width * height <= MAX_PIXELS:
+            raise _Unreadable(f"has an impossible size of {width} x {height}")
+        pixels = cv2.imdecode(data, mode | cv2.IMREAD_IGNORE_ORIENTATION)
+    except (_Unreadable, cv2.error, struct.error) as error:
+        words = str(error) if isinstance(error, _Unreadable) else "cannot be decoded"
+        raise CameraFault(f"A picture of the camera {words}.") from error
+    if pixels is None or pixels.shape[:2] != (height, width):
+        raise CameraFault("A picture of the camera cannot be decoded: it is damaged.")
+    if color:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return np.ascontiguousarray(pixels, np.uint8)
+
+
 def _read_bounded(file: Path, max_file_bytes: int) -> bytes:
     # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -111,7 +111,8 @@ class ConfirmConfig:
 class FrameChecks:
     """Limits on a frame; None leaves a check out. See ``FrameQuality`` for the units.
 
-    ``exposure_tolerance`` and ``gain_tolerance`` are relative: 0.05 is 5 percent.
+    Tolerances are relative: 0.05 is 5 percent; but ``lens_tolerance`` is in the lens's own unit,
+    for the lens position 0 (infinity) is an ordinary one.
     """
 
     mean_min: float | None = None
@@ -123,6 +124,12 @@ class FrameChecks:
     exposure_tolerance: float = 0.05
     gain: float | None = None
     gain_tolerance: float = 0.05
+    red_gain: float | None = None
+    blue_gain: float | None = None
+    white_balance_k: float | None = None
+    white_balance_tolerance: float = 0.05
+    lens_position: float | None = None
+    lens_tolerance: float = 0.1
     reject_frozen: bool = True
 
 

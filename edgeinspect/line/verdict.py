@@ -25,6 +25,25 @@ def judge_controls(meta: FrameMeta, checks: FrameChecks) -> Verdict | None:
         if found is None or _off(found, checks.gain, checks.gain_tolerance):
             detail = f"gain {found}, recipe says {checks.gain}"
             return cannot_inspect(Doubt.GAIN_OFF_RECIPE, detail)
+    return _judge_colour_and_lens(meta, checks)
+
+
+def _judge_colour_and_lens(meta: FrameMeta, checks: FrameChecks) -> Verdict | None:
+    colour, lens = checks.white_balance_tolerance, checks.lens_tolerance
+    for what, found, wanted, allowed in (
+        ("red gain", meta.red_gain, checks.red_gain, colour * (checks.red_gain or 0)),
+        ("blue gain", meta.blue_gain, checks.blue_gain, colour * (checks.blue_gain or 0)),
+        (
+            "white balance",
+            meta.white_balance_k,
+            checks.white_balance_k,
+            colour * (checks.white_balance_k or 0),
+        ),
+        ("lens position", meta.lens_position, checks.lens_position, lens),
+    ):
+        if wanted is not None and (found is None or not abs(found - wanted) <= allowed):
+            detail = f"{what} {found}, recipe says {wanted}"
+            return cannot_inspect(Doubt.EXPOSURE_OFF_RECIPE, detail)
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from edgeinspect.errors import CameraLost
 from edgeinspect.line.messages import Capture, CaptureFailed, FrameArrived
 from edgeinspect.ports import Camera, CameraControls, Clock
 from edgeinspect.runtime.faults import FaultBoard
@@ -14,6 +15,7 @@ CAPTURE_FAULT = "capture_failed"
 _FAULTS_BEFORE_REOPENING = 3
 _FIRST_BACKOFF_NS = 250_000_000
 _LONGEST_BACKOFF_NS = 10_000_000_000
+_IDLE_CHECK_S = 1.0
 
 
 class CameraThread:
@@ -66,16 +68,24 @@ class CameraThread:
 
     def run(self) -> None:
         while not self._stopping:
-            request = self.queue.take(self._seconds_to_reopening())
+            request = self.queue.take(self._idle_s())
             self.step(request)
 
     def step(self, request: Capture | CameraControls | None) -> None:
-        """Serve one request, or reopen the camera if that is due."""
+        """Serve one request, or without one reopen the camera if that is due, else check it."""
         self._reopen_if_due()
         if isinstance(request, Capture):
             self._capture(request)
         elif request is not None:
             self._apply(request)
+        elif self._reopen_mono_ns is None and not self._stopping:
+            self._check()
+
+    def _check(self) -> None:
+        try:
+            self._camera.check()
+        except Exception as error:  # noqa: BLE001
+            self._give_up(error)
 
     def _capture(self, request: Capture) -> None:
         if self._clock.now_mono_ns() > request.deadline_mono_ns:
@@ -114,7 +124,8 @@ class CameraThread:
 
     def _count_fault(self, error: Exception) -> None:
         self._faults_in_a_row += 1
-        if self._faults_in_a_row >= _FAULTS_BEFORE_REOPENING:
+        lost = isinstance(error, CameraLost)
+        if lost or self._faults_in_a_row >= _FAULTS_BEFORE_REOPENING:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
@@ -141,9 +152,10 @@ class CameraThread:
         self._backoff_ns = _FIRST_BACKOFF_NS
         self._faults.end(CAMERA_FAULT)
 
-    def _seconds_to_reopening(self) -> float | None:
+    def _idle_s(self) -> float:
+        """Until there is something to do without a request."""
         if self._reopen_mono_ns is None:
-            return None
+            return _IDLE_CHECK_S
         return max(0.0, (self._reopen_mono_ns - self._clock.now_mono_ns()) / 1e9)
 
 

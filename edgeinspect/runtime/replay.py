@@ -91,12 +91,19 @@ def replay_config(config: LineConfig, *, workers: int, reject_frozen: bool = Fal
     """The configuration's policy on the ideal conveyor of a replay.
 
     Kept: gate kind, thresholds, review action, checks on the picture's content, alarms.
-    Replaced: all timing. Left out: checks of exposure and gain, which picture files do not
+    Replaced: all timing. Left out: checks of the camera's controls, which picture files do not
     carry, and, unless asked for, of frozen pictures, because data sets contain equal ones.
     """
     latency_ns = _latency_ns(workers)
     checks = dataclasses.replace(
-        config.checks, exposure_us=None, gain=None, reject_frozen=reject_frozen
+        config.checks,
+        exposure_us=None,
+        gain=None,
+        red_gain=None,
+        blue_gain=None,
+        white_balance_k=None,
+        lens_position=None,
+        reject_frozen=reject_frozen,
     )
     return dataclasses.replace(
         config,

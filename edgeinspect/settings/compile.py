@@ -63,7 +63,15 @@ def line_config(station: StationFile, recipe: Recipe, *, recipe_digest: str) -> 
 
 def camera_controls(recipe: Recipe) -> CameraControls:
     """What the revision asks of the camera."""
-    return CameraControls(exposure_us=recipe.camera.exposure_us, gain=recipe.camera.gain)
+    camera = recipe.camera
+    return CameraControls(
+        exposure_us=camera.exposure_us,
+        gain=camera.gain,
+        red_gain=camera.red_gain,
+        blue_gain=camera.blue_gain,
+        white_balance_k=camera.white_balance_k,
+        lens_position=camera.lens_position,
+    )
 
 
 def with_timing(station: StationFile, recipe: Recipe) -> StationFile:
@@ -155,6 +163,12 @@ def _checks(recipe: Recipe) -> FrameChecks:
         exposure_tolerance=checks.exposure_tolerance,
         gain=recipe.camera.gain,
         gain_tolerance=checks.gain_tolerance,
+        red_gain=recipe.camera.red_gain,
+        blue_gain=recipe.camera.blue_gain,
+        white_balance_k=recipe.camera.white_balance_k,
+        white_balance_tolerance=checks.white_balance_tolerance,
+        lens_position=recipe.camera.lens_position,
+        lens_tolerance=checks.lens_tolerance,
         reject_frozen=checks.reject_frozen,
     )
 

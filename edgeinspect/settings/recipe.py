@@ -55,6 +55,20 @@ class CameraSettings(Section):
 
     exposure_us: float | None = Field(default=None, gt=0, le=10_000_000)
     gain: float | None = Field(default=None, gt=0, le=1000)
+    red_gain: float | None = Field(default=None, gt=0, le=64)
+    blue_gain: float | None = Field(default=None, gt=0, le=64)
+    white_balance_k: float | None = Field(default=None, ge=1000, le=40_000)
+    lens_position: float | None = Field(default=None, ge=0, le=100_000)
+
+    @model_validator(mode="after")
+    def _check_white_balance(self) -> Self:
+        if (self.red_gain is None) != (self.blue_gain is None):
+            key = "red_gain" if self.red_gain is None else "blue_gain"
+            raise Rule(key, value=None, expected="red_gain and blue_gain together")
+        if self.white_balance_k is not None and self.red_gain is not None:
+            expected = "either white_balance_k or the two gains"
+            raise Rule("white_balance_k", value=self.white_balance_k, expected=expected)
+        return self
 
 
 class Checks(Section):
@@ -70,6 +84,8 @@ class Checks(Section):
     focus_min: float | None = Field(default=None, ge=0, le=1e6)
     exposure_tolerance: Share = 0.05
     gain_tolerance: Share = 0.05
+    white_balance_tolerance: Share = 0.05
+    lens_tolerance: float = Field(default=0.1, ge=0, le=100_000)
     reject_frozen: bool = True
 
     @model_validator(mode="after")

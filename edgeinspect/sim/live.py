@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from queue import Empty, SimpleQueue
 from random import Random
 
@@ -178,8 +178,11 @@ class SimCamera:
         number = view.part.number if view.part is not None else None
         self._line.truth.frames[self._sequence] = FrameTruth(number, view.placed, exposure_ns)
         now_ns = time.monotonic_ns()
-        meta = FrameMeta(self._sequence, exposure_ns, now_ns, controls.exposure_us, controls.gain)
+        meta = FrameMeta(self._sequence, exposure_ns, now_ns, **asdict(controls))
         return Frame(meta, pixels)
+
+    def check(self) -> None:
+        """The simulated camera never stops by itself."""
 
 
 class LiveLine:
