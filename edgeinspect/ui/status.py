@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeinspect.errors import UsageError
 from edgeinspect.ui.options import ANY_PATH, FOLDER, config_option
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
+
+if TYPE_CHECKING:
+    from edgeinspect.settings.station import StationFile
+    from edgeinspect.tune.health import Health
 
 NOT_INSPECTING = 1
 
@@ -38,30 +42,60 @@ def command(
     timeout_s: float,
     as_json: bool,
 ) -> None:
-    """Ask a running station how it is.
+    """Ask a running station how it is, and look at the health of its parts and machine.
 
     Ends with 0 while the station inspects, 1 while it does not (paused, faulted, starting,
-    stopping), and 4 if no station answers.
+    stopping), and 4 if no station answers; health does not change the exit code. With --socket
+    alone only the machine's health is known. See docs/health.md.
     """
-    from edgeinspect.runtime.control_client import ControlClient
+    from edgeinspect.runtime.control_client import ControlClient, StationUnreachable
 
-    with ControlClient(_socket_path(config, data_dir, socket), timeout_s=timeout_s) as client:
-        status = dict(client.call("status"))
+    station = _station(config)
+    path = _socket_path(station, data_dir, socket)
+    health = _health(station, data_dir)
+    try:
+        with ControlClient(path, timeout_s=timeout_s) as client:
+            status = dict(client.call("status"))
+    except StationUnreachable:
+        if not as_json:
+            _say_health(health)
+        raise
     if as_json:
-        print_json(status)
+        print_json(status | {"health": health.as_dict()})
     else:
         _say(status)
+        _say_health(health)
     if status.get("state") != "inspecting":
         ctx.exit(NOT_INSPECTING)
 
 
-def _socket_path(config: Path | None, data_dir: Path | None, socket: Path | None) -> Path:
+def _station(config: Path | None) -> StationFile | None:
+    if config is None:
+        return None
+    from edgeinspect.settings.station import load_station
+
+    return load_station(config)
+
+
+def _health(station: StationFile | None, data_dir: Path | None) -> Health:
+    from edgeinspect.ui.health import DEFAULT_MIN_FREE_BYTES, station_health
+
+    if station is None:
+        return station_health(data_dir, min_free_bytes=DEFAULT_MIN_FREE_BYTES)
+    return station_health(station.data_dir, min_free_bytes=station.storage.min_free_bytes)
+
+
+def _say_health(health: Health) -> None:
+    from edgeinspect.ui.health import health_table
+
+    say(health_table(health))
+
+
+def _socket_path(station: StationFile | None, data_dir: Path | None, socket: Path | None) -> Path:
     if socket is not None:
         return socket
-    if config is not None:
-        from edgeinspect.settings.station import load_station
-
-        return load_station(config).socket_path
+    if station is not None:
+        return station.socket_path
     if data_dir is not None:
         return data_dir / "control.sock"
     raise UsageError(

@@ -1,0 +1,120 @@
+"""Whether a quantity has moved away from its baseline, with next to no false alarms.
+
+A station asks the same question for years, so each answer must be almost never wrong by chance.
+Two things are asked together:
+
+- Is it more than chance? The two-sample Kolmogorov-Smirnov test, at ``CHANCE_LIMIT`` a check.
+  Checks are of blocks that follow each other and never overlap, so looking at the screen more
+  often asks no further question, and by the union bound the expected number of false alarms is at
+  most the number of blocks times the limit, although all of them share one baseline.
+- Does it matter? The caller's limit on the size of the change: the population stability index,
+  or the change of the median.
+
+``python -m tests.drift_rate`` simulates it and prints the rate.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHANCE_LIMIT = 1e-7
+"""A difference that chance alone makes less often than this counts as real."""
+PSI_LARGE = 0.25
+"""By convention an index below 0.1 is no change, above 0.25 a large one."""
+_BINS = 10
+_TERMS = 100
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """How one sample differs from an earlier one.
+
+    Attributes:
+        before, now: number of values.
+        median_before, median_now: in the quantity's unit.
+        distance: the largest difference of the two distribution functions, [0, 1].
+        chance: how often chance alone makes such a distance or a larger one, [0, 1].
+        psi: population stability index over the deciles of the earlier sample, >= 0.
+    """
+
+    before: int
+    now: int
+    median_before: float
+    median_now: float
+    distance: float
+    chance: float
+    psi: float
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it is more than chance, see ``CHANCE_LIMIT``."""
+        return self.chance <= CHANCE_LIMIT
+
+    @property
+    def change(self) -> float:
+        """Of the median, relative to what it was; 0.1 is ten percent more."""
+        if self.median_before == 0:
+            return 0.0 if self.median_now == 0 else math.copysign(math.inf, self.median_now)
+        return (self.median_now - self.median_before) / abs(self.median_before)
+
+
+def compare(before: Values, now: Values) -> Shift:
+    """Compare two samples, each of shape (values,). Raises ValueError for an empty one."""
+    if not (before.size and now.size):
+        raise ValueError("an empty sample")
+    distance = _ks_distance(before, now)
+    return Shift(
+        before=before.size,
+        now=now.size,
+        median_before=float(np.median(before)),
+        median_now=float(np.median(now)),
+        distance=distance,
+        chance=ks_chance(distance, before.size, now.size),
+        psi=stability_index(before, now),
+    )
+
+
+def ks_chance(distance: float, before: int, now: int) -> float:
+    """The two-sided Kolmogorov-Smirnov test's asymptotic p-value (Kolmogorov 1933, Smirnov 1948).
+
+    2 * sum of (-1)^(k-1) exp(-2 k^2 x^2) over k >= 1 with x = distance * sqrt(nm / (n + m)). Ties,
+    which scores of an int8 model have, make the true probability smaller still.
+    """
+    x = distance * math.sqrt(before * now / (before + now))
+    if x < 0.2:  # the series converges slowly there; the probability is 1 to 12 digits
+        return 1.0
+    terms = (math.exp(-2 * k * k * x * x) * (1 if k % 2 else -1) for k in range(1, _TERMS))
+    return min(1.0, max(0.0, 2 * sum(terms)))
+
+
+def stability_index(before: Values, now: Values) -> float:
+    """Sum of (q - p) ln(q / p) over the deciles of ``before``; p and q are the shares in each.
+
+    Equal values are never torn apart. Half a part is added to each bin, for one that is empty
+    in a sample says little about the population.
+    """
+    edges = np.unique(np.quantile(before, np.linspace(0, 1, _BINS + 1)[1:-1]))
+    shares = []
+    for sample in (before, now):
+        bins = np.searchsorted(edges, sample, side="left")
+        counts = np.bincount(bins, minlength=edges.size + 1) + 0.5
+        shares.append(counts / counts.sum())
+    p, q = shares
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+def _ks_distance(before: Values, now: Values) -> float:
+    """The largest vertical distance between the two empirical distribution functions."""
+    before, now = np.sort(before), np.sort(now)
+    at = np.concatenate((before, now))
+    difference = (
+        np.searchsorted(before, at, side="right") / before.size
+        - np.searchsorted(now, at, side="right") / now.size
+    )
+    return float(np.abs(difference).max())
