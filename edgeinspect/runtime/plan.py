@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeinspect.bundle.card import CARD_FILE
@@ -77,14 +77,19 @@ def make_plan(station: StationFile, recipe: Recipe, bundle: Bundle) -> StationPl
     Raises:
         ConfigError: the recipe does not fit the bundle or the station.
     """
-    check_classes(recipe, bundle.card.defect_classes)
+    classes = bundle.card.defect_classes
+    check_classes(recipe, classes)
     digest = recipe_digest(station, recipe, bundle.digest)
+    config = line_config(station, recipe, recipe_digest=digest)
+    # Scores come in the bundle's order of classes; a revision may list them in any.
+    limits = {limit.name: limit for limit in config.thresholds}
+    config = replace(config, thresholds=tuple(limits[name] for name in classes))
     return StationPlan(
         station=station,
         recipe=recipe,
         bundle=bundle,
         digest=digest,
-        config=line_config(station, recipe, recipe_digest=digest),
+        config=config,
         controls=camera_controls(recipe),
         uncovered_faults=tuple(describe_uncovered_faults(station)),
     )
