@@ -106,6 +106,12 @@ def test_a_fixed_address_and_a_time_server(places: Places) -> None:
     assert etc(places, "timezone") == "Europe/Berlin\n"
 
 
+def test_the_reject_line_is_held_until_there_is_a_station_file(places: Places) -> None:
+    give(places, CONF + "reject_until_set_up: {chip: pinctrl-rp1, line: 17, rejects_at: low}\n")
+    assert take(places).state is State.IMPORTED
+    assert etc(places, "edgeinspect/hold-reject") == "pinctrl-rp1\n17\nlow\n"
+
+
 def test_the_wifi_key_is_the_standards() -> None:
     # IEEE 802.11i-2004, annex H.4.3, test case 1
     expected = "f42c6fc52df0ebef9ebb4b90b38a5f902e83fe1b135a70e23aed762e9710a12e"

@@ -44,6 +44,10 @@ def system_files(conf: StationConf, *, kept_wifi: str | None = None) -> list[Sys
         servers = " ".join(conf.time_servers)
         text = f"[Time]\nNTP={servers}\nFallbackNTP=\n"
         files.append(SystemFile("systemd/timesyncd.conf.d/station.conf", text))
+    hold = conf.reject_until_set_up
+    if hold is not None:
+        text = f"{hold.chip}\n{hold.line}\n{hold.rejects_at.value}\n"
+        files.append(SystemFile("edgeinspect/hold-reject", text))
     wifi = conf.network.wifi
     if wifi is not None:
         supplicant = kept_wifi if kept_wifi is not None else _supplicant(wifi)

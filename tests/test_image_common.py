@@ -1,0 +1,136 @@
+"""The overlay that every image shares, checked by the programs that will read it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edgeinspect.errors import ConfigError
+from edgeinspect.setup.station_conf import parse_station_conf
+from edgeinspect.yaml_file import parse_yaml, read_yaml
+
+COMMON = Path(__file__).parents[1] / "image" / "common"
+UNITS = sorted((COMMON / "systemd").glob("*.service"))
+SCRIPTS = sorted((COMMON / "bin").iterdir())
+
+
+def needs(program: str) -> pytest.MarkDecorator:
+    found = shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin")
+    return pytest.mark.skipif(found is None, reason=f"{program} is not installed")
+
+
+def run(*command: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+@needs("systemd-analyze")
+def test_the_service_is_exposed_no_more_than_it_must_be() -> None:
+    unit = COMMON / "systemd" / "edgeinspect.service"
+    result = run("systemd-analyze", "security", "--offline=yes", "--no-pager", unit)
+    level = re.search(r"Overall exposure level for edgeinspect\.service: ([0-9.]+)", result.stdout)
+    assert level is not None, result.stderr
+    assert float(level[1]) <= 3.0, result.stdout
+
+
+@needs("systemd-analyze")
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    units = tmp_path / "etc" / "systemd" / "system"
+    shutil.copytree(COMMON / "systemd", units)
+    programs = tmp_path / "usr" / "lib" / "edgeinspect"
+    shutil.copytree(COMMON / "bin", programs)
+    station = tmp_path / "opt" / "edgeinspect" / "bin" / "edgeinspect"
+    station.parent.mkdir(parents=True)
+    shutil.copy(SCRIPTS[0], station)
+    for name in ("sysinit", "basic", "multi-user", "shutdown", "network-pre", "local-fs"):
+        (units / f"{name}.target").write_text("[Unit]\nDescription=target\n")
+    result = run("systemd-analyze", "verify", "--man=no", f"--root={tmp_path}", *UNITS)
+    lines = [line for line in result.stderr.splitlines() if "edgeinspect" in line]
+    assert lines == []
+
+
+def test_the_watchdog_is_fed_by_the_station_itself() -> None:
+    unit = (COMMON / "systemd" / "edgeinspect.service").read_text()
+    assert "Type=notify\n" in unit
+    assert "NotifyAccess=main\n" in unit
+    assert re.search(r"^WatchdogSec=\d+$", unit, re.MULTILINE)
+    assert "Restart=always\n" in unit
+    assert "StartLimitIntervalSec=0\n" in unit
+
+
+@needs("sshd")
+def test_ssh_takes_keys_of_the_technician_and_nothing_else(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+    config = (COMMON / "ssh" / "10-edgeinspect.conf").read_text()
+    file = tmp_path / "sshd_config"
+    file.write_text(config.replace("/data/ssh/ssh_host_ed25519_key", str(key)))
+    Path("/run/sshd").mkdir(exist_ok=True)
+    result = run("/usr/sbin/sshd", "-T", "-f", file)
+    settings = dict(line.split(" ", 1) for line in result.stdout.splitlines() if " " in line)
+    assert settings["permitrootlogin"] == "no", result.stderr
+    assert settings["passwordauthentication"] == "no"
+    assert settings["kbdinteractiveauthentication"] == "no"
+    assert settings["authenticationmethods"] == "publickey"
+    assert settings["allowusers"] == "technician"
+    assert settings["permitemptypasswords"] == "no"
+
+
+@needs("visudo")
+def test_sudo_understands_what_the_technician_may_do(tmp_path: Path) -> None:
+    file = tmp_path / "edgeinspect"
+    shutil.copy(COMMON / "sudoers.d" / "edgeinspect", file)
+    file.chmod(0o440)
+    result = run("/usr/sbin/visudo", "-c", "-O", "-P", "-f", file)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_sudo_gives_no_shell_pager_or_wildcard() -> None:
+    text = (COMMON / "sudoers.d" / "edgeinspect").read_text()
+    commands = [line.strip(" \\,") for line in text.splitlines() if line.startswith("  /")]
+    assert len(commands) == 7
+    for command in commands:
+        assert "*" not in command.replace("]+", "")
+        assert not re.search(r"/(ba)?sh\b|\b(less|more|vi|vim|editor|journalctl|status)\b", command)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_shell_can_read_each_script(script: Path) -> None:
+    assert script.stat().st_mode & 0o111
+    assert script.read_text().startswith("#!/bin/sh\n")
+    assert run("sh", "-n", script).returncode == 0
+    if shutil.which("shellcheck") is not None:
+        result = run("shellcheck", script)
+        assert result.returncode == 0, result.stdout
+
+
+def test_nothing_in_the_overlay_sets_a_password() -> None:
+    for path in COMMON.rglob("*"):
+        if path.is_file():
+            text = path.read_text()
+            assert not re.search(r"chpasswd|\bpasswd\s+-|\$[156y]\$", text), path
+
+
+def test_the_example_is_good_but_for_the_key_that_only_its_reader_has(tmp_path: Path) -> None:
+    example = COMMON / "conf" / "station.conf.example"
+    with pytest.raises(ConfigError, match=r"ssh_keys\[0\] is 'PUT THE LINE") as refused:
+        parse_station_conf(read_yaml(example))
+    assert refused.value.next_action.startswith("Correct the file")
+    blob = "AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
+    text = example.read_text().replace("PUT THE LINE OF YOUR .pub FILE HERE", f"ssh-ed25519 {blob}")
+    whole = re.sub(
+        r"^# (?=(network|time_servers|station_file|recipe|bundle|trusted_keys|reject_))",
+        "",
+        text,
+        flags=re.MULTILINE,
+    )
+    whole = re.sub(r"^#  ( (ethernet|wifi):)", r" \1", whole, flags=re.MULTILINE)
+    conf = parse_station_conf(parse_yaml(whole.encode(), path="station.conf"))
+    assert conf.network.wifi is not None
+    assert conf.reject_until_set_up is not None
+    assert conf.bundle == "my-bundle"
