@@ -41,6 +41,7 @@ class Doubt(StrEnum):
     LINE_STOPPED = "line_stopped"
     ENCODER_STALLED = "encoder_stalled"
     PAUSED = "paused"
+    LOCKED = "locked"
     STOPPED = "stopped"
 
 

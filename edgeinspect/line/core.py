@@ -18,6 +18,7 @@ from edgeinspect.line.config import GateKind, LineConfig
 from edgeinspect.line.frame import FrameMatcher
 from edgeinspect.line.holds import Holds
 from edgeinspect.line.ledger import InFlight, Ledger, Stage, lets_pass
+from edgeinspect.line.lock import LockState, PartsLock
 from edgeinspect.line.reject import FOREVER_NS
 from edgeinspect.line.track import EncoderTrack, make_track
 from edgeinspect.line.trigger import Debouncer, EdgeKind
@@ -25,6 +26,7 @@ from edgeinspect.line.verdict import cannot_inspect, judge_controls, judge_inspe
 from edgeinspect.part import Doubt, GateOutcome, Verdict
 
 STARTING, CLEARING, PAUSED, LINE_STOPPED = "starting", "clearing", "paused", "line_stopped"
+LOCKED = "locked"
 """Reasons to reject everything; the first two end when what was on the belt has left it."""
 CAPTURES_PER_PART = 6
 REARM_NS = 200_000
@@ -44,6 +46,7 @@ class LineCore:
         self._matcher = FrameMatcher()
         self._ledger = Ledger()
         self._holds = Holds()
+        self._lock = PartsLock()
         self._alarms = AlarmWatch()
         self._counts: Counter[str] = Counter()
         self._actions: list[m.Action] = []
@@ -64,6 +67,10 @@ class LineCore:
             m.ApplyConfig: self._on_apply_config,
             m.Pause: self._on_pause,
             m.Resume: self._on_resume,
+            m.Lock: self._on_lock,
+            m.Unlock: self._on_unlock,
+            m.AnnounceMaster: self._on_announce_master,
+            m.DemandChallenge: self._on_demand_challenge,
             m.AcknowledgeAlarms: self._on_acknowledge,
             m.QueueOverflow: self._on_overflow,
             m.Stop: self._on_stop,
@@ -116,7 +123,12 @@ class LineCore:
     @property
     def holds(self) -> tuple[str, ...]:
         """Why everything is being rejected at the moment; empty if it is not."""
-        return self._holds.reasons
+        locked = (LOCKED,) if self._lock.rejects_everything else ()
+        return (*self._holds.reasons, *locked)
+
+    @property
+    def lock_state(self) -> LockState:
+        return self._lock.state
 
     @property
     def open_alarms(self) -> tuple[m.AlarmName, ...]:
@@ -132,7 +144,7 @@ class LineCore:
             return
         part = self._begin(event.edge_mono_ns, position)
         self._counts["triggers"] += 1
-        doubt = self._doubt_at_trigger(kind)
+        doubt = self._doubt_at_trigger(kind, part)
         if doubt is not None:
             self._judge(part, cannot_inspect(doubt))
             if kind is EdgeKind.TOO_CLOSE and self._encoder_stood_at(event.edge_mono_ns):
@@ -140,7 +152,10 @@ class LineCore:
             return
         self._request_frame(part)
 
-    def _doubt_at_trigger(self, kind: EdgeKind) -> Doubt | None:
+    def _doubt_at_trigger(self, kind: EdgeKind, part: InFlight) -> Doubt | None:
+        admitted = self._lock.admits(part.part_id)
+        if self._lock.state is LockState.MASTER_IN_FLIGHT and admitted:
+            self._tell_hold()  # the gate has to treat the master as it treats any part
         if kind is EdgeKind.TOO_CLOSE:
             return Doubt.TOO_CLOSE
         if self._stop_by_mono_ns is not None:
@@ -151,7 +166,7 @@ class LineCore:
             return Doubt.LINE_STOPPED
         if len(self._ledger) > self._config.max_parts_in_flight:
             return Doubt.OVERFLOW
-        return None
+        return None if admitted else Doubt.LOCKED
 
     def _begin(self, edge_mono_ns: int, position: int) -> InFlight:
         part = InFlight(self._next_part_id, edge_mono_ns, position, self._config)
@@ -290,6 +305,8 @@ class LineCore:
 
     def _finish(self, part: InFlight, outcome: GateOutcome) -> None:
         self._ledger.remove(part)
+        if self._lock.end_of(part.part_id):
+            self._tell_hold()
         record = part.record(outcome)
         self._actions.append(m.Record(record, part.frame))
         self._counts[record.verdict.kind.value] += 1
@@ -362,9 +379,9 @@ class LineCore:
 
     def _tell_hold(self) -> None:
         self._holds.forget_before(self._now_mono_ns)
-        if self._holds.reasons:
-            reason = ", ".join(self._holds.reasons)
-            self._actions.append(m.RejectEverything(self._holds.until_mono_ns, reason))
+        if self.holds:
+            until_mono_ns = None if LOCKED in self.holds else self._holds.until_mono_ns
+            self._actions.append(m.RejectEverything(until_mono_ns, ", ".join(self.holds)))
         else:
             self._actions.append(m.EndRejectEverything())
 
@@ -393,7 +410,7 @@ class LineCore:
         self._judge(part, cannot_inspect(Doubt.UNTRIGGERED))
 
     def _on_confirm(self, event: m.ConfirmEdge) -> None:
-        if self._ledger.note_confirm(event.edge_mono_ns) is not None or self._holds.reasons:
+        if self._ledger.note_confirm(event.edge_mono_ns) is not None or self.holds:
             return
         self._counts["unexpected_confirm"] += 1
         detail = "something fell into the reject chute that was not rejected"
@@ -420,6 +437,27 @@ class LineCore:
         del event
         self._holds.end(PAUSED)
         self._tell_hold()
+
+    def _on_lock(self, event: m.Lock) -> None:
+        del event
+        self._lock.lock()
+        self._tell_hold()
+
+    def _on_unlock(self, event: m.Unlock) -> None:
+        """Parts that came while it was locked are armed one by one and stay rejected."""
+        del event
+        self._lock.unlock()
+        self._tell_hold()
+
+    def _on_announce_master(self, event: m.AnnounceMaster) -> None:
+        del event
+        if self._lock.state is not LockState.LOCKED or len(self._ledger):
+            self._counts["masters_refused"] += 1
+            return
+        self._lock.announce()
+
+    def _on_demand_challenge(self, event: m.DemandChallenge) -> None:
+        self._actions += self._alarms.sound(m.AlarmName.CHALLENGE_DUE, None, event.detail)
 
     def _on_acknowledge(self, event: m.AcknowledgeAlarms) -> None:
         del event

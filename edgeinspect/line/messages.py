@@ -110,6 +110,34 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Lock:
+    """Judge every part CANNOT_INSPECT (locked) until ``Unlock``, but for announced masters.
+
+    Sent again it withdraws an announcement.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Unlock:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceMaster:
+    """The next part is a master: inspect it although the station is locked.
+
+    Refused, and counted, unless the station is locked and the belt empty.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class DemandChallenge:
+    """A challenge is due: raise the alarm."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class AcknowledgeAlarms:
     pass
 
@@ -147,6 +175,10 @@ Event = (
     | ApplyConfig
     | Pause
     | Resume
+    | Lock
+    | Unlock
+    | AnnounceMaster
+    | DemandChallenge
     | AcknowledgeAlarms
     | QueueOverflow
     | Stop
@@ -230,6 +262,7 @@ class AlarmName(StrEnum):
     PART_LOST = "part_lost"
     GATE_LIMITED = "gate_limited"
     ENCODER_STALLED = "encoder_stalled"
+    CHALLENGE_DUE = "challenge_due"
 
 
 @dataclass(frozen=True, slots=True)
