@@ -10,6 +10,8 @@ from edgeinspect_tools.train.settings import Network, TrainSettings
 DEFECTS_ARE_RARE = -4.0
 """First bias of every defect logit."""
 
+_COARSEST = 96
+
 
 @dataclass(frozen=True, slots=True)
 class _Block:
@@ -178,19 +180,25 @@ def _decoded(levels: dict[int, Any], stride_px: int) -> Any:
 
 
 def _plain(picture: Any, settings: TrainSettings) -> Any:
-    """A fine branch that keeps small defects and a coarse one, dilated, that sees around them."""
+    """A fine branch that keeps small defects and a coarse one, dilated, that sees around them;
+    ``medium`` has a coarser one still, which follows a track past a defect."""
     from keras import layers
 
-    small = settings.network is Network.SMALL
-    narrow, middle, wide = (16, 32, 64) if small else (12, 24, 40)
+    narrow, middle, wide = (12, 24, 40) if settings.network is Network.TINY else (16, 32, 64)
     x = _conv(picture, narrow, "stem", kernel=5, stride=2)
     fine = {2: x}
     x = _conv(x, middle, "quarter_1", stride=2)
     fine[4] = x = _conv(x, middle, "quarter_2")
     x = _conv(x, wide, "eighth_1", stride=2)
-    for number, dilation in enumerate((1, 2, 4) if small else (1, 2), start=2):
+    dilations = (1, 2) if settings.network is Network.TINY else (1, 2, 4)
+    for number, dilation in enumerate(dilations, start=2):
         x = _conv(x, wide, f"eighth_{number}", dilation=dilation)
-    for stride in (4, 2):
+    if settings.network is Network.MEDIUM:
+        fine[8] = x
+        x = _conv(x, _COARSEST, "sixteenth_1", stride=2)
+        x = _conv(x, _COARSEST, "sixteenth_2")
+        x = _conv(x, _COARSEST, "sixteenth_3", dilation=2)
+    for stride in sorted(fine, reverse=True):
         if stride < settings.stride_px:
             break
         filters = fine[stride].shape[-1]

@@ -11,11 +11,12 @@ from edgeinspect.errors import UsageError
 
 
 class Network(StrEnum):
-    """``tiny`` and ``small`` learn from random weights; ``mobilenet_v2`` has an encoder whose
-    published weights can be loaded."""
+    """``tiny``, ``small`` and ``medium`` learn from random weights; ``mobilenet_v2`` has an encoder
+    whose published weights can be loaded."""
 
     TINY = "tiny"
     SMALL = "small"
+    MEDIUM = "medium"
     MOBILENET_V2 = "mobilenet_v2"
 
 
