@@ -37,11 +37,20 @@ class Drivers:
     line_stop: Output | None = None
     lights: Mapping[str, Output] = field(default_factory=dict)
 
+    def inputs(self) -> Mapping[str, EdgeInput | LevelInput | EncoderInput]:
+        """The wired inputs by their names here."""
+        wired = {
+            "trigger": self.trigger,
+            "guard": self.guard,
+            "confirm": self.confirm,
+            "line_stopped": self.line_stopped,
+            "encoder": self.encoder,
+        }
+        return {name: line for name, line in wired.items() if line is not None}
+
     def close_inputs(self) -> list[str]:
         """Close every input; returns what went wrong, a sentence each."""
-        return _close_each(
-            (self.trigger, self.guard, self.confirm, self.line_stopped, self.encoder)
-        )
+        return _close_each(tuple(self.inputs().values()))
 
     def close_outputs(self) -> list[str]:
         """Every output but the gate goes to its safe level; the gate's belongs to its thread."""

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from edgeinspect.errors import UsageError
+from edgeinspect.errors import LineFault, UsageError
+from edgeinspect.hw.input_faults import InputFaults
 from edgeinspect.ports import EdgeListener
 
 
-class FakeEdgeInput:
+class _TellsFaults:
+    """What the inputs share: a test makes them fail as a real driver would."""
+
+    def __init__(self) -> None:
+        self._faults: InputFaults | None = None
+
+    def tell_faults(self, listener: InputFaults) -> None:
+        self._faults = listener
+
+    def lose_edges(self, count: int) -> None:
+        """So many edges were never reported."""
+        if self._faults is not None:
+            self._faults.edges_lost(count)
+
+    def fail(self, error: LineFault) -> None:
+        """The input's chip has gone."""
+        if self._faults is not None:
+            self._faults.failed(error)
+
+
+class FakeEdgeInput(_TellsFaults):
     """Trigger, confirm or guard sensor whose edges a test makes with ``edge``.
 
     Attributes:
@@ -16,6 +37,7 @@ class FakeEdgeInput:
     """
 
     def __init__(self, *, start_error: Exception | None = None) -> None:
+        super().__init__()
         self._start_error = start_error
         self._listener: EdgeListener | None = None
         self._closed = False
@@ -49,10 +71,11 @@ class FakeEdgeInput:
         self._closed = True
 
 
-class FakeLevelInput:
+class FakeLevelInput(_TellsFaults):
     """The line-stopped input; a test changes it with ``set``."""
 
     def __init__(self, *, active: bool = False) -> None:
+        super().__init__()
         self._active = active
         self._listener: Callable[[bool, int], None] | None = None
         self._closed = False
@@ -80,10 +103,11 @@ class FakeLevelInput:
         self._closed = True
 
 
-class FakeEncoder:
+class FakeEncoder(_TellsFaults):
     """The belt's counter; a test moves it with ``move_to``."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._listener: Callable[[int, int], None] | None = None
         self._closed = False
         self.count = 0

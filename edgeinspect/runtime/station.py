@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edgeinspect.errors import UsageError
+from edgeinspect.errors import LineFault, UsageError
 from edgeinspect.hw.drivers import Drivers
+from edgeinspect.hw.input_faults import TellsFaults
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import LineConfig, Tracking
 from edgeinspect.line.core import LineCore
@@ -22,6 +23,8 @@ from edgeinspect.runtime.pulse_thread import PulseThread
 from edgeinspect.runtime.queues import BoundedQueue
 from edgeinspect.runtime.recorder_thread import RECORDS_LOST, RecorderThread, RecordSink
 from edgeinspect.runtime.status import (
+    EDGES_LOST,
+    INPUT_FAILED,
     STATUS_VERSION,
     THREAD_DIED,
     StationState,
@@ -170,6 +173,9 @@ class Station:
 
     def _listen(self) -> None:
         drivers, line = self._drivers, self._line
+        for name, driver in drivers.inputs().items():
+            if isinstance(driver, TellsFaults):
+                driver.tell_faults(_InputWatch(self, name))
         if drivers.encoder is not None:
             drivers.encoder.start(line.post_encoder)
         if drivers.line_stopped is not None and drivers.line_stopped.start(line.post_line_stopped):
@@ -333,10 +339,12 @@ class Station:
 
     @property
     def exit_code(self) -> int:
-        """0; 1 if a thread has died; 6 if records were lost."""
+        """0; 1 if a thread has died; 4 if an input has failed; 6 if records were lost."""
         faults = self.faults.snapshot()
         if any(name.startswith(THREAD_DIED) for name in faults):
             return 1
+        if any(name.startswith(INPUT_FAILED) for name in faults):
+            return LineFault.exit_code
         return 6 if RECORDS_LOST in faults else 0
 
     def pictures(self) -> list[Picture]:
@@ -390,6 +398,19 @@ class Station:
         active, detail = getattr(fault, "active", False), getattr(fault, "detail", "")
         self.feed.publish(event="fault", name=name, active=active, detail=detail)
 
+    def edges_lost(self, name: str, count: int) -> None:
+        """In a driver's thread: a part may have come by that nobody knows of."""
+        self.faults.count(f"{EDGES_LOST}{name}", f"{count} edges came too fast", times=count)
+        self._post(m.QueueOverflow(None, f"{name}_edges"))
+
+    def input_failed(self, name: str, error: LineFault) -> None:
+        """In a driver's thread: the station is deaf on one ear, so nothing may pass any more."""
+        if self._stopping:
+            return
+        self._pulse.latch_reject()
+        self.faults.begin(f"{INPUT_FAILED}{name}", str(error))
+        self._line.fail()
+
     def _on_death(self, name: str, error: BaseException) -> None:
         """In the dying thread: whatever it was for, nothing may pass any more."""
         self._pulse.latch_reject()
@@ -415,6 +436,19 @@ class Station:
             Watch(name=name, stuck_since_mono_ns=since(read), limit_ns=_HANG_NS)
             for name, read in stuck.items()
         )
+
+
+class _InputWatch:
+    """Passes on what one input's driver says of itself."""
+
+    def __init__(self, station: Station, name: str) -> None:
+        self._station, self._name = station, name
+
+    def edges_lost(self, count: int) -> None:
+        self._station.edges_lost(self._name, count)
+
+    def failed(self, error: LineFault) -> None:
+        self._station.input_failed(self._name, error)
 
 
 def _refuse_misfit(config: LineConfig, drivers: Drivers) -> None:

@@ -13,12 +13,15 @@ from edgeinspect.runtime.pulse_thread import GATE_OUTPUT_FAULT
 STATUS_VERSION = 1
 THREAD_DIED = "thread_died_"
 HANGS = "hangs_"
+INPUT_FAILED = "input_failed_"
+EDGES_LOST = "edges_lost_"
 FAULTS_THAT_STOP_INSPECTION = (
     CAMERA_FAULT,
     GATE_OUTPUT_FAULT,
     RECORDS_FULL,
     THREAD_DIED,
     HANGS,
+    INPUT_FAILED,
 )
 """While one of these lasts, no part passes. Names that end in "_" stand for all that begin so."""
 

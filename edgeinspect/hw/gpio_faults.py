@@ -1,0 +1,76 @@
+"""What goes wrong with GPIO lines, in sentences that name the line, the cause and the remedy."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from edgeinspect.errors import LineFault
+
+CONSUMER_PREFIX = "edgeinspect"
+UDEV_RULE = 'SUBSYSTEM=="gpio", KERNEL=="gpiochip*", GROUP="gpio", MODE="0660"'
+DEVICE_FOLDER = Path("/dev")
+
+
+def consumer() -> str:
+    """How the kernel names this process as the holder of its lines, at most 31 characters."""
+    return f"{CONSUMER_PREFIX}-{os.getpid()}"
+
+
+def chip_devices(folder: Path = DEVICE_FOLDER) -> list[Path]:
+    """Every GPIO chip's device file, in the order of their numbers."""
+    found = [path for path in folder.glob("gpiochip*") if path.name[8:].isdigit()]
+    return sorted(found, key=lambda path: int(path.name[8:]))
+
+
+def line_fault(
+    error: Exception, *, line: str, holder: str = "", doing: str = "opened"
+) -> LineFault:
+    """The vendor's error about one line, as a LineFault with what to do.
+
+    Args:
+        line: as people know it, e.g. "GPIO17 of pinctrl-rp1".
+        holder: who uses the line, where the kernel tells.
+        doing: what was being done to the line: "opened", "read", "driven".
+    """
+    number = getattr(error, "errno", None)
+    if number == errno.EBUSY:
+        return busy(line, holder)
+    if number in (errno.EACCES, errno.EPERM):
+        return no_permission(line)
+    if number in (errno.ENODEV, errno.ENXIO, errno.EPIPE):
+        return gone(line)
+    if number == errno.EINVAL:
+        return LineFault(
+            f"The line {line} could not be {doing}: the chip refuses its settings ({error}).",
+            next_action="Set its bias to as-is and its debounce_us to 0, or use another line.",
+        )
+    return LineFault(
+        f"The line {line} could not be {doing}: {error}.",
+        next_action="Look at the kernel's log: dmesg | grep -i gpio",
+    )
+
+
+def busy(line: str, holder: str = "") -> LineFault:
+    by = f"by {holder!r}" if holder else "by another program or a kernel driver"
+    remedy = "End it, or use another line; see: edgeinspect io list"
+    if holder.startswith(f"{CONSUMER_PREFIX}-"):
+        pid = holder.removeprefix(f"{CONSUMER_PREFIX}-")
+        remedy = f"That is process {pid} of edgeinspect: stop it first."
+    return LineFault(f"The line {line} is in use {by}.", next_action=remedy)
+
+
+def no_permission(what: str) -> LineFault:
+    return LineFault(
+        f"The user {os.geteuid()} may not use {what}.",
+        next_action="Put the user into the group gpio (sudo usermod -aG gpio USER, then log in "
+        f"again); if the devices have no such group, add the udev rule: {UDEV_RULE}",
+    )
+
+
+def gone(line: str) -> LineFault:
+    return LineFault(
+        f"The chip of the line {line} has gone.",
+        next_action="Check its cable and power, then restart the station.",
+    )

@@ -1,0 +1,319 @@
+"""Lines through RPi.GPIO's API: the driver ``rpi-gpio``.
+
+RPi.GPIO itself serves the Pi 1 to 4, ``rpi-lgpio`` offers the same API on every Pi, the Pi 5
+included. Compared with the driver ``gpiod`` this API gives less, and the station can do no better:
+
+* it hands over no kernel timestamps: an edge is stamped when its callback runs, later than the
+  edge by what the thread switch takes (measured in docs/hardware.md);
+* it numbers no edges, so lost ones are not noticed;
+* a bias that is ``as-is`` means no pull, for it knows no other word;
+* RPi.GPIO itself, unlike rpi-lgpio, does not notice that another program uses a line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from edgeinspect.errors import DriverMissing, LineFault, UsageError
+from edgeinspect.hw.gpio_faults import busy, chip_devices, gone, line_fault, no_permission
+from edgeinspect.hw.input_faults import InputFaults
+from edgeinspect.ports import EdgeListener
+from edgeinspect.settings.wiring import Active, Bias, EncoderLine, InputLine, Io, OutputLine
+
+_WATCH_PERIOD_S = 0.25
+_JOIN_S = 2.0
+_held: set[int] = set()
+_holding = threading.Lock()
+
+
+def edge_input(io: Io, wire: InputLine) -> EdgePin:
+    del io
+    return EdgePin(wire)
+
+
+def level_input(io: Io, wire: InputLine) -> LevelPin:
+    del io
+    return LevelPin(wire)
+
+
+def encoder_input(io: Io, wire: EncoderLine) -> EncoderPin:
+    del io
+    return EncoderPin(wire)
+
+
+def output(io: Io, wire: OutputLine) -> DrivenPin:
+    del io
+    return DrivenPin(wire)
+
+
+class EdgePin:
+    """An input whose active edges are reported; see ``edgeinspect.ports.EdgeInput``."""
+
+    def __init__(self, wire: InputLine) -> None:
+        self._pin = _InputPin(wire)
+
+    def tell_faults(self, listener: InputFaults) -> None:
+        self._pin.faults = listener
+
+    def start(self, listener: EdgeListener) -> None:
+        self._pin.start(lambda: listener(time.monotonic_ns()), both_edges=False)
+
+    def close(self) -> None:
+        self._pin.close()
+
+
+class LevelPin:
+    """An input whose level is reported; see ``edgeinspect.ports.LevelInput``."""
+
+    def __init__(self, wire: InputLine) -> None:
+        self._pin = _InputPin(wire)
+
+    def tell_faults(self, listener: InputFaults) -> None:
+        self._pin.faults = listener
+
+    def start(self, listener: Callable[[bool, int], None]) -> bool:
+        def report() -> None:
+            edge_mono_ns = time.monotonic_ns()
+            listener(self._pin.read(), edge_mono_ns)
+
+        return self._pin.start(report, both_edges=True)
+
+    def close(self) -> None:
+        self._pin.close()
+
+
+class EncoderPin:
+    """A counter of active edges; see ``edgeinspect.ports.EncoderInput``.
+
+    It counts callbacks: what the library lost is not counted. Take the driver ``gpiod`` for an
+    encoder that is fast for this machine.
+    """
+
+    def __init__(self, wire: EncoderLine) -> None:
+        self._pin = _InputPin(wire)
+        self._count = 0
+
+    def tell_faults(self, listener: InputFaults) -> None:
+        self._pin.faults = listener
+
+    def start(self, listener: Callable[[int, int], None]) -> None:
+        def report() -> None:
+            self._count += 1
+            listener(self._count, time.monotonic_ns())
+
+        self._pin.start(report, both_edges=False)
+
+    def close(self) -> None:
+        self._pin.close()
+
+
+class DrivenPin:
+    """An output; see ``edgeinspect.ports.Output``. Set up at its safe level when it is made."""
+
+    def __init__(self, wire: OutputLine) -> None:
+        self._number, self._name = pin_number(wire), pin_name(wire)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._idle = int(wire.active is Active.LOW)
+        self._gpio = vendor()
+        _hold(self._number, self._name)
+        with _released_on_error(self._number), _translated(self._name, "opened"):
+            self._gpio.setup(self._number, self._gpio.OUT, initial=self._idle)
+
+    def drive(self, active: bool) -> None:
+        with self._lock:
+            if self._closed:
+                raise UsageError(f"The closed output {self._name} was driven.")
+            self._set(active)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                self._set(False)
+            finally:
+                _release(self._gpio, self._number)
+
+    def _set(self, active: bool) -> None:
+        with _translated(self._name, "driven"):
+            self._gpio.output(self._number, int(active) ^ self._idle)
+
+
+class _InputPin:
+    """A set-up input with its callback, and a thread that notices when the chip has gone."""
+
+    def __init__(self, wire: InputLine) -> None:
+        self._wire = wire
+        self._number, self._name = pin_number(wire), pin_name(wire)
+        self._inverted = wire.active is Active.LOW
+        self._gpio: Any = None
+        self._closed = False
+        self._ended = threading.Event()
+        self._watcher: threading.Thread | None = None
+        self.faults: InputFaults | None = None
+
+    def start(self, report: Callable[[], None], *, both_edges: bool) -> bool:
+        """Set the line up and call ``report`` at every edge; returns the level now."""
+        if self._gpio is not None:
+            raise UsageError(f"The line {self._name} was started twice.")
+        if self._closed:
+            raise UsageError(f"The line {self._name} was started after it was closed.")
+        debounce = _bounce_time(self._wire, self._name)
+        gpio = vendor()
+        _hold(self._number, self._name)
+        with _released_on_error(self._number), _translated(self._name, "opened"):
+            gpio.setup(self._number, gpio.IN, pull_up_down=_pull(gpio, self._wire.bias))
+            self._gpio = gpio
+            level = self.read()
+            edge = gpio.BOTH if both_edges else gpio.FALLING if self._inverted else gpio.RISING
+            gpio.add_event_detect(self._number, edge, callback=lambda pin: report(), **debounce)
+        self._watcher = threading.Thread(
+            target=self._watch, name=f"gpio-{self._wire.line}", daemon=True
+        )
+        self._watcher.start()
+        return level
+
+    def read(self) -> bool:
+        return bool(self._gpio.input(self._number)) != self._inverted
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._watcher is None:
+            return
+        self._ended.set()
+        self._watcher.join(_JOIN_S)
+        with contextlib.suppress(Exception):
+            self._gpio.remove_event_detect(self._number)
+        _release(self._gpio, self._number)
+
+    def _watch(self) -> None:
+        """Callbacks that will never come again look like a quiet line: read it now and then."""
+        while not self._ended.wait(_WATCH_PERIOD_S):
+            try:
+                with _translated(self._name, "read"):
+                    self.read()
+            except LineFault as error:
+                if self.faults is not None:
+                    self.faults.failed(error)
+                return
+
+
+def vendor() -> Any:
+    """``RPi.GPIO``, numbering by BCM.
+
+    Raises:
+        DriverMissing: neither RPi.GPIO nor rpi-lgpio is installed, or this is no Raspberry Pi.
+        LineFault: the chip cannot be opened.
+    """
+    # lgpio makes a pipe in its working directory, by default wherever the station was started.
+    os.environ.setdefault("LG_WD", tempfile.gettempdir())
+    try:
+        from RPi import GPIO
+    except ImportError as error:
+        raise DriverMissing(
+            "The io driver rpi-gpio needs RPi.GPIO, which is not installed.",
+            next_action="Run: pip install rpi-lgpio",
+        ) from error
+    except (RuntimeError, NotImplementedError) as error:
+        raise DriverMissing(
+            f"RPi.GPIO does not work on this machine: {error}",
+            next_action="On a Pi 5 remove RPi.GPIO and run: pip install rpi-lgpio. On other boards "
+            "set io.driver to gpiod.",
+        ) from error
+    with _translated("the GPIO chip", "opened"):
+        if GPIO.getmode() is None:
+            GPIO.setwarnings(False)
+            GPIO.setmode(GPIO.BCM)
+    return GPIO
+
+
+def pin_number(wire: OutputLine) -> int:
+    """The BCM number; the station file's rules let nothing else through."""
+    return wire.line if isinstance(wire.line, int) else int(wire.line.removeprefix("GPIO"))
+
+
+def pin_name(wire: OutputLine) -> str:
+    return f"GPIO{pin_number(wire)}"
+
+
+def _pull(gpio: Any, bias: Bias) -> object:
+    return {Bias.PULL_UP: gpio.PUD_UP, Bias.PULL_DOWN: gpio.PUD_DOWN}.get(bias, gpio.PUD_OFF)
+
+
+def _bounce_time(wire: InputLine, name: str) -> dict[str, int]:
+    if wire.debounce_us % 1000:
+        raise LineFault(
+            f"The line {name} cannot be debounced by {wire.debounce_us} us: RPi.GPIO takes whole "
+            "milliseconds.",
+            next_action="Set debounce_us to a multiple of 1000, or use the driver gpiod.",
+        )
+    return {"bouncetime": wire.debounce_us // 1000} if wire.debounce_us else {}
+
+
+def _hold(number: int, name: str) -> None:
+    """The library lets one process set a line up twice; the second would take the first over."""
+    with _holding:
+        if number in _held:
+            raise busy(name, f"edgeinspect-{os.getpid()}")
+        _held.add(number)
+
+
+def _release(gpio: Any, number: int) -> None:
+    with contextlib.suppress(Exception):
+        gpio.cleanup(number)
+    with _holding:
+        _held.discard(number)
+
+
+@contextlib.contextmanager
+def _released_on_error(number: int) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with _holding:
+            _held.discard(number)
+        raise
+
+
+@contextlib.contextmanager
+def _translated(name: str, doing: str) -> Iterator[None]:
+    """The library's errors are RuntimeError, ValueError or lgpio's own, told apart by wording."""
+    try:
+        yield
+    except LineFault:
+        raise
+    except Exception as error:
+        raise _line_fault(error, name, doing) from error
+
+
+def _line_fault(error: Exception, name: str, doing: str) -> LineFault:
+    said = str(error).strip("'\"").lower()
+    if "busy" in said or "already in use" in said:
+        return busy(name)
+    if "open gpiochip" in said:
+        return _no_chip()
+    if doing != "opened":
+        return gone(name)
+    if "permission" in said or "no access" in said:
+        return no_permission(name)
+    return line_fault(error, line=name, doing=doing)
+
+
+def _no_chip() -> LineFault:
+    denied = [str(path) for path in chip_devices() if not os.access(path, os.R_OK | os.W_OK)]
+    if denied:
+        return no_permission(", ".join(denied))
+    return LineFault(
+        "The GPIO chip of the Raspberry Pi cannot be opened.",
+        next_action="Check that /dev/gpiochip0 is there, and RPI_LGPIO_CHIP if it is set.",
+    )

@@ -1,0 +1,81 @@
+"""``python -m tests.vm``: build the virtual machine, boot it, run the drivers' tests in it.
+
+python -m tests.vm test                  everything (make test-vm)
+python -m tests.vm test -k gpiod         what pytest selects
+python -m tests.vm run uname -a          one command
+python -m tests.vm up                    leave it running and say how to log in
+python -m tests.vm build                 only build it
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from tests.vm.image import ensure_image
+from tests.vm.machine import Machine, booted
+
+GUEST_TESTS = "/opt/edgeinspect/source/tests/vm/guest"
+REPORT = "/root/report.md"
+TEST_LIMIT_S = 3600.0
+EMULATED = """
+What ran above ran on an emulated machine: GPIO lines of the kernel's gpio-sim, cameras of the
+kernel's vivid and vimc, a software watchdog. Nothing of it ran on a board: no Raspberry Pi, no
+Coral board, no real wire, sensor, valve, camera or Edge TPU.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    action, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
+    if action not in ("test", "run", "up", "build"):
+        sys.stdout.write(__doc__ or "")
+        return 0 if action in ("-h", "--help") else 2
+    began_s = time.monotonic()
+    image = ensure_image()
+    _say(f"image ready after {time.monotonic() - began_s:.0f} s")
+    if action == "build":
+        return 0
+    with booted(image) as machine:
+        _say(f"booted after {time.monotonic() - began_s:.0f} s")
+        machine.send_source()
+        code = {"test": _test, "run": _run, "up": _up}[action](machine, rest)
+    _say(f"finished after {time.monotonic() - began_s:.0f} s")
+    return code
+
+
+def _test(machine: Machine, arguments: list[str]) -> int:
+    command = ["python3", "-m", "pytest", "-p", "no:cacheprovider", GUEST_TESTS, *arguments]
+    code = machine.run(command, limit_s=TEST_LIMIT_S).returncode
+    report = machine.fetch(REPORT).decode()
+    if report:
+        sys.stdout.write(f"\n{report}\n")
+    sys.stdout.write(EMULATED)
+    return code
+
+
+def _run(machine: Machine, arguments: list[str]) -> int:
+    return machine.run(arguments, stdin=None).returncode
+
+
+def _up(machine: Machine, arguments: list[str]) -> int:
+    del arguments
+    _say(f"log in with: {machine.ssh_command}  (Ctrl-C here ends it)")
+    stop = (signal.SIGINT, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+    signal.sigwait(stop)
+    return 0
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"vm: {what}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except subprocess.TimeoutExpired as error:
+        sys.exit(f"vm: {error}")

@@ -1,0 +1,233 @@
+"""Builds the guest: kernel, initrd and disk, from Debian packages, kept in a cache outside git.
+
+The guest is a Debian trixie with its stock kernel. That kernel lacks ``gpio-sim`` and ``vimc``, so
+both are built out of tree from the matching kernel source package. None of it is committed.
+
+Needs root (mmdebstrap makes a chroot) and the host packages of ``HOST_PACKAGES``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+HOST_PACKAGES = ("qemu-system-x86", "mmdebstrap", "e2fsprogs", "openssh-client")
+HOST_PROGRAMS = ("qemu-system-x86_64", "mmdebstrap", "mke2fs", "ssh", "ssh-keygen")
+SUITE = "trixie"
+KERNEL_SOURCE = "linux-source-6.12"
+BUILD_PACKAGES = (
+    *("gcc", "make", "xz-utils", "linux-headers-amd64", KERNEL_SOURCE),
+    *("swig", "python3-dev", "python3-pip", "python3-setuptools", "python3-wheel"),
+)
+LGPIO = "lgpio==0.2.2.0"
+"""Debian lacks it, and the index has no wheel of it for the guest's Python."""
+GUEST_PACKAGES = (
+    "linux-image-amd64",
+    "initramfs-tools",
+    "zstd",
+    "systemd-sysv",
+    "systemd-resolved",
+    "udev",
+    "dbus",
+    "kmod",
+    "iproute2",
+    "openssh-server",
+    "util-linux",
+    "strace",
+    "gpiod",
+    "python3",
+    "python3-libgpiod",
+    "python3-libcamera",
+    "libcamera-ipa",
+    "python3-prctl",
+    "python3-av",
+    "python3-pil",
+    "python3-jsonschema",
+    "v4l-utils",
+)
+WHEELS_WITHOUT_DEPENDENCIES = (
+    "picamera2",
+    "simplejpeg",
+    "videodev2",
+    "PiDNG",
+    "piexif",
+    "rpi-lgpio==0.6",
+)
+TEST_WHEELS = ("pytest>=8.2", "pytest-timeout>=2.3", "hypothesis>=6.100,<7")
+GUEST_PYTHON = "3.13"
+GUEST_GLIBC_MINOR = 41
+DISK_BYTES = 4_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What the machine boots from; ``disk`` is never written to."""
+
+    kernel: Path
+    initrd: Path
+    disk: Path
+    ssh_key: Path
+
+
+def cache_dir() -> Path:
+    """``EDGEINSPECT_VM_CACHE``, else ``~/.cache/edgeinspect-vm``."""
+    named = os.environ.get("EDGEINSPECT_VM_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "edgeinspect-vm"
+
+
+def missing_host_programs() -> list[str]:
+    return [name for name in HOST_PROGRAMS if shutil.which(name, path=_path()) is None]
+
+
+def ensure_image() -> Image:
+    """The guest as this file describes it, built if the cache does not have it (minutes)."""
+    missing = missing_host_programs()
+    if missing:
+        sys.exit(
+            f"The virtual machine needs {', '.join(missing)}. Run: sudo apt-get install "
+            f"--no-install-recommends {' '.join(HOST_PACKAGES)}"
+        )
+    folder = _made("image", _build_guest)
+    return Image(folder / "vmlinuz", folder / "initrd", folder / "disk.ext4", folder / "key")
+
+
+def _made(name: str, make: Callable[[Path, Path], None]) -> Path:
+    """What ``make(scratch, folder)`` leaves in its folder of the cache, made if it is not there."""
+    folder = cache_dir() / f"{name}-{_digest()}"
+    if not (folder / "done").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with tempfile.TemporaryDirectory(dir=cache_dir(), prefix="scratch-") as scratch:
+            make(Path(scratch), folder)
+        (folder / "done").touch()
+    return folder
+
+
+def _digest() -> str:
+    """Names what is cached by everything that shapes it, but for the day's Debian packages."""
+    parts = [Path(__file__).read_bytes(), *(f.encode() for f in _station_wheels())]
+    parts += [file.read_bytes() for file in sorted((HERE / "files").rglob("*")) if file.is_file()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _build_native(scratch: Path, folder: Path) -> None:
+    """gpio-sim and vimc for the kernel whose headers are newest, and lgpio's Python module."""
+    _say("kernel modules")
+    root = scratch / "builder"
+    _debootstrap(root, BUILD_PACKAGES)
+    wheels = root / "root/sources"
+    wheels.mkdir()
+    _pip("download", "--no-deps", "--no-binary=:all:", "--dest", str(wheels), LGPIO)
+    script = root / "root/build-native.sh"
+    shutil.copy(HERE / "files/build-native.sh", script)
+    _run("chroot", str(root), "sh", "/root/build-native.sh", KERNEL_SOURCE)
+    shutil.copytree(root / "root/built", folder, dirs_exist_ok=True)
+
+
+def _build_guest(scratch: Path, folder: Path) -> None:
+    native = _made("native", _build_native)
+    _say("guest")
+    root = scratch / "guest"
+    _debootstrap(root, GUEST_PACKAGES)
+    version = next((root / "lib/modules").iterdir()).name
+    if version != (native / "version").read_text().strip():
+        shutil.rmtree(native)  # Debian has a newer kernel than when it was cached
+        native = _made("native", _build_native)
+    _install_wheels(root / "opt/edgeinspect/site", next(native.glob("lgpio-*.whl")))
+    _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key"))
+    public_key = (folder / "key.pub").read_text()
+    _configure(root, version, sorted(native.glob("*.ko")), public_key=public_key)
+    _say("disk")
+    shutil.copy(root / f"boot/vmlinuz-{version}", folder / "vmlinuz")
+    shutil.copy(root / f"boot/initrd.img-{version}", folder / "initrd")
+    options = ("-q", "-t", "ext4", "-b", "4096", "-O", "^has_journal", "-d", str(root))
+    _run("mke2fs", *options, str(folder / "disk.ext4"), str(DISK_BYTES // 4096))
+
+
+def _debootstrap(root: Path, packages: tuple[str, ...]) -> None:
+    _run(
+        "mmdebstrap",
+        "--mode=root",
+        "--variant=apt",
+        '--aptopt=Apt::Install-Recommends "false"',
+        '--aptopt=Acquire::Retries "5"',
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+        f"--include={','.join(packages)}",
+        # Before the kernel's package makes the initrd: only what finds the disk.
+        f"--essential-hook=mkdir -p $1/etc/initramfs-tools && "
+        f"cp -r {HERE}/files/initramfs-tools/. $1/etc/initramfs-tools/",
+        SUITE,
+        str(root),
+    )
+
+
+def _install_wheels(site: Path, *built: Path) -> None:
+    platforms = [
+        f"--platform=manylinux_2_{minor}_x86_64" for minor in range(GUEST_GLIBC_MINOR, 11, -1)
+    ]
+    into = (
+        *("install", "--target", str(site), "--upgrade", "--only-binary=:all:"),
+        *(f"--python-version={GUEST_PYTHON}", "--implementation=cp", *platforms),
+        *("--platform=manylinux2014_x86_64", "--platform=linux_x86_64"),
+    )
+    _pip(*into, *_station_wheels(), *TEST_WHEELS)
+    _pip(*into, "--no-deps", *WHEELS_WITHOUT_DEPENDENCIES, *map(str, built))
+
+
+def _station_wheels() -> list[str]:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    return list(project["dependencies"])
+
+
+def _pip(command: str, *arguments: str) -> None:
+    options = ("--quiet", "--disable-pip-version-check", "--no-cache-dir")
+    if command == "install":
+        options = (*options, "--no-warn-conflicts", "--root-user-action=ignore")
+    _run(sys.executable, "-m", "pip", command, *options, *arguments)
+
+
+def _configure(root: Path, version: str, modules: list[Path], *, public_key: str) -> None:
+    extra = root / "lib/modules" / version / "updates"
+    extra.mkdir(exist_ok=True)
+    for module in modules:
+        shutil.copy(module, extra)
+    authorized = root / "root/.ssh/authorized_keys"
+    authorized.parent.mkdir(mode=0o700, exist_ok=True)
+    authorized.write_text(public_key)
+    shutil.copytree(HERE / "files/guest", root, dirs_exist_ok=True)
+    for command in (
+        ("depmod", version),
+        ("systemctl", "enable", "systemd-networkd", "systemd-resolved", "ssh"),
+        ("useradd", "--create-home", "--groups", "video", "station"),
+        ("passwd", "--quiet", "--delete", "root"),
+    ):
+        _run("chroot", str(root), *command)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(
+        command, env={**os.environ, "PATH": _path()}, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        said = "\n".join((done.stdout + done.stderr).splitlines()[-40:])
+        sys.exit(f"{' '.join(command[:6])} … ended with {done.returncode}:\n{said}")
+
+
+def _path() -> str:
+    return os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"vm: building {what}\n")
+    sys.stderr.flush()
