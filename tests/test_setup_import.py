@@ -246,6 +246,15 @@ def test_a_whole_station_comes_from_the_card(places: Places, tmp_path: Path) -> 
     assert plan.bundle.card.name == "spots"
 
 
+def test_machines_can_share_one_station_file(places: Places) -> None:
+    shared = STATION.replace("id: press-7", "id: from-hostname  # press-1 to press-9")
+    give(places, CONF + "station_file: station.yaml\n", station_yaml=shared)
+    assert take(places).state is State.IMPORTED
+    assert load_station(places.station_file).id == "press-7"
+    assert places.station_file.read_text() == shared.replace("from-hostname", "press-7")
+    assert (places.boot / "station.yaml").read_text() == shared
+
+
 def test_an_edited_recipe_on_the_card_becomes_a_revision_and_the_same_one_does_not(
     places: Places, tmp_path: Path
 ) -> None:

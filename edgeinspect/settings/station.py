@@ -26,6 +26,7 @@ from edgeinspect.settings.base import (
     Section,
     Share,
 )
+from edgeinspect.settings.challenge import Challenge
 from edgeinspect.settings.track import DelayTrack, Distances, Track, check_distances, distances_of
 from edgeinspect.settings.wiring import EncoderLine, Io, Lines, check_wires
 from edgeinspect.yaml_expected import Rule
@@ -155,6 +156,7 @@ class StationFile(Section):
         recipe: ``active``, or the number of a revision to pin.
         trigger_debounce_ms: a further edge this soon after an accepted one is contact bounce.
         review_action: what the gate does with a part between the two thresholds.
+        challenge: when masters have to prove the station; None: never demanded.
     """
 
     format: FormatOne
@@ -177,6 +179,7 @@ class StationFile(Section):
     engine: EngineSettings = EngineSettings()
     storage: Storage = Storage()
     control: Control = Control()
+    challenge: Challenge | None = None
 
     @property
     def recipes_dir(self) -> Path:
@@ -257,13 +260,17 @@ class StationFile(Section):
             raise Rule("confirm", "earliest_ms", value=value, expected=expected)
 
 
-def load_station(path: str | os.PathLike[str], *, at: Path | None = None) -> StationFile:
-    """Read, validate and resolve one station file. Raises ConfigError.
+def load_station(path: str | os.PathLike[str]) -> StationFile:
+    """Read, validate and resolve one station file. Raises ConfigError."""
+    return parse_station(read_yaml(path))
+
+
+def parse_station(yaml_file: YamlFile, *, at: Path | None = None) -> StationFile:
+    """Validate and resolve what was read. Raises ConfigError.
 
     Args:
         at: the folder that relative paths start at; None: the file's own.
     """
-    yaml_file = read_yaml(path)
     station = _resolve(validate(yaml_file, StationFile), at or yaml_file.path.absolute().parent)
     _check_socket_path(yaml_file, station)
     return station
@@ -300,12 +307,16 @@ def _resolve(station: StationFile, folder: Path) -> StationFile:
     camera = station.camera
     if camera.driver is CameraDriver.FOLDER and camera.device is not None:
         camera = camera.model_copy(update={"device": str(folder / camera.device)})
+    challenge = station.challenge
+    if challenge is not None:
+        challenge = challenge.model_copy(update={"masters": absolute(challenge.masters)})
     changes = {
         "data_dir": absolute(station.data_dir),
         "bundles_dir": absolute(station.bundles_dir),
         "trusted_keys": absolute(station.trusted_keys),
         "control": control,
         "camera": camera,
+        "challenge": challenge,
     }
     return station.model_copy(update=changes)
 

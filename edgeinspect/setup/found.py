@@ -14,13 +14,16 @@ from edgeinspect.bundle.store import BundleStore
 from edgeinspect.errors import ConfigError, EdgeInspectError
 from edgeinspect.runtime.plan import find_bundle, make_plan, refuse_half_simulated
 from edgeinspect.settings.recipe import Recipe, load_recipe
-from edgeinspect.settings.station import StationFile, load_station
+from edgeinspect.settings.station import StationFile, parse_station
+from edgeinspect.setup.edit import replace_value
 from edgeinspect.setup.station_conf import CONF_FILE, StationConf
 from edgeinspect.yaml_expected import MISSING
-from edgeinspect.yaml_file import YamlFile
+from edgeinspect.yaml_file import YamlFile, read_yaml
 
 STATION_FILE = "station.yaml"
 KEYS_FOLDER = "keys"
+FROM_HOSTNAME = "from-hostname"
+"""As the station file's ``id``: the host name of ``station.conf``, so that cards share a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,8 +166,13 @@ def _kept_keys(places: Places) -> TrustedKeys | None:
 
 def _find_station(places: Places, conf: StationConf, found: Found) -> None:
     source = places.boot / str(conf.station_file)
-    found.station_text = source.read_bytes()
-    station = load_station(source, at=places.station_dir)
+    yaml_file = read_yaml(source)
+    station = parse_station(yaml_file, at=places.station_dir)
+    text = yaml_file.content.decode("utf-8-sig")
+    if station.id == FROM_HOSTNAME:
+        station = station.model_copy(update={"id": conf.hostname})
+        text = replace_value(text, ("id",), conf.hostname)
+    found.station_text = text.encode()
     if not station.data_dir.is_relative_to(places.data):
         raise ConfigError(
             file=source,

@@ -16,15 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from edgeinspect.atomic_file import fsync_folder, make_folder, replace_file, storage_faults
 from edgeinspect.bundle.store import BundleStore
 from edgeinspect.errors import ConfigError, EdgeInspectError
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.recipe_store import RecipeStore
+from edgeinspect.setup.edit import replace_value
 from edgeinspect.setup.found import KEYS_FOLDER, Found, Places, digest_of_files, find_files
 from edgeinspect.setup.log import write_log
 from edgeinspect.setup.station_conf import IMPORTED, StationConf, Wifi, parse_station_conf
@@ -207,11 +205,8 @@ def _remove_secret(places: Places, conf: StationConf, conf_file: YamlFile) -> No
     if wifi is None or wifi.passphrase == IMPORTED:
         return
     text = conf_file.content.decode("utf-8-sig")
-    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
-    for key in ("network", "wifi", "passphrase"):
-        node = next(value for name, value in node.value if name.value == key)
-    start, end = node.start_mark.index, node.end_mark.index
-    replace_file(places.conf, f"{text[:start]}{IMPORTED}{text[end:]}".encode(), mode=None)
+    without = replace_value(text, ("network", "wifi", "passphrase"), IMPORTED)
+    replace_file(places.conf, without.encode(), mode=None)
 
 
 def _mark(places: Places) -> Path:

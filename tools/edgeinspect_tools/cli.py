@@ -35,6 +35,9 @@ COMMANDS = {
     "train": LazyCommand(
         "edgeinspect_tools.train.command:command", "Train a network for int8 hardware."
     ),
+    "provision": LazyCommand(
+        "edgeinspect_tools.provision:command", "Make the cards of many stations from one list."
+    ),
     "bench": LazyCommand("edgeinspect_tools.bench.command:command", "Measure this machine."),
 }
 
