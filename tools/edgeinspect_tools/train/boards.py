@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgeinspect.errors import UsageError
 from edgeinspect_tools.train.boxes import Corners
+from edgeinspect_tools.train.drawn_defects import with_drawn_defect
 from edgeinspect_tools.train.samples import Box, Sample
 
 Pixels = NDArray[np.uint8]
@@ -23,17 +24,21 @@ Pixels = NDArray[np.uint8]
 CLASSES = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
 """The data set's types 1 to 6."""
 
+BOX_FILL = 0.7
+"""Share of each box's sides that the models here are taught."""
+
 HELD_OUT_BOARD = "group77000"
 """The board that validation keeps to itself: most test pairs show boards never trained on."""
 
 _OPPOSITE = np.array([0, 2, 1, 4, 3, 6, 5], np.uint8)
 """What each label becomes where copper and gap change places."""
 
+_DRAWN = 0.7
 _NEGATIVE = 0.4
 _RESIZED = 0.4
 _REDRAWN = 0.3
 _SHIFTED = 0.4
-_SCALES = (0.89, 1.22)
+_SCALES = (0.8, 1.5)
 _SHIFT_PX = 2
 
 
@@ -91,14 +96,16 @@ def another_board(
 ) -> tuple[Pixels, Pixels]:
     """The same defects on a board that could have been: each change at times, with its own dice.
 
-    The negative, where copper and gap change places and an open becomes a short, a mousebite a
-    spur, a pin-hole copper; tracks a little wider or narrower; a template binarized elsewhere,
-    or that lies up to 2 px beside the tested picture.
+    One more defect; the negative, where copper and gap change places and an open becomes a short,
+    a mousebite a spur, a pin-hole copper; tracks wider or narrower; a template binarized
+    elsewhere, or that lies up to 2 px beside the tested picture.
 
     Args:
         pixels: (side, side, 2), tested and template.
         labels: (side, side), 0 or class + 1.
     """
+    if rng.random() < _DRAWN:
+        pixels, labels = with_drawn_defect(pixels, labels, rng, box_fill=BOX_FILL)
     if rng.random() < _NEGATIVE:
         pixels, labels = 255 - pixels, _OPPOSITE[labels]
     if rng.random() < _RESIZED:

@@ -21,6 +21,7 @@ from edgeinspect.errors import NotGood
 from edgeinspect.ui.output import console, json_option, print_json
 from edgeinspect_tools.train import checkpoint
 from edgeinspect_tools.train.boards import (
+    BOX_FILL,
     CLASSES,
     HELD_OUT_BOARD,
     another_board,
@@ -45,9 +46,6 @@ from edgeinspect_tools.train.segmentation import Trained, train_map
 from edgeinspect_tools.train.settings import Network, TrainSettings
 from edgeinspect_tools.train.station import frame_of, quick_bundle, station_inspector
 
-BOX_FILL = 0.7
-"""Share of each box's sides that the models here are taught."""
-
 ATTRIBUTION = (
     "Trained on DeepPCB (tangsanli5201, https://github.com/tangsanli5201/DeepPCB), MIT licence."
 )
@@ -62,7 +60,7 @@ ScoreMapOf = Callable[[Sample], tuple[NDArray[np.float32], float]]
 def recipe(*, minutes: float, seed: int = 1) -> TrainSettings:
     """Grey pairs, small crops around defects, no change of light: the pictures are binary."""
     return TrainSettings(
-        network=Network.SMALL,
+        network=Network.MEDIUM,
         gray=True,
         reference=True,
         tile_px=_SIDE_PX,
@@ -75,7 +73,7 @@ def recipe(*, minutes: float, seed: int = 1) -> TrainSettings:
         minutes=minutes,
         steps=100_000,
         batch=16,
-        check_every=200,
+        check_every=600,
         patience=0,
         rate=3e-3,
         seed=seed,
