@@ -6,7 +6,7 @@ import pytest
 from runtime_rig import make_frame
 from test_runtime_pulse import MS, ManualClock
 
-from edgeinspect.errors import CameraFault
+from edgeinspect.errors import CameraFault, CameraLost
 from edgeinspect.hw.fake_camera import Answer, FakeCamera
 from edgeinspect.line.messages import Capture, CaptureFailed, FrameArrived
 from edgeinspect.ports import CameraControls
@@ -98,3 +98,24 @@ def test_a_full_queue_is_refused() -> None:
     bench = Bench(FakeCamera())
     capture = Capture(1, 0, 1)
     assert [bench.thread.request(capture) for _ in range(3)] == [True, True, False]
+
+
+def test_a_camera_that_stops_between_two_parts_is_reopened_before_the_next() -> None:
+    bench = Bench(FakeCamera(otherwise=FRAME))
+    bench.thread.step(None)
+    assert not bench.faults.is_active(CAMERA_FAULT)
+    bench.camera.lost = CameraLost("stopped")
+    bench.thread.step(None)
+    assert bench.faults.is_active(CAMERA_FAULT) and not bench.camera.is_open
+    bench.camera.lost = None
+    bench.clock.now += 250 * MS
+    assert bench.capture(1) == FrameArrived(FRAME)
+    assert bench.camera.opened == 2
+
+
+def test_a_lost_camera_is_not_asked_again_before_it_is_reopened() -> None:
+    bench = Bench(FakeCamera([CameraLost("unplugged")], otherwise=FRAME))
+    assert bench.capture(1) == CaptureFailed(1, "unplugged")
+    assert bench.capture(2) == CaptureFailed(2, "the camera has failed and is being reopened")
+    bench.clock.now += 250 * MS
+    assert bench.capture(3) == FrameArrived(FRAME)

@@ -118,6 +118,7 @@ class FolderCamera:
 
     def check(self) -> None:
         """A folder does not stop by itself; a missing file costs its own capture."""
+        self._require_open()
 
     def close(self) -> None:
         self._is_open = False
