@@ -8,7 +8,7 @@ import json
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.station import StationFile
 
-_PLACES = {"data_dir", "bundles_dir", "trusted_keys", "storage", "control"}
+_PLACES = {"data_dir", "bundles_dir", "trusted_keys", "storage", "control", "challenge"}
 _HISTORY = {"parent", "author", "reason", "created"}
 
 
@@ -16,8 +16,9 @@ def recipe_digest(station: StationFile, recipe: Recipe, bundle_digest: str) -> s
     """SHA-256, 64 hexadecimal digits, of station file, recipe and bundle as canonical JSON.
 
     It changes with every setting that can change a verdict or what the gate does, and with the
-    product and revision number. Where things are kept, and who wrote a revision when and why,
-    cannot, and are left out; so are comments, the order of keys, and defaults written out.
+    product and revision number. Where things are kept, when a challenge is due, and who wrote a
+    revision when and why, cannot, and are left out; so are comments, the order of keys, and
+    defaults written out.
     """
     content = {
         "station": station.model_dump(mode="json", exclude=_PLACES),

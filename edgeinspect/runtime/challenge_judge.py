@@ -1,0 +1,150 @@
+"""One master judged: verdict, class, place and what the gate did. Pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgeinspect.line.config import ReviewAction
+from edgeinspect.part import GateOutcome, PartRecord, Region, VerdictKind
+from edgeinspect.settings.challenge import Master
+
+UNCONFIRMED_REMARK = "no confirm sensor is wired: nobody saw the part in the reject chute"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MasterResult:
+    """What became of one master.
+
+    Attributes:
+        master: its id.
+        expected: in words.
+        part_id: of its record.
+        findings: one sentence for each thing that was not as expected; empty if all was.
+        remarks: what could not be checked as the station is wired.
+    """
+
+    master: str
+    description: str
+    expected: str
+    part_id: int
+    verdict: str
+    reason: str
+    detail: str
+    score: float
+    worst_region: Region | None
+    expected_region: Region | None
+    gate_outcome: str
+    findings: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def is_good(self) -> bool:
+        return not self.findings
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        for name in ("worst_region", "expected_region"):
+            region = values[name]
+            values[name] = None if region is None else region._asdict()
+        findings, remarks = [*self.findings], [*self.remarks]
+        return {**values, "findings": findings, "remarks": remarks, "good": self.is_good}
+
+
+def judge_master(
+    master: Master,
+    record: PartRecord,
+    *,
+    recipe_digest: str,
+    confirm_wired: bool,
+    review_action: ReviewAction,
+) -> MasterResult:
+    """Compare the record of a master's way with what was expected of it.
+
+    Args:
+        recipe_digest: in force when the challenge began.
+    """
+    findings = [*_seen(master, record)]
+    outcome, expected_outcome = (
+        record.gate_outcome,
+        _expected_outcome(master, confirm_wired=confirm_wired, review_action=review_action),
+    )
+    if outcome is not expected_outcome:
+        findings.append(
+            f"the gate: {_words(expected_outcome)} was expected, found {_words(outcome)}"
+        )
+    if record.recipe_digest != recipe_digest:
+        findings.append("the recipe was changed during the challenge")
+    remarks = [UNCONFIRMED_REMARK] if outcome is GateOutcome.REJECTED else []
+    inspection = record.inspection
+    return MasterResult(
+        master=master.label,
+        description=master.description or "",
+        expected=expected_words(master),
+        part_id=record.part_id,
+        verdict=record.verdict.kind.value,
+        reason=record.verdict.reason,
+        detail=record.verdict.detail,
+        score=record.verdict.score,
+        worst_region=None if inspection is None else inspection.worst_region,
+        expected_region=None if master.place is None else master.place.region,
+        gate_outcome=outcome.value,
+        findings=tuple(findings),
+        remarks=tuple(remarks),
+    )
+
+
+def expected_words(master: Master) -> str:
+    words = master.expect.value
+    if master.defect_class is not None:
+        words += f" ({master.defect_class})"
+    if master.place is not None:
+        x, y, width, height = master.place.region
+        words += f" at x {x} to {x + width}, y {y} to {y + height}"
+    return words
+
+
+def overlap(a: Region, b: Region) -> bool:
+    """Whether two boxes share any area."""
+    return (
+        a.x < b.x + b.width
+        and b.x < a.x + a.width
+        and a.y < b.y + b.height
+        and b.y < a.y + a.height
+    )
+
+
+def _seen(master: Master, record: PartRecord) -> list[str]:
+    verdict = record.verdict
+    if verdict.kind is not master.expect:
+        found = f"{verdict.kind.value} ({verdict.reason})" if verdict.reason else verdict.kind.value
+        return [f"the verdict: {master.expect.value} was expected, found {found}"]
+    findings = []
+    if master.defect_class is not None and verdict.defect_class != master.defect_class:
+        findings.append(
+            f"the class: {master.defect_class} was expected, found {verdict.defect_class}"
+        )
+    if master.place is not None:
+        worst = None if record.inspection is None else record.inspection.worst_region
+        if worst is None:
+            findings.append("the place: the station marked none")
+        elif not overlap(worst, master.place.region):
+            findings.append(
+                f"the place: the worst spot at x {worst.x}, y {worst.y} ({worst.width} x "
+                f"{worst.height} px) lies outside the expected one"
+            )
+    return findings
+
+
+def _expected_outcome(
+    master: Master, *, confirm_wired: bool, review_action: ReviewAction
+) -> GateOutcome:
+    reviewed_pass = master.expect is VerdictKind.REVIEW and review_action is ReviewAction.PASS
+    if master.expect is VerdictKind.PASS or reviewed_pass:
+        return GateOutcome.PASSED
+    return GateOutcome.REJECT_CONFIRMED if confirm_wired else GateOutcome.REJECTED
+
+
+def _words(outcome: GateOutcome) -> str:
+    return outcome.value.replace("_", " ")
