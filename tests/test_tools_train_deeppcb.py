@@ -22,6 +22,7 @@ from edgeinspect_tools.train.boards import (
     train_and_validation,
     true_boxes,
 )
+from edgeinspect_tools.train.boxes import Corners, Found, boxes_from_map, figures
 from edgeinspect_tools.train.deeppcb import (
     evaluate_deeppcb,
     finished_bundle,
@@ -174,6 +175,32 @@ def test_drawn_defects_lie_where_they_are_labelled_and_leave_the_others_alone() 
         copper_taken = kind in (1, 3, 6)
         assert set(pixels[..., 0][changed]) == {255 if copper_taken else 0}
     assert len(drawn) >= 4
+
+
+def test_a_speck_scores_less_than_a_spot_as_high() -> None:
+    scores = np.zeros((40, 40, 6), np.float32)
+    scores[5:9, 5:9, 0] = 0.8
+    scores[20, 20:24, 1] = 0.9
+    scores[30:36, 30:36, 2] = 0.7
+    scores[32, 32, 2] = 0.75
+    found = boxes_from_map(scores, stride_px=4.0, box_fill=1.0, top_k=16)
+    assert [box.kind for box in found] == [0, 2, 1]
+    wanted = [0.8, (0.75 + 15 * 0.7) / 16, 4 * 0.9 / 16]
+    assert [box.score for box in found] == pytest.approx(wanted)
+
+
+def test_the_threshold_lies_in_the_middle_of_those_as_good() -> None:
+    def hit(number: int, score: float, *, right: bool) -> Found:
+        left = 100.0 * number + (0 if right else 50)
+        return Found(left, 0, left + 20, 20, 0, score)
+
+    truth = [[Corners(100 * n, 0, 100 * n + 20, 20, 0) for n in range(4)]]
+    right = [hit(n, 0.9 - 0.01 * n, right=True) for n in range(4)]
+    found = [[*right, hit(0, 0.3, right=False), hit(1, 0.2, right=False)]]
+    best = figures(found, truth, classes=1)
+    assert best.f_score == 1
+    assert best.threshold == pytest.approx((0.87 + 0.3) / 2)
+    assert figures(found, truth, classes=1, threshold=0.25).f_score == pytest.approx(8 / 9)
 
 
 def test_perfect_maps_get_perfect_figures(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ HIT_IOU = 0.33
 
 FLOOR = 0.03
 _SAME_PLACE_IOU = 0.5
+_AS_GOOD = 0.001
+_FLOODED = 2
 
 
 class Found(NamedTuple):
@@ -60,7 +62,7 @@ class BoxFigures:
 
 
 def boxes_from_map(
-    scores: NDArray[np.float32], *, stride_px: float, box_fill: float
+    scores: NDArray[np.float32], *, stride_px: float, box_fill: float, top_k: int = 1
 ) -> list[Found]:
     """Boxes of the spots that stand out, the strongest first.
 
@@ -78,9 +80,10 @@ def boxes_from_map(
         while (peak := float(left.max())) >= FLOOR:
             row, column = divmod(int(left.argmax()), left.shape[1])
             reached = (left >= peak / 2).astype(np.uint8)
-            _, _, _, place = cv2.floodFill(reached, None, (column, row), 2, flags=8)
+            _, _, _, place = cv2.floodFill(reached, None, (column, row), _FLOODED, flags=8)
             cells = CellBox(*map(int, place))
-            box = _widened(cells, stride_px, box_fill, index, peak)
+            score = _mean_of_highest(left, reached, cells, top_k)
+            box = _widened(cells, stride_px, box_fill, index, score)
             found.append(box)
             _erase(left, box, stride_px, cells)
     return _strongest(found)
@@ -131,6 +134,17 @@ def iou(one: Found | Corners, other: Found | Corners) -> float:
 
 def _area(box: Found | Corners) -> float:
     return (box.right - box.left) * (box.bottom - box.top)
+
+
+def _mean_of_highest(
+    scores: NDArray[np.float32], reached: NDArray[np.uint8], cells: CellBox, top_k: int
+) -> float:
+    place = (
+        slice(cells.y, cells.y + cells.height),
+        slice(cells.x, cells.x + cells.width),
+    )
+    values = np.sort(scores[place][reached[place] == _FLOODED])
+    return float(values[-top_k:].sum(dtype=np.float64)) / top_k
 
 
 def _widened(cells: CellBox, stride_px: float, box_fill: float, index: int, score: float) -> Found:
@@ -199,9 +213,13 @@ def _f_score(right: NDArray[np.bool_], total: int) -> float:
 
 
 def _best_threshold(scores: NDArray[np.float64], right: NDArray[np.bool_], total: int) -> float:
+    """The middle of the thresholds around the best one that are as good within 0.001."""
     if scores.size == 0:
         return 0.5
     f_scores = 2 * np.cumsum(right) / (np.arange(1, right.size + 1) + total)
     best = int(f_scores.argmax())
-    below = float(scores[best + 1]) if best + 1 < scores.size else 0.0
-    return (float(scores[best]) + below) / 2
+    worse = np.flatnonzero(f_scores < f_scores[best] - _AS_GOOD)
+    first = int(worse[worse < best].max(initial=-1)) + 1
+    last = int(worse[worse > best].min(initial=f_scores.size)) - 1
+    below = float(scores[last + 1]) if last + 1 < scores.size else 0.0
+    return (float(scores[first]) + below) / 2

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgeinspect.atomic_file import make_folder
 from edgeinspect.bundle.directory import Bundle, write_bundle
 from edgeinspect.errors import NotGood
+from edgeinspect.line.scores import ReducerKind
 from edgeinspect.ui.output import console, json_option, print_json
 from edgeinspect_tools.train import checkpoint
 from edgeinspect_tools.train.boards import (
@@ -49,6 +50,9 @@ from edgeinspect_tools.train.station import frame_of, quick_bundle, station_insp
 ATTRIBUTION = (
     "Trained on DeepPCB (tangsanli5201, https://github.com/tangsanli5201/DeepPCB), MIT licence."
 )
+
+TOP_K = 16
+"""Cells whose mean is a box's score, and a part's: 16 x 16 px, less than most defects' boxes."""
 
 _CALIBRATION_PAIRS = 40
 _SIDE_PX = 640
@@ -167,7 +171,7 @@ def make_bundle(run: TrainedRun, root: Path, out: Path) -> Bundle:
     chosen = [pictures[n].pixels for n in range(len(pictures))]
     threshold = 0.5
     for _ in range(2):
-        run.description["reducer"] = {"kind": "max", "k": 1}
+        run.description["reducer"] = {"kind": ReducerKind.MEAN_TOP_K.value, "k": TOP_K}
         run.description["thresholds"] = {
             "default": {"review": round(threshold / 2, 4), "reject": round(threshold, 4)}
         }
@@ -193,6 +197,8 @@ def evaluate_bundle(
         threshold: on a box's score; a bundle made here has it as its reject threshold.
     """
     box_fill = float(bundle.card.provenance.get("box_fill", 1.0))
+    reducer = bundle.card.reducer
+    top_k = reducer.k if reducer.kind is ReducerKind.MEAN_TOP_K else 1
     with station_inspector(bundle) as inspector:
 
         def score_map_of(sample: Sample) -> tuple[NDArray[np.float32], float]:
@@ -204,7 +210,9 @@ def evaluate_bundle(
             order = [seen.score_map.classes.index(name) for name in CLASSES]
             return seen.score_map.scores[:, :, order], seen.score_map.stride_px
 
-        return evaluate_deeppcb(score_map_of, samples, threshold=threshold, box_fill=box_fill)
+        return evaluate_deeppcb(
+            score_map_of, samples, threshold=threshold, box_fill=box_fill, top_k=top_k
+        )
 
 
 def described_figures(found: BoxFigures) -> dict[str, Any]:
@@ -226,16 +234,18 @@ def evaluate_deeppcb(
     *,
     threshold: float | None = None,
     box_fill: float = BOX_FILL,
+    top_k: int = TOP_K,
 ) -> BoxFigures:
     """mAP and F-score at IoU 0.33 as the data set's authors define them.
 
     Args:
         threshold: on the box's score, chosen on validation; None chooses it on these samples.
+        top_k: cells whose mean is a box's score.
     """
     found: list[list[Found]] = []
     for sample in samples:
         scores, stride_px = score_map_of(sample)
-        found.append(boxes_from_map(scores, stride_px=stride_px, box_fill=box_fill))
+        found.append(boxes_from_map(scores, stride_px=stride_px, box_fill=box_fill, top_k=top_k))
     truth = [true_boxes(sample) for sample in samples]
     return figures(found, truth, classes=len(CLASSES), threshold=threshold)
 
