@@ -1,0 +1,336 @@
+"""Where the evidence puts a reject threshold, and how much more evidence a bound would take.
+
+From good parts alone the threshold comes from their order statistics: with r of n good parts at
+or above it, its true false-reject rate is at most p with confidence c if
+P[Binomial(n, p) <= r] <= 1 - c (Wilks 1941). It holds for any distribution of scores, ties
+included, as long as the parts are drawn like those to come. With labelled defects it can instead
+be the threshold of least expected cost, or of least false rejects under an escape bound.
+
+A score of an int8 model has a few hundred levels. A threshold is put between two of them, so that
+rounding in a file or another library cannot move a part across it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.errors import NotGood, UsageError
+from edgeinspect.tune.intervals import (
+    allowed_exceedances,
+    parts_needed,
+    rule_of_three,
+    upper_bound,
+)
+
+Scores = NDArray[np.float64]
+_LONGEST_STEP = 1 / 256
+"""A level of an even int8 scale: no further from the score that decides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a number of parts shows of a rate.
+
+    Attributes:
+        failures, parts: counted at the threshold.
+        upper_bound: exact one-sided bound of the true rate at ``confidence``.
+    """
+
+    failures: int
+    parts: int
+    upper_bound: float
+    confidence: float
+
+    @property
+    def rate(self) -> float | None:
+        return self.failures / self.parts if self.parts else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """A threshold and what is known of it.
+
+    Attributes:
+        method: "good-only", "least-cost" or "escape-bound".
+        threshold: scores at or above it are rejected; (0, 1], between two levels.
+        false_rejects: good parts at or above it. For a threshold that defects chose, the bound
+            is that of these very parts and a little too kind.
+        escapes: defective parts below it; None without any.
+        expected_cost: per part; None where no costs were given.
+        notes: sentences on what the data do not show.
+    """
+
+    method: str
+    threshold: float
+    false_rejects: Evidence
+    escapes: Evidence | None
+    expected_cost: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def suggest_from_good(
+    good: Sequence[float] | Scores, *, false_reject_rate: float, confidence: float = 0.95
+) -> Suggestion:
+    """The lowest threshold whose false-reject rate is shown to be at most the asked one.
+
+    The true rate of a threshold that is suggested exceeds the asked one in at most a share
+    ``1 - confidence`` of all draws of so many parts.
+
+    Raises:
+        UsageError: scores or rates that are none.
+        NotGood: so few parts, or parts with so equal scores, cannot show it; says how many more
+            it takes.
+    """
+    ordered = np.sort(_checked(good, "good"))
+    _check_rate(false_reject_rate, "false-reject rate")
+    _check_rate(confidence, "confidence")
+    parts = len(ordered)
+    allowed = allowed_exceedances(parts, rate=false_reject_rate, confidence=confidence)
+    if allowed is None:
+        raise NotGood(
+            _too_few(parts, "good", false_reject_rate, confidence),
+            next_action="Record and label more good parts, or ask for a looser bound.",
+        )
+    threshold = _above(ordered[parts - 1 - allowed], ordered)
+    if threshold is None:
+        raise NotGood(
+            f"{int((ordered == ordered[-1]).sum())} of {parts} good parts have the highest "
+            f"possible score, {ordered[-1]:g}: no threshold below 1 can keep their rejects down to "
+            f"{false_reject_rate:.4g}.",
+            next_action="These parts look defective to the model: check labels, light and ROI.",
+        )
+    failures = int((ordered >= threshold).sum())
+    return Suggestion(
+        method="good-only",
+        threshold=threshold,
+        false_rejects=_evidence(failures, parts, confidence),
+        escapes=None,
+        notes=(
+            "No defective part was used: this says nothing of how many defects it finds.",
+            *_ties(ordered, failures, allowed),
+        ),
+    )
+
+
+def suggest_least_cost(
+    good: Sequence[float] | Scores,
+    defective: Sequence[float] | Scores,
+    *,
+    escape_cost: float,
+    false_reject_cost: float,
+    defect_rate: float,
+    confidence: float = 0.95,
+) -> Suggestion:
+    """The threshold of least expected cost a part, of those that the data tell apart.
+
+    Expected cost = defect rate x share of defects below x escape cost + (1 - defect rate) x
+    share of good parts at or above x false-reject cost. Of equal costs the lowest threshold wins.
+
+    Raises:
+        UsageError: costs or rates that are none.
+        NotGood: there are no good or no defective parts.
+    """
+    for name, cost in (("escape", escape_cost), ("false-reject", false_reject_cost)):
+        if not (np.isfinite(cost) and cost > 0):
+            raise UsageError(f"The {name} cost is {cost:g}; a number above 0 is expected.")
+    _check_rate(defect_rate, "defect rate")
+    _check_rate(confidence, "confidence")
+    good_scores, bad_scores = _both(good, defective)
+    cuts = _cuts(np.concatenate([good_scores, bad_scores]))
+    escapes, rejects = _failures(good_scores, bad_scores, cuts)
+    costs = defect_rate * escape_cost * escapes / len(bad_scores) + (
+        1 - defect_rate
+    ) * false_reject_cost * rejects / len(good_scores)
+    best = int(costs.argmin())
+    return _with_defects(
+        "least-cost",
+        float(cuts[best]),
+        good_scores,
+        bad_scores,
+        confidence=confidence,
+        expected_cost=float(costs[best]),
+    )
+
+
+def suggest_under_escape_bound(
+    good: Sequence[float] | Scores,
+    defective: Sequence[float] | Scores,
+    *,
+    escape_rate: float,
+    confidence: float = 0.95,
+) -> Suggestion:
+    """The threshold of least false rejects whose escape rate is shown to be at most the asked one.
+
+    By the order statistics of the defective parts, as exact as ``suggest_from_good``.
+
+    Raises:
+        UsageError: a rate that is none.
+        NotGood: there are no good parts, or too few defective ones; says how many more it takes.
+    """
+    _check_rate(escape_rate, "escape rate")
+    _check_rate(confidence, "confidence")
+    good_scores, bad_scores = _both(good, defective)
+    allowed = allowed_exceedances(len(bad_scores), rate=escape_rate, confidence=confidence)
+    if allowed is None:
+        raise NotGood(
+            _too_few(len(bad_scores), "defective", escape_rate, confidence),
+            next_action="Label more defective parts, or ask for a looser bound.",
+        )
+    ordered = np.sort(bad_scores)
+    threshold = _below(ordered[allowed], np.concatenate([good_scores, bad_scores]))
+    if threshold is None:
+        raise NotGood(
+            f"{allowed + 1} of {len(bad_scores)} defective parts score 0: no threshold finds "
+            f"enough of them to keep escapes down to {escape_rate:.4g}.",
+            next_action="The model does not see these defects: train it with more of them.",
+        )
+    return _with_defects("escape-bound", threshold, good_scores, bad_scores, confidence=confidence)
+
+
+def _with_defects(
+    method: str,
+    threshold: float,
+    good: Scores,
+    defective: Scores,
+    *,
+    confidence: float,
+    expected_cost: float | None = None,
+) -> Suggestion:
+    missed = int((defective < threshold).sum())
+    rejected = int((good >= threshold).sum())
+    notes = []
+    if rejected == len(good):
+        notes.append("Every good part would be rejected: the model does not tell them apart.")
+    if missed == len(defective):
+        notes.append("Every labelled defective part would pass at this threshold.")
+    if method == "least-cost":
+        notes.append(
+            "The threshold was chosen on these very parts, so its rates look a little better than "
+            "they are; the bounds are exact only for a threshold that was chosen without them."
+        )
+    return Suggestion(
+        method=method,
+        threshold=threshold,
+        false_rejects=_evidence(rejected, len(good), confidence),
+        escapes=_evidence(missed, len(defective), confidence),
+        expected_cost=expected_cost,
+        notes=tuple(notes),
+    )
+
+
+def more_parts_needed(parts: int, failures: int, *, rate: float, confidence: float) -> int:
+    """How many more parts without a further failure would show the rate; 0 if these do."""
+    return max(0, parts_needed(rate=rate, confidence=confidence, failures=failures) - parts)
+
+
+def _too_few(parts: int, kind: str, rate: float, confidence: float) -> str:
+    needed = parts_needed(rate=rate, confidence=confidence)
+    thumb = f" (rule of three: about {rule_of_three(rate)})" if confidence == 0.95 else ""
+    best = upper_bound(0, parts, confidence=confidence)
+    shows = f"they can show {best:.4g} at best" if parts else "none shows nothing"
+    return (
+        f"{parts} {kind} parts cannot show a rate of at most {rate:.4g} with confidence "
+        f"{confidence:g}: {shows}. It takes {needed} without a single failure{thumb}, "
+        f"{needed - parts} more."
+    )
+
+
+def _ties(ordered: Scores, failures: int, allowed: int) -> tuple[str, ...]:
+    """A word where equal scores made the threshold stricter for itself than it had to be."""
+    if failures >= allowed:
+        return ()
+    return (
+        f"Equal scores leave no threshold between: {failures} good parts lie at or above it, "
+        f"where {allowed} would have been allowed.",
+    )
+
+
+def _evidence(failures: int, parts: int, confidence: float) -> Evidence:
+    bound = upper_bound(failures, parts, confidence=confidence)
+    return Evidence(failures=failures, parts=parts, upper_bound=bound, confidence=confidence)
+
+
+def _both(
+    good: Sequence[float] | Scores, defective: Sequence[float] | Scores
+) -> tuple[Scores, Scores]:
+    good_scores, bad_scores = _checked(good, "good"), _checked(defective, "defective")
+    for scores, kind in ((good_scores, "good"), (bad_scores, "defective")):
+        if not len(scores):
+            raise NotGood(
+                f"There is no {kind} part among the data, so they cannot tell the two apart.",
+                next_action=f"Label some {kind} parts: edgeinspect label queue",
+            )
+    return good_scores, bad_scores
+
+
+def _failures(
+    good: Scores, defective: Scores, cuts: Scores
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Defective parts below, and good parts at or above each cut."""
+    below = np.searchsorted(np.sort(defective), cuts, side="left")
+    above = len(good) - np.searchsorted(np.sort(good), cuts, side="left")
+    return below, above
+
+
+def _cuts(scores: Scores) -> Scores:
+    """The thresholds that tell the scores apart, ascending, none of them on a score."""
+    levels = np.unique(scores)
+    middle = [_short(low, high) for low, high in pairwise(levels.tolist())]
+    outer = [_below(levels[0], levels), _above(levels[-1], levels)]
+    cuts = [cut for cut in (outer[0], *middle, outer[1]) if cut is not None]
+    return np.array(cuts or [1.0])
+
+
+def _above(level: float, scores: Scores) -> float | None:
+    """Just above a level, short of the next score that is known; None if the level is 1."""
+    if level >= 1:
+        return None
+    higher = scores[scores > level]
+    nearest = float(higher.min()) if len(higher) else 1.0
+    return _short(float(level), min(nearest, float(level) + _step(scores)))
+
+
+def _below(level: float, scores: Scores) -> float | None:
+    """Just below a level, above the score before it; None if the level is 0."""
+    if level <= 0:
+        return None
+    lower = scores[scores < level]
+    nearest = float(lower.max()) if len(lower) else 0.0
+    return _short(max(nearest, float(level) - _step(scores)), float(level))
+
+
+def _step(scores: Scores) -> float:
+    """The smallest distance between two different scores, as far as they show one."""
+    gaps = np.diff(np.unique(scores))
+    return min(_LONGEST_STEP, float(gaps.min())) if len(gaps) else _LONGEST_STEP
+
+
+def _short(low: float, high: float) -> float:
+    """The shortest number near the middle of (low, high); ``high`` if there is none between."""
+    for digits in range(2, 18):
+        middle = round((low + high) / 2, digits)
+        if low < middle < high:
+            return middle
+    return high
+
+
+def _checked(scores: Sequence[float] | Scores, kind: str) -> Scores:
+    values = np.asarray(scores, np.float64).ravel()
+    if not ((values >= 0) & (values <= 1)).all():
+        raise UsageError(f"A score of a {kind} part is not a number in [0, 1].")
+    return values
+
+
+def _check_rate(value: float, name: str) -> None:
+    if not 0 < value < 1:
+        raise UsageError(f"The {name} is {value:g}; a number between 0 and 1 is expected.")
