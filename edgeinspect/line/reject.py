@@ -76,6 +76,23 @@ class PulseSchedule:
     def renew_lease(self, until_mono_ns: int) -> None:
         self._lease_until_mono_ns = max(self._lease_until_mono_ns, until_mono_ns)
 
+    def missed(self, now_mono_ns: int) -> int:
+        """The length of the longest window that came and went unrejected since ``advance``, ns.
+
+        0 if there is none. Only a normally passing gate can miss one; whoever drives it asks
+        before each ``advance``, which forgets what is over.
+        """
+        if self._config.kind is GateKind.NORMALLY_REJECTING or self._active:
+            return 0
+        lengths = [
+            window.end_mono_ns - window.start_mono_ns
+            for window in self._windows.values()
+            if not window.released
+            and self._now_mono_ns < window.start_mono_ns
+            and window.end_mono_ns <= now_mono_ns
+        ]
+        return max(lengths, default=0)
+
     def advance(self, now_mono_ns: int) -> list[GateActivated]:
         """Decide the level for ``now_mono_ns``; return the span that began or ended, if any."""
         self._now_mono_ns = now_mono_ns

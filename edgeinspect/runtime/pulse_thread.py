@@ -2,6 +2,10 @@
 
 No file, log or socket is touched on this path. The schedule is planned by the line thread under
 one lock; the output is driven outside it, so a slow line driver cannot hold the line thread up.
+
+Deadlines are absolute CLOCK_MONOTONIC times. The thread wakes a little before each and waits out
+the rest awake: by then it holds the interpreter, which a thread that computes in Python could
+otherwise keep from it for as long as ``SWITCH_INTERVAL_S`` of ``edgeinspect.runtime.station``.
 """
 
 from __future__ import annotations
@@ -20,6 +24,9 @@ from edgeinspect.runtime.realtime import make_this_thread_punctual
 
 GATE_OUTPUT_FAULT = "gate_output_failed"
 PUNCTUALITY_FAULT = "pulse_thread_degraded"
+TOO_LATE_FAULT = "gate_too_late"
+AWAKE_BEFORE_NS = 400_000
+"""Less than the interpreter's switch interval, so that the wait is not interrupted."""
 _LONGEST_WAIT_NS = 50_000_000
 _RETRY_OUTPUT_NS = 10_000_000
 _LATCH = "latched"
@@ -41,10 +48,12 @@ class PulseThread:
         faults: FaultBoard,
         report: Callable[[GateActivated], None],
         ask_for_punctuality: bool = True,
+        core: int | None = None,
     ) -> None:
         """Args:
         report: told what the gate did, in the pulse thread; must not wait.
         ask_for_punctuality: request real-time priority when the thread starts.
+        core: the processor core that this thread alone uses; None: any.
         """
         self._schedule = PulseSchedule(config)
         self._idle_rejects = config.kind is GateKind.NORMALLY_REJECTING
@@ -53,6 +62,7 @@ class PulseThread:
         self._faults = faults
         self._report = report
         self._ask_for_punctuality = ask_for_punctuality
+        self._core = core
         self._changed = threading.Condition(threading.Lock())
         self._stopping = False
         self._holds: set[str] = set()
@@ -61,6 +71,8 @@ class PulseThread:
         self._driven: bool | None = False  # outputs are requested at their idle level
         self._retry_mono_ns: int | None = None
         self._span_start_mono_ns: int | None = None
+        self._too_late_until_mono_ns = 0
+        self._due_mono_ns: int | None = None
         self.last_step_mono_ns = 0
 
     # --- planning, from the line thread ---------------------------------------------------
@@ -131,7 +143,7 @@ class PulseThread:
 
     def run(self) -> None:
         if self._ask_for_punctuality:
-            refused = make_this_thread_punctual()
+            refused = make_this_thread_punctual(core=self._core)
             if refused:
                 self._faults.begin(PUNCTUALITY_FAULT, "; ".join(refused))
         while True:
@@ -139,17 +151,28 @@ class PulseThread:
             with self._changed:
                 if self._stopping:
                     return
-                if not self._dirty:
-                    self._changed.wait(wait_ns / 1e9)
+                if not self._dirty and wait_ns > AWAKE_BEFORE_NS:
+                    self._changed.wait((wait_ns - AWAKE_BEFORE_NS) / 1e9)
                 self._dirty = False
+            self._wait_awake()
+
+    def _wait_awake(self) -> None:
+        """Until the next change is due, if that is soon; what is planned meanwhile comes after."""
+        due_mono_ns, now_mono_ns = self._due_mono_ns, self._clock.now_mono_ns
+        if due_mono_ns is not None and due_mono_ns - now_mono_ns() <= AWAKE_BEFORE_NS:
+            while now_mono_ns() < due_mono_ns and not self._dirty:
+                pass
 
     def step(self) -> int:
         """Do what is due now; return how long nothing more is due, in nanoseconds."""
         with self._changed:
             now_mono_ns = self._clock.now_mono_ns()
+            missed_ns = self._schedule.missed(now_mono_ns)
+            if missed_ns:
+                self._reject_what_still_can_be(now_mono_ns, missed_ns)
             self._schedule.advance(now_mono_ns)
             wanted = self._schedule.active
-            next_mono_ns = self._schedule.next_change_mono_ns()
+            next_mono_ns = self._due_mono_ns = self._schedule.next_change_mono_ns()
         self.last_step_mono_ns = now_mono_ns
         wait_ns = _LONGEST_WAIT_NS
         if wanted != self._driven:
@@ -177,7 +200,7 @@ class PulseThread:
         self._retry_mono_ns = None
         self._faults.end(GATE_OUTPUT_FAULT)
         if wanted:
-            self._report_start(now_mono_ns)
+            self._report_start(self._clock.now_mono_ns())
         else:
             self._report_end(now_mono_ns)
         return _LONGEST_WAIT_NS
@@ -192,13 +215,19 @@ class PulseThread:
             self._report(GateActivated(self._span_start_mono_ns, now_mono_ns))
             self._span_start_mono_ns = None
 
+    def _reject_what_still_can_be(self, now_mono_ns: int, missed_ns: int) -> None:
+        """The thread slept through a window: its part may be at the gate still, or is no more."""
+        self._too_late_until_mono_ns = now_mono_ns + missed_ns
+        self._faults.count(TOO_LATE_FAULT, "the pulse thread did not run for a part's whole window")
+        self._apply_holds()
+
     def _apply_holds(self) -> None:
-        if self._holds:
+        """Reject everything for as long as any reason asks for."""
+        if self._holds or (self._core_hold is not None and self._core_hold.until_mono_ns is None):
             self._schedule.reject_everything(None)
-        elif self._core_hold is not None:
-            self._schedule.reject_everything(self._core_hold.until_mono_ns)
         else:
-            self._schedule.end_reject_everything()
+            core_until_ns = self._core_hold.until_mono_ns if self._core_hold is not None else None
+            self._schedule.reject_everything(max(core_until_ns or 0, self._too_late_until_mono_ns))
         self._wake()
 
     def _wake(self) -> None:

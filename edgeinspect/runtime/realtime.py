@@ -12,13 +12,32 @@ _MCL_CURRENT_FUTURE_ONFAULT = 1 | 2 | 4  # <sys/mman.h>; lock what is touched, n
 _PULSE_PRIORITY = 50
 
 
-def make_this_thread_punctual() -> list[str]:
+def keep_core_free(core: int) -> str:
+    """Let the calling thread, and all that it will start, use every core but this one.
+
+    Call it before the other threads are started; those of the model included.
+
+    Returns:
+        why not, as a sentence; "" if it is so.
+    """
+    others = os.sched_getaffinity(0) - {core}
+    if not others:
+        return f"core {core} is the only one that this process may use"
+    return _use_cores(others)
+
+
+def make_this_thread_punctual(*, core: int | None = None) -> list[str]:
     """Real-time priority and no timer slack for the calling thread, no paging for the process.
+
+    Args:
+        core: the calling thread is to run on this core; None: on any.
 
     Returns:
         what was refused, one sentence each; empty if everything was granted.
     """
     refused = []
+    if core is not None and (why_not := _use_cores({core})):
+        refused.append(f"the pulse thread has no core of its own: {why_not}")
     try:
         parameters = os.sched_param(_PULSE_PRIORITY)
         os.sched_setscheduler(threading.get_native_id(), os.SCHED_FIFO, parameters)
@@ -29,6 +48,15 @@ def make_this_thread_punctual() -> list[str]:
     if not _lock_memory():
         refused.append("memory is not locked, so the pulse thread may wait for paging")
     return refused
+
+
+def _use_cores(cores: set[int]) -> str:
+    try:
+        os.sched_setaffinity(threading.get_native_id(), cores)
+    except OSError as error:
+        named = ", ".join(map(str, sorted(cores)))
+        return f"core {named} cannot be used ({error.strerror})"
+    return ""
 
 
 def _lock_memory() -> bool:

@@ -161,6 +161,7 @@ def _debootstrap(root: Path, packages: tuple[str, ...]) -> None:
         "--variant=apt",
         '--aptopt=Apt::Install-Recommends "false"',
         '--aptopt=Acquire::Retries "5"',
+        "--dpkgopt=force-unsafe-io",
         "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
         f"--include={','.join(packages)}",
