@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.atomic_file import make_folder
+from edgeinspect.bundle.card import ThresholdCard
 from edgeinspect.bundle.directory import Bundle, write_bundle
 from edgeinspect.errors import NotGood
 from edgeinspect.line.scores import ReducerKind
@@ -169,23 +170,40 @@ def make_bundle(run: TrainedRun, root: Path, out: Path) -> Bundle:
         training[:: max(1, len(training) // _CALIBRATION_PAIRS)], gray=True, reference=True
     )
     chosen = [pictures[n].pixels for n in range(len(pictures))]
-    threshold = 0.5
-    for _ in range(2):
-        run.description["reducer"] = {"kind": ReducerKind.MEAN_TOP_K.value, "k": TOP_K}
-        run.description["thresholds"] = {
-            "default": {"review": round(threshold / 2, 4), "reject": round(threshold, 4)}
-        }
-        bundle = quick_bundle(
-            run,
-            chosen,
-            out,
-            name="deeppcb",
-            licence="Apache-2.0",
-            attribution=ATTRIBUTION,
-            golden=drawn_boards(),
-        )
-        threshold = evaluate_bundle(bundle, validation, threshold=None).threshold
-    return bundle
+    run.description["reducer"] = {"kind": ReducerKind.MEAN_TOP_K.value, "k": TOP_K}
+    run.description["thresholds"] = {"default": _thresholds(0.5).model_dump()}
+    bundle = quick_bundle(
+        run,
+        chosen,
+        out,
+        name="deeppcb",
+        licence="Apache-2.0",
+        attribution=ATTRIBUTION,
+        golden=drawn_boards(),
+    )
+    found = evaluate_bundle(bundle, validation, threshold=None)
+    provenance = {**bundle.card.provenance, "validation": described_figures(found)}
+    chosen_limits = {"default": _thresholds(found.threshold)}
+    return _rewritten(bundle, thresholds=chosen_limits, provenance=provenance)
+
+
+def _thresholds(reject: float) -> ThresholdCard:
+    return ThresholdCard(review=round(reject / 2, 4), reject=round(reject, 4))
+
+
+def _rewritten(bundle: Bundle, **changes: Any) -> Bundle:
+    """The bundle in its place with another card; ``comparison`` goes into the certificate."""
+    certificate = bundle.certificate
+    if "comparison" in changes:
+        certificate = certificate.model_copy(update={"comparison": changes.pop("comparison")})
+    return write_bundle(
+        bundle.directory,
+        card=bundle.card.model_copy(update=changes),
+        model=bundle.model,
+        golden=bundle.golden,
+        certificate=certificate,
+        replace=True,
+    )
 
 
 def evaluate_bundle(
@@ -282,14 +300,7 @@ def finished_bundle(bundle: Bundle, run: TrainedRun, root: Path) -> dict[str, An
         **{f"{name}_float": real[name] for name in ("map", "f_score")},
         **{f"{name}_int8": int8[name] for name in ("map", "f_score")},
     }
-    write_bundle(
-        bundle.directory,
-        card=bundle.card.model_copy(update={"metrics": metrics, "provenance": provenance}),
-        model=bundle.model,
-        golden=bundle.golden,
-        certificate=bundle.certificate.model_copy(update={"comparison": comparison}),
-        replace=True,
-    )
+    _rewritten(bundle, metrics=metrics, provenance=provenance, comparison=comparison)
     return {**int8, "model_bytes": len(bundle.model), "float": real}
 
 
