@@ -2,6 +2,7 @@
 
     EdgeInspectError                     exit code 1
     ├── NotGood                          1  the checked thing is not good
+    │   └── RecipeConflict               1  somebody else changed the recipe meanwhile
     ├── UsageError      (ValueError)     2  wrong usage of a command or a call
     ├── ConfigError     (ValueError)     3  station file, recipe or bundle card is wrong
     ├── HardwareError   (OSError)        4  hardware or its driver is missing or failed
@@ -46,6 +47,10 @@ class EdgeInspectError(Exception):
 
 class NotGood(EdgeInspectError):
     """What was checked does not hold."""
+
+
+class RecipeConflict(NotGood):
+    """Somebody else stored or activated a revision since this change was begun."""
 
 
 class UsageError(EdgeInspectError, ValueError):

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from edgeinspect.errors import UsageError
 from edgeinspect.hw.clock import SystemClock
 from edgeinspect.hw.drivers import Drivers
 from edgeinspect.part import Frame, Inspection
@@ -23,7 +22,8 @@ from edgeinspect.records.writer import OpenReport, RecordWriter
 from edgeinspect.runtime.control import ControlServer
 from edgeinspect.runtime.inspection import FrameInspector
 from edgeinspect.runtime.models import open_inspectors
-from edgeinspect.runtime.plan import StationPlan, make_plan, plan_station, refuse_half_simulated
+from edgeinspect.runtime.plan import StationPlan, plan_station, refuse_half_simulated
+from edgeinspect.runtime.recipe_change import RecipeChange
 from edgeinspect.runtime.records_sink import RecordsSink
 from edgeinspect.runtime.simulated import SimulatedLine
 from edgeinspect.runtime.station import PreparedRecipe, Station
@@ -221,22 +221,15 @@ class AssembledStation:
         self._writer.close(next_part_id=self._sink.next_part_id if clean else None)
 
     def _apply_recipe(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
-        """The control command: another revision of this station's product, now.
-
-        ``{"revision": N}`` takes a stored revision, ``{}`` the active one.
-        """
-        revision = arguments.get("revision")
-        if revision is not None and (not isinstance(revision, int) or isinstance(revision, bool)):
-            raise UsageError("revision must be the number of a stored revision.")
-        wanted = "active" if revision is None else revision
-        plan = plan_station(self.plan.station.model_copy(update={"recipe": wanted}))
-        # Which revision is in force is no part of the wiring, so the digest must not know how
-        # it was asked for.
-        plan = make_plan(self.plan.station, plan.recipe, plan.bundle)
+        """The control command; see ``RecipeChange`` for the arguments."""
+        change = RecipeChange.of(arguments)
+        before = self.plan
+        plan = change.plan(before)
         prepared = prepare(plan, watch=self._watch)
         try:
-            self._sink.add_recipe(plan.digest, plan.config.thresholds, document=plan.document)
-            self.station.apply_recipe(prepared)
+            with change.kept(plan, instead_of=before):
+                self._sink.add_recipe(plan.digest, plan.config.thresholds, document=plan.document)
+                self.station.apply_recipe(prepared)
         except BaseException:
             prepared.inspectors.close()
             raise
@@ -246,6 +239,7 @@ class AssembledStation:
             "product": plan.recipe.product,
             "revision": plan.recipe.revision,
             "recipe_digest": plan.digest,
+            "previous_revision": before.recipe.revision,
         }
 
 

@@ -11,7 +11,7 @@ from edgeinspect.bundle.directory import Bundle, bundle_digest, load_bundle
 from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle, shipped_bundles
 from edgeinspect.bundle.signature import load_trusted_keys
 from edgeinspect.bundle.store import BundleStore
-from edgeinspect.errors import ConfigError, ModelRefused
+from edgeinspect.errors import ConfigError, EdgeInspectError, ModelRefused
 from edgeinspect.line.config import LineConfig
 from edgeinspect.part import Region
 from edgeinspect.ports import CameraControls
@@ -38,6 +38,8 @@ class StationPlan:
 
     Attributes:
         digest: the recipe digest, of station file, recipe and bundle.
+        file_product: the product that the station file names, whatever the job is now.
+        audit_head: digest of the audit trail's last entry when this was planned.
     """
 
     station: StationFile
@@ -47,6 +49,8 @@ class StationPlan:
     config: LineConfig
     controls: CameraControls
     uncovered_faults: tuple[str, ...]
+    file_product: str = ""
+    audit_head: str = ""
 
     @property
     def roi(self) -> Region | None:
@@ -66,13 +70,19 @@ class StationPlan:
                     "digest": self.bundle.digest,
                 },
                 "roi": self.roi,
+                "audit_head": self.audit_head,
                 "thresholds": {t.name: [t.review, t.reject] for t in self.config.thresholds},
             }
         )
 
 
-def make_plan(station: StationFile, recipe: Recipe, bundle: Bundle) -> StationPlan:
+def make_plan(
+    station: StationFile, recipe: Recipe, bundle: Bundle, *, file_product: str | None = None
+) -> StationPlan:
     """Check the three against each other and compile them.
+
+    Args:
+        file_product: what the station file names; None: the station's product.
 
     Raises:
         ConfigError: the recipe does not fit the bundle or the station.
@@ -92,26 +102,52 @@ def make_plan(station: StationFile, recipe: Recipe, bundle: Bundle) -> StationPl
         config=config,
         controls=camera_controls(recipe),
         uncovered_faults=tuple(describe_uncovered_faults(station)),
+        file_product=file_product or station.product,
+        audit_head=_audit_head(station),
     )
 
 
+def _audit_head(station: StationFile) -> str:
+    """Kept with the records, so that a trail that is cut short later is noticed."""
+    try:
+        head = RecipeStore(station.recipes_dir).audit.head()
+    except EdgeInspectError:  # `recipe audit` says what is wrong; the line must not stand still
+        return ""
+    return "" if head is None else head.digest
+
+
 def plan_station(
-    station: StationFile, *, recipe_file: Path | None = None, store_first: bool = True
+    station: StationFile,
+    *,
+    recipe_file: Path | None = None,
+    store_first: bool = True,
+    follow_job: bool = True,
 ) -> StationPlan:
     """The plan for a station file with a revision of its own store, or one from a file.
 
     Args:
         store_first: see ``stored_recipe``.
+        follow_job: run the product of the last changeover instead of the station file's.
 
     Raises:
         ConfigError: no recipe, or one that does not fit.
         ModelRefused: its bundle is not installed or not what it was.
     """
+    file_product = station.product
     if recipe_file is not None:
         recipe = load_recipe(recipe_file)
     else:
+        if follow_job:
+            station = with_job(station)
         recipe = stored_recipe(station, store_first=store_first)
-    return make_plan(station, recipe, find_bundle(station, recipe.bundle))
+    bundle = find_bundle(station, recipe.bundle)
+    return make_plan(station, recipe, bundle, file_product=file_product)
+
+
+def with_job(station: StationFile) -> StationFile:
+    """The station file with the product of the last changeover. Raises ConfigError."""
+    product = RecipeStore(station.recipes_dir).job(station.product)
+    return station.model_copy(update={"product": product})
 
 
 def stored_recipe(station: StationFile, *, store_first: bool = True) -> Recipe:

@@ -9,7 +9,7 @@ from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.station import StationFile
 
 _PLACES = {"data_dir", "bundles_dir", "trusted_keys", "storage", "control", "challenge"}
-_HISTORY = {"parent", "author", "reason", "created"}
+_HISTORY = {"parent", "author", "reason", "created", "audit"}
 
 
 def recipe_digest(station: StationFile, recipe: Recipe, bundle_digest: str) -> str:

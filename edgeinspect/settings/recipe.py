@@ -155,6 +155,7 @@ class Recipe(Section):
     Attributes:
         parent: the revision that this one was made from; None for the first.
         created: UTC, for people.
+        audit: digest of the last entry of the audit trail when this revision was stored.
         roi: None inspects the whole frame.
         reducer: None uses the bundle's.
         thresholds: one entry for each defect class of the bundle.
@@ -167,6 +168,7 @@ class Recipe(Section):
     author: Label
     reason: Label
     created: AwareDatetime
+    audit: Sha256 | None = None
     bundle: BundleReference
     roi: RoiBox | None = None
     camera: CameraSettings = CameraSettings()

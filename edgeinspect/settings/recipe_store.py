@@ -2,28 +2,34 @@
 
     recipes/<product>/000001.yaml   a revision; read-only, never written again
     recipes/<product>/active.yaml   which revision is active, and which were before
+    recipes/job.yaml                which product runs instead of the station file's
 
 Everything is validated before it is written. Each write is a temporary file that is made durable
-and then put in place at once, so that after a crash the old state or the new one is there.
+and then put in place at once, so that after a crash the old state or the new one is there. Every
+change is announced in the audit trail before it is made, and one process changes at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import AwareDatetime, Field
 
 from edgeinspect.atomic_file import create_file, make_folder, replace_file
-from edgeinspect.errors import ConfigError, UsageError
-from edgeinspect.settings.base import FormatOne, Label, Section, Sha256
+from edgeinspect.errors import ConfigError, RecipeConflict, UsageError
+from edgeinspect.settings.audit import AUDIT_FILE, AuditTrail
+from edgeinspect.settings.base import FormatOne, Label, Name, Section, Sha256
+from edgeinspect.settings.file_lock import exclusive
 from edgeinspect.settings.recipe import Recipe, recipe_yaml
 from edgeinspect.yaml_file import dump_yaml, load_model, parse_yaml, read_yaml, validate
 
 ACTIVE_FILE = "active.yaml"
+JOB_FILE = "job.yaml"
 LONGEST_HISTORY = 100
 _REVISION_FILE = re.compile(r"[0-9]{6}\.yaml")
 _PRODUCT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -37,6 +43,7 @@ class ActivePointer(Section):
         sha256: of its file, so that an edited revision is noticed.
         history: revisions that were active before, oldest first; a rollback takes the last.
         author, reason, activated: who activated it, why, and when (UTC, for people).
+        audit: digest of the audit trail's entry that announced the activation.
     """
 
     format: FormatOne = 1
@@ -46,13 +53,33 @@ class ActivePointer(Section):
     author: Label
     reason: Label
     activated: AwareDatetime
+    audit: Sha256 | None = None
+
+
+class JobPointer(Section):
+    """Content of ``job.yaml``: the station runs another product than its file says.
+
+    Attributes:
+        instead_of: what the station file said then. A file that says something else was edited
+            since, and counts.
+        audit: digest of the audit trail's entry that announced the change.
+    """
+
+    format: FormatOne = 1
+    product: Name
+    instead_of: Name
+    author: Label
+    reason: Label
+    since: AwareDatetime
+    audit: Sha256 | None = None
 
 
 class RecipeStore:
     """The recipes of one station.
 
     Args:
-        root: the ``recipes`` folder; created by the first ``create``.
+        root: the ``recipes`` folder; created by the first ``create``. The audit trail is
+            ``audit.jsonl`` beside it.
         now_wall: UTC now, for the dates that people read.
     """
 
@@ -64,6 +91,16 @@ class RecipeStore:
     ) -> None:
         self._root = root
         self._now_wall = now_wall
+        self._audit = AuditTrail(root.parent / AUDIT_FILE, now_wall=now_wall)
+
+    @property
+    def root(self) -> Path:
+        return self._root
+
+    @property
+    def audit(self) -> AuditTrail:
+        """The trail in which every change is announced."""
+        return self._audit
 
     def products(self) -> list[str]:
         """Products that have a revision."""
@@ -88,27 +125,30 @@ class RecipeStore:
         """Read one revision. Raises ConfigError, also if the file is not what its name says."""
         return self._load(product, revision)[0]
 
-    def create(self, draft: Recipe) -> Recipe:
+    def create(self, draft: Recipe, *, expected_latest: int | None = None) -> Recipe:
         """Store the draft as the product's next revision and return it as stored.
 
         The revision number and the date are set here; the draft's parent must exist. The new
-        revision is not active. Raises UsageError, ConfigError or StorageFault; nothing is
-        stored then.
+        revision is not active.
+
+        Args:
+            expected_latest: the highest revision when the draft was begun, 0 for none; None
+                stores it whatever others have stored since.
+
+        Raises:
+            RecipeConflict: somebody stored a revision since.
+            UsageError, ConfigError, StorageFault: nothing is stored.
         """
         product = draft.product
-        existing = self.revisions(product)
-        if draft.parent is not None and draft.parent not in existing:
-            raise UsageError(f"{product} has no revision {draft.parent} to be the parent.")
         make_folder(self._folder(product))
-        number = max(existing, default=0) + 1
-        while True:
-            if number > 999_999:
-                raise UsageError(f"{product} has used all of its 999999 revision numbers.")
-            recipe = self._stamped(draft, number)
-            content = _checked_content(recipe, self.path(product, number))
-            if create_file(self.path(product, number), content):
-                return recipe
-            number += 1
+        with self._changing():
+            existing = self.revisions(product)
+            if draft.parent is not None and draft.parent not in existing:
+                raise UsageError(f"{product} has no revision {draft.parent} to be the parent.")
+            latest = max(existing, default=0)
+            if expected_latest is not None and latest != expected_latest:
+                raise self._newer(product, latest)
+            return self._store(draft, latest + 1)
 
     def active_pointer(self, product: str) -> ActivePointer | None:
         """What ``active.yaml`` says; None before the first activation. Raises ConfigError."""
@@ -143,71 +183,180 @@ class RecipeStore:
             )
         return recipe
 
-    def activate(self, product: str, revision: int, *, author: str, reason: str) -> Recipe:
+    def activate(
+        self,
+        product: str,
+        revision: int,
+        *,
+        author: str,
+        reason: str,
+        expected_active: int | None = None,
+    ) -> Recipe:
         """Make a revision the active one.
 
-        Raises ConfigError or StorageFault; the one that was active then stays so.
+        Args:
+            expected_active: the active revision when this was decided; None: whatever it is.
+
+        Raises:
+            RecipeConflict: somebody activated another one since.
+            ConfigError, StorageFault: the one that was active stays so.
         """
-        recipe, digest = self._load(product, revision)
-        before = self.active_pointer(product)
-        history = () if before is None else (*before.history, before.revision)
-        self._point(
-            product=product,
-            revision=revision,
-            sha256=digest,
-            history=history,
-            author=author,
-            reason=reason,
-        )
+        self._load(product, revision)
+        with self._changing():
+            recipe, digest = self._load(product, revision)
+            before = self._expected(product, expected_active)
+            history: tuple[int, ...] = () if before is None else before.history
+            if before is not None and before.revision != revision:
+                history = (*history, before.revision)
+            self._point(
+                "recipe.apply", recipe, digest, history=history, author=author, reason=reason
+            )
         return recipe
 
-    def rollback(self, product: str, *, author: str, reason: str) -> Recipe:
+    def rollback(
+        self, product: str, *, author: str, reason: str, expected_active: int | None = None
+    ) -> Recipe:
         """Make the revision active that was so before the active one; can be repeated.
 
         Raises:
             UsageError: none was active before.
+            RecipeConflict: see ``activate``.
             ConfigError: that revision's file is missing or wrong; the active one stays.
             StorageFault: the pointer could not be written; the active one stays.
         """
+        self.previous(product)
+        with self._changing():
+            pointer = self._expected(product, expected_active)
+            revision = self.previous(product)
+            recipe, digest = self._load(product, revision)
+            history = () if pointer is None else pointer.history[:-1]
+            self._point(
+                "recipe.rollback", recipe, digest, history=history, author=author, reason=reason
+            )
+        return recipe
+
+    def previous(self, product: str) -> int:
+        """The revision that a rollback takes. Raises UsageError if there is none."""
         pointer = self.active_pointer(product)
         if pointer is None or not pointer.history:
             raise UsageError(f"{product} has no earlier active revision to go back to.")
-        *history, revision = pointer.history
-        recipe, digest = self._load(product, revision)
-        self._point(
-            product=product,
-            revision=revision,
-            sha256=digest,
-            history=tuple(history),
-            author=author,
-            reason=reason,
+        return pointer.history[-1]
+
+    def job(self, station_product: str) -> str:
+        """The product that runs: the last changeover's, else the station file's."""
+        path = self._root / JOB_FILE
+        if not path.exists():
+            return station_product
+        job = load_model(path, JobPointer)
+        return job.product if job.instead_of == station_product else station_product
+
+    def job_pointer(self) -> JobPointer | None:
+        """What ``job.yaml`` says; None before the first changeover. Raises ConfigError."""
+        path = self._root / JOB_FILE
+        return load_model(path, JobPointer) if path.exists() else None
+
+    def change_job(self, product: str, *, instead_of: str, author: str, reason: str) -> None:
+        """Run this product from now on, whatever product the station file names.
+
+        Args:
+            instead_of: the station file's product.
+
+        Raises:
+            ConfigError: the product has no active revision.
+            StorageFault: the job stays what it was.
+        """
+        self.active(product)
+        with self._changing():
+            details = {"product": product, "instead_of": instead_of}
+            entry = self._audit.append("recipe.job", author=author, reason=reason, details=details)
+            job = JobPointer(
+                product=product,
+                instead_of=instead_of,
+                author=author,
+                reason=reason,
+                since=self._now_wall(),
+                audit=entry.digest,
+            )
+            replace_file(self._root / JOB_FILE, dump_yaml(job.model_dump(mode="json")).encode())
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One process changes the recipes at a time."""
+        with exclusive(self._root / ".lock"):
+            yield
+
+    def _expected(self, product: str, expected_active: int | None) -> ActivePointer | None:
+        pointer = self.active_pointer(product)
+        if pointer is None or expected_active in (None, pointer.revision):
+            return pointer
+        raise RecipeConflict(
+            f"Revision {pointer.revision} of {product} was activated by {pointer.author} "
+            f"({pointer.reason}) since this was decided on revision {expected_active}.",
+            next_action=f"Look at it with: edgeinspect recipe diff {expected_active} "
+            f"{pointer.revision}; then decide again.",
         )
-        return recipe
+
+    def _newer(self, product: str, latest: int) -> RecipeConflict:
+        theirs = self.load(product, latest)
+        return RecipeConflict(
+            f"Revision {latest} of {product} was stored by {theirs.author} ({theirs.reason}) since "
+            "this change was begun.",
+            next_action=f"Look at it with: edgeinspect recipe show {latest}; then make the change "
+            "on it.",
+        )
+
+    def _store(self, draft: Recipe, number: int) -> Recipe:
+        """Announce and write the first free revision from ``number`` on."""
+        product = draft.product
+        while True:
+            path = self.path(product, number)
+            if number > 999_999:
+                raise UsageError(f"{product} has used all of its 999999 revision numbers.")
+            if not path.exists():
+                recipe = self._stamped(draft, number)
+                content = _checked_content(recipe, path)
+                details = {
+                    "product": product,
+                    "revision": number,
+                    "parent": recipe.parent,
+                    "sha256": hashlib.sha256(content).hexdigest(),
+                }
+                self._audit.append(
+                    "recipe.create", author=recipe.author, reason=recipe.reason, details=details
+                )
+                if create_file(path, content):
+                    return recipe
+            number += 1
 
     def _point(
         self,
-        *,
-        product: str,
-        revision: int,
+        action: str,
+        recipe: Recipe,
         sha256: str,
+        *,
         history: tuple[int, ...],
         author: str,
         reason: str,
     ) -> None:
+        details = {"product": recipe.product, "revision": recipe.revision, "sha256": sha256}
+        entry = self._audit.append(action, author=author, reason=reason, details=details)
         pointer = ActivePointer(
-            revision=revision,
+            revision=recipe.revision,
             sha256=sha256,
             history=history[-LONGEST_HISTORY:],
             author=author,
             reason=reason,
             activated=self._now_wall(),
+            audit=entry.digest,
         )
         text = dump_yaml(pointer.model_dump(mode="json"))
-        replace_file(self._folder(product) / ACTIVE_FILE, text.encode())
+        replace_file(self._folder(recipe.product) / ACTIVE_FILE, text.encode())
 
     def _stamped(self, draft: Recipe, number: int) -> Recipe:
         fields = {key: getattr(draft, key) for key in Recipe.model_fields}
-        return Recipe(**{**fields, "revision": number, "created": self._now_wall()})
+        head = self._audit.head()
+        stamps = {"revision": number, "created": self._now_wall()}
+        return Recipe(**{**fields, **stamps, "audit": None if head is None else head.digest})
 
     def _load(self, product: str, revision: int) -> tuple[Recipe, str]:
         path = self.path(product, revision)

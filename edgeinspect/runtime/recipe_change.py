@@ -1,0 +1,132 @@
+"""A recipe change asked for over the control socket: planned, kept active, put back if refused."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgeinspect.errors import StorageFault, UsageError
+from edgeinspect.runtime.plan import StationPlan, make_plan, plan_station
+from edgeinspect.settings.recipe_audit import CONFIRMED
+from edgeinspect.settings.recipe_store import ActivePointer, RecipeStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeChange:
+    """What ``apply_recipe`` was asked to do.
+
+    Attributes:
+        revision: None takes the active one.
+        product: None keeps the product that runs.
+        rollback: take the revision that was active before instead.
+        author, reason: with them the change is also kept for the next start, and audited;
+            without them it holds until the station ends.
+        expected_active: the active revision when the person decided; None: whatever it is.
+    """
+
+    revision: int | None = None
+    product: str | None = None
+    rollback: bool = False
+    author: str = ""
+    reason: str = ""
+    expected_active: int | None = None
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> RecipeChange:
+        """Read a request's arguments. Raises UsageError."""
+        for key in ("revision", "expected_active"):
+            value = arguments.get(key)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+                raise UsageError(f"{key} must be the number of a stored revision.")
+        for key in ("product", "author", "reason"):
+            if not isinstance(arguments.get(key, ""), str | None):
+                raise UsageError(f"{key} must be text.")
+        if not isinstance(arguments.get("rollback", False), bool):
+            raise UsageError("rollback must be true or false.")
+        known = ("revision", "product", "rollback", "author", "reason", "expected_active")
+        given = {key: arguments[key] for key in known if arguments.get(key) is not None}
+        change = cls(**given)
+        if bool(change.author) != bool(change.reason) or (change.rollback and not change.author):
+            raise UsageError("A change that is to be kept needs an author and a reason.")
+        if change.rollback and change.revision is not None:
+            raise UsageError("A rollback takes no revision: it goes to the one before.")
+        return change
+
+    def plan(self, running: StationPlan) -> StationPlan:
+        """The plan of a station that runs ``running``. Raises ConfigError, ModelRefused."""
+        product = self.product or running.station.product
+        station = running.station.model_copy(update={"product": product})
+        revision = self.revision
+        if self.rollback:
+            revision = RecipeStore(station.recipes_dir).previous(product)
+        wanted: int | str = "active" if revision is None else revision
+        plan = plan_station(station.model_copy(update={"recipe": wanted}), follow_job=False)
+        # Which revision is in force is no part of the wiring, so the digest must not know how
+        # it was asked for.
+        return make_plan(station, plan.recipe, plan.bundle, file_product=running.file_product)
+
+    @contextlib.contextmanager
+    def kept(self, plan: StationPlan, *, instead_of: StationPlan) -> Iterator[None]:
+        """The plan is what the next start takes, unless the block fails.
+
+        Raises:
+            RecipeConflict: somebody activated another revision since.
+            StorageFault, ConfigError: it cannot be kept; nothing is changed.
+        """
+        if not self.author:
+            yield
+            return
+        store = RecipeStore(plan.station.recipes_dir)
+        product, revision = plan.recipe.product, plan.recipe.revision
+        before = store.active_pointer(product)
+        who = {"author": self.author, "reason": self.reason}
+        if self.rollback:
+            store.rollback(product, **who, expected_active=self.expected_active)
+        elif self.revision is not None:
+            store.activate(product, revision, **who, expected_active=self.expected_active)
+        changes_job = product != instead_of.recipe.product
+        if changes_job:
+            store.change_job(product, instead_of=plan.file_product, **who)
+        try:
+            yield
+        except BaseException as error:
+            _put_back(store, product, before, why=f"revision {revision} was refused: {error}")
+            if changes_job:
+                old = instead_of.recipe.product
+                store.change_job(old, instead_of=plan.file_product, **_refused(error))
+            raise
+        confirm_applied(store, plan, live=True, **who)
+
+
+def confirm_applied(
+    store: RecipeStore, plan: StationPlan, *, live: bool, author: str, reason: str
+) -> None:
+    """Note in the audit trail that a revision is active and, if ``live``, in force.
+
+    A trail that cannot be written now does not undo it: it was announced before it was done.
+    """
+    pointer = store.active_pointer(plan.recipe.product)
+    details = {
+        "entry": "" if pointer is None else pointer.audit,
+        "product": plan.recipe.product,
+        "revision": plan.recipe.revision,
+        "recipe_digest": plan.digest,
+        "live": live,
+    }
+    with contextlib.suppress(StorageFault):
+        store.audit.append(CONFIRMED, author=author, reason=reason, details=details)
+
+
+def _put_back(store: RecipeStore, product: str, before: ActivePointer | None, *, why: str) -> None:
+    if before is not None and store.active_pointer(product) != before:
+        store.activate(product, before.revision, author="edgeinspect", reason=_one_line(why))
+
+
+def _refused(error: BaseException) -> dict[str, str]:
+    return {"author": "edgeinspect", "reason": _one_line(f"the change was refused: {error}")}
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:200]

@@ -1,0 +1,252 @@
+"""Storing and applying recipe revisions: the one way that commands and screens use.
+
+A running station is asked over its control socket and does everything itself: it checks the
+model, makes the revision active, takes it between two parts and answers with the recipe digest.
+So a command that is killed half way, or a connection that breaks, changes nothing by halves.
+Without a station the pointer to the active revision is set, for the next start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgeinspect.errors import (
+    ConfigError,
+    ModelRefused,
+    RecipeConflict,
+    StationBusy,
+    StorageFault,
+    UsageError,
+)
+from edgeinspect.records.lock import LOCK_NAME
+from edgeinspect.runtime.control_client import CommandRefused, ControlClient, StationUnreachable
+from edgeinspect.runtime.plan import StationPlan, find_bundle, make_plan, plan_station, with_job
+from edgeinspect.runtime.recipe_change import confirm_applied
+from edgeinspect.settings.recipe import Recipe
+from edgeinspect.settings.recipe_store import RecipeStore
+from edgeinspect.settings.station import StationFile
+
+_TIMEOUT_S = 15.0
+_REFUSALS = {
+    kind.__name__: kind for kind in (RecipeConflict, ModelRefused, UsageError, StorageFault)
+}
+"""A running station's refusals, as they would have been raised here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What is in force now.
+
+    Attributes:
+        recipe_digest: of station file, recipe and bundle.
+        live: a running station has acknowledged it; else it holds from the next start on.
+        seconds: from the request to the acknowledgement.
+    """
+
+    product: str
+    revision: int
+    recipe_digest: str
+    live: bool
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def changed_recipe(base: Recipe, *, author: str, reason: str, **changes: Any) -> Recipe:
+    """A draft on top of a stored revision; ``changes`` are fields of ``Recipe``.
+
+    Raises:
+        pydantic.ValidationError: a changed field breaks a rule.
+    """
+    fields = {key: getattr(base, key) for key in Recipe.model_fields}
+    stamps = {"revision": base.revision + 1, "parent": base.revision}
+    return Recipe(**{**fields, **changes, **stamps, "author": author, "reason": reason})
+
+
+def store_revision(
+    station: StationFile, draft: Recipe, *, expected_latest: int | None = None
+) -> Recipe:
+    """Check a draft against the station file and its bundle, then store it; not yet active.
+
+    Raises:
+        ConfigError: it does not fit the station or the bundle.
+        ModelRefused: its bundle is not installed.
+        RecipeConflict: somebody stored a revision since ``expected_latest``.
+        StorageFault: it could not be written.
+    """
+    check_draft(station, draft)
+    store = RecipeStore(station.recipes_dir)
+    return store.create(draft, expected_latest=expected_latest)
+
+
+def check_draft(station: StationFile, draft: Recipe) -> StationPlan:
+    """The plan that the draft would make. Raises ConfigError, ModelRefused."""
+    from edgeinspect.bundle.pipeline import Pipeline
+
+    product = draft.product
+    plan = make_plan(
+        station.model_copy(update={"product": product}), draft, find_bundle(station, draft.bundle)
+    )
+    if plan.roi is not None:
+        Pipeline(plan.bundle.card, width=plan.roi.width, height=plan.roi.height)
+    return plan
+
+
+def apply_revision(
+    station: StationFile,
+    revision: int | None = None,
+    *,
+    author: str,
+    reason: str,
+    product: str | None = None,
+    expected_active: int | None = None,
+) -> Applied:
+    """Make a stored revision the active one, on the running station at once.
+
+    Args:
+        revision: None takes the product's active one, for a change of product.
+        product: None keeps the product that runs.
+        expected_active: the active revision when this was decided; None: whatever it is.
+
+    Raises:
+        RecipeConflict: somebody activated another revision since.
+        CommandRefused, StationTimeout: the running station keeps the old one.
+        StationBusy: a station runs and cannot be reached.
+        ConfigError, ModelRefused, StorageFault: nothing was changed.
+    """
+    return _change(
+        station,
+        product,
+        {"revision": revision, "product": product, "expected_active": expected_active},
+        author=author,
+        reason=reason,
+    )
+
+
+def roll_back(
+    station: StationFile,
+    *,
+    author: str,
+    reason: str,
+    product: str | None = None,
+    expected_active: int | None = None,
+) -> Applied:
+    """Go back to the revision that was active before; raises as ``apply_revision`` does."""
+    return _change(
+        station,
+        product,
+        {"rollback": True, "product": product, "expected_active": expected_active},
+        author=author,
+        reason=reason,
+    )
+
+
+def _change(
+    station: StationFile,
+    product: str | None,
+    request: Mapping[str, Any],
+    *,
+    author: str,
+    reason: str,
+) -> Applied:
+    if not author.strip() or not reason.strip():
+        raise UsageError("A change of the recipe needs an author and a reason.")
+    if isinstance(station.recipe, int):
+        raise ConfigError(
+            file=f"station {station.id}",
+            key="recipe",
+            value=station.recipe,
+            expected="active; with a pinned revision the next start would not take another",
+        )
+    began = time.monotonic()
+    asked = {key: value for key, value in request.items() if value is not None}
+    try:
+        client = ControlClient(station.socket_path, timeout_s=_TIMEOUT_S)
+    except StationUnreachable as error:
+        if _is_running(station):
+            raise StationBusy(
+                f"A station is running on {station.data_dir} and cannot be asked: {error.message}",
+                next_action="Check who may use its control socket, or stop it first.",
+            ) from error
+        plan = _set_for_next_start(station, product, asked, author=author, reason=reason)
+        return _applied(plan.recipe, plan.digest, live=False, began=began)
+    with client:
+        try:
+            answer = client.call("apply_recipe", **asked, author=author, reason=reason)
+        except CommandRefused as error:
+            kind = _REFUSALS.get(error.code)
+            if kind is None:
+                raise
+            raise kind(error.message, next_action=error.next_action) from error
+    return Applied(
+        product=str(answer["product"]),
+        revision=int(answer["revision"]),
+        recipe_digest=str(answer["recipe_digest"]),
+        live=True,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _applied(recipe: Recipe, digest: str, *, live: bool, began: float) -> Applied:
+    return Applied(
+        product=recipe.product,
+        revision=recipe.revision,
+        recipe_digest=digest,
+        live=live,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _set_for_next_start(
+    station: StationFile,
+    product: str | None,
+    asked: Mapping[str, Any],
+    *,
+    author: str,
+    reason: str,
+) -> StationPlan:
+    store = RecipeStore(station.recipes_dir)
+    job = with_job(station).product
+    chosen = product or job
+    expected = asked.get("expected_active")
+    revision = store.previous(chosen) if asked.get("rollback") else asked.get("revision")
+    wanted: int | str = "active" if revision is None else revision
+    changed = station.model_copy(update={"product": chosen, "recipe": wanted})
+    found = plan_station(changed, follow_job=False)
+    who = {"author": author, "reason": reason}
+    if asked.get("rollback"):
+        store.rollback(chosen, **who, expected_active=expected)
+    elif revision is not None:
+        store.activate(chosen, revision, **who, expected_active=expected)
+    if chosen != job:
+        store.change_job(chosen, instead_of=station.product, **who)
+    plan = make_plan(
+        station.model_copy(update={"product": chosen}),
+        found.recipe,
+        found.bundle,
+        file_product=station.product,
+    )
+    confirm_applied(store, plan, live=False, **who)
+    return plan
+
+
+def _is_running(station: StationFile) -> bool:
+    """Whether a process holds the data directory."""
+    try:
+        descriptor = os.open(station.data_dir / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
