@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.bundle.golden import check_golden, read_golden
 from edgeinspect.errors import UsageError
 from edgeinspect.hw.litert import open_engine
+from edgeinspect.ui.application import run_command_line
 from edgeinspect_tools.train.boards import (
     CLASSES,
     HELD_OUT_BOARD,
@@ -26,6 +28,7 @@ from edgeinspect_tools.train.boxes import Corners, Found, boxes_from_map, figure
 from edgeinspect_tools.train.deeppcb import (
     evaluate_deeppcb,
     finished_bundle,
+    main,
     make_bundle,
     recipe,
     train_deeppcb,
@@ -226,6 +229,20 @@ def test_drawn_boards_are_always_the_same() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
     assert all(set(np.unique(board)) == {0, 255} for board in one)
     assert (one[0][..., 0] != one[0][..., 1]).any()
+
+
+def test_bad_input_of_the_command_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(tmp_path), "--out", str(tmp_path / "run")]
+    assert run_command_line(main, program="deeppcb", arguments=arguments) == 2
+    assert capsys.readouterr().err.startswith(f"deeppcb: {tmp_path / 'trainval.txt'} cannot be")
+    root = boards(tmp_path / "pcb")
+    arguments = [str(root), "--out", str(tmp_path / "run"), "--resume", "--json"]
+    assert run_command_line(main, program="deeppcb", arguments=arguments) == 2
+    shown = capsys.readouterr()
+    assert "there is nothing to resume" in shown.err
+    assert json.loads(shown.out.splitlines()[-1])["exit_code"] == 2
 
 
 @pytest.mark.training

@@ -81,13 +81,13 @@ class _Ended(Exception):
 
 
 def run_command_line(
-    group: click.Group, *, program: str, arguments: Sequence[str] | None = None
+    command: click.Command, *, program: str, arguments: Sequence[str] | None = None
 ) -> int:
     """Run one command and return its exit code; nothing is raised and no traceback shown."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     report = _Report(program, as_json="--json" in given)
     try:
-        code = _run(group, program, given)
+        code = _run(command, program, given)
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001  the last line of defence
         code = report.of(error)
@@ -96,8 +96,8 @@ def run_command_line(
     return code
 
 
-def _run(group: click.Group, program: str, arguments: list[str]) -> int:
-    result = group.main(arguments, prog_name=program, standalone_mode=False)
+def _run(command: click.Command, program: str, arguments: list[str]) -> int:
+    result = command.main(arguments, prog_name=program, standalone_mode=False)
     return result if isinstance(result, int) else 0
 
 

@@ -6,6 +6,7 @@ python -m edgeinspect_tools.train.deeppcb PATH --out DIR
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgeinspect.bundle.card import ThresholdCard
 from edgeinspect.bundle.directory import Bundle, write_bundle
 from edgeinspect.errors import NotGood
 from edgeinspect.line.scores import ReducerKind
+from edgeinspect.ui.application import run_command_line
 from edgeinspect.ui.output import console, json_option, print_json
 from edgeinspect_tools.train import checkpoint
 from edgeinspect_tools.train.boards import (
@@ -331,4 +333,4 @@ def main(  # noqa: PLR0917  click passes by name
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command_line(main, program="python -m edgeinspect_tools.train.deeppcb"))
