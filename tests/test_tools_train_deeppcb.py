@@ -206,6 +206,16 @@ def test_the_threshold_lies_in_the_middle_of_those_as_good() -> None:
     assert figures(found, truth, classes=1, threshold=0.25).f_score == pytest.approx(8 / 9)
 
 
+def test_all_types_in_one_ranking_as_the_data_sets_own_script_has_it() -> None:
+    truth = [[Corners(0, 0, 10, 10, 0), Corners(50, 0, 60, 10, 1)]]
+    wrong = Found(200, 0, 210, 10, 0, 0.8)
+    found = [[Found(0, 0, 10, 10, 0, 0.9), wrong, Found(50, 0, 60, 10, 1, 0.7)]]
+    seen = figures(found, truth, classes=2)
+    assert seen.pooled_average_precision == pytest.approx((1 + 2 / 3) / 2)
+    assert seen.mean_average_precision == 1.0
+    assert figures([[]], truth, classes=2).pooled_average_precision == 0.0
+
+
 def test_perfect_maps_get_perfect_figures(tmp_path: Path) -> None:
     samples = read_split(boards(tmp_path / "pcb"), "trainval")
 

@@ -49,6 +49,8 @@ class BoxFigures:
     Attributes:
         average_precision: per class, area under the precision envelope over recall.
         mean_average_precision: their mean over the classes that occur.
+        pooled_average_precision: of all boxes in one ranking, without the envelope, which is
+            what the script that comes with DeepPCB prints.
         f_score: of all classes together at ``threshold``.
         f_scores: per class at the same threshold.
         threshold: on the box's score.
@@ -56,6 +58,7 @@ class BoxFigures:
 
     average_precision: tuple[float, ...]
     mean_average_precision: float
+    pooled_average_precision: float
     f_score: float
     f_scores: tuple[float, ...]
     threshold: float
@@ -114,11 +117,12 @@ def figures(
         _f_score(right[kept & (kinds == index)], int(totals[index])) for index in range(classes)
     )
     return BoxFigures(
-        precisions,
-        float(np.mean(there)) if there else 0.0,
-        _f_score(right[kept], int(totals.sum())),
-        per_class,
-        limit,
+        average_precision=precisions,
+        mean_average_precision=float(np.mean(there)) if there else 0.0,
+        pooled_average_precision=_pooled_precision(right, int(totals.sum())),
+        f_score=_f_score(right[kept], int(totals.sum())),
+        f_scores=per_class,
+        threshold=limit,
     )
 
 
@@ -206,6 +210,11 @@ def _average_precision(scores: NDArray[np.float64], right: NDArray[np.bool_], to
     precision = hits / np.arange(1, right.size + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float((envelope * right).sum() / total)
+
+
+def _pooled_precision(right: NDArray[np.bool_], total: int) -> float:
+    precision = np.cumsum(right) / np.arange(1, right.size + 1)
+    return float(precision[right].sum()) / max(1, total)
 
 
 def _f_score(right: NDArray[np.bool_], total: int) -> float:

@@ -240,6 +240,7 @@ def described_figures(found: BoxFigures) -> dict[str, Any]:
     return {
         "map": round(found.mean_average_precision, 5),
         "f_score": round(found.f_score, 5),
+        "pooled_average_precision": round(found.pooled_average_precision, 5),
         "average_precision": dict(
             zip(CLASSES, (round(value, 5) for value in found.average_precision), strict=True)
         ),
