@@ -28,8 +28,17 @@ COMMANDS = {
     "parts": LazyCommand(
         "edgeinspect.ui.parts:command", "List, draw, export and count recorded parts."
     ),
+    "io": LazyCommand(
+        "edgeinspect.ui.io:command", "Look at the wires and move outputs by hand."
+    ),
+    "challenge": LazyCommand(
+        "edgeinspect.ui.challenge:command", "Prove the station with numbered masters."
+    ),
     "study": LazyCommand(
         "edgeinspect.ui.study:command", "Study how well the station and people agree."
+    ),
+    "model": LazyCommand(
+        "edgeinspect.ui.model:command", "Install, list, verify and change the models."
     ),
     "setup": LazyCommand(
         "edgeinspect.ui.setup:command", "Set a flashed station up from station.conf."
