@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -68,10 +69,12 @@ def read(samples: list[Sample]) -> Pictures:
         ({"rate": float("nan")}, "rate is nan"),
         ({"minutes": -1.0}, "minutes is -1.0"),
         ({"batch": 0}, "batch is 0"),
+        ({"encoder_stride_px": 8}, "encoder_stride_px is 8; expected 16 or 32"),
+        ({"freeze_stride_px": 32}, "freeze_stride_px is 32; expected one of [0, 2, 4, 8, 16]"),
     ],
 )
 def test_settings_out_of_range_are_named(changes: dict[str, float], said: str) -> None:
-    with pytest.raises(UsageError, match=said.replace(".", r"\.")):
+    with pytest.raises(UsageError, match=re.escape(said)):
         TrainSettings(**changes)  # type: ignore[arg-type]
 
 
@@ -167,13 +170,16 @@ def test_cells_are_labelled_by_the_share_that_is_defective() -> None:
     labels[0, :2, :4] = 1  # half of the first cell
     labels[0, 4:, 4:] = 2  # all of the last one
     labels[0, 4:, :4] = UNKNOWN
-    targets = cell_targets(labels, 2, 4)
+    targets = cell_targets(labels, 2, 4, gain=1.5)
     assert targets.shape == (1, 2, 2, 2)
     assert targets[0, 0, 0].tolist() == [0.75, 0.0]
+    assert cell_targets(labels, 2, 4, gain=1.0)[0, 0, 0].tolist() == [0.5, 0.0]
     assert targets[0, 1, 1].tolist() == [0.0, 1.0]
     assert cell_weights(labels, 4)[0, :, :, 0].tolist() == [[1, 1], [0, 1]]
     bags = bag_labels([1, None], np.stack([labels[0], np.zeros((8, 8), np.uint8)]), 2)
     assert bags.tolist() == [[0, 1, 1], [0, 0, 0]]
+    several = np.stack([np.where(labels[0] == UNKNOWN, 0, labels[0]), np.zeros((8, 8), np.uint8)])
+    assert bag_labels([0, None], several, 2, located=0.5).tolist() == [[0, 1, 0.5], [0, 0, 0.5]]
 
 
 def test_batches_repeat_and_show_every_class(tmp_path: Path) -> None:
@@ -349,9 +355,12 @@ def test_pixels_are_counted_by_true_and_reported_class() -> None:
     labels[0, 0] = UNKNOWN
     scores = np.zeros((2, 2, 2), np.float32)
     scores[:, 1] = (0.1, 0.9)
-    confusion = pixel_confusion(scores, labels, 2)
+    confusion = pixel_confusion(scores, labels, 2, 4)
     assert confusion.sum() == 63
     assert confusion[2, 2] + confusion[2, 0] == 32
+    cut = pixel_confusion(scores, labels[:7, :5], 2, 4)
+    assert cut.sum() == 34
+    assert cut[2, 2] == 7
     assert ious(np.array([[8, 0], [2, 10]])) == [0.8, 10 / 12]
 
 

@@ -215,7 +215,11 @@ def test_a_published_int8_file_gives_the_encoders_features() -> None:
     import keras
 
     wanted = TrainSettings(
-        network=Network.MOBILENET_V2, weights=str(file), tile_px=224, crop_px=224
+        network=Network.MOBILENET_V2,
+        weights=str(file),
+        tile_px=224,
+        crop_px=224,
+        encoder_stride_px=32,
     )
     model = segmenter(wanted, channels=3, classes=2, side_px=224, norm=False)
     load_encoder(model, wanted)

@@ -46,13 +46,28 @@ def cut_square(
     return np.asarray(picture, np.uint8).reshape(side_px, side_px, -1), np.asarray(marks, np.uint8)
 
 
-def turned(pixels: Pixels, labels: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
-    """One of the eight ways to lay a square down."""
-    quarters, mirrored = int(rng.integers(4)), bool(rng.integers(2))
-    pixels, labels = np.rot90(pixels, quarters), np.rot90(labels, quarters)
-    if mirrored:
-        pixels, labels = pixels[:, ::-1], labels[:, ::-1]
-    return np.ascontiguousarray(pixels), np.ascontiguousarray(labels)
+def turned(
+    pixels: Pixels, labels: Pixels, rng: np.random.Generator, *, grain: bool = False
+) -> tuple[Pixels, Pixels]:
+    """One of the eight ways to lay a square down, or of the four that keep its grain upright."""
+    quarters, mirrored = int(rng.integers(4)), int(rng.integers(2))
+    if grain:
+        quarters = quarters // 2 * 2
+    way = quarters + 4 * mirrored
+    return laid(pixels, way), laid(labels, way)
+
+
+def laid(pixels: Pixels, way: int) -> Pixels:
+    """A picture (height, width, ...) turned by ``way % 4`` quarters, mirrored from 4 on."""
+    pixels = np.rot90(pixels, way % 4)
+    return np.ascontiguousarray(pixels[:, ::-1] if way >= 4 else pixels)
+
+
+def ways_to_lie(*, turns: bool, grain: bool) -> tuple[int, ...]:
+    """The ways in which a product may lie, as ``laid`` counts them."""
+    if not turns:
+        return (0,)
+    return (0, 2, 4, 6) if grain else tuple(range(8))
 
 
 def relit(pixels: Pixels, rng: np.random.Generator, strength: float) -> Pixels:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgeinspect.atomic_file import make_folder, replace_file
 from edgeinspect.errors import UsageError
+from edgeinspect_tools.train.settings import TrainSettings
 
 Arrays = list[NDArray[Any]]
 
@@ -44,6 +45,12 @@ class Progress:
     optimizer: Arrays = field(default_factory=list)
     chosen: Arrays = field(default_factory=list)
 
+
+_NEWER = (
+    *("encoder_stride_px", "contrast", "brightness"),
+    *("grain", "good_share", "coverage_gain", "picture_loss"),
+)
+"""Settings that checkpoints of version 0.1 lack."""
 
 _GROUPS = ("model", "average", "optimizer", "chosen")
 _PLAIN = ("step", "seconds", "stale", "best", "curves")
@@ -92,7 +99,8 @@ def load(folder: Path, *, identity: Mapping[str, object]) -> Progress:
             f"{path} is damaged.", next_action="Delete it and train from the start."
         ) from error
     wanted = json.loads(json.dumps(dict(identity)))
-    other = sorted(key for key in wanted if found["identity"].get(key) != wanted[key])
+    known = _with_newer_settings(found["identity"])
+    other = sorted(key for key in wanted if known.get(key) != wanted[key])
     if other:
         raise UsageError(
             f"{path} belongs to a run with other {', '.join(other)}.",
@@ -102,6 +110,15 @@ def load(folder: Path, *, identity: Mapping[str, object]) -> Progress:
         int(key): [(int(x), int(y)) for x, y in value] for key, value in spots.items()
     }
     return progress
+
+
+def _with_newer_settings(identity: dict[str, Any]) -> dict[str, Any]:
+    """Settings that came after a checkpoint had their default in it."""
+    settings = identity.get("settings")
+    if not isinstance(settings, dict) or "encoder" not in settings:
+        return identity
+    newer = {key: value for key, value in TrainSettings().as_dict().items() if key in _NEWER}
+    return {**identity, "settings": newer | settings}
 
 
 def _numbered(file: Any, group: str) -> Arrays:

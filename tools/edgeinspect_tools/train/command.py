@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ edgeinspect-tools train pictures/ --out run/                     a small network
 edgeinspect-tools train pictures/ --out run/ --network mobilenet_v2 --weights mobilenet_v2.tflite
 edgeinspect-tools train pictures/ --out run/ --resume            after an interruption
 edgeinspect-tools train labels.csv --out run/ --task classification --weights imagenet
+edgeinspect-tools train ground/ --out run/ --weights mobilenet_v2.tflite --encoder frozen --grain
 edgeinspect-tools train deeppcb:PCBData --out run/ --reference --gray --box-fill 0.7
 """
 
@@ -49,14 +50,26 @@ _ENCODERS = ("auto", "frozen", "fine-tuned")
     default="auto",
     show_default=True,
     type=click.Choice(_ENCODERS),
-    help="Of a classifier; auto takes what validates better.",
+    help="frozen keeps loaded weights; auto, for a classifier, takes what validates better.",
 )
 @click.option(
     "--freeze-stride",
     "freeze_stride_px",
     default=None,
-    type=click.Choice(["0", "2", "4", "8"]),
+    type=click.Choice(["0", "2", "4", "8", "16", "32"]),
     help="Loaded layers up to this stride stay as they are. Default: 8 with --weights.",
+)
+@click.option(
+    "--encoder-stride",
+    "encoder_stride_px",
+    default="16",
+    show_default=True,
+    type=click.Choice(["16", "32"]),
+    help="How deep mobilenet_v2 goes; 32 sees a whole tile.",
+)
+@click.option("--contrast", default=1.0, show_default=True, help="Of pictures, to loaded weights.")
+@click.option(
+    "--brightness", default=127.5, show_default=True, help="Grey level that is the middle to them."
 )
 @click.option("--gray/--color", default=False, help="Train on grey pictures.")
 @click.option("--reference", is_flag=True, help="Compare with each picture's reference picture.")
@@ -76,6 +89,16 @@ _ENCODERS = ("auto", "frozen", "fine-tuned")
     "--box-fill", default=1.0, show_default=True, help="Share of a box's sides that is taught."
 )
 @click.option("--turns/--no-turns", default=True, help="Learn from turned pictures too.")
+@click.option("--grain", is_flag=True, help="The surface has a direction: no lying on the side.")
+@click.option(
+    "--good-share", default=0.35, show_default=True, help="Share of crops from good pictures."
+)
+@click.option(
+    "--coverage-gain", default=1.5, show_default=True, help="1: true outlines; more: larger ones."
+)
+@click.option(
+    "--picture-loss", default=0.0, show_default=True, help="Weight of a crop's highest scores."
+)
 @click.option("--paste", default=0.2, show_default=True, help="Share of good crops with a defect.")
 @click.option("--strength", default=1.0, show_default=True, help="Of light, noise and blur.")
 @click.option("--batch", default=8, show_default=True)
@@ -89,7 +112,10 @@ _ENCODERS = ("auto", "frozen", "fine-tuned")
 @click.option("--good", default="", metavar="NAME", help="The source's name of the good class.")
 @click.option("--group-pattern", default="", metavar="REGEX", help="As in the command data.")
 @json_option
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     *,
     dataset: str,
     out: Path,
@@ -103,16 +129,21 @@ def command(
 
     Everything is chosen on the validation split; calibration and test pictures are never opened.
     The result is model.float.tflite with run.json, curves.png and a checkpoint; quantize, verify
-    and pack take it from there.
+    and pack take it from there, with the run's manifest.json as their data. --encoder frozen
+    suits few defective parts: it sets what options you leave out to values that go with it.
     """
+    from edgeinspect.atomic_file import make_folder
     from edgeinspect_tools.data.build import build_dataset
+    from edgeinspect_tools.data.manifest import save_manifest
     from edgeinspect_tools.data.read import read_source
-    from edgeinspect_tools.train.run import train
+    from edgeinspect_tools.train.run import MANIFEST, train
 
-    settings = settings_of(options)
+    settings = settings_of(options, given=_given(context))
     judged = build_dataset(
         read_source(dataset, good=good), seed=settings.seed, group_pattern=group_pattern
     )
+    make_folder(out)
+    save_manifest(judged.dataset, out / MANIFEST)
     with _progress(shown=not as_json) as progress:
         run = train(judged.dataset, settings, out, progress=progress, resume=resume)
     found = run.description
@@ -131,13 +162,37 @@ def command(
     say(table(("what", "value"), list(summary.items())))
 
 
-def settings_of(options: dict[str, Any]) -> Any:
-    """The command's options as ``TrainSettings``. Raises UsageError for a value out of range."""
-    from edgeinspect_tools.train.settings import EncoderChoice, Network, TaskChoice, TrainSettings
+def _given(context: click.Context) -> frozenset[str]:
+    """The options that somebody named, as against left at their default."""
+    default = click.core.ParameterSource.DEFAULT
+    return frozenset(
+        name for name in context.params if context.get_parameter_source(name) is not default
+    )
 
-    freeze = options.pop("freeze_stride_px")
+
+def settings_of(options: dict[str, Any], *, given: Collection[str] = ()) -> Any:
+    """The command's options as ``TrainSettings``.
+
+    Args:
+        given: names of those that somebody chose; a frozen encoder decides on others.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+    from edgeinspect_tools.train.settings import (
+        FROZEN_ENCODER,
+        EncoderChoice,
+        Network,
+        TaskChoice,
+        TrainSettings,
+    )
+
+    loaded = options["weights"] != "none" and options["task"] != "classification"
+    if loaded and options["encoder"] == "frozen":
+        fitting = {key: value for key, value in FROZEN_ENCODER.items() if key not in given}
+        options = {**options, **fitting}
+    freeze = options["freeze_stride_px"]
     if freeze is None:
-        loaded = options["weights"] != "none" and options["task"] != "classification"
         freeze = 8 if loaded else 0
     chosen = {
         **options,
@@ -145,6 +200,7 @@ def settings_of(options: dict[str, Any]) -> Any:
         "task": TaskChoice(options["task"]),
         "encoder": EncoderChoice(options["encoder"]),
         "stride_px": int(options["stride_px"]),
+        "encoder_stride_px": int(options["encoder_stride_px"]),
         "freeze_stride_px": int(freeze),
     }
     return TrainSettings(**chosen)

@@ -16,9 +16,8 @@ from edgeinspect_tools.train.augment import cut_square, pasted, relit, turned
 from edgeinspect_tools.train.samples import UNKNOWN, Box, Picture, Pictures
 from edgeinspect_tools.train.settings import TrainSettings
 
-_NEAR_A_DEFECT = 0.65
 _AT_A_HARD_SPOT = 0.4
-_COVERAGE_GAIN = 1.5
+_SHOWN_PX = 16
 
 Arrays = tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]
 """The network's inputs of one step, and what the loss compares its logits with."""
@@ -36,8 +35,7 @@ class Batch:
 
     Attributes:
         pixels: uint8 (batch, crop, crop, channels).
-        targets: float32 (batch, cells, cells, classes), the share of a cell that is defective,
-            times 1.5 and at most 1, so that a cell which a defect fills by two thirds is one.
+        targets: float32 (batch, cells, cells, classes): see ``cell_targets``.
         weights: float32 (batch, cells, cells, 1), 0 where nobody knows.
         bags: float32 (batch, classes + 1): see ``losses.bag_loss``.
     """
@@ -69,13 +67,14 @@ class CropSource:
         self._classes = classes
         self._settings = settings
         self._vary = vary
-        self._by_class = _numbers_by_class(pictures, classes)
+        self._by_class = numbers_by_class(pictures, classes)
         self._good = [n for n, sample in enumerate(pictures.samples) if sample.index is None]
         self.hard_spots: dict[int, list[tuple[int, int]]] = {}
 
     @property
-    def crop_px(self) -> int:
-        return self._settings.crop_px
+    def settings(self) -> TrainSettings:
+        """With the crops' size as it is."""
+        return self._settings
 
     def batch(self, number: int) -> Batch:
         """The batch of one step."""
@@ -84,16 +83,14 @@ class CropSource:
         labels = np.stack([marks for _, marks, _ in crops])
         return Batch(
             np.stack([pixels for pixels, _, _ in crops]),
-            cell_targets(labels, self._classes, self._settings.stride_px),
-            cell_weights(labels, self._settings.stride_px),
-            bag_labels([index for _, _, index in crops], labels, self._classes),
+            *learned(labels, [index for _, _, index in crops], self._classes, self._settings),
         )
 
     def _crop(
         self, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int | None]:
         filled = [numbers for numbers in self._by_class if numbers]
-        if filled and (not self._good or rng.random() < _NEAR_A_DEFECT):
+        if filled and (not self._good or rng.random() >= self._settings.good_share):
             numbers = filled[int(rng.integers(len(filled)))]
             number = numbers[int(rng.integers(len(numbers)))]
             # Everything in a picture that has defects is worth seeing, its sound parts too.
@@ -107,7 +104,7 @@ class CropSource:
                 if not (donor[1] == UNKNOWN).any():
                     pixels, labels = pasted(pixels, labels, *donor)
         if self._settings.turns:
-            pixels, labels = turned(pixels, labels, rng)
+            pixels, labels = turned(pixels, labels, rng, grain=self._settings.grain)
         if self._vary is not None:
             pixels, labels = self._vary(pixels, labels, rng)
         index = self._pictures.samples[number].index
@@ -142,12 +139,35 @@ class CropSource:
         return cut_square(picture.pixels, picture.labels, inside, side, rng, wobble=wobble)
 
 
-def cell_targets(labels: NDArray[np.uint8], classes: int, stride_px: int) -> NDArray[np.float32]:
-    """Targets of label maps (n, h, w): see ``Batch``. Unknown pixels count as good here."""
+def learned(
+    labels: NDArray[np.uint8],
+    indices: Sequence[int | None],
+    classes: int,
+    settings: TrainSettings,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Targets, weights and bags of label maps (n, h, w) cut from pictures of these classes."""
+    return (
+        cell_targets(labels, classes, settings.stride_px, gain=settings.coverage_gain),
+        cell_weights(labels, settings.stride_px),
+        bag_labels(indices, labels, classes, located=settings.picture_loss),
+    )
+
+
+def cell_targets(
+    labels: NDArray[np.uint8], classes: int, stride_px: int, *, gain: float
+) -> NDArray[np.float32]:
+    """The share of each cell that is defective, times ``gain`` and at most 1.
+
+    Args:
+        labels: (n, h, w); unknown pixels count as good here.
+
+    Returns:
+        float32 (n, h', w', classes).
+    """
     n, height, width = labels.shape
     cells = labels.reshape(n, height // stride_px, stride_px, width // stride_px, stride_px)
     planes = [(cells == index + 1).mean(axis=(2, 4), dtype=np.float32) for index in range(classes)]
-    share = np.stack(planes, axis=-1) * np.float32(_COVERAGE_GAIN)
+    share = np.stack(planes, axis=-1) * np.float32(gain)
     return np.asarray(np.minimum(share, 1), np.float32)
 
 
@@ -158,13 +178,24 @@ def cell_weights(labels: NDArray[np.uint8], stride_px: int) -> NDArray[np.float3
 
 
 def bag_labels(
-    indices: Sequence[int | None], labels: NDArray[np.uint8], classes: int
+    indices: Sequence[int | None],
+    labels: NDArray[np.uint8],
+    classes: int,
+    *,
+    located: float = 0.0,
 ) -> NDArray[np.float32]:
-    """What ``losses.bag_loss`` needs; only crops with unknown pixels count there."""
+    """What ``losses.bag_loss`` needs.
+
+    Crops with unknown pixels count as one each, with their picture's class; others count as
+    ``located``, with the classes that they show.
+    """
     bags = np.zeros((len(indices), classes + 1), np.float32)
     for row, index in enumerate(indices):
         if index is not None and (labels[row] == UNKNOWN).any():
             bags[row, index] = bags[row, -1] = 1
+        else:
+            shown = np.bincount(labels[row].ravel(), minlength=classes + 1)[1 : classes + 1]
+            bags[row] = [*(shown >= _SHOWN_PX), located]
     return bags
 
 
@@ -209,7 +240,8 @@ def prepared(
         thread.join()
 
 
-def _numbers_by_class(pictures: Pictures, classes: int) -> list[list[int]]:
+def numbers_by_class(pictures: Pictures, classes: int) -> list[list[int]]:
+    """The pictures that show each class; with boxes a picture may show several."""
     by_class: list[list[int]] = [[] for _ in range(classes)]
     for number, sample in enumerate(pictures.samples):
         kinds = {box.kind for box in sample.boxes}

@@ -48,8 +48,8 @@ def bag_loss(bags: Any, logits: Any) -> Any:
     not say more.
 
     Args:
-        bags: (n, classes + 1): the picture's label per class, and 1 in the last column if the
-            picture counts here.
+        bags: (n, classes + 1): the picture's label per class, and in the last column how much
+            the picture counts here.
         logits: (n, h, w, classes).
     """
     import tensorflow as tf
@@ -62,4 +62,6 @@ def bag_loss(bags: Any, logits: Any) -> Any:
         labels=bags[:, :-1], logits=tf.reduce_mean(highest, axis=2)
     )
     counts = bags[:, -1:]
-    return tf.reduce_sum(counts * entropy) / tf.maximum(tf.reduce_sum(counts), 1.0)
+    return tf.reduce_sum(counts * entropy) / tf.maximum(
+        tf.reduce_sum(tf.cast(counts > 0, tf.float32)), 1.0
+    )

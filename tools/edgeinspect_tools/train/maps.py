@@ -155,7 +155,7 @@ def look(maker: MapMaker, picture: Picture, stride_px: int) -> Seen:
     flat = -np.sort(-scores.reshape(-1, scores.shape[-1]), axis=0)
     ranks = np.minimum(RANKS, len(flat)) - 1
     means = np.cumsum(flat, axis=0) / np.arange(1, len(flat) + 1)[:, None]
-    hits, union = _overlap(picture, scores >= 0.5, stride_px)
+    hits, union = _overlap(picture, scores >= 0.5, stride_px, maker.settings.coverage_gain)
     row, column = divmod(int(scores.max(axis=2).argmax()), scores.shape[1])
     return Seen(
         picture.index,
@@ -188,7 +188,7 @@ def worth(seen: Sequence[Seen]) -> Worth:
 
 
 def _overlap(
-    picture: Picture, found: NDArray[np.bool_], stride_px: int
+    picture: Picture, found: NDArray[np.bool_], stride_px: int, gain: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if (picture.labels == UNKNOWN).any():
         nothing = np.zeros(0, np.int64)
@@ -196,5 +196,5 @@ def _overlap(
     height, width = picture.labels.shape
     below, beside = -height % stride_px, -width % stride_px
     labels = np.pad(picture.labels, ((0, below), (0, beside)), mode="edge")
-    wanted = cell_targets(labels[None], found.shape[2], stride_px)[0] >= 0.5
+    wanted = cell_targets(labels[None], found.shape[2], stride_px, gain=gain)[0] >= 0.5
     return (found & wanted).sum((0, 1)), (found | wanted).sum((0, 1))

@@ -27,8 +27,19 @@ _BLOCKS = (
     *(_Block(32, 2), _Block(32, 1), _Block(32, 1)),
     *(_Block(64, 2), _Block(64, 1), _Block(64, 1), _Block(64, 1)),
     *(_Block(96, 1), _Block(96, 1), _Block(96, 1)),
+    *(_Block(160, 2), _Block(160, 1), _Block(160, 1)),
 )
-"""The blocks up to stride 16: what lies deeper sees more than a tile and costs most weights."""
+"""The blocks up to stride 32, but the last, whose 320 filters serve a classifier. Those of stride
+32 see a whole tile and cost most weights: see ``TrainSettings.encoder_stride_px``."""
+
+_LAST_OF_STRIDE = {
+    2: "block_0_project",
+    4: "block_2_add",
+    8: "block_5_add",
+    16: "block_12_add",
+    32: "block_15_add",
+}
+"""The encoder's last features at each stride, of a model without batch norms in the encoder."""
 
 
 def segmenter(
@@ -76,7 +87,7 @@ def classifier(
 
 
 def mobilenet_v2(picture: Any, settings: TrainSettings, *, norm: bool) -> dict[int, Any]:
-    """The encoder's last features at strides 2, 4, 8 and 16, with the published layer names."""
+    """The encoder's last features at each of its strides, with the published layer names."""
     from keras import layers
 
     frozen = settings.freeze_stride_px
@@ -101,6 +112,8 @@ def mobilenet_v2(picture: Any, settings: TrainSettings, *, norm: bool) -> dict[i
     levels: dict[int, Any] = {}
     for number, block in enumerate(_BLOCKS):
         at *= block.stride
+        if at > settings.encoder_stride_px:
+            break
         fixed = at <= frozen
         name = f"block_{number}"
         inner, filters = x, _wide(block.filters, settings.alpha)
@@ -133,22 +146,18 @@ def split_at_frozen(model: Any, settings: TrainSettings) -> tuple[Any, Any] | No
     frozen = settings.freeze_stride_px
     if settings.network is not Network.MOBILENET_V2 or frozen < 2:
         return None
-    strides = [stride for stride in (2, 4, 8) if settings.stride_px <= stride < frozen]
-    taps = [_level_output(model, stride) for stride in (*strides, min(frozen, 8))]
+    strides = [stride for stride in _LAST_OF_STRIDE if settings.stride_px <= stride < frozen]
+    taps = [model.get_layer(_LAST_OF_STRIDE[stride]).output for stride in (*strides, frozen)]
     return keras.Model(model.input, taps), keras.Model(taps, model.output)
-
-
-def _level_output(model: Any, stride_px: int) -> Any:
-    """The encoder's last features at a stride, of a model without batch norms in the encoder."""
-    return model.get_layer(
-        {2: "block_0_project", 4: "block_2_add", 8: "block_5_add"}[stride_px]
-    ).output
 
 
 def encoder_layers(model: Any) -> list[Any]:
     """The encoder's convolutions in the order in which they run."""
     names = ["Conv1"]
+    there = {layer.name for layer in model.layers}
     for number in range(len(_BLOCKS)):
+        if f"block_{number}_project" not in there:
+            break
         parts = ("expand", "depthwise", "project") if number else ("depthwise", "project")
         names.extend(f"block_{number}_{part}" for part in parts)
     return [model.get_layer(name) for name in names]
@@ -162,12 +171,20 @@ def _wide(filters: int, alpha: float) -> int:
 
 
 def _decoded(levels: dict[int, Any], stride_px: int) -> Any:
-    """Coarse features carried up and joined with finer ones, down to ``stride_px``."""
+    """Coarse features carried up and joined with finer ones, down to ``stride_px``.
+
+    From stride 32 there is more to say: which side of an edge is the faulty one.
+    """
     from keras import layers
 
     width = {8: 48, 4: 32, 2: 16}
-    x = _conv(levels[16], 48, "d16", kernel=1)
-    for stride in (8, 4, 2):
+    deep = 32 in levels
+    if deep:
+        width |= {16: 64, 4: 24}
+        x = _conv(_conv(levels[32], 96, "d32", kernel=1), 96, "d32_around")
+    else:
+        x = _conv(levels[16], 48, "d16", kernel=1)
+    for stride in (16, 8, 4, 2) if deep else (8, 4, 2):
         if stride < stride_px:
             break
         if x.shape[-1] != width[stride]:
@@ -176,6 +193,8 @@ def _decoded(levels: dict[int, Any], stride_px: int) -> Any:
         side = layers.Conv2D(width[stride], 1, name=f"d{stride}_side")(levels[stride])
         x = layers.ReLU(name=f"d{stride}_join")(layers.Add(name=f"d{stride}_add")([x, side]))
         x = _conv(x, width[stride], f"d{stride}")
+        if stride == 16:
+            x = _conv(x, width[stride], "d16_around")
     return x
 
 

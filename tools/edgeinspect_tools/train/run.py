@@ -26,8 +26,10 @@ from edgeinspect_tools.train.outcome import RUN_FILE, TrainedRun, write_outcome
 from edgeinspect_tools.train.samples import MAX_CLASSES, Box, Sample
 from edgeinspect_tools.train.segmentation import Trained, train_map
 from edgeinspect_tools.train.settings import TaskChoice, TrainSettings
+from edgeinspect_tools.train.tile_source import Features
 
 CHECKPOINT_FOLDER = "checkpoint"
+MANIFEST = "manifest.json"
 
 
 def train(
@@ -37,6 +39,7 @@ def train(
     *,
     progress: Say,
     resume: bool = False,
+    features: Features | None = None,
 ) -> TrainedRun:
     """Train on the data set's training split, choosing everything on its validation split.
 
@@ -47,6 +50,7 @@ def train(
         out_dir: gets ``model.float.tflite``, ``run.json`` (last), ``curves.png`` and
             ``checkpoint/``.
         progress: hears how it goes.
+        features: see ``train_map``.
 
     Raises:
         UsageError: the data set cannot be learned from, a picture cannot be read, or there is
@@ -86,7 +90,9 @@ def train(
             made: Trained | TrainedClassifier = classified
             description |= _described_classifier(names, settings) | classified.notes
         else:
-            made = train_map(training, validation, classes=len(classes), **arguments)
+            made = train_map(
+                training, validation, classes=len(classes), features=features, **arguments
+            )
             description |= described_map(classes, settings)
     except KeyboardInterrupt:
         raise NotGood(

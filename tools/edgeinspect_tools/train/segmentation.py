@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +28,7 @@ from edgeinspect_tools.train.maps import (
 from edgeinspect_tools.train.networks import segmenter, split_at_frozen
 from edgeinspect_tools.train.samples import Pictures, Sample
 from edgeinspect_tools.train.settings import TrainSettings
+from edgeinspect_tools.train.tile_source import Features, TileSource, run_split
 from edgeinspect_tools.train.weights import load_encoder
 
 _GOOD_PICTURES_SEARCHED = 24
@@ -59,13 +61,15 @@ def train_map(
     keep: Callable[[Progress], None],
     value_of: Callable[[MapMaker], tuple[float, dict[str, float]]] | None = None,
     vary: Vary | None = None,
+    features: Features | None = None,
 ) -> Trained:
     """Train a segmentation network and choose its reducer and thresholds.
 
     Args:
         value_of: what early stopping maximises, with named values for the curves, where it is
             not ``Worth.value`` on the validation pictures.
-        vary: see ``CropSource``.
+        vary: see ``CropSource``; a frozen encoder's features cannot be varied.
+        features: of a frozen encoder, kept from other runs with the same encoder.
     """
     channels = (1 if settings.gray else 3) * (2 if settings.reference else 1)
 
@@ -83,16 +87,24 @@ def train_map(
     model = segmenter(settings, channels=channels, classes=classes, side_px=None, norm=norm)
     if not norm:
         load_encoder(model, settings)
-    source = CropSource(
-        pictures, classes=classes, settings=crop_settings(pictures, settings), vary=vary
-    )
-    source.hard_spots = progress.hard_spots
-    maker = MapMaker(run_keras(model), settings)
-    trained: Any = model
-    given: Given = whole_input
     parts = split_at_frozen(model, settings)
-    if parts is not None:
-        trained, given = parts[1], frozen_features(parts[0], source.crop_px)
+    if parts is not None and settings.frozen_encoder:
+        encode = frozen_features(parts[0], settings.tile_px)
+        tiles = TileSource(
+            pictures,
+            classes=classes,
+            settings=settings,
+            encode=encode,
+            features=features or Features(),
+        )
+        learner = _of_tiles(tiles, encode, parts[1], settings)
+    else:
+        crops = CropSource(
+            pictures, classes=classes, settings=crop_settings(pictures, settings), vary=vary
+        )
+        crops.hard_spots = progress.hard_spots
+        learner = _of_crops(crops, model, parts, pictures)
+    maker = learner.maker
 
     def validate() -> tuple[float, dict[str, float]]:
         if value_of is not None:
@@ -101,28 +113,65 @@ def train_map(
         curve = {"auroc": found.auroc, "iou": found.iou}
         return found.value, {name: value for name, value in curve.items() if value is not None}
 
-    def refresh(state: Progress) -> None:
-        find_hard_spots(maker, source, pictures, state, settings)
-
     def loss(targets: Any, weights: Any, bags: Any, logits: Any) -> Any:
         return map_loss(targets, weights, logits) + bag_loss(bags, logits)
 
-    def make(number: int) -> Arrays:
-        batch = source.batch(number)
-        return given(real_input(batch.pixels)), [batch.targets, batch.weights, batch.bags]
-
     task = Task(
-        model=trained,
+        model=learner.trained,
         loss=loss,
-        batches=lambda first: prepared(make, first),
+        batches=lambda first: prepared(learner.make, first),
         validate=validate,
-        refresh=refresh,
+        refresh=learner.refresh,
     )
     progress = fit(task, settings, progress, say=say, keep=keep)
     float_model = export(model, settings, channels, classes)
     final = MapMaker(run_tflite(float_model), settings)
     choice = choose(look_at_all(final, checked, range(len(checked))))
     return Trained(float_model, choice, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Learner:
+    """What a network is trained with.
+
+    Attributes:
+        trained: the part of it that is.
+        make: the arrays of a step by its number.
+        maker: maps of whole pictures by the network as it is.
+        refresh: looks for hard spots.
+    """
+
+    trained: Any
+    make: Callable[[int], Arrays]
+    maker: MapMaker
+    refresh: Callable[[Progress], None]
+
+
+def _of_tiles(tiles: TileSource, encode: Given, decoder: Any, settings: TrainSettings) -> _Learner:
+    """Nothing of the encoder is trained."""
+    maker = MapMaker(run_split(encode, decoder), settings)
+    return _Learner(decoder, tiles.batch, maker, lambda _: None)
+
+
+def _of_crops(
+    crops: CropSource, model: Any, parts: tuple[Any, Any] | None, pictures: Pictures
+) -> _Learner:
+    """The network, or what of it lies above its frozen part, learns from crops."""
+    settings = crops.settings
+    maker = MapMaker(run_keras(model), settings)
+    trained: Any = model
+    given: Given = whole_input
+    if parts is not None:
+        trained, given = parts[1], frozen_features(parts[0], settings.crop_px)
+
+    def make(number: int) -> Arrays:
+        batch = crops.batch(number)
+        return given(real_input(batch.pixels)), [batch.targets, batch.weights, batch.bags]
+
+    def refresh(state: Progress) -> None:
+        find_hard_spots(maker, crops, pictures, state, settings)
+
+    return _Learner(trained, make, maker, refresh)
 
 
 def whole_input(real: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -133,22 +182,25 @@ def whole_input(real: NDArray[np.float32]) -> list[NDArray[np.float32]]:
 def frozen_features(lower: Any, side_px: int) -> Given:
     """Features of an encoder's frozen part, by the fast kernels that the station has too.
 
-    TensorFlow takes several times longer for these layers, which training never changes.
+    TensorFlow takes several times longer for these layers, which training never changes. The
+    interpreter is one, and threads take turns.
     """
     import keras
 
     fixed = keras.Input((side_px, side_px, lower.input.shape[-1]), name="picture")
     interpreter = open_model(float_tflite(keras.Model(fixed, lower(fixed))))
     source = interpreter.get_input_details()[0]["index"]
+    turn = threading.Lock()
     sinks = sorted(interpreter.get_output_details(), key=lambda details: -int(details["shape"][1]))
 
     def features(real: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         found: list[list[NDArray[np.float32]]] = [[] for _ in sinks]
         for crop in real:
-            interpreter.set_tensor(source, crop[None])
-            interpreter.invoke()
-            for level, sink in zip(found, sinks, strict=True):
-                level.append(np.asarray(interpreter.get_tensor(sink["index"]), np.float32)[0])
+            with turn:
+                interpreter.set_tensor(source, crop[None])
+                interpreter.invoke()
+                for level, sink in zip(found, sinks, strict=True):
+                    level.append(np.asarray(interpreter.get_tensor(sink["index"]), np.float32)[0])
         return [np.stack(level) for level in found]
 
     return features

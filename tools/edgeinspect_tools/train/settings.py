@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from edgeinspect.errors import UsageError
@@ -48,19 +50,32 @@ class TrainSettings:
         weights: ``none``, ``imagenet``, or a .keras or .tflite file. A run is always reproducible
             from its settings, seed and data.
         alpha: width of the MobileNetV2 encoder, as in the paper: 0.35, 0.5, 0.75, 1.0, 1.3, 1.4.
+        encoder_stride_px: the encoder's blocks up to this stride are used: 16, or 32, which takes
+            in a whole tile where a defect shows only beside its surroundings.
+        contrast: loaded weights are made to see the pictures with so many times their contrast,
+        brightness: around this grey level; for pictures darker or flatter than photographs.
         gray: train on grey pictures even where they have colours.
         reference: the picture of the same place on a faultless product is the last input channel.
         tile_px: side of the square that the model looks at on the station.
         tile_overlap_px: by how much neighbouring tiles overlap there.
-        crop_px: side of the squares it is trained on.
+        crop_px: side of the squares it is trained on; at most a tile where the whole encoder is
+            frozen, since they are then cut from tiles.
         stride_px: frame pixels per cell of the score map: 2, 4 or 8.
         resize_px: of a classifier: pictures are scaled to this square first.
         box_fill: share of a box's sides that counts as defect, around its centre, where boxes are
             all that is known; below 1 neighbours stay apart.
-        freeze_stride_px: MobileNetV2 blocks up to this stride keep their loaded weights.
-        encoder: see ``EncoderChoice``.
+        freeze_stride_px: MobileNetV2 blocks up to this stride keep their loaded weights. With
+            all of them frozen, features are kept and used again: training is several times
+            faster, and pictures are mirrored and turned by quarters only.
+        encoder: see ``EncoderChoice``; of a map, ``freeze_stride_px`` says it.
         turns: also learn from pictures turned by quarters and upside down; off where the product
             always lies the same way and that matters.
+        grain: the surface has a direction (ground, rolled, woven): turned pictures are mirrored
+            or stand on their heads, but never lie on their side.
+        good_share: of the crops of a step that come from good pictures.
+        coverage_gain: a cell is taught the share of it that is defective, times this, at most 1.
+            1 gives outlines that are true; more keeps defects that fill no cell.
+        picture_loss: weight of a loss on each crop's highest scores, besides that on its cells.
         paste: share of sound crops that get a defect cut from another training picture.
         strength: of light, gain, noise and blur in training, 0 for none, 1 as usual.
         batch: crops a step.
@@ -78,6 +93,9 @@ class TrainSettings:
     task: TaskChoice = TaskChoice.AUTO
     weights: str = "none"
     alpha: float = 1.0
+    encoder_stride_px: int = 16
+    contrast: float = 1.0
+    brightness: float = 127.5
     gray: bool = False
     reference: bool = False
     tile_px: int = 256
@@ -89,6 +107,10 @@ class TrainSettings:
     freeze_stride_px: int = 0
     encoder: EncoderChoice = EncoderChoice.AUTO
     turns: bool = True
+    grain: bool = False
+    good_share: float = 0.35
+    coverage_gain: float = 1.5
+    picture_loss: float = 0.0
     paste: float = 0.2
     strength: float = 1.0
     batch: int = 8
@@ -103,6 +125,11 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         _require("stride_px", self.stride_px, self.stride_px in (2, 4, 8), "2, 4 or 8")
+        deepest = self.encoder_stride_px
+        _require("encoder_stride_px", deepest, deepest in (16, 32), "16 or 32")
+        frozen = self.freeze_stride_px
+        strides = [stride for stride in (0, 2, 4, 8, 16, 32) if stride <= deepest]
+        _require("freeze_stride_px", frozen, frozen in strides, f"one of {strides}")
         for name in ("tile_px", "crop_px"):
             value = getattr(self, name)
             _require(name, value, value >= 64 and value % 32 == 0, "a multiple of 32 from 64 on")
@@ -120,7 +147,12 @@ class TrainSettings:
         )
         for name, low, high in (
             ("alpha", 0.1, 2.0),
+            ("contrast", 0.1, 10.0),
+            ("brightness", 0.0, 255.0),
             ("box_fill", 0.1, 1.0),
+            ("good_share", 0.0, 1.0),
+            ("coverage_gain", 1.0, 4.0),
+            ("picture_loss", 0.0, 10.0),
             ("paste", 0.0, 1.0),
             ("strength", 0.0, 3.0),
             ("minutes", 0.01, 60_000.0),
@@ -136,12 +168,37 @@ class TrainSettings:
             fits = math.isfinite(value) and low <= value <= high
             _require(name, value, fits, f"a number from {low} to {high}")
 
+    @property
+    def frozen_encoder(self) -> bool:
+        """Whether nothing of the encoder is trained."""
+        return (
+            self.network is Network.MOBILENET_V2
+            and self.freeze_stride_px == self.encoder_stride_px
+            and self.task is not TaskChoice.CLASSIFICATION
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON takes them."""
         return {
             key: value.value if isinstance(value, StrEnum) else value
             for key, value in asdict(self).items()
         }
+
+
+FROZEN_ENCODER: Mapping[str, Any] = MappingProxyType(
+    {
+        "network": Network.MOBILENET_V2,
+        "encoder_stride_px": 32,
+        "freeze_stride_px": 32,
+        "tile_px": 384,
+        "tile_overlap_px": 128,
+        "crop_px": 256,
+        "good_share": 0.5,
+        "coverage_gain": 1.0,
+        "picture_loss": 0.5,
+    }
+)
+"""Settings that go with loaded weights of which nothing is trained: for few defective parts."""
 
 
 def _require(name: str, value: object, holds: bool, expected: str) -> None:

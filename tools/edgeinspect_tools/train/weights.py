@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.errors import ModelRefused, UsageError
+from edgeinspect_tools.train.maps import MEAN, STD
 from edgeinspect_tools.train.networks import encoder_layers
 from edgeinspect_tools.train.settings import Network, TrainSettings
 
@@ -147,6 +148,7 @@ def _into_encoder(model: Any, convolutions: Sequence[Convolution], settings: Tra
         kernel, bias = (np.asarray(value) for value in layer.get_weights())
         fitted = found.kernel
         if number == 0:
+            found = with_contrast(found, settings)
             fitted = _fit_channels(found.kernel, kernel.shape[2], reference=settings.reference)
         elif fitted.shape != kernel.shape and fitted.transpose(0, 1, 3, 2).shape == kernel.shape:
             fitted = fitted.transpose(0, 1, 3, 2)
@@ -157,6 +159,16 @@ def _into_encoder(model: Any, convolutions: Sequence[Convolution], settings: Tra
                 next_action="Choose the width that the file was made with (--alpha).",
             )
         layer.set_weights([fitted, found.bias])
+
+
+def with_contrast(first: Convolution, settings: TrainSettings) -> Convolution:
+    """The first convolution as if pixels were contrast * (pixel - brightness) around the middle.
+
+    Of a real input x that is contrast * x + shift; zeros beyond the edges stay zeros.
+    """
+    shift = settings.contrast * (MEAN - settings.brightness) / STD
+    bias = first.bias + np.float32(shift) * first.kernel.sum(axis=(0, 1, 2))
+    return Convolution(first.kernel * np.float32(settings.contrast), bias)
 
 
 def _fit_channels(
