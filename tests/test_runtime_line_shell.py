@@ -13,6 +13,7 @@ from edgeinspect.errors import LineFault
 from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeOutput
 from edgeinspect.line import messages as m
+from edgeinspect.line.lock import LockState
 from edgeinspect.part import GateOutcome, PartRecord, Verdict, VerdictKind
 from edgeinspect.ports import CameraControls
 from edgeinspect.runtime.camera_thread import CameraThread
@@ -46,6 +47,7 @@ class ScriptedCore:
         self.status: Mapping[str, int] = {}
         self.holds: tuple[str, ...] = ()
         self.open_alarms: tuple[m.AlarmName, ...] = ()
+        self.lock_state = LockState.OPEN
 
     def start(self, now_mono_ns: int) -> list[m.Action]:
         return [m.RenewLease(now_mono_ns + 100 * MS)]
@@ -86,9 +88,9 @@ class Bench:
             **common,
         )
         self.recorder: RecorderThread[FinishedPart] = RecorderThread(
-            sink=None,
+            sink=None,  # type: ignore[arg-type]
             faults=self.faults,
-            capacity=records,  # type: ignore[arg-type]
+            capacity=records,
         )
         self.feed = EventFeed()
         self.shell = LineShell(

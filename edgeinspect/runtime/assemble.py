@@ -7,7 +7,7 @@ drivers, socket. Whatever was opened is closed again in reverse if a later step 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,10 +15,12 @@ from typing import Any, Self
 
 from edgeinspect.hw.clock import SystemClock
 from edgeinspect.hw.drivers import Drivers
-from edgeinspect.part import Frame, Inspection
+from edgeinspect.hw.picture_file import read_picture
+from edgeinspect.part import Frame, Inspection, PartRecord
 from edgeinspect.ports import Clock
 from edgeinspect.records.images import ImagePolicy
 from edgeinspect.records.writer import OpenReport, RecordWriter
+from edgeinspect.runtime.challenge_desk import ChallengeDesk
 from edgeinspect.runtime.control import ControlServer
 from edgeinspect.runtime.inspection import FrameInspector
 from edgeinspect.runtime.models import open_inspectors
@@ -27,6 +29,7 @@ from edgeinspect.runtime.recipe_change import RecipeChange
 from edgeinspect.runtime.records_sink import RecordsSink
 from edgeinspect.runtime.simulated import SimulatedLine
 from edgeinspect.runtime.station import PreparedRecipe, Station
+from edgeinspect.runtime.threads import StationThread
 from edgeinspect.runtime.wiring import open_drivers
 from edgeinspect.settings.station import StationFile, Storage
 from edgeinspect.settings.wiring import IoDriver
@@ -42,6 +45,7 @@ def image_policy(storage: Storage) -> ImagePolicy:
     )
 
 
+_JOIN_S = 2.0
 Watcher = Callable[[Frame, Inspection], None]
 
 
@@ -133,6 +137,7 @@ class AssembledStation:
                 self._writer,
                 image_policy(plan.station.storage),
                 on_fault=self._count_fault,
+                on_recorded=self._tell_recorded,
             )
             self._sink.add_recipe(plan.digest, plan.config.thresholds, document=plan.document)
             recipe = prepare(plan, watch=watch)
@@ -142,6 +147,14 @@ class AssembledStation:
                 simulated = SimulatedLine(plan.station)
             drivers = open_hardware(plan.station) if simulated is None else simulated.drivers
             opened.callback(_close_all, drivers)
+            self.challenges = ChallengeDesk(
+                data_dir=plan.station.data_dir,
+                policy=plan.station.challenge,
+                plan=lambda: self.plan,
+                clock=self._clock,
+                read_picture=read_picture,
+                feeder=simulated,
+            )
             self.station = Station(
                 recipe=recipe,
                 drivers=drivers,
@@ -150,6 +163,11 @@ class AssembledStation:
                 next_part_id=self._sink.first_part_id,
                 uncovered_faults=plan.uncovered_faults,
                 want_map=want_map,
+                locked=self.challenges.locks_now,
+            )
+            self.challenges.attach(self.station)
+            self._challenge_thread = StationThread(
+                "challenge", self.challenges.run, self.station.thread_died
             )
             if simulated is not None:
                 simulated.connect(self.station.acknowledge)
@@ -161,6 +179,9 @@ class AssembledStation:
     def records_report(self) -> OpenReport:
         """What was found when the records were opened."""
         return self._writer.report
+
+    def _tell_recorded(self, records: Sequence[PartRecord]) -> None:
+        self.challenges.recorded(records)
 
     def _count_fault(self, name: str, detail: str) -> None:
         self.station.faults.count(name, detail)
@@ -176,6 +197,7 @@ class AssembledStation:
         except BaseException:
             self._close_records()
             raise
+        self._challenge_thread.start()
         if not self._serve:
             return
         control = self.plan.station.control
@@ -183,6 +205,7 @@ class AssembledStation:
             path=self.plan.station.socket_path,
             controlled=self.station,
             apply_recipe=self._apply_recipe,
+            challenge=self.challenges.command,
             mode=control.mode,
             group=control.group,
         )
@@ -196,9 +219,13 @@ class AssembledStation:
     def stop(self) -> int:
         """Stop the line, close everything; returns the exit code that the station earned."""
         try:
-            self.station.stop()
+            self.challenges.stop()
+            self._challenge_thread.join(_JOIN_S)
         finally:
-            self._close_records()
+            try:
+                self.station.stop()
+            finally:
+                self._close_records()
         return self.station.exit_code
 
     def __enter__(self) -> Self:
@@ -229,11 +256,12 @@ class AssembledStation:
         try:
             with change.kept(plan, instead_of=before):
                 self._sink.add_recipe(plan.digest, plan.config.thresholds, document=plan.document)
-                self.station.apply_recipe(prepared)
+                with self.challenges.changing_to(plan):
+                    self.station.apply_recipe(prepared)
+                    self.plan = plan
         except BaseException:
             prepared.inspectors.close()
             raise
-        self.plan = plan
         self.plans.append(plan)
         return {
             "product": plan.recipe.product,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -73,15 +74,17 @@ class ChallengeStore:
     def path(self, number: int) -> Path:
         return self._folder / f"{number:06d}.json"
 
-    def add(self, content: Mapping[str, object]) -> int:
-        """Store a challenge's record as the next number. Raises StorageFault."""
-        make_folder(self._folder)
+    def prepare(self, content: Mapping[str, object]) -> tuple[int, bytes]:
+        """The next record's number and file content; nothing is written."""
         number = max(self.numbers(), default=0) + 1
-        while True:
-            data = json.dumps({"number": number, **content}, indent=1, allow_nan=False)
-            if create_file(self.path(number), data.encode() + b"\n"):
-                return number
-            number += 1
+        finite = _finite({"number": number, **content})
+        return number, json.dumps(finite, indent=1, allow_nan=False).encode() + b"\n"
+
+    def put(self, number: int, data: bytes) -> None:
+        """Store what ``prepare`` gave. Raises StorageFault, also if the number is taken."""
+        make_folder(self._folder)
+        if not create_file(self.path(number), data):
+            raise StorageFault(f"{self.path(number)} exists already.")
 
     def read(self, number: int) -> dict[str, Any]:
         """One record. Raises NotGood, StorageFault."""
@@ -106,6 +109,17 @@ def moment_as_json(moment: Moment) -> dict[str, object]:
         "wall": moment.wall.isoformat(),
         "synchronized": moment.synchronized,
     }
+
+
+def _finite(value: object) -> object:
+    """NaN and infinities are not JSON: they become null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
 
 def _owed_to(owed: Owed) -> dict[str, object]:

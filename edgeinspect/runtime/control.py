@@ -51,6 +51,8 @@ class Controlled(Protocol):
 
 ApplyRecipe = Callable[[Mapping[str, Any]], Mapping[str, object]]
 """Loads, checks and applies a recipe; may take seconds; returns what is in force then."""
+Challenge = Callable[[Mapping[str, Any]], Mapping[str, object]]
+"""One step of a challenge; returns how it stands."""
 
 
 class _Client:
@@ -80,6 +82,7 @@ class ControlServer:
         path: Path,
         controlled: Controlled,
         apply_recipe: ApplyRecipe | None = None,
+        challenge: Challenge | None = None,
         mode: int = 0o660,
         group: str | None = None,
     ) -> None:
@@ -105,6 +108,8 @@ class ControlServer:
             "stop": self._stop_station,
             "events": self._subscribe,
         }
+        if challenge is not None:
+            self._commands["challenge"] = lambda client, arguments: challenge(arguments)
 
     @property
     def path(self) -> Path:

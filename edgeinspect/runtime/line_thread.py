@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from edgeinspect.errors import EdgeInspectError
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import LineConfig
+from edgeinspect.line.lock import LockState
 from edgeinspect.part import Frame, PartRecord, ScoreMap
 from edgeinspect.ports import CameraControls, Clock, Output
 from edgeinspect.runtime.camera_thread import CameraThread
@@ -60,6 +61,8 @@ class Core(Protocol):
     def holds(self) -> tuple[str, ...]: ...
     @property
     def open_alarms(self) -> tuple[m.AlarmName, ...]: ...
+    @property
+    def lock_state(self) -> LockState: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class LineView:
     open_alarms: tuple[str, ...] = ()
     parts_in_flight: int = 0
     recipe_digest: str = ""
+    lock_state: LockState = LockState.OPEN
 
 
 @dataclass(slots=True)
@@ -199,6 +203,10 @@ class LineShell:
         """As for the encoder: the newest level is never lost."""
         if self._stopped_level.put(stopped, edge_mono_ns):
             self._queue.force(self._stopped_level)
+
+    def post_lock(self, event: m.Lock | m.Unlock | m.AnnounceMaster | m.DemandChallenge) -> None:
+        """A lock is never lost for want of room."""
+        self._queue.force(event)
 
     def post_stop(self) -> None:
         """Ask the core to end; see ``drained``."""
@@ -362,6 +370,7 @@ class LineShell:
             open_alarms=tuple(alarm.value for alarm in self._core.open_alarms),
             parts_in_flight=self._core.parts_in_flight,
             recipe_digest=self._config.recipe_digest,
+            lock_state=self._core.lock_state,
         )
         if self._core.drained:
             self.drained.set()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from edgeinspect.errors import StorageFault
 from edgeinspect.line.config import ClassThresholds
+from edgeinspect.part import PartRecord
 from edgeinspect.records.images import ImagePolicy, image_kind
 from edgeinspect.records.writer import Acknowledgement, RecordEntry, RecordWriter
 from edgeinspect.runtime.line_thread import FinishedPart
@@ -29,13 +30,16 @@ class RecordsSink:
         policy: ImagePolicy,
         *,
         on_fault: Callable[[str, str], None] = lambda name, detail: None,
+        on_recorded: Callable[[Sequence[PartRecord]], None] = lambda records: None,
     ) -> None:
         """Args:
         on_fault: told the name and one sentence for each picture that could not be written.
+        on_recorded: given the records of each batch once they are durable; must not wait.
         """
         self._writer = writer
         self._policy = policy
         self._on_fault = on_fault
+        self._on_recorded = on_recorded
         self._lock = threading.Lock()  # recipes come from another thread
         self._thresholds: dict[str, Sequence[ClassThresholds]] = {}
         ids = writer.reserve_part_ids()
@@ -66,6 +70,7 @@ class RecordsSink:
                     self._reserved_to = self._writer.reserve_part_ids().stop
         for sentence in acknowledged.image_faults:
             self._on_fault(PICTURES_FAULT, sentence)
+        self._on_recorded([part.record for part in batch])
         return acknowledged
 
     def _entry(self, part: FinishedPart) -> RecordEntry:

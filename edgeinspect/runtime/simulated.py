@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.errors import ConfigError
+from edgeinspect.errors import ConfigError, UsageError
 from edgeinspect.hw.drivers import Drivers
 from edgeinspect.line.config import GateKind
 from edgeinspect.ports import EdgeListener
@@ -17,6 +17,7 @@ from edgeinspect.settings.station import StationFile
 from edgeinspect.settings.track import distances_of
 from edgeinspect.sim.live import LiveLine
 from edgeinspect.sim.presets import MS, NS_PER_COUNT, SECOND, LineGeometry
+from edgeinspect.sim.product import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 from edgeinspect.sim.rendered import RenderedParts
 from edgeinspect.sim.world import LensView, SimPart
 
@@ -39,6 +40,8 @@ class PicturesAhead:
         self._parts = parts
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="renderer")
         self._ahead: dict[int, Future[NDArray[np.uint8]]] = {}
+        self._masters: dict[int, NDArray[np.uint8]] = {}
+        self._next_master: tuple[NDArray[np.uint8], bool] | None = None
         self._next = 0
         self._render_to(AHEAD)
         for picture in list(self._ahead.values()):
@@ -46,11 +49,21 @@ class PicturesAhead:
 
     def make(self, number: int) -> tuple[bool, float]:
         self._render_to(number + AHEAD)
+        if self._next_master is not None:
+            picture, defective = self._next_master
+            self._masters, self._next_master = {number: picture}, None
+            return defective, float(defective)
         return self._parts.make(number)
+
+    def show_next(self, picture: NDArray[np.uint8], *, defective: bool) -> None:
+        """The next part that is made looks like this picture."""
+        self._next_master = (picture, defective)
 
     def expose(self, view: LensView, exposure_ns: int) -> NDArray[np.uint8]:
         picture = None
         if view.part is not None:
+            if view.part.number in self._masters:
+                return self._masters[view.part.number]
             picture = self._ahead.pop(view.part.number, None)
             self._ahead.pop(view.part.number - AHEAD, None)  # it was never looked at
         if picture is None or not view.placed:
@@ -110,6 +123,27 @@ class SimulatedLine:
     def drivers(self) -> Drivers:
         """For the station; its trigger input starts and stops the line."""
         return replace(self.line.drivers, trigger=_StartingTrigger(self.line, self._pictures))
+
+    def hold_back(self) -> None:
+        """See ``edgeinspect.runtime.challenge_desk.MasterFeeder``."""
+        self.line.hold_back(True)
+
+    def put_on(self, picture: NDArray[np.uint8], *, defective: bool) -> None:
+        """Put a part that looks like this on the belt; its picture must be of the line's size."""
+        if picture.shape != (FRAME_HEIGHT_PX, FRAME_WIDTH_PX):
+            raise UsageError(
+                f"The simulated line shows grey pictures of {FRAME_WIDTH_PX} x {FRAME_HEIGHT_PX} "
+                f"pixels, this one has the shape {picture.shape}."
+            )
+        self._pictures.show_next(picture, defective=defective)
+        self.line.put_on()
+
+    @property
+    def is_clear(self) -> bool:
+        return self.line.belt_is_empty
+
+    def go_on(self) -> None:
+        self.line.hold_back(False)
 
     def connect(self, acknowledge: Callable[[], object]) -> None:
         """Let the line's operator acknowledge the station's alarms."""

@@ -13,6 +13,7 @@ from edgeinspect.hw.input_faults import TellsFaults
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import LineConfig, Tracking
 from edgeinspect.line.core import LineCore
+from edgeinspect.line.lock import LockState
 from edgeinspect.ports import CameraControls, Clock
 from edgeinspect.runtime.camera_thread import CameraThread
 from edgeinspect.runtime.faults import FaultBoard
@@ -73,6 +74,7 @@ class Station:
         next_part_id: int,
         uncovered_faults: Sequence[str] = (),
         want_map: bool = False,
+        locked: bool = False,
         ask_for_punctuality: bool = True,
         record_capacity: int = 4096,
         core_factory: CoreFactory = _line_core,
@@ -84,6 +86,7 @@ class Station:
         next_part_id: the first id of a durable reservation.
         uncovered_faults: which faults can pass as the station is wired, for the status.
         want_map: keep the score maps of the last parts for the live view.
+        locked: start locked; see ``lock``.
         ask_for_punctuality: real-time priority for the pulse thread and locked memory.
 
         Raises:
@@ -141,6 +144,9 @@ class Station:
             heartbeat=drivers.heartbeat,
             line_stop=drivers.line_stop,
         )
+        self.challenge_status: Mapping[str, object] = {}
+        if locked:
+            self.lock()  # before any trigger: first in, first out
         self._supervisor = Supervisor(
             watches=self._watches(),
             clock=clock,
@@ -197,7 +203,7 @@ class Station:
         for worker, name in enumerate(self._worker_names()):
             targets[name] = lambda worker=worker: self._workers.run(worker)  # type: ignore[misc]
         return {
-            name: StationThread(name, target, self._on_death) for name, target in targets.items()
+            name: StationThread(name, target, self.thread_died) for name, target in targets.items()
         }
 
     def _worker_names(self) -> tuple[str, ...]:
@@ -215,6 +221,21 @@ class Station:
 
     def resume(self) -> bool:
         return self._post(m.Resume())
+
+    def lock(self) -> None:
+        """Reject every part until ``unlock``, but for announced masters."""
+        self._line.post_lock(m.Lock())
+
+    def unlock(self) -> None:
+        self._line.post_lock(m.Unlock())
+
+    def announce_master(self) -> None:
+        """The next part is a master; ``lock_state`` says whether it was accepted."""
+        self._line.post_lock(m.AnnounceMaster())
+
+    def demand_challenge(self, detail: str) -> None:
+        """Raise the alarm that a challenge is due."""
+        self._line.post_lock(m.DemandChallenge(detail))
 
     def acknowledge(self) -> bool:
         """A person has seen the alarms and cleared their cause."""
@@ -333,9 +354,19 @@ class Station:
             return StationState.FAULTED
         if "paused" in self._line.view.holds:
             return StationState.PAUSED
+        if self._line.view.lock_state is not LockState.OPEN:
+            return StationState.LOCKED
         if self._starting or "starting" in self._line.view.holds:
             return StationState.STARTING
         return StationState.INSPECTING
+
+    @property
+    def lock_state(self) -> LockState:
+        return self._line.view.lock_state
+
+    @property
+    def parts_in_flight(self) -> int:
+        return self._line.view.parts_in_flight
 
     @property
     def exit_code(self) -> int:
@@ -364,6 +395,7 @@ class Station:
             "counts": dict(sorted(view.counts.items())),
             "rejecting_everything": [*view.holds],
             "open_alarms": [*view.open_alarms],
+            "challenge": dict(self.challenge_status),
             "faults": faults_as_json(self.faults.snapshot()),
             "uncovered_faults": [*self._uncovered_faults],
             "parts_in_flight": view.parts_in_flight,
@@ -411,7 +443,7 @@ class Station:
         self.faults.begin(f"{INPUT_FAILED}{name}", str(error))
         self._line.fail()
 
-    def _on_death(self, name: str, error: BaseException) -> None:
+    def thread_died(self, name: str, error: BaseException) -> None:
         """In the dying thread: whatever it was for, nothing may pass any more."""
         self._pulse.latch_reject()
         self.faults.begin(f"{THREAD_DIED}{name}", f"{type(error).__name__}: {error}")

@@ -30,8 +30,13 @@ class StationState(StrEnum):
     STARTING = "starting"
     INSPECTING = "inspecting"
     PAUSED = "paused"
+    LOCKED = "locked"
     FAULTED = "faulted"
     STOPPING = "stopping"
+
+
+_WAITING = (StationState.STARTING, StationState.PAUSED, StationState.LOCKED)
+"""Nothing passes, and nothing is wrong: somebody or something has to come first."""
 
 
 def stops_inspection(faults: Mapping[str, Fault]) -> list[str]:
@@ -63,7 +68,7 @@ def lights_for(state: StationState, *, alarm_is_open: bool, degraded: bool) -> M
     """Which of the lights shine; see ``Drivers.lights``."""
     return {
         "green": state is StationState.INSPECTING,
-        "yellow": state in (StationState.PAUSED, StationState.STARTING) or degraded,
+        "yellow": state in _WAITING or degraded,
         "red": state is StationState.FAULTED,
         "beacon": alarm_is_open,
     }

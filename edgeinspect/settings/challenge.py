@@ -47,7 +47,7 @@ class Challenge(Section):
     """When the station has to be proven again, and what happens until it is.
 
     Attributes:
-        masters: the file of the numbered masters.
+        masters: the file of the numbered masters; ``{product}`` in it stands for the product.
         when: what demands a challenge.
         shift_starts: when the shifts begin, in ``time_zone``; needed for ``shift``.
         time_zone: a name of the IANA time zone database.
@@ -79,6 +79,10 @@ class Challenge(Section):
             expected = "a time zone that this machine knows, e.g. UTC or Europe/Berlin"
             raise Rule("time_zone", value=self.time_zone, expected=expected) from None
         return self
+
+    def masters_of(self, product: str) -> Path:
+        """The file of this product's masters."""
+        return Path(str(self.masters).replace("{product}", product))
 
     @property
     def zone(self) -> datetime.tzinfo:

@@ -293,6 +293,21 @@ class LiveLine:
             self._world.stop_feeding()
         self._wake.set()
 
+    def hold_back(self, held: bool) -> None:
+        """Put no parts on the belt for a while, but for ``put_on``."""
+        with self._lock:
+            self._world.hold_back(held)
+
+    @property
+    def belt_is_empty(self) -> bool:
+        """Whether no part is on its way to the gate."""
+        with self._lock:
+            return not self._world.moving
+
+    def put_on(self) -> None:
+        """Put the source's next part on the belt now."""
+        self._enter(time.monotonic_ns(), self._world.put_on)
+
     def look_at(self, exposure_mono_ns: int) -> LensView:
         """Wait until then and say what stands before the lens. Raises CameraFault."""
         answer: SimpleQueue[LensView] = SimpleQueue()

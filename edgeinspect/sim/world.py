@@ -178,6 +178,7 @@ class World:
         self._kind = kind
         self._source = parts
         self._to_come = count
+        self._held_back = False
         self._count = 0
         self._guarded = guarded
         self._encoder = encoder
@@ -213,6 +214,14 @@ class World:
     def stop_feeding(self) -> None:
         """Put no more parts on the belt."""
         self._to_come = 0
+
+    def hold_back(self, held: bool) -> None:
+        """Put no parts on the belt for a while, but for ``put_on``."""
+        self._held_back = held
+
+    def put_on(self, now_ns: int) -> None:
+        """Put the source's next part on the belt, whatever is held back."""
+        self._place(now_ns)
 
     @property
     def gate_open(self) -> bool:
@@ -271,6 +280,15 @@ class World:
     def _infeed(self, now_ns: int) -> None:
         if self._to_come == 0:
             return
+        if not self._held_back:
+            self._place(now_ns)
+        if self._to_come:
+            extra_ns = self.geometry.pitch_mean_ns - self.geometry.pitch_min_ns
+            pitch_ns = self.geometry.pitch_min_ns + int(self.rng.expovariate(1.0) * extra_ns)
+            travel_ns = self.agenda.travel_ns(now_ns)
+            self.agenda.at_travel(travel_ns + pitch_ns, self._infeed)
+
+    def _place(self, now_ns: int) -> None:
         number = len(self.parts)
         defective, score = self._source.make(number)
         geometry, rng, agenda = self.geometry, self.rng, self.agenda
@@ -279,14 +297,10 @@ class World:
         part = SimPart(number, defective, score, travel_ns + NOMINAL_INFEED_NS, slip_ns)
         self.parts.append(part)
         self.moving.append(part)
-        self._to_come -= 1
+        self._to_come = max(0, self._to_come - 1)
         if self._on_infeed is not None:
             self._on_infeed(part, now_ns)
         agenda.at_travel(part.sensor_travel_ns, lambda t: self._at_sensor(part, t))
-        if self._to_come:
-            extra_ns = geometry.pitch_mean_ns - geometry.pitch_min_ns
-            pitch_ns = geometry.pitch_min_ns + int(rng.expovariate(1.0) * extra_ns)
-            agenda.at_travel(travel_ns + pitch_ns, self._infeed)
 
     def _at_sensor(self, part: SimPart, now_ns: int) -> None:
         part.sensor_ns = now_ns

@@ -1,0 +1,345 @@
+"""``edgeinspect challenge``: numbered masters prove that the station still sees and rejects."""
+
+from __future__ import annotations
+
+import getpass
+import select
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeinspect.errors import EdgeInspectError, UsageError
+from edgeinspect.ui.application import LazyCommand, LazyGroup
+from edgeinspect.ui.options import ANY_PATH, FILE, FOLDER, config_option, data_dir_options
+from edgeinspect.ui.output import examples, json_option, print_json, say, table
+
+NOT_PROVEN = 1
+_STILL_HERE_S = 5.0
+
+command = LazyGroup(
+    name="challenge",
+    commands={
+        "run": LazyCommand("edgeinspect.ui.challenge:run", "Run a challenge on a running station."),
+        "status": LazyCommand(
+            "edgeinspect.ui.challenge:status", "Say whether one is due, and why."
+        ),
+        "list": LazyCommand("edgeinspect.ui.challenge:list_challenges", "List past challenges."),
+        "show": LazyCommand("edgeinspect.ui.challenge:show", "Show a challenge, or print it."),
+        "check": LazyCommand("edgeinspect.ui.challenge:check", "Check a file of masters."),
+        "sample": LazyCommand(
+            "edgeinspect.ui.challenge:sample", "Write masters for the simulated line."
+        ),
+    },
+    help="Prove with numbered masters that the station still sees and still rejects.",
+    epilog=examples(
+        """
+        edgeinspect challenge run --config station.yaml
+        edgeinspect challenge status --config station.yaml --json
+        edgeinspect challenge show 12 --config station.yaml --html challenge-12.html
+        """
+    ),
+)
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect challenge run --config station.yaml
+        edgeinspect challenge run --config station.yaml --reason "start of shift" --json
+        edgeinspect challenge run --config station.yaml --masters masters/masters.yaml --yes
+        """
+    )
+)
+@config_option("The station file; it names the control socket.")
+@click.option("--socket", type=ANY_PATH, help="The control socket itself.")
+@click.option("--masters", type=FILE, help="The masters, where the station file names none.")
+@click.option("--author", help="Who runs it; the login name if left out.")
+@click.option("--reason", default="challenge", show_default=True)
+@click.option("--yes", is_flag=True, help="Ask nobody: something else puts the masters on.")
+@click.option(
+    "--part-timeout",
+    "part_timeout_s",
+    type=click.FloatRange(1, 3600),
+    default=120.0,
+    help="Seconds for a master to come.",
+)
+@json_option
+@click.pass_context
+def run(
+    ctx: click.Context,
+    *,
+    config: Path | None,
+    socket: Path | None,
+    masters: Path | None,
+    author: str | None,
+    reason: str,
+    yes: bool,
+    part_timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Let a running station ask for each master in turn, and judge it.
+
+    Checked are the verdict, the defect's class and place, and what the gate did, from the
+    station's own records. Everything but the announced master is rejected meanwhile. Stop the
+    infeed first. On a simulated line the masters come by themselves. Ends with 1 unless passed.
+    """
+    from edgeinspect.runtime.control_client import ControlClient
+    from edgeinspect.tune.challenge import ChallengeRun
+
+    with ControlClient(_socket(config, socket)) as client:
+        simulated = bool(client.call("challenge", action="state")["simulated"])
+        prompter = _Terminal(ask=not yes and not simulated, quiet=as_json)
+        challenge = ChallengeRun(client, prompter, part_timeout_s=part_timeout_s)
+        state = challenge.run(
+            author=author or login_name(),
+            reason=reason,
+            masters=None if masters is None else str(masters.absolute()),
+        )
+    state["html"] = _write_report(state)
+    state.pop("token", None)
+    if as_json:
+        print_json(state)
+    else:
+        _say_outcome(state)
+    if state["outcome"] != "passed":
+        ctx.exit(NOT_PROVEN)
+
+
+def login_name() -> str:
+    """Who runs this. Raises UsageError where the system does not know."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError) as error:
+        raise UsageError("Your login name is not known.", next_action="Give --author.") from error
+
+
+class _Terminal:
+    """Asks on the terminal; tells the station every few seconds that somebody is there."""
+
+    def __init__(self, *, ask: bool, quiet: bool) -> None:
+        self._ask = ask
+        self._quiet = quiet
+        if ask and not sys.stdin.isatty():
+            raise UsageError(
+                "Nobody can be asked: this is no terminal.",
+                next_action="Give --yes where something else puts the masters on the line.",
+            )
+
+    def ask(self, state: Mapping[str, Any], alive: Callable[[], None]) -> bool:
+        master = state["next"]
+        at, of = len(state["results"]) + 1, state["masters"]
+        self._tell(f"{at} of {of}: master {master['id']}  {master['description']}".rstrip())
+        self._tell(f"   expected: {master['expected']}")
+        if not self._ask:
+            return True
+        self._tell("   Empty the belt, take the master. Enter: ready, q: give up. ", end="")
+        while not select.select([sys.stdin], [], [], _STILL_HERE_S)[0]:
+            alive()
+        answer = sys.stdin.readline()
+        return bool(answer) and not answer.strip().lower().startswith("q")
+
+    def ready(self, master: Mapping[str, Any]) -> None:
+        self._tell(f"   Put master {master['id']} on the line now.")
+
+    def waiting(self, why: str) -> None:
+        self._tell(f"   Waiting: {why}")
+
+    def result(self, result: Mapping[str, Any]) -> None:
+        gate = str(result["gate_outcome"]).replace("_", " ")
+        self._tell(f"   {result['verdict']} {result['reason']}".rstrip() + f", gate: {gate}")
+        words = [f"NOT as expected: {text}" for text in result["findings"]] or ["as expected"]
+        for text in (*words, *result["remarks"]):
+            self._tell(f"   {text}")
+
+    def _tell(self, text: str, *, end: str = "\n") -> None:
+        stream = sys.stderr if self._quiet else sys.stdout
+        stream.write(text + end)
+        stream.flush()
+
+
+def _write_report(state: Mapping[str, Any]) -> str | None:
+    """The printable page beside the record, where this user may write there."""
+    if state.get("number") is None:
+        return None
+    from edgeinspect.atomic_file import replace_file
+    from edgeinspect.runtime.challenge_store import ChallengeStore
+    from edgeinspect.tune.challenge_report import report_html
+
+    store = ChallengeStore(Path(str(state["data_dir"])))
+    path = store.path(int(state["number"])).with_suffix(".html")
+    try:
+        replace_file(path, report_html(store.read(int(state["number"]))))
+    except EdgeInspectError as error:
+        sys.stderr.write(f"The page was not written: {error.message}\n")
+        return None
+    return str(path)
+
+
+def _say_outcome(state: Mapping[str, Any]) -> None:
+    from rich.text import Text
+
+    passed = state["outcome"] == "passed"
+    number = state["number"]
+    title = f"Challenge {number}" if number is not None else "Challenge (not recorded)"
+    style = "bold green" if passed else "bold red"
+    say(Text(f"{title} {state['outcome']}: {state['detail']}.", style))
+    if state["html"]:
+        say(f"To print: {state['html']}")
+    for text in state["due"].values():
+        say(f"Due: {text}.")
+    if state["locks"]:
+        say("The station stays locked: it rejects everything until a challenge is passed.")
+
+
+@click.command(epilog=examples("edgeinspect challenge status --config station.yaml --json"))
+@config_option("The station file; it names the control socket.")
+@click.option("--socket", type=ANY_PATH, help="The control socket itself.")
+@json_option
+@click.pass_context
+def status(ctx: click.Context, *, config: Path | None, socket: Path | None, as_json: bool) -> None:
+    """Say whether a challenge is due on a running station. Ends with 1 if one is."""
+    from edgeinspect.runtime.control_client import ControlClient
+
+    with ControlClient(_socket(config, socket)) as client:
+        state = dict(client.call("challenge", action="state"))
+    if as_json:
+        print_json(state)
+    else:
+        due = state["due"]
+        say(*(f"Due: {text}." for text in due.values()))
+        if not due:
+            say("Nothing is due." if state["demanded"] else "The station file demands none.")
+        if state["locks"]:
+            say("The station is locked: it rejects everything until a challenge is passed.")
+        if state["shift_clock_trusted"] is False:
+            say("The clock does not follow a time server: when a shift begins is uncertain.")
+        if state["last_passed"] is not None:
+            say(f"Last passed: number {state['last_passed']}, {state['last_passed_wall']}.")
+    if state["due"]:
+        ctx.exit(NOT_PROVEN)
+
+
+@click.command(epilog=examples("edgeinspect challenge list --config station.yaml"))
+@data_dir_options
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@json_option
+def list_challenges(
+    *, data_dir: Path | None, config: Path | None, limit: int, as_json: bool
+) -> None:
+    """List the challenges of a data directory, newest first."""
+    store = _store(data_dir, config)
+    numbers = store.numbers()
+    records = [store.read(number) for number in reversed(numbers[-limit:])]
+    names = ("number", "began", "outcome", "detail", "author", "product")
+    if as_json:
+        told = [{name: record[name] for name in names} for record in records]
+        print_json({"challenges": told, "total": len(numbers)})
+        return
+    if not records:
+        say("No challenge has been run.")
+        return
+    lines = [
+        (r["number"], str(r["began"]["wall"])[:16], r["outcome"], r["author"], r["detail"])
+        for r in records
+    ]
+    say(table(("number", "began (UTC)", "outcome", "author", ""), lines, right=("number",)))
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect challenge show 12 --config station.yaml
+        edgeinspect challenge show 12 --data-dir data --html challenge-12.html
+        """
+    )
+)
+@click.argument("number", type=click.IntRange(1))
+@data_dir_options
+@click.option("--html", type=FILE, help="Write the page to print; the browser saves it as PDF.")
+@json_option
+def show(
+    *, number: int, data_dir: Path | None, config: Path | None, html: Path | None, as_json: bool
+) -> None:
+    """Show the record of one challenge."""
+    record = _store(data_dir, config).read(number)
+    if html is not None:
+        from edgeinspect.atomic_file import replace_file
+        from edgeinspect.tune.challenge_report import report_html
+
+        replace_file(html, report_html(record))
+    if as_json:
+        print_json({**record, "html": None if html is None else str(html)})
+        return
+    say(f"Challenge {number} {record['outcome']}: {record['detail']}.")
+    lines = [
+        (
+            r["master"],
+            r["expected"],
+            f"{r['verdict']} {r['reason']}".rstrip(),
+            str(r["gate_outcome"]).replace("_", " "),
+            "; ".join(r["findings"]) or "as expected",
+        )
+        for r in record["results"]
+    ]
+    say(table(("master", "expected", "found", "gate", ""), lines))
+    if html is not None:
+        say(f"To print: {html}")
+
+
+@click.command(epilog=examples("edgeinspect challenge check masters/masters.yaml"))
+@click.argument("masters", type=FILE)
+@json_option
+def check(*, masters: Path, as_json: bool) -> None:
+    """Check a file of masters without a station."""
+    from edgeinspect.runtime.challenge_judge import expected_words
+    from edgeinspect.settings.challenge import load_masters
+
+    loaded = load_masters(masters)
+    content = loaded.content
+    told = [
+        {"id": m.label, "expected": expected_words(m), "description": m.description or ""}
+        for m in content.masters
+    ]
+    if as_json:
+        print_json({"product": content.product, "masters": told, "sha256": loaded.sha256})
+    else:
+        lines = [(m["id"], m["expected"], m["description"]) for m in told]
+        say(table(("master", "expected", ""), lines, title=f"Masters of {content.product}"))
+
+
+@click.command(epilog=examples("edgeinspect challenge sample masters"))
+@click.argument("folder", type=FOLDER)
+@json_option
+def sample(*, folder: Path, as_json: bool) -> None:
+    """Write masters for the simulated line into FOLDER: rendered parts with known truth."""
+    from edgeinspect.bundle.shipped import SIM_BUNDLE
+    from edgeinspect.ui.challenge_sample import write_sample_masters
+
+    path = write_sample_masters(folder, product=SIM_BUNDLE)
+    if as_json:
+        print_json({"file": str(path)})
+    else:
+        say(f"Masters of the simulated line are in {path}.")
+
+
+def _socket(config: Path | None, socket: Path | None) -> Path:
+    if socket is not None:
+        return socket
+    if config is None:
+        raise UsageError(
+            "It is not said which station is meant.",
+            next_action="Give --config STATION_FILE or --socket PATH.",
+        )
+    from edgeinspect.settings.station import load_station
+
+    return load_station(config).socket_path
+
+
+def _store(data_dir: Path | None, config: Path | None) -> Any:
+    from edgeinspect.runtime.challenge_store import ChallengeStore
+    from edgeinspect.ui.options import find_data_dir
+
+    return ChallengeStore(find_data_dir(data_dir, config))
