@@ -26,7 +26,7 @@ from edgeinspect_tools.pack.bundle import Identity, pack
 from edgeinspect_tools.pack.command import load_trained
 from edgeinspect_tools.pack.names import bundle_name
 from edgeinspect_tools.quantize.command import quantize_run
-from edgeinspect_tools.quantize.ways import Way
+from edgeinspect_tools.quantize.ways import FineTune, Way
 from edgeinspect_tools.verify.boards import verify_boards
 from edgeinspect_tools.verify.command import find_float
 from edgeinspect_tools.verify.measure import average_precision, check_identical, verify_bundle
@@ -255,7 +255,9 @@ def test_a_run_that_is_not_quantized_is_not_packed(made: Made, tmp_path: Path) -
     fresh = write_run(tmp_path / "run", read_dataset(made.pictures))
     with pytest.raises(UsageError, match="not quantized yet"):
         load_trained(fresh)
-    assert quantize_run(fresh, str(made.pictures), ways=[Way.TRUE], tell=print).gap.is_within_bound
+    assert quantize_run(
+        fresh, str(made.pictures), ways=[Way.TRUE], fine_tune=FineTune.NEVER, tell=print
+    ).gap.is_within_bound
 
 
 def test_a_bundle_for_other_defects_is_not_judged_on_boards(made: Made, tmp_path: Path) -> None:

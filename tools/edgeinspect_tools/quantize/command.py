@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +13,8 @@ from edgeinspect.ui.options import ANY_PATH
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
 
 if TYPE_CHECKING:
-    from edgeinspect_tools.quantize.ways import Quantized
+    from edgeinspect_tools.quantize.steps import Say
+    from edgeinspect_tools.quantize.ways import FineTune, Quantized, Way
 
 EXAMPLES = """
 edgeinspect-tools quantize run/ --data pictures/
@@ -28,6 +29,10 @@ edgeinspect-tools quantize model_float.tflite --data pictures/ --out model_int8.
 @click.option("--out", type=ANY_PATH, help="The int8 file; RUN/model.int8.tflite for a run.")
 @click.option("--accept-gap", is_flag=True, help="Write it, marked, even beyond the bound.")
 @click.option("--tensorflow", is_flag=True, help="Try TensorFlow's quantizer as well.")
+@click.option(
+    "--fine-tune", type=click.Choice(["auto", "always", "never"]), default="auto",
+    show_default=True, help="Train with the rounding in it; auto: where the bound is missed.",
+)  # fmt: skip
 @click.option("--mean", default=0.0, show_default=True, help="Of a file's input, in grey levels.")
 @click.option("--std", default=1.0, show_default=True, type=click.FloatRange(min=1e-6))
 @click.option(
@@ -41,6 +46,7 @@ def command(  # noqa: PLR0917  click passes by name
     out: Path | None,
     accept_gap: bool,
     tensorflow: bool,
+    fine_tune: str,
     mean: float,
     std: float,
     activation: str,
@@ -54,18 +60,20 @@ def command(  # noqa: PLR0917  click passes by name
     """
     from edgeinspect.atomic_file import replace_file
     from edgeinspect_tools.quantize.draft import INT8_MODEL, QUANTIZED_FILE
-    from edgeinspect_tools.quantize.ways import Way, check_gap
+    from edgeinspect_tools.quantize.ways import FineTune, Way, check_gap
 
+    wish = FineTune(fine_tune)
     ways = [Way.TRUE, Way.ROBUST, Way.TIGHT, *[Way.TENSORFLOW] * tensorflow]
     tell = _quiet if as_json else say
     if source.is_dir():
-        made = quantize_run(source, data, ways=ways, tell=tell)
+        made = quantize_run(source, data, ways=ways, fine_tune=wish, tell=tell)
         out = out or source / INT8_MODEL
     else:
         out = out or source.with_name(f"{source.stem}.int8.tflite")
         made = _quantize_file(
-            source, data, ways=ways, tell=tell, mean=mean, std=std, activation=activation
-        )
+            source, data, ways=ways, tell=tell, mean=mean, std=std, activation=activation,
+            fine_tune=wish,
+        )  # fmt: skip
     check_gap(made.gap, made.worst_layers, accept=accept_gap)
     replace_file(out, made.model)
     report = {"file": str(out), "model_bytes": len(made.model), **made.as_dict()}
@@ -79,7 +87,9 @@ def command(  # noqa: PLR0917  click passes by name
     say(f"{out}: {len(made.model):,} bytes, ranges: {made.way.value}")
 
 
-def quantize_run(folder: Path, data: str, *, ways: Sequence[Any], tell: Any) -> Quantized:
+def quantize_run(
+    folder: Path, data: str, *, ways: Sequence[Way], fine_tune: FineTune, tell: Say
+) -> Quantized:
     """Quantize a finished run with the data set that it was trained on.
 
     Raises:
@@ -91,12 +101,19 @@ def quantize_run(folder: Path, data: str, *, ways: Sequence[Any], tell: Any) -> 
     from edgeinspect_tools.quantize.steps import quantize_trained
 
     described, float_model = load_run(folder)
-    return quantize_trained(described, float_model, dataset_of_run(described, data), ways, say=tell)
+    return quantize_trained(
+        described,
+        float_model,
+        dataset_of_run(described, data),
+        ways,
+        fine_tune=fine_tune,
+        say=tell,
+    )
 
 
 def _quantize_file(
-    path: Path, data: str, *, ways: Sequence[Any], tell: Any, mean: float, std: float,
-    activation: str,
+    path: Path, data: str, *, ways: Sequence[Way], tell: Say, mean: float, std: float,
+    activation: str, fine_tune: FineTune,
 ) -> Quantized:  # fmt: skip
     from edgeinspect.bundle.directory import MAX_MODEL_BYTES, read_bounded
     from edgeinspect_tools.quantize.steps import quantize_pictures
@@ -108,6 +125,7 @@ def _quantize_file(
         mean=mean,
         std=std,
         activation=activation,
+        fine_tune=fine_tune,
         say=tell,
     )
 

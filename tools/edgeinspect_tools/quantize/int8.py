@@ -74,8 +74,7 @@ def quantize_int8(
         }
         if output_range is not None:
             _set_output(float_model, known, output_range)
-        result = bytes(tool.quantize(known, enable_progress_report=False).quantized_model)
-    return _checked(result)
+        return _checked(bytes(tool.quantize(known, enable_progress_report=False).quantized_model))
 
 
 def tensorflow_int8(float_model: bytes, samples: Sequence[NDArray[np.float32]]) -> bytes:
@@ -106,7 +105,7 @@ def tensorflow_int8(float_model: bytes, samples: Sequence[NDArray[np.float32]]) 
                 disable_per_channel=False,
             )
         )
-    return _checked(result)
+        return _checked(result)
 
 
 def seen_ranges(float_model: bytes, samples: Sequence[NDArray[np.float32]]) -> TrueRanges:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgeinspect.errors import ModelRefused, UsageError
 from edgeinspect.hw.folder_camera import list_pictures
 from edgeinspect_tools.data.dataset import Dataset, Item, Split
@@ -14,10 +17,12 @@ from edgeinspect_tools.quantize.draft import card_of
 from edgeinspect_tools.quantize.gap import Labelled
 from edgeinspect_tools.quantize.int8 import open_model
 from edgeinspect_tools.quantize.real import FloatModel
-from edgeinspect_tools.quantize.ways import Quantized, Way, quantize_best
+from edgeinspect_tools.quantize.ways import FineTune, Quantized, Way, quantize_best
 
 MOST_CALIBRATION_PICTURES = 120
 MOST_JUDGING_PICTURES = 80
+MOST_LESSON_PICTURES = 240
+MOST_LESSON_TILES = 256
 
 Say = Callable[[str], None]
 
@@ -28,16 +33,35 @@ def quantize_trained(
     dataset: Dataset,
     ways: Sequence[Way],
     *,
+    fine_tune: FineTune = FineTune.AUTO,
     say: Say = lambda _: None,
 ) -> Quantized:
-    """Calibrate on the calibration split (training where it is empty), judge on validation."""
+    """Calibrate on the calibration split (training where it is empty), judge on validation.
+
+    Fine-tuning, where there is any, learns from tiles of the training split.
+    """
     card = card_of(described, float_model)
     source = dataset.of(Split.CALIBRATION) or dataset.of(Split.TRAIN)
     chosen = labelled(spread(source, MOST_CALIBRATION_PICTURES))
     samples = calibration_samples(FloatModel(float_model, card), card, chosen)
     say(f"calibrated on {len(samples)} tiles of {len(chosen)} pictures")
     judging = labelled(spread(dataset.of(Split.VALIDATION), MOST_JUDGING_PICTURES))
-    return quantize_best(float_model, described, samples, judging, ways=ways, say=say)
+
+    def lessons() -> list[NDArray[np.float32]]:
+        pictures = labelled(spread(dataset.of(Split.TRAIN), MOST_LESSON_PICTURES))
+        floating = FloatModel(float_model, card)
+        return calibration_samples(floating, card, pictures, most=MOST_LESSON_TILES)
+
+    return quantize_best(
+        float_model,
+        described,
+        samples,
+        judging,
+        ways=ways,
+        lessons=lessons,
+        fine_tune=fine_tune,
+        say=say,
+    )
 
 
 def quantize_pictures(
@@ -48,9 +72,10 @@ def quantize_pictures(
     mean: float,
     std: float,
     activation: str,
+    fine_tune: FineTune = FineTune.AUTO,
     say: Say = lambda _: None,
 ) -> Quantized:
-    """A model of unknown origin: every second picture calibrates, the others judge.
+    """A model of unknown origin: every second picture calibrates and teaches, the others judge.
 
     Raises:
         UsageError: fewer than four pictures.
@@ -66,7 +91,16 @@ def quantize_pictures(
     samples = calibration_samples(FloatModel(float_model, card), card, chosen)
     say(f"calibrated on {len(samples)} tiles of {len(chosen)} pictures")
     judging = [Labelled(path, None) for path in files[1::2][:MOST_JUDGING_PICTURES]]
-    return quantize_best(float_model, described, samples, judging, ways=ways, say=say)
+    return quantize_best(
+        float_model,
+        described,
+        samples,
+        judging,
+        ways=ways,
+        lessons=lambda: samples,
+        fine_tune=fine_tune,
+        say=say,
+    )
 
 
 def describe_model(

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.bundle.card import Card
-from edgeinspect.errors import ModelRefused, NotGood
+from edgeinspect.errors import DriverMissing, ModelRefused, NotGood
 from edgeinspect.line.scores import Activation
 from edgeinspect_tools.certify import layer_findings
 from edgeinspect_tools.quantize.draft import bundle_in_memory, card_of
 from edgeinspect_tools.quantize.gap import Gap, Labelled, gap_of, score_both
 from edgeinspect_tools.quantize.int8 import (
+    TrueRanges,
     open_model,
     quantize_int8,
     ranges_holding,
@@ -38,12 +38,22 @@ Samples = Sequence[NDArray[np.float32]]
 
 class Way(StrEnum):
     """``true``: every tensor's lowest and highest value. ``robust`` and ``tight``: all but the
-    rarest 0.01 and 0.1 % of each tensor's values. ``tensorflow``: its quantizer, true ranges."""
+    rarest 0.01 and 0.1 % of each tensor's values. ``tensorflow``: its quantizer, true ranges.
+    ``aware``: fine-tuned with the rounding in it, see ``fine_tune``."""
 
     TRUE = "true"
     ROBUST = "robust"
     TIGHT = "tight"
     TENSORFLOW = "tensorflow"
+    AWARE = "aware"
+
+
+class FineTune(StrEnum):
+    """``auto``: where quantization after training misses its bound."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 _SHARES = {Way.TRUE: 1.0, Way.ROBUST: 0.9999, Way.TIGHT: 0.999}
@@ -85,6 +95,8 @@ def quantize_best(
     judging: Sequence[Labelled],
     *,
     ways: Sequence[Way] = (Way.TRUE, Way.ROBUST, Way.TIGHT),
+    lessons: Callable[[], Samples] | None = None,
+    fine_tune: FineTune = FineTune.AUTO,
     say: Callable[[str], None] = lambda _: None,
 ) -> Quantized:
     """Quantize in each way and keep the one that stays closest to the float model.
@@ -95,42 +107,99 @@ def quantize_best(
         described: as in ``run.json``; says how the model is used.
         samples: calibration inputs, see ``calibration_samples``.
         judging: pictures that are not among them.
+        lessons: gives the inputs to fine-tune on; None: that way is never taken.
 
     Raises:
         ModelRefused: no way leads to an int8 model.
     """
-    found: list[tuple[tuple[bool, float], Way, bytes, Gap]] = []
-    tried: dict[str, Any] = {}
+    trial = _Trial(float_model, described, samples, judging, say)
     queue = list(ways)
     wanted = [_SHARES[way] for way in queue if way in _SHARES]
     ranges = iter(ranges_holding(float_model, samples, wanted) if wanted else [])
-    output = None
-    if described["output"]["activation"] == Activation.SIGMOID.value:
-        output = logit_range(float_model, samples)
     for way in queue:
         try:
             if way is Way.TENSORFLOW:
-                model = tensorflow_int8(float_model, samples)
+                trial.judge(way, tensorflow_int8(float_model, samples))
             else:
-                model = quantize_int8(
-                    float_model, samples, output_range=output, ranges=next(ranges)
-                )
+                trial.judge(way, trial.int8(float_model, next(ranges)))
         except ModelRefused as error:
-            tried[way.value] = error.message
+            trial.tried[way.value] = error.message
             if Way.TENSORFLOW not in queue:
                 queue.append(Way.TENSORFLOW)
-            continue
-        gap = _gap(float_model, model, card_of(described, model), judging)
-        tried[way.value] = gap.as_dict()
-        say(f"{way.value}: {told(gap)}")
-        found.append(((not gap.is_within_bound, gap.mean_error), way, model, gap))
-    if not found:
+    if lessons is not None and trial.wants_fine_tuning(fine_tune):
+        say("fine-tuning with the rounding in it")
+        try:
+            trial.fine_tune(lessons())
+        except (ModelRefused, DriverMissing) as error:
+            trial.tried[Way.AWARE.value] = error.message
+            say(error.message)
+    if not trial.found:
         raise ModelRefused(
-            "No quantizer takes this model: " + " ".join(str(why) for why in tried.values())
+            "No quantizer takes this model: " + " ".join(str(why) for why in trial.tried.values())
         )
-    _, way, model, gap = min(found, key=lambda entry: entry[0])
-    layers = layer_findings(float_model, model, samples)
-    return Quantized(model=model, way=way, gap=gap, tried=tried, layers=layers)
+    return trial.best()
+
+
+class _Trial:
+    """What has been tried so far, each way judged alike."""
+
+    def __init__(
+        self,
+        float_model: bytes,
+        described: dict[str, Any],
+        samples: Samples,
+        judging: Sequence[Labelled],
+        say: Callable[[str], None],
+    ) -> None:
+        self._float, self._described, self._samples = float_model, described, samples
+        self._judging, self._say = judging, say
+        self._activation = Activation(described["output"]["activation"])
+        self._output: tuple[float, float] | None = None
+        if self._activation is Activation.SIGMOID:
+            self._output = logit_range(float_model, samples)
+        self.found: list[tuple[tuple[bool, float], Way, bytes, Gap]] = []
+        self.tried: dict[str, Any] = {}
+
+    def int8(self, model: bytes, ranges: TrueRanges) -> bytes:
+        return quantize_int8(model, self._samples, output_range=self._output, ranges=ranges)
+
+    def judge(self, way: Way, model: bytes) -> None:
+        """Hold an int8 model against the float one it came from."""
+        bundle = bundle_in_memory(card_of(self._described, model), model)
+        gap = gap_of(score_both(self._float, bundle, self._judging), bundle.card)
+        self.tried[way.value] = gap.as_dict()
+        self._say(f"{way.value}: {told(gap)}")
+        self.found.append(((not gap.is_within_bound, gap.mean_error), way, model, gap))
+
+    def wants_fine_tuning(self, wish: FineTune) -> bool:
+        if wish is FineTune.AUTO:
+            return bool(self.found) and not min(self.found, key=_rank)[3].is_within_bound
+        return wish is FineTune.ALWAYS
+
+    def fine_tune(self, lessons: Samples) -> None:
+        """Begin where the best way before ended, and judge what comes of it."""
+        from edgeinspect_tools.quantize.aware import fine_tune
+
+        before = min(self.found, key=_rank)[1] if self.found else Way.TRUE
+        (ranges,) = ranges_holding(self._float, self._samples, [_SHARES.get(before, 1.0)])
+        made = fine_tune(
+            self._float,
+            lessons,
+            ranges,
+            activation=self._activation,
+            output_range=self._output,
+            say=self._say,
+        )
+        self.judge(Way.AWARE, self.int8(made.float_model, made.ranges))
+
+    def best(self) -> Quantized:
+        _, way, model, gap = min(self.found, key=_rank)
+        layers = layer_findings(self._float, model, self._samples)
+        return Quantized(model=model, way=way, gap=gap, tried=self.tried, layers=layers)
+
+
+def _rank(entry: tuple[tuple[bool, float], Way, bytes, Gap]) -> tuple[bool, float]:
+    return entry[0]
 
 
 def logit_range(float_model: bytes, samples: Samples) -> tuple[float, float]:
@@ -175,7 +244,3 @@ def told(gap: Gap) -> str:
 def worst_layers(layers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Those with the lowest signal-to-noise ratio, worst first."""
     return sorted(layers, key=lambda layer: float(layer["sqnr_db"]))[:_WORST_LAYERS]
-
-
-def _gap(float_model: bytes, model: bytes, card: Card, judging: Sequence[Labelled]) -> Gap:
-    return gap_of(score_both(float_model, bundle_in_memory(card, model), judging), card)
