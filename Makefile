@@ -3,17 +3,19 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+CAMERA_BENCH = $(or $(EDGEINSPECT_CAMERA_BENCH),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/edgeinspect/camera-bench)
 DEMO ?= --parts 300
 SIM_PARTS ?= 1000000
 KILLS ?= 10000
 
-.PHONY: help demo test check lint types test-slow test-training test-kills test-million bench model clean
+.PHONY: help demo test check lint types test-slow test-camera test-training test-kills test-million bench model clean
 
 help:
 	@echo "make demo          run the station on the simulated line, with the shipped model"
 	@echo "make test          run the tests"
 	@echo "make check         ruff, mypy --strict, the tests and their coverage: what CI runs"
 	@echo "make test-slow     the longer tests (minutes)"
+	@echo "make test-camera   the real picamera2 on libcamera's virtual cameras (builds them first: 10 min)"
 	@echo "make test-training the tests that train against the clock; only on an idle machine"
 	@echo "make test-kills    kill the recorder KILLS=10000 times (minutes)"
 	@echo "make test-million  simulate SIM_PARTS=1000000 parts a gate with every fault (20 min a gate)"
@@ -27,6 +29,11 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 check: lint types test
+
+# The bench is built for Python 3.11 or later once, outside the repository; 10 minutes.
+test-camera:
+	PYTHON=$(PYTHON) tests/camera_bench/build.sh
+	$(CAMERA_BENCH)/venv/bin/python -m pytest tests/camera_bench
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

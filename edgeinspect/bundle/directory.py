@@ -27,6 +27,8 @@ from edgeinspect.bundle.certificate import (
 )
 from edgeinspect.errors import ModelRefused, StorageFault
 
+EDGETPU_MODEL_FILE = "model_edgetpu.tflite"
+"""An optional file of a bundle: its model, compiled for the Edge TPU."""
 MAX_MODEL_BYTES = 256 << 20
 MAX_GOLDEN_BYTES = 64 << 20
 FETCH_AGAIN = "Fetch or make the bundle again; do not inspect with this copy."
@@ -43,6 +45,7 @@ class Bundle:
         digest: SHA-256 over the card's bytes, which hold the digests of all other files.
         model: the verified bytes of the model, so that nothing can change them after the check.
         golden: the verified bytes of ``golden.npz``.
+        edgetpu_model: the verified bytes of ``EDGETPU_MODEL_FILE``; empty if there is none.
     """
 
     directory: Path
@@ -51,6 +54,7 @@ class Bundle:
     digest: str
     model: bytes
     golden: bytes
+    edgetpu_model: bytes = b""
 
     def __repr__(self) -> str:
         return f"Bundle({self.card.name} {self.card.version}, {self.digest[:12]})"
@@ -82,6 +86,7 @@ def load_bundle(directory: Path) -> Bundle:
         digest=digest,
         model=files[card.model],
         golden=files[GOLDEN_FILE],
+        edgetpu_model=files.get(EDGETPU_MODEL_FILE, b""),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
@@ -17,7 +18,8 @@ from edgeinspect.ports import TensorSpec
 
 Tile = NDArray[np.generic]
 
-_EDGETPU_LIBRARY = "libedgetpu.so.1"
+EDGETPU_VARIABLE = "EDGEINSPECT_EDGETPU_LIBRARY"
+"""Names libedgetpu on a machine that keeps it elsewhere than ``ld.so`` looks."""
 
 
 class Kernels(StrEnum):
@@ -79,6 +81,7 @@ class Loader:
         library: RuntimeLibrary,
         kernels: Kernels,
         delegate: str,
+        device: str | None = None,
     ) -> None:
         self._model = model
         self._source = source
@@ -86,7 +89,7 @@ class Loader:
         self._library = library
         self._kernels = kernels
         self._delegate = delegate
-        self._delegates = load_delegates(library, delegate)
+        self._delegates = load_delegates(library, delegate, device)
         self._stateful = False
 
     def lane(self, *, threads: int, batch: int = 1) -> Lane:
@@ -175,16 +178,29 @@ class Loader:
         raise ModelRefused(f"{self._source} gives the same picture different outputs each time.")
 
 
-def load_delegates(library: RuntimeLibrary, name: str) -> list[Any]:
+def load_delegates(library: RuntimeLibrary, name: str, device: str | None = None) -> list[Any]:
+    """The delegates to give to an interpreter.
+
+    Args:
+        device: which accelerator, e.g. "usb", "pci" or "usb:1"; None: the first.
+
+    Raises:
+        DriverMissing: the delegate's library is not installed, or finds no device.
+    """
     if name == "none":
         return []
     if name != "edgetpu":
         raise UsageError(f"Unknown delegate {name!r}: none, edgetpu.")
+    options = {"device": device} if device is not None else None
+    place = os.environ.get(EDGETPU_VARIABLE) or "libedgetpu.so.1"
     try:
-        ctypes.CDLL(_EDGETPU_LIBRARY)  # the library's own loader complains twice
-        return [library.load_delegate(_EDGETPU_LIBRARY)]
+        ctypes.CDLL(place)  # the library's own loader complains twice
+        return [library.load_delegate(place, options)]
     except (OSError, ValueError, RuntimeError) as error:
+        which = f" for the device {device}" if device is not None else ""
+        why = " ".join(str(error).split()).rstrip(".")
         raise DriverMissing(
-            f"The Edge TPU delegate cannot be loaded: {error}.",
-            next_action="Install libedgetpu1-std and connect the accelerator.",
+            f"The Edge TPU delegate cannot be loaded{which}: {why}.",
+            next_action="Install libedgetpu1-std, connect the accelerator to a USB 3 port, and "
+            "give this user the right to use it (group plugdev or apex).",
         ) from error

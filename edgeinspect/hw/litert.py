@@ -18,9 +18,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.bundle.directory import Bundle
+from edgeinspect.bundle.directory import EDGETPU_MODEL_FILE, Bundle
 from edgeinspect.errors import InferenceFailed, ModelRefused
 from edgeinspect.hw.arrangement import BUDGET_NS, Arrangement, candidates, median_run_ns
+from edgeinspect.hw.edgetpu import is_compiled
 from edgeinspect.hw.interpreters import Kernels, Lane, Loader
 from edgeinspect.hw.model_file import check_against_card, check_identifier
 from edgeinspect.hw.model_probe import probe_in_child
@@ -148,6 +149,7 @@ def open_engine(
     arrangement: str = AUTO,
     threads: int | None = None,
     delegate: str = "none",
+    device: str | None = None,
     tiles_at_once: int = 1,
     kernels: Kernels = Kernels.FAST,
     probe: bool | None = None,
@@ -158,7 +160,8 @@ def open_engine(
         runtime: auto, litert or tflite-runtime.
         arrangement: auto (measured, within 0.3 s), threads, interpreters or batch.
         threads: cores to use at most; None: all that this process may use.
-        delegate: none or edgetpu.
+        delegate: none or edgetpu, which takes the bundle's model for it, where there is one.
+        device: which accelerator; None: the first.
         tiles_at_once: tiles of one part, for which the arrangement is chosen.
         kernels: ``reference`` for golden outputs; they take one core.
         probe: try the model in a child process first; None: only where the library does not
@@ -168,14 +171,18 @@ def open_engine(
         ModelRefused: the model cannot be trusted or is not the card's.
         DriverMissing: the library or the delegate is not installed.
     """
-    source = str(bundle.directory / bundle.card.model)
+    name, model = bundle.card.model, bundle.model
+    if delegate == "edgetpu":
+        name, model = _edgetpu_model(bundle)
+    source = str(bundle.directory / name)
     engine = open_model(
-        bundle.model,
+        model,
         source=source,
         runtime=runtime,
         arrangement=arrangement,
         threads=threads,
         delegate=delegate,
+        device=device,
         tiles_at_once=tiles_at_once,
         kernels=kernels,
         probe=probe,
@@ -189,6 +196,20 @@ def open_engine(
     return engine
 
 
+def _edgetpu_model(bundle: Bundle) -> tuple[str, bytes]:
+    """Name and bytes of the bundle's model for the Edge TPU. Raises ModelRefused."""
+    if bundle.edgetpu_model:
+        return EDGETPU_MODEL_FILE, bundle.edgetpu_model
+    if not is_compiled(bundle.model):
+        raise ModelRefused(
+            f"The bundle {bundle.card.name} holds no model that was compiled for the Edge TPU, "
+            "so all of it would run on the CPU.",
+            next_action=f"Add {EDGETPU_MODEL_FILE}, made by edgetpu_compiler, or set "
+            "engine.delegate: none.",
+        )
+    return bundle.card.model, bundle.model
+
+
 def open_model(
     model: bytes,
     *,
@@ -197,6 +218,7 @@ def open_model(
     arrangement: str = AUTO,
     threads: int | None = None,
     delegate: str = "none",
+    device: str | None = None,
     tiles_at_once: int = 1,
     kernels: Kernels = Kernels.FAST,
     probe: bool | None = True,
@@ -207,9 +229,11 @@ def open_model(
     """
     check_identifier(model, source)
     library = load_library(runtime)
-    if probe or (probe is None and not library.verifies_structure):
-        probe_in_child(model, library=library.name, source=source)
-    loader = Loader(model, source=source, library=library, kernels=kernels, delegate=delegate)
+    if probe or delegate != "none" or (probe is None and not library.verifies_structure):
+        probe_in_child(model, library=library.name, source=source, delegate=delegate, device=device)
+    loader = Loader(
+        model, source=source, library=library, kernels=kernels, delegate=delegate, device=device
+    )
     single = loader.lane(threads=1)
     loader.check_memory(single)
     cores = threads if threads is not None else len(os.sched_getaffinity(0))

@@ -81,7 +81,7 @@ class Picamera2Camera:
         library = _library()
         with _words("cannot be opened"):
             number = _number(library.Picamera2.global_camera_info(), self._wiring.device)
-            self._camera = library.Picamera2(number)
+            self._camera = _made(library.Picamera2, number)
         try:
             with _words("cannot be started"):
                 self._start(controls)
@@ -232,6 +232,22 @@ def _library() -> Any:
             "environment with --system-site-packages.",
         ) from error
     return picamera2
+
+
+def _made(kind: Any, number: int) -> Any:
+    """A ``Picamera2``; one whose construction fails is taken apart.
+
+    picamera2 itself leaves a pipe open then, and a station tries to reopen its camera for weeks.
+    """
+    camera = kind.__new__(kind)
+    try:
+        camera.__init__(number)
+    except BaseException:
+        with contextlib.suppress(AttributeError, OSError):
+            camera.notifymeread.close()
+            os.close(camera.notifyme_w)
+        raise
+    return camera
 
 
 def _number(cameras: list[Mapping[str, Any]], device: str | None) -> int:

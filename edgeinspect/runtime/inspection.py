@@ -33,12 +33,14 @@ class InspectorSet:
     Attributes:
         description: of the engine in use, for people.
         close: releases the engines; called once no part can need them.
+        trouble: what is wrong with the engines now: fault names with a sentence each.
     """
 
     recipe_digest: str
     inspectors: Sequence[FrameInspector]
     description: str = ""
     close: Callable[[], None] = lambda: None
+    trouble: Callable[[], Mapping[str, str]] = dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class InspectionWorkers:
         self._lock = threading.Lock()
         self._stopping = False
         self._busy_since: dict[int, int] = {}
+        self._told: frozenset[str] = frozenset()
 
     def add(self, inspectors: InspectorSet) -> None:
         """Make a recipe's inspectors available; the oldest beyond three are released.
@@ -134,4 +137,14 @@ class InspectionWorkers:
             detail = f"{type(error).__name__}: {error}"
             self._faults.count(INSPECTION_FAULT, detail)
             return InspectionFailed(part_id, detail)
+        finally:
+            self._tell(inspectors.trouble())
         return Inspected(part_id, inspection)
+
+    def _tell(self, trouble: Mapping[str, str]) -> None:
+        """Begin the faults that the engines name, end those that they no longer name."""
+        for name, detail in trouble.items():
+            self._faults.begin(name, detail)
+        for name in self._told - trouble.keys():
+            self._faults.end(name)
+        self._told = frozenset(trouble)

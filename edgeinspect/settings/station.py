@@ -10,9 +10,9 @@ import os
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from edgeinspect.errors import ConfigError, UsageError
 from edgeinspect.line.config import GateKind, ReviewAction
@@ -98,18 +98,31 @@ class Alarms(Section):
     stop_line_on_unconfirmed: bool = True
 
 
+AcceleratorName = Annotated[
+    str,
+    StringConstraints(pattern=r"^(usb|pci)(:[0-9]{1,2})?$"),
+    Field(description="usb or pci, or the number of one of them like usb:1"),
+]
+
+
 class EngineSettings(Section):
     """Attributes:
     runtime: which library runs the model; auto takes LiteRT, else tflite-runtime.
     arrangement: how tiles share the cores; auto measures at start and takes the fastest.
     threads: cores to use at most; None: all of them.
     delegate: edgetpu for models compiled for the Edge TPU.
+    device: which accelerator; None: the first.
+    deadline_ms: for one part on the accelerator; one that takes longer has hung and is lost.
+    when_lost: cpu goes on there if it keeps up with the line; reject rejects every part.
     """
 
     runtime: Literal["auto", "litert", "tflite-runtime"] = "auto"
     arrangement: Literal["auto", "threads", "interpreters", "batch"] = "auto"
     threads: int | None = Field(default=None, ge=1, le=64)
     delegate: Literal["none", "edgetpu"] = "none"
+    device: AcceleratorName | None = None
+    deadline_ms: PositiveMilliseconds = 500.0
+    when_lost: Literal["reject", "cpu"] = "reject"
 
 
 class Storage(Section):

@@ -57,7 +57,7 @@ PATH=$bench/venv/bin:$PATH
 meson setup build source --prefix="$bench/prefix" --libdir=lib --buildtype=release \
   -Dpipelines=virtual -Dipas= -Dpycamera=enabled -Dudev=enabled -Dcam=disabled -Dqcam=disabled \
   -Dgstreamer=disabled -Dlc-compliance=disabled -Ddocumentation=disabled -Dtracing=disabled \
-  -Dv4l2=disabled -Dlibdw=disabled -Dlibunwind=disabled -Dwerror=false >meson.log
+  -Dcpp_link_args="-Wl,-rpath,$bench/prefix/lib" -Dv4l2=disabled -Dlibdw=disabled -Dlibunwind=disabled -Dwerror=false >meson.log
 nice -n 5 ninja -C build install >ninja.log || { tail -40 ninja.log >&2; exit 1; }
 
 venv/bin/pip install --quiet --no-deps "picamera2==$PICAMERA2" PiDNG

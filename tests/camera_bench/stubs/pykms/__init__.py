@@ -3,5 +3,10 @@
 from __future__ import annotations
 
 
-class PixelFormat:
-    RGB888 = BGR888 = XRGB8888 = XBGR8888 = YUV420 = YVU420 = YUYV = YVYU = MJPEG = None
+class _AnyFormat(type):
+    def __getattr__(cls, name: str) -> str:
+        return name
+
+
+class PixelFormat(metaclass=_AnyFormat):
+    """Every pixel format is its own name."""

@@ -1,0 +1,241 @@
+"""The Edge TPU: tried in a child process, watched at every run, replaced or given up when it goes.
+
+An accelerator can hang in the middle of a run (libedgetpu issue 766), its library can take the
+process along where it does not fit (pycoral issues 85, 133), and a USB stick tells no temperature
+(edgetpu issue 859). So the first run happens in a child that may be killed, each later one has a
+deadline on the monotonic clock, and a drift of its latency is a fault with a name.
+"""
+
+from __future__ import annotations
+
+import queue
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.errors import InferenceFailed
+from edgeinspect.ports import Engine, TensorSpec
+
+Tile = NDArray[np.generic]
+
+LOST = "edgetpu_lost"
+SLOW = "edgetpu_slow"
+NO_FALLBACK = "edgetpu_without_cpu_fallback"
+OPERATOR = b"edgetpu-custom-op"
+_BASELINE_RUNS = 20
+_DRIFT = 1.5
+_USB_IDS = {("1a6e", "089a"): "before its firmware", ("18d1", "9302"): "with its firmware"}
+_USB_3_MBIT_PER_S = 5000
+
+
+def is_compiled(model: bytes) -> bool:
+    """Whether the Edge TPU compiler has been over this model: its one operator is named in it."""
+    return OPERATOR in model
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeTpu:
+    """One accelerator that the kernel shows.
+
+    Attributes:
+        kind: "usb" or "pci".
+        place: the USB port or device node.
+        mbit_per_s: of the USB port; None for PCIe.
+        detail: for people.
+    """
+
+    kind: str
+    place: str
+    mbit_per_s: int | None = None
+    detail: str = ""
+
+    @property
+    def is_slow_port(self) -> bool:
+        """On USB 2 the transfers take longer than most models."""
+        return self.mbit_per_s is not None and self.mbit_per_s < _USB_3_MBIT_PER_S
+
+
+def find_edgetpus(
+    *, usb: Path = Path("/sys/bus/usb/devices"), nodes: Path = Path("/dev")
+) -> list[EdgeTpu]:
+    """Every accelerator on USB (its id changes when its firmware is loaded) and on PCIe."""
+    found = [EdgeTpu("pci", str(node)) for node in sorted(nodes.glob("apex_[0-9]*"))]
+    for device in sorted(usb.glob("*")):
+        ids = (_word(device / "idVendor"), _word(device / "idProduct"))
+        if ids in _USB_IDS:
+            speed = _word(device / "speed")
+            mbit = int(float(speed)) if speed.replace(".", "", 1).isdecimal() else None
+            found.append(EdgeTpu("usb", device.name, mbit, _USB_IDS[ids]))
+    return found
+
+
+def _word(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
+
+
+class _Job(NamedTuple):
+    work: Callable[[], list[Tile]]
+    answer: queue.SimpleQueue[list[Tile] | Exception]
+
+
+class _Runner:
+    """One daemon thread, which nobody waits for once it hangs."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="edgetpu", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Callable[[], list[Tile]], *, timeout_s: float) -> list[Tile] | Exception:
+        """What ``work`` returned or raised. Raises queue.Empty after ``timeout_s``."""
+        answer: queue.SimpleQueue[list[Tile] | Exception] = queue.SimpleQueue()
+        self._jobs.put(_Job(work, answer))
+        return answer.get(timeout=timeout_s)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job.answer.put(job.work())
+            except Exception as error:  # noqa: BLE001  handed to the caller
+                job.answer.put(error)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Let the thread end; False if it still runs then."""
+        self._jobs.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+
+class LatencyWatch:
+    """Compares the median of the last runs with that of the first ones."""
+
+    def __init__(self) -> None:
+        self._first: list[int] = []
+        self._last: deque[int] = deque(maxlen=_BASELINE_RUNS)
+        self._baseline_ns = 0.0
+
+    def add(self, run_ns: int) -> str:
+        """One more run; returns what is wrong, or ""."""
+        if len(self._first) < _BASELINE_RUNS:
+            self._first.append(run_ns)
+            self._baseline_ns = statistics.median(self._first)
+            return ""
+        self._last.append(run_ns)
+        now_ns = statistics.median(self._last)
+        if len(self._last) < _BASELINE_RUNS or now_ns <= _DRIFT * self._baseline_ns:
+            return ""
+        return (
+            f"a part takes {now_ns / 1e6:.1f} ms on the Edge TPU, and took "
+            f"{self._baseline_ns / 1e6:.1f} ms at first: it may be too hot"
+        )
+
+
+class EdgeTpuEngine:
+    """An engine on the accelerator, with a deadline for each run and an engine to fall back on.
+
+    Once lost it stays lost until the station starts again: a stick that comes and goes is no base
+    for verdicts.
+    """
+
+    def __init__(
+        self,
+        accelerator: Engine | None,
+        *,
+        fallback: Engine | None,
+        deadline_ns: int,
+        trouble: Mapping[str, str] | None = None,
+        now_mono_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Args:
+        accelerator: None if it is lost already; then there is a fallback.
+        fallback: runs on the CPU; None: without the accelerator every part is rejected.
+        deadline_ns: for one run.
+        trouble: what is wrong from the start, by fault name.
+        """
+        first = accelerator if accelerator is not None else fallback
+        if first is None:
+            raise ValueError("neither accelerator nor fallback")
+        self._accelerator = accelerator
+        self._fallback = fallback
+        self._deadline_ns = deadline_ns
+        self._now_mono_ns = now_mono_ns
+        self._input_spec, self._output_spec = first.input_spec, first.output_spec
+        self._description = first.description
+        self._runner = _Runner() if accelerator is not None else None
+        self._watch = LatencyWatch()
+        self._trouble = dict(trouble or {})
+        self._lost = accelerator is None
+
+    @property
+    def input_spec(self) -> TensorSpec:
+        return self._input_spec
+
+    @property
+    def output_spec(self) -> TensorSpec:
+        return self._output_spec
+
+    @property
+    def description(self) -> str:
+        return self._description
+
+    def trouble(self) -> Mapping[str, str]:
+        """What is wrong now: fault names and a sentence each."""
+        return dict(self._trouble)
+
+    def run(self, tiles: Sequence[Tile]) -> list[Tile]:
+        """See ``edgeinspect.ports.Engine``; a run past its deadline costs its part."""
+        if not self._lost:
+            outputs = self._accelerated(tiles)
+            if outputs is not None:
+                return outputs
+        if self._fallback is None:
+            raise InferenceFailed(f"The Edge TPU is lost: {self._trouble.get(LOST, '')}.")
+        return self._fallback.run(tiles)
+
+    def _accelerated(self, tiles: Sequence[Tile]) -> list[Tile] | None:
+        """None: it was lost quickly enough for the CPU to take over this part."""
+        accelerator, runner = self._accelerator, self._runner
+        if accelerator is None or runner is None:
+            return None
+        began = self._now_mono_ns()
+        try:
+            answer = runner.run(lambda: accelerator.run(tiles), timeout_s=self._deadline_ns / 1e9)
+        except queue.Empty:
+            self._lose(f"no answer within {self._deadline_ns / 1e6:.0f} ms")
+            raise InferenceFailed("The Edge TPU hangs.") from None
+        if isinstance(answer, Exception):
+            if not isinstance(answer.__cause__, RuntimeError):
+                raise answer  # the picture's fault, not the device's
+            self._lose(str(answer))
+            return None
+        slow = self._watch.add(self._now_mono_ns() - began)
+        if slow:
+            self._trouble[SLOW] = slow
+        else:
+            self._trouble.pop(SLOW, None)
+        return answer
+
+    def _lose(self, why: str) -> None:
+        self._lost = True
+        self._trouble.pop(SLOW, None)
+        rest = "inspecting on the CPU" if self._fallback is not None else "every part is rejected"
+        self._trouble[LOST] = f"{why}; {rest} until the station is started again"
+
+    def close(self) -> None:
+        """Release both engines; one that hangs is left to the end of the process."""
+        ended = self._runner is None or self._runner.stop(self._deadline_ns / 1e9)
+        if self._accelerator is not None and ended:
+            self._accelerator.close()
+        if self._fallback is not None:
+            self._fallback.close()
