@@ -21,6 +21,7 @@ edgeinspect-tools data pictures/ --good gut --out report/
 edgeinspect-tools data labels.csv --group-pattern 'part_(\\d+)'
 edgeinspect-tools data coco:annotations.json --seed 7 --json
 edgeinspect-tools data deeppcb:DeepPCB/PCBData
+edgeinspect-tools data station-export:/var/lib/edgeinspect   what was labelled on a station
 """
 
 
@@ -68,7 +69,8 @@ def command(  # noqa: PLR0917  click passes by name
     """Read DATASET, find what is wrong with it, and split it so that no part straddles.
 
     DATASET is a folder of classes (masks beside the pictures are found), MVTec's layout, a CSV
-    path,label[,group], COCO JSON, Pascal VOC, deeppcb:PATH or magnetic-tile:PATH.
+    path,label[,group], COCO JSON, Pascal VOC, a station's labelled parts (station-export:FOLDER),
+    deeppcb:PATH or magnetic-tile:PATH.
     """
     from edgeinspect_tools.data.build import build_dataset
     from edgeinspect_tools.data.read import read_source

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edgeinspect.errors import UsageError
-from edgeinspect_tools.data import boxes, folders, published, table
+from edgeinspect_tools.data import boxes, folders, published, station, table
 from edgeinspect_tools.data.dataset import Source
 
 Reader = Callable[[Path, str], Source]
@@ -20,13 +20,14 @@ READERS: Mapping[str, Reader] = {
     "voc": boxes.read_voc,
     "deeppcb": published.read_deeppcb,
     "magnetic-tile": published.read_magnetic_tile,
+    "station-export": station.read_station_export,
 }
 """Layout name to reader; a reader takes the path and the name of the good class."""
 
 LAYOUTS = (
     "a folder per class with good/ or ok/ among them (masks beside the pictures as NAME.png or "
     "NAME_mask.png, or in masks/), MVTec's train, test and ground_truth, a CSV path,label[,group], "
-    "COCO JSON, Pascal VOC XML, deeppcb:PATH or magnetic-tile:PATH"
+    "COCO JSON, Pascal VOC XML, a station's labelled parts, deeppcb:PATH or magnetic-tile:PATH"
 )
 
 
@@ -73,6 +74,7 @@ _MARKS: Mapping[str, Callable[[Path], bool]] = {
     "deeppcb": lambda path: (path / "trainval.txt").is_file() and (path / "test.txt").is_file(),
     "magnetic-tile": lambda path: any(path.glob("MT_*/Imgs")),
     "mvtec": lambda path: (path / "test").is_dir() and (path / "ground_truth").is_dir(),
+    "station-export": lambda path: (path / "labels.sqlite3").is_file(),
     "coco": lambda path: boxes.coco_file(path) is not None,
     "voc": lambda path: any(path.glob("*.xml")) or any(path.glob("Annotations/*.xml")),
 }

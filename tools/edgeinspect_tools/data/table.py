@@ -1,8 +1,9 @@
-"""CSV labels: ``path,label[,group]``, also as the station exports its parts."""
+"""CSV labels: ``path,label[,group]``."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgeinspect.errors import ConfigError
@@ -19,22 +20,14 @@ def read_csv(path: Path, good: str) -> Source:
     ignored. Rows with an empty label are left out and counted in a note.
     """
     root = path.parent
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise _wrong(path, None, "the file", "too large", f"at most {MAX_BYTES} bytes")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            _check_header(path, reader.fieldnames)
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _wrong(path, None, "the file", str(error), "a readable CSV file in UTF-8") from error
+    rows = read_rows(path, ("path", "label"))
     pictures: dict[Path, Picture] = {}
     for line, row in rows:
         picture = _picture(path, line, row, good)
         if picture is None:
             continue
         if picture.path in pictures:
-            raise _wrong(path, line, "path", row["path"], "each picture once")
+            raise wrong(path, line, "path", row["path"], "each picture once")
         pictures[picture.path] = picture
     unlabelled = len(rows) - len(pictures)
     return Source(
@@ -45,26 +38,41 @@ def read_csv(path: Path, good: str) -> Source:
     )
 
 
-def _check_header(path: Path, header: object) -> None:
-    names = list(header) if isinstance(header, (list, tuple)) else []
-    for column in ("path", "label"):
-        if column not in names:
-            raise _wrong(path, 1, "the header", ",".join(map(str, names)), f"a column {column!r}")
+def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Line number and content of every row; what is missing at a row's end is empty.
+
+    Raises:
+        ConfigError: unreadable, or one of the columns is missing.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise wrong(path, None, "the file", "too large", f"at most {MAX_BYTES} bytes")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = list(reader.fieldnames or ())
+            for column in columns:
+                if column not in header:
+                    raise wrong(path, 1, "the header", ",".join(header), f"a column {column!r}")
+            return [
+                (reader.line_num, {name: (row.get(name) or "").strip() for name in header})
+                for row in reader
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise wrong(path, None, "the file", str(error), "a readable CSV file in UTF-8") from error
 
 
-def _picture(file: Path, line: int, row: dict[str, str | None], good: str) -> Picture | None:
-    name, label = (row["path"] or "").strip(), (row["label"] or "").strip()
+def _picture(file: Path, line: int, row: dict[str, str], good: str) -> Picture | None:
+    name, label = row["path"], row["label"]
     if not name:
-        raise _wrong(file, line, "path", name, "the name of a picture")
+        raise wrong(file, line, "path", name, "the name of a picture")
     if not label:
         return None
     where = file.parent / name
     if not where.is_file():
-        raise _wrong(file, line, "path", name, f"a file below {file.parent}")
-    return Picture(
-        path=where, label=class_label(label, good), group=(row.get("group") or "").strip()
-    )
+        raise wrong(file, line, "path", name, f"a file below {file.parent}")
+    return Picture(path=where, label=class_label(label, good), group=row.get("group", ""))
 
 
-def _wrong(file: Path, line: int | None, key: str, value: object, expected: str) -> ConfigError:
+def wrong(file: Path, line: int | None, key: str, value: object, expected: str) -> ConfigError:
+    """What is said of a file of labels."""
     return ConfigError(file=file, line=line, key=key, value=value, expected=expected)
