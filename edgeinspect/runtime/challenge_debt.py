@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edgeinspect.errors import EdgeInspectError
-from edgeinspect.hw.clock import boot_id
+from edgeinspect.hw.clock import boot_id as this_boot
 from edgeinspect.ports import Clock
 from edgeinspect.runtime.challenge_policy import (
     Due,
@@ -33,6 +33,7 @@ class Debt:
 
     Args:
         on_fault: told one sentence when the state could not be saved.
+        boot_id: of the kernel; None: of this machine.
     """
 
     def __init__(
@@ -43,11 +44,12 @@ class Debt:
         plan: StationPlan,
         *,
         on_fault: Callable[[str], None],
+        boot_id: str | None = None,
     ) -> None:
         self._policy = policy
         self._store = store
         self._clock = clock
-        self._boot_id = boot_id()
+        self._boot_id = this_boot() if boot_id is None else boot_id
         self._on_fault = on_fault
         self._shift_due_mono_ns: int | None = None
         self._owed = Owed()

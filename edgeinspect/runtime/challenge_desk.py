@@ -95,6 +95,7 @@ class ChallengeDesk:
 
     Args:
         plan: what is in force now; asked again whenever it matters.
+        boot_id: of the kernel; None: of this machine.
         read_picture: a picture file as uint8 pixels, for the simulated line.
     """
 
@@ -107,6 +108,7 @@ class ChallengeDesk:
         clock: Clock,
         read_picture: Callable[[Path], NDArray[np.uint8]],
         feeder: MasterFeeder | None = None,
+        boot_id: str | None = None,
     ) -> None:
         self._policy = policy
         self._plan = plan
@@ -123,7 +125,9 @@ class ChallengeDesk:
         self._stopping = False
         self._station: Lockable | None = None
         self._alarmed: frozenset[Reason] = frozenset()
-        self._debt = Debt(policy, self._store, clock, plan(), on_fault=self._not_kept)
+        self._debt = Debt(
+            policy, self._store, clock, plan(), on_fault=self._not_kept, boot_id=boot_id
+        )
 
     # --- what the composition root uses ---------------------------------------------------------
 
