@@ -28,6 +28,9 @@ COMMANDS = {
     "parts": LazyCommand(
         "edgeinspect.ui.parts:command", "List, draw, export and count recorded parts."
     ),
+    "recipe": LazyCommand(
+        "edgeinspect.ui.recipe:command", "Change, apply, roll back and audit recipes."
+    ),
     "io": LazyCommand(
         "edgeinspect.ui.io:command", "Look at the wires and move outputs by hand."
     ),
