@@ -137,8 +137,9 @@ class ChallengeDesk:
         return self._debt.locks
 
     def attach(self, station: Lockable) -> None:
+        """From now on the station is kept as what is due demands."""
         self._station = station
-        self._show()
+        self._enforce()
 
     def run(self) -> None:
         """The thread: judge what was recorded, look at the clock, keep the lock as it must be."""

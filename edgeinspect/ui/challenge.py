@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import os
 import select
 import sys
+import termios
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -136,10 +138,12 @@ class _Terminal:
         if not self._ask:
             return True
         self._tell("   Empty the belt, take the master. Enter: ready, q: give up. ", end="")
-        while not select.select([sys.stdin], [], [], _STILL_HERE_S)[0]:
+        keys = sys.stdin.fileno()
+        termios.tcflush(keys, termios.TCIFLUSH)  # what was typed before the question is no answer
+        while not select.select([keys], [], [], _STILL_HERE_S)[0]:
             alive()
-        answer = sys.stdin.readline()
-        return bool(answer) and not answer.strip().lower().startswith("q")
+        answer = os.read(keys, 1024)
+        return bool(answer) and not answer.strip().lower().startswith(b"q")
 
     def ready(self, master: Mapping[str, Any]) -> None:
         self._tell(f"   Put master {master['id']} on the line now.")
