@@ -1,0 +1,184 @@
+"""Builds the arm64 image for the emulated machine from Debian packages, without a loop device.
+
+    python -m image.qemu.build OUT [--version 1.2.0]
+
+OUT gets ``edgeinspect.img`` (the disk), ``system.squashfs`` (one slot), ``edgeinspect.raucb`` (the
+same as a signed update), ``sbom.cdx.json`` and ``SHA256SUMS``. Needs root and ``HOST_PACKAGES``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from image.qemu import disk, kernel, sbom
+from image.qemu.steps import run, say
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+COMMON = REPOSITORY / "image" / "common"
+HOST_PACKAGES = (
+    "mmdebstrap", "arch-test", "qemu-user-static", "binfmt-support", "qemu-system-arm",
+    "qemu-efi-aarch64", "squashfs-tools", "mtools", "dosfstools", "e2fsprogs", "fdisk", "cpio",
+    "kmod", "rauc", "grub-common", "openssl", "openssh-client",
+)  # fmt: skip
+SUITE = "trixie"
+PYTHON = "3.13"
+PACKAGES = (
+    "systemd-sysv", "systemd-timesyncd", "udev", "dbus", "kmod", "iproute2", "openssh-server",
+    "sudo", "python3", "gpiod", "rauc", "fdisk", "e2fsprogs", "dosfstools", "util-linux", "tzdata",
+    "ca-certificates", "procps",
+)  # fmt: skip
+SITE = f"opt/edgeinspect/lib/python{PYTHON}/site-packages"
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
+AARCH64 = (
+    r":qemu-aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:"
+    r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:"
+    "/usr/bin/qemu-aarch64-static:F"
+)
+"""See the kernel's admin-guide/binfmt-misc.rst; F opens the interpreter now, outside any chroot."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m image.qemu.build")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--version", default="0.0.0+test")
+    options = parser.parse_args(arguments)
+    build(options.out, version=options.version)
+    return 0
+
+
+def build(out: Path, *, version: str) -> None:
+    """Build everything into ``out``. Ends the program with one sentence if a step fails."""
+    if os.geteuid() != 0:
+        sys.exit("image: building a root file system needs root. Run it with sudo.")
+    out.mkdir(parents=True, exist_ok=True)
+    register_aarch64()
+    with tempfile.TemporaryDirectory(dir=out, prefix=".build.") as scratch:
+        root = Path(scratch) / "root"
+        say("Debian root")
+        debian_root(root)
+        say("kernel and initrd")
+        kernel.install(root, Path(scratch), SUITE)
+        say("station")
+        install_station(root, version)
+        sbom.write(root, root / SITE, out / "sbom.cdx.json", version=version)
+        keys = disk.update_keys(out / "keys")
+        shutil.copy(keys.certificate, root / "etc/rauc/keyring.pem")
+        say("system")
+        disk.squash(root, out / "system.squashfs")
+        say("disk")
+        disk.write_disk(out / "edgeinspect.img", out / "system.squashfs", Path(scratch))
+        disk.write_update(out / "edgeinspect.raucb", out / "system.squashfs", keys, version)
+    disk.write_sums(out)
+
+
+def register_aarch64() -> None:
+    """Let the kernel run aarch64 programs; a new machine does not have that."""
+    if not (BINFMT / "register").exists():
+        run("mount", "-t", "binfmt_misc", "none", str(BINFMT))
+    if not (BINFMT / "qemu-aarch64").exists():
+        (BINFMT / "register").write_text(AARCH64)
+    # qemu's default model is 25 times slower, and computes int8 models wrongly
+    os.environ["QEMU_CPU"] = "cortex-a53"
+
+
+def debian_root(root: Path) -> None:
+    run(
+        "mmdebstrap",
+        "--mode=root",
+        "--arch=arm64",
+        "--variant=minbase",
+        '--aptopt=Apt::Install-Recommends "false"',
+        '--aptopt=Acquire::Retries "5"',
+        "--dpkgopt=force-unsafe-io",
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+        f"--include={','.join(PACKAGES)}",
+        SUITE,
+        str(root),
+    )
+
+
+def install_station(root: Path, version: str) -> None:
+    """The overlay, the station in an environment of its own, and who may do what."""
+    run(str(COMMON / "install-overlay.sh"), str(root))
+    shutil.copytree(HERE / "overlay", root, dirs_exist_ok=True)
+    install_python(root)
+    (root / "etc/edgeinspect-release").write_text(f"VERSION={version}\n")
+    (root / "boot/firmware").mkdir(parents=True, exist_ok=True)
+    (root / "boot/grub").mkdir(exist_ok=True)
+    (root / "etc/machine-id").write_text("uninitialized\n")
+    (root / "etc/hostname").write_text("edgeinspect\n")
+    for command in (
+        ("systemd-sysusers",),
+        ("usermod", "--pass=*", "root"),
+        ("systemctl", "enable", "systemd-networkd", "systemd-timesyncd", "ssh"),
+        ("systemctl", "enable", "edgeinspect-grow", "edgeinspect-machine-id"),
+        ("systemctl", "enable", "edgeinspect-health"),
+        ("systemctl", "mask", "getty@tty1", "apt-daily.timer", "apt-daily-upgrade.timer"),
+    ):
+        run("chroot", str(root), *command)
+    for path in (root / "etc/ssh").glob("ssh_host_*"):
+        path.unlink()
+
+
+def install_python(root: Path) -> None:
+    """The station's wheels for aarch64, fetched and unpacked here: nothing runs under emulation."""
+    site = root / SITE
+    site.mkdir(parents=True)
+    platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(41, 16, -1)]
+    run(
+        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+        "--no-warn-conflicts", "--root-user-action=ignore", "--target", str(site),
+        "--only-binary=:all:", f"--python-version={PYTHON}", "--implementation=cp", *platforms,
+        "--platform=manylinux2014_aarch64", *requirements(),
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as wheels:
+        run(
+            sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check",
+            "--no-deps", "--wheel-dir", wheels, str(REPOSITORY),
+        )  # fmt: skip
+        wheel = next(Path(wheels).glob("edgeinspect-*.whl"))
+        run(
+            sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+            "--root-user-action=ignore", "--no-deps", "--target", str(site), str(wheel),
+        )  # fmt: skip
+    shutil.rmtree(site / "edgeinspect_tools", ignore_errors=True)
+    prefix = root / "opt/edgeinspect"
+    if (site / "share").exists():  # what the wheel ships as data lands beside the modules
+        shutil.copytree(site / "share", prefix / "share", dirs_exist_ok=True)
+        shutil.rmtree(site / "share")
+    shutil.rmtree(site / "bin", ignore_errors=True)
+    (prefix / "bin").mkdir()
+    (prefix / "pyvenv.cfg").write_text(f"home = /usr/bin\nversion = {PYTHON}\n")
+    (prefix / "bin/python").symlink_to("/usr/bin/python3")
+    program = prefix / "bin/edgeinspect"
+    program.write_text(
+        "#!/opt/edgeinspect/bin/python\nfrom edgeinspect.ui.cli import main\n\nmain()\n"
+    )
+    program.chmod(0o755)
+    link = root / "usr/local/bin/edgeinspect"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to("/opt/edgeinspect/bin/edgeinspect")
+    run("chroot", str(root), "/opt/edgeinspect/bin/python", "-m", "compileall", "-q",
+        f"/{SITE}/edgeinspect")  # fmt: skip
+
+
+def requirements() -> list[str]:
+    """What the bare station needs, from pyproject.toml."""
+    import tomllib
+
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    return [*project["dependencies"], *project["optional-dependencies"]["gpiod"]]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
