@@ -14,7 +14,9 @@ from edgeinspect.bundle.directory import Bundle, load_bundle
 from edgeinspect.errors import EdgeInspectError, StorageFault
 from edgeinspect.hw.open import CAMERA_DRIVERS, IO_DRIVERS, resolve_driver
 from edgeinspect.part import Region
+from edgeinspect.runtime.challenge_session import check_masters
 from edgeinspect.runtime.plan import StationPlan, plan_station, refuse_half_simulated
+from edgeinspect.settings.challenge import load_masters
 from edgeinspect.settings.station import EngineSettings, StationFile, load_station
 from edgeinspect.settings.uncovered import describe_uncovered_faults
 from edgeinspect.settings.wiring import IoDriver
@@ -126,7 +128,23 @@ def _check_recipe(station: StationFile) -> Iterator[Finding]:
         yield _failed("recipe", error)
         return
     yield _ok("recipe", _recipe_words(plan))
+    yield from _check_masters(plan)
     yield from _check_loaded(plan.bundle, engine=station.engine, roi=plan.roi)
+
+
+def _check_masters(plan: StationPlan) -> Iterator[Finding]:
+    policy = plan.station.challenge
+    if policy is None:
+        return
+    try:
+        masters = load_masters(policy.masters_of(plan.recipe.product))
+        check_masters(masters, plan, simulated=plan.station.io.driver is IoDriver.SIM)
+    except EdgeInspectError as error:
+        yield _failed("masters", error)
+        return
+    when = ", ".join(occasion.value for occasion in policy.when)
+    count = len(masters.content.masters)
+    yield _ok("masters", f"{count}, demanded by {when}; without: {policy.without.value}")
 
 
 def _recipe_words(plan: StationPlan) -> str:

@@ -38,7 +38,9 @@ def write_sample_masters(folder: Path, *, product: str) -> Path:
     masters: list[Plain] = []
     specs: list[DefectSpec | None] = [None, *_BAD, None]
     for number, spec in enumerate(specs, 1):
-        part = render_part(seed=_SEED, part_number=number, defects=() if spec is None else (spec,))
+        part = render_part(
+            seed=_SEED, part_number=number + 1, defects=() if spec is None else (spec,)
+        )
         name = f"master-{number}.png"
         create_file(folder / name, cv2.imencode(".png", part.pixels)[1].tobytes(), mode=0o644)
         entry: dict[str, Plain] = {"id": number, "picture": name}
