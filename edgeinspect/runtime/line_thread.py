@@ -143,7 +143,11 @@ class LineShell:
         queue: BoundedQueue[Item],
         heartbeat: Output | None = None,
         line_stop: Output | None = None,
+        able_to_inspect: Callable[[], bool] = lambda: True,
     ) -> None:
+        """Args:
+        able_to_inspect: the heartbeat pauses while it says no.
+        """
         self._core = core
         self._config = config
         self._clock = clock
@@ -158,6 +162,7 @@ class LineShell:
         self._heartbeat_level = False
         self._heartbeat_mono_ns = 0
         self._line_stop = line_stop
+        self._able_to_inspect = able_to_inspect
         self._line_stop_wanted = False
         self._overflows: deque[m.QueueOverflow] = deque(maxlen=256)
         self._encoder = _Mailbox(m.EncoderCount, 0)
@@ -378,9 +383,11 @@ class LineShell:
             self._beat(now_mono_ns)
 
     def _beat(self, now_mono_ns: int) -> None:
-        """Toggle the heartbeat, unless the gate can no longer be trusted to reject."""
+        """Toggle the heartbeat, unless the station cannot inspect, or its gate cannot reject."""
         pulse_hangs = now_mono_ns - self._pulse.last_step_mono_ns > PULSE_SILENCE_NS
         if self._failed or pulse_hangs or self._faults.is_active(GATE_OUTPUT_FAULT):
+            return
+        if not self._able_to_inspect():
             return
         self._heartbeat_mono_ns = now_mono_ns
         self._heartbeat_level = not self._heartbeat_level

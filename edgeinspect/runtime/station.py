@@ -16,7 +16,7 @@ from edgeinspect.line.core import LineCore
 from edgeinspect.line.lock import LockState
 from edgeinspect.ports import CameraControls, Clock
 from edgeinspect.runtime.camera_thread import CameraThread
-from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.faults import Fault, FaultBoard
 from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
 from edgeinspect.runtime.line_thread import Core, FinishedPart, Item, LineShell, Picture, SwapRecipe
@@ -40,7 +40,8 @@ SWITCH_INTERVAL_S = 0.0005
 """A thread that computes in Python gives way this soon to one that must act on time."""
 CLOSE_FAULT = "driver_did_not_close"
 _EVENTS_CAPACITY = 4096
-_HANG_NS = 1_000_000_000
+_HANG_NS = 750_000_000
+"""With the supervisor's period a stuck stage is named within a second."""
 _JOIN_S = 2.0
 _FLUSH_S = 10.0
 
@@ -143,6 +144,7 @@ class Station:
             queue=self._queue,
             heartbeat=drivers.heartbeat,
             line_stop=drivers.line_stop,
+            able_to_inspect=lambda: not stops_inspection(self.faults.snapshot()),
         )
         self.challenge_status: Mapping[str, object] = {}
         if locked:
@@ -377,6 +379,21 @@ class Station:
         if any(name.startswith(INPUT_FAILED) for name in faults):
             return LineFault.exit_code
         return 6 if RECORDS_LOST in faults else 0
+
+    @property
+    def progress_mono_ns(self) -> int:
+        """When the line thread last made a full round; 0 before its first."""
+        return self._line.last_step_mono_ns
+
+    def lasting_faults(self) -> Mapping[str, Fault]:
+        """The faults that are active now."""
+        faults = self.faults.snapshot()
+        return {name: fault for name, fault in faults.items() if fault.active}
+
+    def sentence(self) -> str:
+        """How the station is, in a few words."""
+        names = ", ".join(name.replace("_", " ") for name in sorted(self.lasting_faults()))
+        return f"{self.state.value}: {names}" if names else self.state.value
 
     def pictures(self) -> list[Picture]:
         """The last inspected parts with their frames, newest last."""

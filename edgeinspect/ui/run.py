@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from edgeinspect.runtime.assemble import AssembledStation
     from edgeinspect.runtime.plan import StationPlan
     from edgeinspect.runtime.station import Station
-
-_POLL_S = 0.25
+    from edgeinspect.runtime.watchdog import ServiceWatchdog
 
 
 @click.command(
@@ -44,15 +43,20 @@ def command(ctx: click.Context, *, config: Path | None, recipe: Path | None, as_
     if config is None:
         raise click.UsageError("Missing option '--config STATION_FILE'.", ctx)
     from edgeinspect.runtime.assemble import AssembledStation, load_plan
+    from edgeinspect.runtime.watchdog import Notifier, ServiceWatchdog
 
+    notifier = Notifier.from_environment()
     plan = load_plan(config, recipe_file=recipe)
     assembled = AssembledStation(plan)
     _announce(plan, assembled, config)
     assembled.start()
     previous = _stop_on_signals(assembled.station)
+    watchdog = ServiceWatchdog(notifier, assembled.station)
+    watchdog.ready()
     try:
-        _log_until_stopped(assembled.station)
+        _log_until_stopped(assembled.station, watchdog)
     finally:
+        watchdog.stopping()
         _log("Stopping: parts on the belt are rejected and recorded.")
         code = assembled.stop()
         for number, handler in previous.items():
@@ -90,10 +94,11 @@ def _stop_on_signals(station: Station) -> dict[int, Any]:
     return {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
 
 
-def _log_until_stopped(station: Station) -> None:
+def _log_until_stopped(station: Station, watchdog: ServiceWatchdog) -> None:
     """Tell of alarms, faults and recipes as they come; single parts are in the records."""
     following = 0
-    while not station.wait(_POLL_S):
+    while not station.wait(watchdog.period_s):
+        watchdog.step()
         missed, entries = station.feed.read(following, 500)
         if missed:
             _log(f"{missed} events came too fast to be shown; the records have every part.")
