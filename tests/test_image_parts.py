@@ -1,0 +1,122 @@
+"""Parts of the image builder that need no emulation: materials, module order, choice of slot."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from image.qemu import kernel, sbom
+
+QEMU = Path(__file__).parents[1] / "image" / "qemu"
+STATUS = """\
+Package: bash
+Status: install ok installed
+Architecture: arm64
+Version: 5.2.37-2+b5
+Description: a shell
+ whose text has a colon: here
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: arm64
+Version: 1
+"""
+
+
+def test_the_bill_of_materials_lists_what_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "var/lib/dpkg").mkdir(parents=True)
+    (tmp_path / "var/lib/dpkg/status").write_text(STATUS)
+    site = tmp_path / "site"
+    metadata = site / "Some_Thing-1.5.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: Some_Thing\nVersion: 1.5\n")
+    sbom.write(tmp_path, site, tmp_path / "sbom.json", version="1.2.0")
+    document = json.loads((tmp_path / "sbom.json").read_text())
+    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
+    assert [entry["purl"] for entry in document["components"]] == [
+        "pkg:deb/debian/bash@5.2.37-2%2Bb5?arch=arm64&distro=debian-13",
+        "pkg:pypi/some-thing@1.5",
+    ]
+
+
+def test_modules_are_loaded_after_what_they_need(tmp_path: Path) -> None:
+    (tmp_path / "modules.dep").write_text(
+        "kernel/fs/ext4/ext4.ko.xz: kernel/lib/crc16.ko.xz kernel/fs/jbd2/jbd2.ko.xz\n"
+        "kernel/fs/jbd2/jbd2.ko.xz: kernel/lib/crc16.ko.xz\n"
+        "kernel/lib/crc16.ko.xz:\n"
+        "kernel/fs/overlayfs/overlay.ko.xz:\n"
+        "kernel/drivers/block/virtio_blk.ko.xz:\n"
+    )
+    names = [path.name.partition(".")[0] for path in kernel._load_order(tmp_path)]
+    assert names == ["virtio_blk", "crc16", "jbd2", "ext4", "overlay"]
+
+
+class Slots:
+    """grub.cfg's choice, run by a shell that has been given GRUB's commands."""
+
+    def __init__(self, folder: Path, **variables: str) -> None:
+        self._folder = folder
+        self.kept = {"ORDER": "A B", "A_OK": "1", "A_TRY": "0", "B_OK": "1", "B_TRY": "0"}
+        self.kept |= variables
+
+    def boot(self) -> str:
+        """The slot that is booted; what GRUB saves is kept."""
+        program = [
+            "load_env() { :; }",
+            'save_env() { shift 2; for name; do eval "echo SAVE $name \\$$name"; done; }',
+            "regexp() { disk=hd0; }",
+            "linux() { for word; do case $word in rauc.slot=*) tell $word;; esac; done; }",
+            'tell() { echo "BOOT ${1#*=}"; }',
+            "initrd() { :; }; boot() { :; }",
+            "root=hd0,gpt1",
+            *(f"{name}='{value}'" for name, value in self.kept.items()),
+            (QEMU / "grub.cfg").read_text().replace("($root)", "").replace("($disk,$part)", ""),
+        ]
+        done = subprocess.run(
+            ["bash", "-c", "\n".join(program)], capture_output=True, text=True, check=True
+        )
+        booted = ""
+        for line in done.stdout.splitlines():
+            word, *rest = line.split()
+            if word == "SAVE":
+                self.kept[rest[0]] = rest[1]
+            elif word == "BOOT":
+                booted = rest[0]
+        return booted
+
+    def mark_good(self, slot: str) -> None:
+        self.kept |= {f"{slot}_OK": "1", f"{slot}_TRY": "0"}
+
+
+def test_a_healthy_system_boots_again_and_again(tmp_path: Path) -> None:
+    slots = Slots(tmp_path)
+    for _ in range(3):
+        assert slots.boot() == "A"
+        slots.mark_good("A")
+
+
+def test_a_system_that_never_proves_healthy_gives_way_to_the_other(tmp_path: Path) -> None:
+    slots = Slots(tmp_path, ORDER="B A")
+    assert slots.boot() == "B"
+    assert slots.boot() == "A"
+    slots.mark_good("A")
+    assert slots.boot() == "A"
+
+
+def test_a_slot_that_is_being_written_is_not_booted(tmp_path: Path) -> None:
+    assert Slots(tmp_path, ORDER="B A", B_OK="0").boot() == "A"
+
+
+def test_two_systems_that_both_failed_are_tried_again_in_order(tmp_path: Path) -> None:
+    slots = Slots(tmp_path, A_TRY="1", B_TRY="1")
+    assert [slots.boot(), slots.boot(), slots.boot()] == ["A", "B", "A"]
+
+
+@pytest.mark.parametrize("file", ["build.py", "kernel.py", "disk.py", "machine.py"])
+def test_no_part_of_the_builder_reaches_for_a_loop_device(file: str) -> None:
+    text = (QEMU / file).read_text()
+    assert "losetup" not in text
+    assert "-o loop" not in text
