@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from records_samples import StepClock, sample_entry, sample_pixels
 from runtime_rig import BAD, GOOD, MemorySink, Rig, ShadeCamera, line_config, wait_until
 
 from edgeinspect.errors import NotGood, UsageError
 from edgeinspect.part import Doubt, VerdictKind
+from edgeinspect.records.writer import RecordWriter
 from edgeinspect.runtime.challenge_desk import ChallengeDesk
 from edgeinspect.runtime.challenge_store import ChallengeStore
 from edgeinspect.runtime.control import ControlServer
@@ -31,6 +33,7 @@ from edgeinspect.runtime.status import StationState
 from edgeinspect.settings.challenge import Challenge, Occasion
 from edgeinspect.settings.station import example_station
 from edgeinspect.tune.challenge import ChallengeRun
+from edgeinspect.tune.challenge_pictures import stored_pictures
 from edgeinspect.tune.challenge_report import report_html
 from edgeinspect.ui.application import run_command_line
 from edgeinspect.ui.cli import application
@@ -403,10 +406,16 @@ def test_the_page_escapes_everything(tmp_path: Path) -> None:
                 "part_id": 9,
                 "findings": [nasty],
                 "worst_region": {"x": 1, "y": 2, "width": 3, "height": 4},
+                "expected_region": {"x": 5, "y": 6, "width": 7, "height": 8},
             }
         ],
     }
-    text = report_html(record).decode()
+    assert "What the station saw" not in report_html(record).decode()
+    picture = np.full((30, 40, 3), 90, np.uint8)
+    text = report_html(record, {9: picture, 10: picture}).decode()
+    assert text.count("data:image/jpeg;base64,") == 1
+    assert '<rect x="1" y="2" fill="none" width="3" height="4"' in text
+    assert '<rect x="5" y="6" fill="none" width="7" height="8"' in text
     assert "<script>" not in text and text.count("&lt;script&gt;") > 10
     assert "NOT as expected" in text and "nothing real has been proven" in text
     assert "x 1, y 2, 3 × 4 px" in text
@@ -439,3 +448,13 @@ def test_the_simulated_line_from_sample_masters_to_the_page(
     finally:
         station.terminate()
         assert station.wait(30) == 0
+
+
+def test_pictures_of_masters_come_from_the_records(tmp_path: Path) -> None:
+    with RecordWriter(tmp_path, clock=StepClock()) as writer:
+        writer.write([sample_entry(1, picture=True), sample_entry(2)])
+    record = {"results": [{"part_id": part_id} for part_id in (1, 2, 3)]}
+    found = stored_pictures(tmp_path, record)
+    assert found.keys() == {1}
+    assert np.array_equal(found[1], sample_pixels(1))
+    assert stored_pictures(tmp_path / "nowhere", record) == {}

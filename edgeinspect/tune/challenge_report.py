@@ -6,12 +6,13 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from edgeinspect.tune.reports import heading, page, paragraph, rows, signatures
+from edgeinspect.tune.challenge_pictures import Pictures, figure
+from edgeinspect.tune.reports import heading, page, paragraph, rows, signatures, strip
 
 _KINDS = {"passed": "good", "failed": "bad", "aborted": "bad"}
 
 
-def report_html(record: Mapping[str, Any]) -> bytes:
+def report_html(record: Mapping[str, Any], pictures: Pictures | None = None) -> bytes:
     """The page of a record as ``ChallengeStore.read`` gives it; everything is escaped."""
     outcome = str(record["outcome"])
     results = record["results"]
@@ -22,6 +23,7 @@ def report_html(record: Mapping[str, Any]) -> bytes:
         heading("Masters"),
         _masters(results) if results else paragraph("None was judged."),
         *_findings(results),
+        *_pictures(results, pictures or {}),
         signatures("Operator, date", "Supervisor, date"),
     ]
     return page(f"Challenge {record['number']} of station {record['station']}", parts)
@@ -84,6 +86,17 @@ def _masters(results: list[Mapping[str, Any]]) -> str:
 def _findings(results: list[Mapping[str, Any]]) -> list[str]:
     bad = [(result["master"], text) for result in results for text in result["findings"]]
     return [heading("Not as expected"), rows(bad, head=("master", ""))] if bad else []
+
+
+def _pictures(results: list[Mapping[str, Any]], pictures: Pictures) -> list[str]:
+    seen = [(result, pictures.get(int(result["part_id"]))) for result in results]
+    figures = [figure(result, pixels) for result, pixels in seen if pixels is not None]
+    if not figures:
+        return []
+    words = "Drawn through: the worst spot. Dashed: where the defect is known to be."
+    if len(figures) < len(results):
+        words += " Of parts that passed a sample is kept, so not every master is shown."
+    return [heading("What the station saw"), strip(figures), paragraph(words, kind="quiet")]
 
 
 def _time(moment: Mapping[str, Any]) -> str:

@@ -78,6 +78,11 @@ def rows(
     return f"<table>{''.join(made)}</table>"
 
 
+def strip(figures: Iterable[str]) -> str:
+    """Figures side by side, as many as fit."""
+    return f'<div class="strip">{"".join(figures)}</div>'
+
+
 def signatures(*names: str) -> str:
     """Lines to sign on, side by side."""
     return '<div class="sign">' + "".join(f"<p>{escape(name)}</p>" for name in names) + "</div>"

@@ -9,7 +9,7 @@ import sys
 import termios
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from edgeinspect.errors import EdgeInspectError, UsageError
 from edgeinspect.ui.application import LazyCommand, LazyGroup
 from edgeinspect.ui.options import ANY_PATH, FILE, FOLDER, config_option, data_dir_options
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
+
+if TYPE_CHECKING:
+    from edgeinspect.runtime.challenge_store import ChallengeStore
 
 NOT_PROVEN = 1
 _STILL_HERE_S = 5.0
@@ -170,16 +173,22 @@ def _write_report(state: Mapping[str, Any]) -> str | None:
         return None
     from edgeinspect.atomic_file import replace_file
     from edgeinspect.runtime.challenge_store import ChallengeStore
-    from edgeinspect.tune.challenge_report import report_html
 
     store = ChallengeStore(Path(str(state["data_dir"])))
     path = store.path(int(state["number"])).with_suffix(".html")
     try:
-        replace_file(path, report_html(store.read(int(state["number"]))))
+        replace_file(path, _page(store, store.read(int(state["number"]))))
     except EdgeInspectError as error:
         sys.stderr.write(f"The page was not written: {error.message}\n")
         return None
     return str(path)
+
+
+def _page(store: ChallengeStore, record: Mapping[str, Any]) -> bytes:
+    from edgeinspect.tune.challenge_pictures import stored_pictures
+    from edgeinspect.tune.challenge_report import report_html
+
+    return report_html(record, stored_pictures(store.folder.parent, record))
 
 
 def _say_outcome(state: Mapping[str, Any]) -> None:
@@ -268,12 +277,12 @@ def show(
     *, number: int, data_dir: Path | None, config: Path | None, html: Path | None, as_json: bool
 ) -> None:
     """Show the record of one challenge."""
-    record = _store(data_dir, config).read(number)
+    store = _store(data_dir, config)
+    record = store.read(number)
     if html is not None:
         from edgeinspect.atomic_file import replace_file
-        from edgeinspect.tune.challenge_report import report_html
 
-        replace_file(html, report_html(record))
+        replace_file(html, _page(store, record))
     if as_json:
         print_json({**record, "html": None if html is None else str(html)})
         return
@@ -342,7 +351,7 @@ def _socket(config: Path | None, socket: Path | None) -> Path:
     return load_station(config).socket_path
 
 
-def _store(data_dir: Path | None, config: Path | None) -> Any:
+def _store(data_dir: Path | None, config: Path | None) -> ChallengeStore:
     from edgeinspect.runtime.challenge_store import ChallengeStore
     from edgeinspect.ui.options import find_data_dir
 

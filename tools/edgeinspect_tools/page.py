@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.tune.reports import BAD_COLOR, GOOD_COLOR, heading, page, paragraph, rows
+from edgeinspect.tune.reports import BAD_COLOR, GOOD_COLOR, heading, page, paragraph, rows, strip
 
 __all__ = ["figure", "heading", "histogram", "page", "paragraph", "rows", "strip"]
 
@@ -27,10 +27,6 @@ def figure(pixels: NDArray[np.uint8], caption: str, *, width_px: int = 180) -> s
         f'<figure><img alt="" src="data:image/png;base64,{data}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
-
-
-def strip(figures: Iterable[str]) -> str:
-    return f'<div class="strip">{"".join(figures)}</div>'
 
 
 def histogram(
