@@ -12,6 +12,7 @@
     │   └── LineFault                    4  a GPIO line could not be opened, read or driven
     ├── ModelRefused    (ValueError)     5  the model or its bundle cannot be trusted
     ├── InferenceFailed (RuntimeError)   5  the verified model failed on one picture
+    │   └── Misaligned                   5  a part does not lie as its reference picture
     ├── StorageFault    (OSError)        6  records or images cannot be kept
     │   ├── DiskFull                     6
     │   └── DataFromNewerVersion         6
@@ -121,6 +122,10 @@ class InferenceFailed(EdgeInspectError, RuntimeError):
     """The verified model failed while it looked at one picture."""
 
     exit_code = 5
+
+
+class Misaligned(InferenceFailed):
+    """A part does not lie as the reference picture that it is compared with."""
 
 
 class StorageFault(EdgeInspectError, OSError):

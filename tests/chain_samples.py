@@ -92,8 +92,8 @@ def read_dataset(folder: Path, *, seed: int = 1) -> Dataset:
     return build_dataset(read_source(folder), seed=seed).dataset
 
 
-def write_run(run: Path, dataset: Dataset, model: bytes | None = None) -> Path:
-    """The folder that a training would have left behind."""
+def write_run(run: Path, dataset: Dataset, model: bytes | None = None, **entry: object) -> Path:
+    """The folder that a training would have left behind; ``entry`` is said of the input."""
     from edgeinspect_tools.train.run import manifest_digest
 
     model = spot_model() if model is None else model
@@ -113,6 +113,7 @@ def write_run(run: Path, dataset: Dataset, model: bytes | None = None) -> Path:
             "tile_height_px": SIDE_PX,
             "tile_width_px": SIDE_PX,
             "tile_overlap_px": 8,
+            **entry,
         },
         "output": {"activation": "sigmoid", "stride_px": STRIDE_PX},
         "reducer": {"kind": "max", "k": 1},

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from edgeinspect.errors import Misaligned
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import (
     AlarmConfig,
@@ -207,6 +208,8 @@ def test_release_that_the_pulse_thread_could_not_honour(kind: GateKind) -> None:
     ("event", "doubt"),
     [
         (m.InspectionFailed(1, "boom"), Doubt.ENGINE_FAILED),
+        (m.InspectionFailed.because(1, ValueError("x"), "x"), Doubt.ENGINE_FAILED),
+        (m.InspectionFailed.because(1, Misaligned("x"), "x"), Doubt.MISALIGNED),
         (m.QueueOverflow(1, "inspect"), Doubt.OVERFLOW),
     ],
 )

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from chain_samples import spot_model
 from sim_folder import write_sim_folder
 
 from edgeinspect.errors import DiskFull
@@ -80,6 +81,56 @@ def test_a_short_training_is_enough_for_large_defects(
     assert found["escapes"] == 0
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.timeout(900)
+def test_a_keras_file_gives_first_weights_and_their_width(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import keras
+
+    keras.utils.set_random_seed(4)
+    weights = tmp_path / "encoder.keras"
+    keras.applications.MobileNetV2(
+        input_shape=(96, 96, 3), alpha=0.35, include_top=False, weights=None
+    ).save(weights)
+    out = tmp_path / "bundle"
+    options = ("--weights", str(weights), "--steps", "20", "--accept-gap")
+    found = make(pictures, out, capsys, *options)
+    assert found["replay_identical"] is True
+    described = json.loads((tmp_path / "bundle.run" / "run.json").read_text())
+    assert described["settings"]["network"] == "mobilenet_v2"
+    assert described["settings"]["alpha"] == 0.35
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.timeout(900)
+def test_a_published_int8_file_gives_first_weights(
+    pictures: Path, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its frozen features tell large defects after a few steps."""
+    weights = shared / "models" / "coral" / "tf2_mobilenet_v2_1.0_224_ptq.tflite"
+    options = ("--weights", str(weights), "--steps", "120")
+    found = make(pictures, tmp_path / "bundle", capsys, *options)
+    assert found["within_bound"] is True
+    assert float(str(found["auroc_int8"])) >= 0.95
+
+
+def test_a_file_that_is_no_mobilenet_is_refused_and_leaves_no_bundle(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.tflite"
+    other.write_bytes(spot_model())
+    out = tmp_path / "bundle"
+    assert run_tools("all", str(pictures), "--out", str(out), "--weights", str(other)) == 5
+    assert "1 convolutions found" in capsys.readouterr().err
+    missing = str(tmp_path / "missing.tflite")
+    assert run_tools("all", str(pictures), "--out", str(out), "--weights", missing) == 2
+    assert "expected none, imagenet, or a .keras or .tflite file" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_settings_follow_pictures_and_time(pictures: Path) -> None:
     dataset = build_dataset(read_source(pictures), seed=1).dataset
     short = good_settings(dataset, Wishes(minutes=2))
@@ -89,7 +140,7 @@ def test_settings_follow_pictures_and_time(pictures: Path) -> None:
     assert (counted.steps, counted.check_every) == (400, 50)
     assert counted.minutes > 1000
     assert good_settings(dataset, Wishes(minutes=60)).network is Network.SMALL
-    loaded = good_settings(dataset, Wishes(weights="published.tflite"))
+    loaded = good_settings(dataset, Wishes(weights="imagenet"))
     assert (loaded.network, loaded.gray, loaded.freeze_stride_px) == (
         Network.MOBILENET_V2,
         False,

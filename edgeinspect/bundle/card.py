@@ -144,8 +144,10 @@ class InputCard(TensorCard):
     ``mean`` and ``std`` have one entry per channel, in the order of ``color``, in grey levels.
     ``shape`` is (1, height, width, channels), or (1, height, width) for a grey model.
 
-    With ``reference`` the same region of a faultless part, already aligned, is the last channel,
-    prepared like the first; only for grey models that look at tiles.
+    With ``reference`` the same region of a faultless part is the last channel, prepared like the
+    first; only for grey models that look at tiles. It is taken to be aligned already, unless
+    ``reference_search_px`` says how far it may lie off: then it is shifted to where it agrees
+    best, and a part that agrees less than ``reference_agreement`` is not inspected.
     """
 
     color: ColorOrder
@@ -153,6 +155,8 @@ class InputCard(TensorCard):
     tile_overlap_px: int = Field(default=0, ge=0)
     interpolation: Interpolation = Interpolation.LINEAR
     reference: bool = False
+    reference_search_px: int = Field(default=0, ge=0, le=256)
+    reference_agreement: Share = 0.0
     mean: tuple[Finite, ...]
     std: tuple[PositiveScale, ...]
 
@@ -167,6 +171,9 @@ class InputCard(TensorCard):
         expected = 1 if self.color is ColorOrder.GRAY else 3
         if self.reference and (self.color is not ColorOrder.GRAY or self.fit is not Fit.TILES):
             raise Rule("reference", value=True, expected="false unless color: gray and fit: tiles")
+        for key in ("reference_search_px", "reference_agreement"):
+            if getattr(self, key) and not self.reference:
+                raise Rule(key, value=getattr(self, key), expected="0 without a reference")
         if self.channels != expected + self.reference:
             and_reference = " and a reference" if self.reference else ""
             raise Rule(

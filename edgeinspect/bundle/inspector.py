@@ -8,10 +8,10 @@ from collections import OrderedDict, deque
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeinspect.bundle.align import compared
 from edgeinspect.bundle.card import ReducerCard
 from edgeinspect.bundle.directory import Bundle
 from edgeinspect.bundle.pipeline import Pipeline
-from edgeinspect.bundle.preprocess import with_reference
 from edgeinspect.bundle.reference import bundle_reference
 from edgeinspect.errors import InferenceFailed
 from edgeinspect.line.quality import measure_quality
@@ -75,6 +75,7 @@ class Inspector:
         Raises:
             InferenceFailed: the frame does not hold the region, the model failed, or it needs a
                 reference picture of the frame's size and there is none.
+            Misaligned: the part does not lie as the reference picture.
         """
         clock = time.perf_counter_ns
         start = clock()
@@ -130,7 +131,7 @@ class Inspector:
                 f"{self._card.name} compares with a reference picture of the frame's size, "
                 f"{frame.pixels.shape[1]} x {frame.pixels.shape[0]} px; it has {size}."
             )
-        return with_reference(pixels, chosen[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width])
+        return compared(self._card.input, pixels, chosen, roi)
 
     def _region_of(self, pixels: NDArray[np.uint8]) -> Region:
         is_picture = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)

@@ -241,7 +241,7 @@ class LineCore:
     def _on_inspection_failed(self, event: m.InspectionFailed) -> None:
         part = self._inspecting(event.part_id)
         if part is not None:
-            self._judge(part, cannot_inspect(Doubt.ENGINE_FAILED, event.detail))
+            self._judge(part, cannot_inspect(event.doubt, event.detail))
 
     def _inspecting(self, part_id: int) -> InFlight | None:
         part = self._ledger.get(part_id)

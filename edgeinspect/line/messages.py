@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
+from edgeinspect.errors import Misaligned
 from edgeinspect.line.config import LineConfig
-from edgeinspect.part import Frame, Inspection, PartRecord
+from edgeinspect.part import Doubt, Frame, Inspection, PartRecord
 
 # --- events -------------------------------------------------------------------------------
 
@@ -47,6 +49,13 @@ class Inspected:
 class InspectionFailed:
     part_id: int
     detail: str
+    doubt: Doubt = Doubt.ENGINE_FAILED
+
+    @classmethod
+    def because(cls, part_id: int, error: Exception, detail: str) -> Self:
+        """A part out of place is doubtful by itself; anything else is the engine's failure."""
+        misplaced = isinstance(error, Misaligned)
+        return cls(part_id, detail, Doubt.MISALIGNED if misplaced else Doubt.ENGINE_FAILED)
 
 
 @dataclass(frozen=True, slots=True)

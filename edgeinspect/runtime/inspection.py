@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgeinspect.line.messages import Inspect, Inspected, InspectionFailed
-from edgeinspect.part import Frame, Inspection
+from edgeinspect.part import Doubt, Frame, Inspection
 from edgeinspect.ports import Clock
 from edgeinspect.runtime.faults import FaultBoard
 from edgeinspect.runtime.queues import BoundedQueue
@@ -135,8 +135,10 @@ class InspectionWorkers:
             )
         except Exception as error:  # noqa: BLE001  whatever it is, this part is rejected
             detail = f"{type(error).__name__}: {error}"
-            self._faults.count(INSPECTION_FAULT, detail)
-            return InspectionFailed(part_id, detail)
+            failed = InspectionFailed.because(part_id, error, detail)
+            if failed.doubt is Doubt.ENGINE_FAILED:
+                self._faults.count(INSPECTION_FAULT, detail)
+            return failed
         finally:
             self._tell(inspectors.trouble())
         return Inspected(part_id, inspection)

@@ -253,7 +253,8 @@ class Replay:
         try:
             inspection = inspector.inspect(action.frame, want_map=self._want_map)
         except Exception as error:  # noqa: BLE001  whatever it is, this part is rejected
-            return m.InspectionFailed(action.part_id, f"{type(error).__name__}: {error}")
+            detail = f"{type(error).__name__}: {error}"
+            return m.InspectionFailed.because(action.part_id, error, detail)
         finally:
             self._idle_inspectors.put(inspector)
         return m.Inspected(action.part_id, inspection)

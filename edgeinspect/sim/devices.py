@@ -263,4 +263,4 @@ class VirtualEngine:
         try:
             return Inspected(request.part_id, self._judge.inspect(request.frame))
         except InferenceFailed as error:
-            return InspectionFailed(request.part_id, str(error))
+            return InspectionFailed.because(request.part_id, error, str(error))

@@ -24,6 +24,7 @@ from edgeinspect_tools.quantize.draft import INT8_MODEL, QUANTIZED_FILE
 from edgeinspect_tools.quantize.steps import quantize_trained
 from edgeinspect_tools.quantize.ways import Way, check_gap
 from edgeinspect_tools.train import Network, TrainSettings, train
+from edgeinspect_tools.train.weights import width_of
 from edgeinspect_tools.verify.measure import Verification, verify_bundle
 
 Say = Callable[[str], None]
@@ -147,18 +148,24 @@ def verify_written(out: Path, dataset: Dataset, float_model: bytes) -> Verificat
 
 
 def good_settings(dataset: Dataset, wishes: Wishes) -> TrainSettings:
-    """Settings that suit the pictures' size and colours and the time there is."""
+    """Settings that suit the pictures' size and colours and the time there is.
+
+    Where every picture has a reference, it is compared with it.
+    """
     short = min(min(item.width, item.height) for item in dataset.items)
     tile = min(256, max(64, short // 32 * 32))
     network = wishes.network
     if network is None:
         small = Network.SMALL if wishes.minutes >= 10 else Network.TINY
         network = Network.MOBILENET_V2 if wishes.weights != "none" else small
+    reference = all(item.reference is not None for item in dataset.items)
     return TrainSettings(
         network=network,
         weights=wishes.weights,
+        alpha=1.0 if wishes.weights == "none" else width_of(wishes.weights),
         freeze_stride_px=0 if wishes.weights == "none" else 8,
-        gray=_is_gray(dataset) and wishes.weights == "none",
+        gray=reference or (_is_gray(dataset) and wishes.weights == "none"),
+        reference=reference,
         tile_px=tile,
         tile_overlap_px=min(64, tile // 4),
         crop_px=min(tile, 192),

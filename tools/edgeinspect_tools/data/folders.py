@@ -9,6 +9,7 @@ from edgeinspect.errors import UsageError
 from edgeinspect_tools.data.dataset import GOOD, Picture, Source
 from edgeinspect_tools.data.files import IMAGE_FOLDERS, MASK_FOLDERS, pictures_below, with_masks
 
+REFERENCE = "reference"
 GOOD_NAMES = frozenset({"good", "ok"})
 
 
@@ -20,8 +21,13 @@ def class_label(name: str, good: str) -> str:
 
 
 def read_folders(root: Path, good: str) -> Source:
-    """``root/CLASS/**/picture``, masks beside them; or pictures with masks right in ``root``."""
-    found = with_masks(pictures_below(root))
+    """``root/CLASS/**/picture``, masks beside them; or pictures with masks right in ``root``.
+
+    ``root/reference.*`` is a picture of the same product without a defect, for all of them.
+    """
+    every = pictures_below(root)
+    reference = next((p for p in every if p.parent == root and p.stem.lower() == REFERENCE), None)
+    found = with_masks([path for path in every if path != reference])
     classes = {_class_folder(path, root) for path, _ in found} - {""}
     pictures: list[Picture] = []
     for path, mask in found:
@@ -33,6 +39,8 @@ def read_folders(root: Path, good: str) -> Source:
             pictures.append(Picture(path=path, label=None if mask else GOOD, mask=mask))
         else:
             raise _unlabelled(path, root)
+    if reference is not None:
+        pictures = [replace(picture, reference=reference) for picture in pictures]
     return Source(kind="folders", root=root, pictures=tuple(pictures))
 
 

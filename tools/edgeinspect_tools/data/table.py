@@ -1,4 +1,4 @@
-"""CSV labels: ``path,label[,group]``."""
+"""CSV labels: ``path,label[,group][,reference]``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MAX_BYTES = 64 * 1024 * 1024
 def read_csv(path: Path, good: str) -> Source:
     """Read a CSV file with a header; paths are relative to the file's folder.
 
-    Columns: ``path`` and ``label``, and where there is one ``group`` (the same part). Others are
-    ignored. Rows with an empty label are left out and counted in a note.
+    Columns: ``path`` and ``label``, and where there is one ``group`` (the same part) and
+    ``reference`` (a picture of the product without a defect). Others are ignored. Rows with an empty label are left out and counted in a note.
     """
     root = path.parent
     rows = read_rows(path, ("path", "label"))
@@ -70,7 +70,19 @@ def _picture(file: Path, line: int, row: dict[str, str], good: str) -> Picture |
     where = file.parent / name
     if not where.is_file():
         raise wrong(file, line, "path", name, f"a file below {file.parent}")
-    return Picture(path=where, label=class_label(label, good), group=row.get("group", ""))
+    return Picture(
+        path=where,
+        label=class_label(label, good),
+        group=row.get("group", ""),
+        reference=_reference(file, line, row.get("reference", "")),
+    )
+
+
+def _reference(file: Path, line: int, name: str) -> Path | None:
+    where = file.parent / name
+    if name and not where.is_file():
+        raise wrong(file, line, "reference", name, f"a file below {file.parent}")
+    return where if name else None
 
 
 def wrong(file: Path, line: int | None, key: str, value: object, expected: str) -> ConfigError:

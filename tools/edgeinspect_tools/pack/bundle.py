@@ -19,9 +19,12 @@ from edgeinspect.bundle.golden import (
     make_golden,
     parse_golden,
 )
+from edgeinspect.bundle.preprocess import to_gray
+from edgeinspect.bundle.reference import REFERENCE_FILE
 from edgeinspect.bundle.wrap import drawn_pictures
 from edgeinspect.errors import ModelRefused
 from edgeinspect.hw.litert import Kernels, open_model
+from edgeinspect.hw.picture_file import read_picture
 from edgeinspect_tools.data.dataset import Dataset, Split
 from edgeinspect_tools.data_of import SPLIT_FILE, split_bytes
 from edgeinspect_tools.pack.model_card import model_card_html
@@ -127,6 +130,7 @@ def pack(
     others = {SPLIT_FILE: split_bytes(dataset), MODEL_CARD: model_card_html(card, found)}
     if identity.keep_float:
         others[FLOAT_MODEL] = trained.float_model
+    others |= shared_reference(card, dataset)
     bundle = write_bundle(
         out,
         card=card,
@@ -137,6 +141,23 @@ def pack(
         replace=replace,
     )
     return bundle, found
+
+
+def shared_reference(card: Card, dataset: Dataset) -> dict[str, bytes]:
+    """``reference.png`` where all pictures are compared with one picture of the product.
+
+    Raises:
+        CameraFault: it cannot be read.
+    """
+    named = {item.reference for item in dataset.items}
+    (reference, *others) = named
+    if not card.input.reference or reference is None or others:
+        return {}
+    import cv2
+
+    pixels = read_picture(reference)
+    gray = pixels if pixels.ndim == 2 else to_gray(pixels)
+    return {REFERENCE_FILE: cv2.imencode(".png", gray)[1].tobytes()}
 
 
 def with_int8_thresholds(card: Card, model: bytes, dataset: Dataset) -> Card:

@@ -61,9 +61,6 @@ def spread_over_scores(scores: NDArray[np.float64], *, most: int) -> list[int]:
 def _every_grey_level(card: Card) -> NDArray[np.float32]:
     shape = card.input.shape
     levels = np.resize(np.arange(256, dtype=np.float32), shape[1:3])[None, :, :, None]
-    mean, std = np.asarray(card.input.mean), np.asarray(card.input.std)
-    return (
-        np.broadcast_to((levels - mean) / std, (*shape[:3], len(mean)))
-        .astype(np.float32)
-        .reshape(shape)
-    )
+    real = (levels - np.asarray(card.input.mean)) / np.asarray(card.input.std)
+    every_channel = np.broadcast_to(real, (*shape[:3], card.input.channels))
+    return every_channel.astype(np.float32).reshape(shape)

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeinspect.bundle.align import compared
 from edgeinspect.bundle.card import Card, Task
 from edgeinspect.bundle.directory import Bundle
-from edgeinspect.bundle.preprocess import with_reference
+from edgeinspect.errors import Misaligned
 from edgeinspect.hw.picture_file import read_picture
+from edgeinspect.part import Region
 from edgeinspect_tools.certify import band, flips
 from edgeinspect_tools.quantize.draft import frame_of, inspector_of
 from edgeinspect_tools.quantize.real import FloatModel, Pixels
@@ -49,10 +51,21 @@ class Labelled:
         return read_picture(self.reference)
 
     def region(self, card: Card) -> Pixels:
-        """What ``Pipeline`` and ``FloatModel`` take: with its reference where there is one."""
+        """What ``Pipeline`` and ``FloatModel`` take: with its reference where there is one.
+
+        Raises:
+            CameraFault: a picture cannot be read.
+            Misaligned: it does not lie as its reference.
+        """
         reference = self.reference_pixels(card)
         pixels = self.pixels()
-        return pixels if reference is None else with_reference(pixels, reference)
+        if reference is None:
+            return pixels
+        whole = Region(0, 0, pixels.shape[1], pixels.shape[0])
+        try:
+            return compared(card.input, pixels, reference, whole)
+        except Misaligned as error:
+            raise Misaligned(f"{self.path}: {error.message}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,7 +108,9 @@ def mobilenet_v2(picture: Any, settings: TrainSettings, *, norm: bool) -> dict[i
 
     at = 2
     fixed = at <= frozen
-    x = relu6(conv(picture, _wide(32, settings.alpha), "Conv1", kernel=3, stride=2), "Conv1_relu")
+    x = relu6(
+        conv(picture, filters_at(32, settings.alpha), "Conv1", kernel=3, stride=2), "Conv1_relu"
+    )
     levels: dict[int, Any] = {}
     for number, block in enumerate(_BLOCKS):
         at *= block.stride
@@ -116,7 +118,7 @@ def mobilenet_v2(picture: Any, settings: TrainSettings, *, norm: bool) -> dict[i
             break
         fixed = at <= frozen
         name = f"block_{number}"
-        inner, filters = x, _wide(block.filters, settings.alpha)
+        inner, filters = x, filters_at(block.filters, settings.alpha)
         if number:
             inner = relu6(conv(x, 6 * x.shape[-1], f"{name}_expand"), f"{name}_expand_relu")
         depthwise = layers.DepthwiseConv2D(
@@ -163,7 +165,7 @@ def encoder_layers(model: Any) -> list[Any]:
     return [model.get_layer(name) for name in names]
 
 
-def _wide(filters: int, alpha: float) -> int:
+def filters_at(filters: int, alpha: float) -> int:
     """Filters at a width, rounded to a multiple of 8 and never by more than a tenth down."""
     wanted = filters * alpha
     rounded = max(8, int(wanted + 4) // 8 * 8)
@@ -191,6 +193,8 @@ def _decoded(levels: dict[int, Any], stride_px: int) -> Any:
             x = layers.Conv2D(width[stride], 1, name=f"d{stride}_narrow")(x)
         x = layers.UpSampling2D(2, interpolation="bilinear", name=f"d{stride}_up")(x)
         side = layers.Conv2D(width[stride], 1, name=f"d{stride}_side")(levels[stride])
+        if deep:
+            side = layers.BatchNormalization(momentum=0.97, name=f"d{stride}_side_bn")(side)
         x = layers.ReLU(name=f"d{stride}_join")(layers.Add(name=f"d{stride}_add")([x, side]))
         x = _conv(x, width[stride], f"d{stride}")
         if stride == 16:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeinspect.atomic_file import make_folder
+from edgeinspect.bundle.align import DEFAULT_AGREEMENT, DEFAULT_SEARCH_PX
 from edgeinspect.bundle.card import Role, Task
 from edgeinspect.errors import NotGood, UsageError
 from edgeinspect.line.scores import Activation
@@ -29,6 +30,8 @@ from edgeinspect_tools.train.settings import TaskChoice, TrainSettings
 from edgeinspect_tools.train.tile_source import Features
 
 CHECKPOINT_FOLDER = "checkpoint"
+ALIGNED_LAYOUTS = frozenset({"deeppcb"})
+"""Data sets whose references lie on their pictures to within a pixel or two."""
 MANIFEST = "manifest.json"
 
 
@@ -94,6 +97,8 @@ def train(
                 training, validation, classes=len(classes), features=features, **arguments
             )
             description |= described_map(classes, settings)
+            if settings.reference:
+                description["input"] |= described_alignment(dataset)
     except KeyboardInterrupt:
         raise NotGood(
             f"Training was interrupted after {state.step} steps.",
@@ -118,7 +123,13 @@ def train(
 def samples_of(dataset: Dataset, split: Split) -> list[Sample]:
     """The training samples of one split; classes are numbered as in ``defect_classes``."""
     number = {name: index for index, name in enumerate(dataset.defect_classes)}
-    return [_sample(item, number) for item in dataset.of(split)]
+    search_px = reference_search_px(dataset)
+    return [_sample(item, number, search_px) for item in dataset.of(split)]
+
+
+def reference_search_px(dataset: Dataset) -> int:
+    """How far a part may lie off its reference; 0 where the data set was aligned by its makers."""
+    return 0 if dataset.kind in ALIGNED_LAYOUTS else DEFAULT_SEARCH_PX
 
 
 def check_enough(
@@ -185,7 +196,7 @@ def manifest_digest(dataset: Dataset) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _sample(item: Item, number: dict[str, int]) -> Sample:
+def _sample(item: Item, number: dict[str, int], search_px: int) -> Sample:
     boxes = tuple(
         Box(
             round(box.left),
@@ -202,6 +213,7 @@ def _sample(item: Item, number: dict[str, int]) -> Sample:
         mask=item.mask,
         boxes=boxes,
         reference=item.reference,
+        reference_search_px=search_px,
         group=item.group,
     )
 
@@ -255,6 +267,13 @@ def _described_input(settings: TrainSettings) -> dict[str, Any]:
         "std": [STD] * channels,
         "reference": settings.reference,
     }
+
+
+def described_alignment(dataset: Dataset) -> dict[str, Any]:
+    """What ``run.json`` says of how the reference is laid on a picture."""
+    search_px = reference_search_px(dataset)
+    agreement = DEFAULT_AGREEMENT if search_px else 0.0
+    return {"reference_search_px": search_px, "reference_agreement": agreement}
 
 
 def described_choice(choice: Choice) -> dict[str, Any]:

@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.errors import UsageError
+from edgeinspect.bundle.align import DEFAULT_AGREEMENT, aligned
+from edgeinspect.errors import Misaligned, UsageError
+from edgeinspect.part import Region
 
 UNKNOWN = 255
 """Label of pixels of which only the picture's class is known."""
@@ -41,6 +43,7 @@ class Sample:
         mask: picture of the same size, not 0 where the defect is; None where there is none.
         boxes: of its defects, where boxes are what is known.
         reference: the same place on a faultless product.
+        reference_search_px: how far that may lie off; 0: it is aligned already.
         group: pictures of one group show the same part.
     """
 
@@ -49,6 +52,7 @@ class Sample:
     mask: Path | None = None
     boxes: tuple[Box, ...] = ()
     reference: Path | None = None
+    reference_search_px: int = 0
     group: str = ""
 
     @property
@@ -118,6 +122,8 @@ class Pictures:
                     f"{sample.reference} is {_size(other)}, {sample.path} is {_size(pixels)}; "
                     "a reference has the size of its picture."
                 )
+            if sample.reference_search_px:
+                other = _aligned(sample, pixels, other)
             pixels = np.concatenate([pixels, other], axis=2)
         return Picture(pixels, label_map(sample, pixels.shape[:2], self._box_fill), sample.index)
 
@@ -135,6 +141,26 @@ def read_pixels(path: Path, *, gray: bool) -> NDArray[np.uint8]:
     if gray:
         return np.asarray(pixels, np.uint8)[..., None]
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _aligned(
+    sample: Sample, pixels: NDArray[np.uint8], reference: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """The reference moved to where the picture's part lies; for grey pictures.
+
+    Raises:
+        UsageError: they do not agree.
+    """
+    whole = Region(0, 0, pixels.shape[1], pixels.shape[0])
+    reach, needed = sample.reference_search_px, DEFAULT_AGREEMENT
+    try:
+        found = aligned(pixels[..., 0], reference[..., 0], whole, reach, needed)
+    except Misaligned as error:
+        raise UsageError(
+            f"{sample.path}: {error.message}",
+            next_action="Leave the picture out, or name the reference of its own product.",
+        ) from error
+    return found[..., None]
 
 
 def label_map(sample: Sample, shape: tuple[int, ...], box_fill: float) -> NDArray[np.uint8]:

@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 
 from edgeinspect.errors import ModelRefused, UsageError
 from edgeinspect_tools.train.maps import MEAN, STD
-from edgeinspect_tools.train.networks import encoder_layers
+from edgeinspect_tools.train.networks import encoder_layers, filters_at
 from edgeinspect_tools.train.settings import Network, TrainSettings
+
+_WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+_TOLD_BY = ((0, 32), (2, 16), (5, 24))
+"""Convolutions whose filters tell the width, with their number at width 1."""
 
 
 class Convolution(NamedTuple):
@@ -97,13 +101,35 @@ def keras_convolutions(model: Any) -> list[Convolution]:
     return found
 
 
+def width_of(weights: str) -> float:
+    """The width (alpha) of the encoder in a file; 1 for ``imagenet`` and for what fits none.
+
+    Raises:
+        UsageError: no such file.
+        ModelRefused: it cannot be read.
+    """
+    if weights == "imagenet":
+        return 1.0
+    found = _file_convolutions(weights)
+    for alpha in _WIDTHS:
+        if len(found) > _TOLD_BY[-1][0] and all(
+            found[at].bias.size == filters_at(count, alpha) for at, count in _TOLD_BY
+        ):
+            return alpha
+    return 1.0
+
+
 def _convolutions(settings: TrainSettings) -> list[Convolution]:
     if settings.weights == "imagenet":
         return keras_convolutions(_imagenet(settings.alpha))
-    path = Path(settings.weights)
+    return _file_convolutions(settings.weights)
+
+
+def _file_convolutions(weights: str) -> list[Convolution]:
+    path = Path(weights)
     if not path.is_file():
         raise UsageError(
-            f"weights is {settings.weights}; expected none, imagenet, or a .keras or .tflite file."
+            f"weights is {weights}; expected none, imagenet, or a .keras or .tflite file."
         )
     if path.suffix == ".tflite":
         return tflite_convolutions(path)

@@ -7,12 +7,8 @@ from typing import Any
 
 from edgeinspect.bundle.directory import Bundle
 from edgeinspect.errors import UsageError
-from edgeinspect_tools.train.deeppcb import (
-    CLASSES,
-    described_figures,
-    evaluate_bundle,
-    read_split,
-)
+from edgeinspect_tools.train.boards import CLASSES, read_split
+from edgeinspect_tools.train.deeppcb import described_figures, evaluate_bundle
 
 
 def verify_boards(bundle: Bundle, root: Path) -> dict[str, Any]:
