@@ -47,7 +47,7 @@ def line_config(station: StationFile, recipe: Recipe, *, recipe_digest: str) -> 
             ClassThresholds(name=entry.name, review=entry.review, reject=entry.reject)
             for entry in recipe.thresholds
         ),
-        checks=_checks(recipe),
+        checks=frame_checks(recipe),
         review_action=station.review_action,
         confirm=_confirm(station),
         alarms=AlarmConfig(
@@ -151,7 +151,8 @@ def _confirm(station: StationFile) -> ConfirmConfig | None:
     )
 
 
-def _checks(recipe: Recipe) -> FrameChecks:
+def frame_checks(recipe: Recipe) -> FrameChecks:
+    """The revision's limits on a frame, as the line takes them."""
     checks = recipe.checks
     return FrameChecks(
         mean_min=checks.mean_min,

@@ -143,7 +143,7 @@ class WhatIf:
             "flips": len(self.flipped_part_ids),
             "flips_by_verdict": {f"{old}->{new}": n for (old, new), n in self.flips.items()},
             "flipped_parts": [
-                {"part_id": part_id, "from": VERDICTS[old], "to": VERDICTS[new]}
+                {"part_id": part_id, "from": VERDICTS[old].value, "to": VERDICTS[new].value}
                 for part_id, old, new in shown
             ],
             "uncertain": self.uncertain,

@@ -31,6 +31,10 @@ COMMANDS = {
     "recipe": LazyCommand(
         "edgeinspect.ui.recipe:command", "Change, apply, roll back and audit recipes."
     ),
+    "tune": LazyCommand(
+        "edgeinspect.ui.tune_commands:command", "Find the thresholds that the evidence supports."
+    ),
+    "label": LazyCommand("edgeinspect.ui.label:command", "Say what recorded parts really are."),
     "io": LazyCommand(
         "edgeinspect.ui.io:command", "Look at the wires and move outputs by hand."
     ),
