@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -15,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edgeinspect.bundle.inspector import Inspector
 from edgeinspect.errors import UsageError
+from edgeinspect.part import Frame
 from edgeinspect_tools.data.dataset import GOOD, Dataset, Item, Split
 from edgeinspect_tools.data.manifest import load_manifest
 from edgeinspect_tools.train import Network, TrainSettings, checkpoint, cross_validation
@@ -285,3 +288,31 @@ def test_training_by_the_command_leaves_its_manifest(
     assert isinstance(found.exception, UsageError)
     manifest = load_manifest(tmp_path / "run" / "manifest.json")
     assert len({item.group for item in manifest.items}) == 12
+
+
+def test_pixels_count_from_the_score_on_that_is_best_on_validation(tmp_path: Path) -> None:
+    items = tuple(replace(item, split=Split.VALIDATION) for item in dataset(tmp_path).items)
+    data = replace(dataset(tmp_path), items=items)
+    read = Pictures(cross_validation.samples_of(data, Split.VALIDATION), gray=True, reference=False)
+
+    class Timid:
+        """Defects score 0.35, what is sound 0.25."""
+
+        def __init__(self) -> None:
+            self.seen = 0
+
+        def inspect(self, frame: Frame, *, want_map: bool) -> SimpleNamespace:
+            assert want_map
+            labels = read[self.seen].labels
+            assert frame.pixels.shape == labels.shape
+            self.seen += 1
+            planes = [np.where(labels == kind, 0.35, 0.25) for kind in (1, 2)]
+            return SimpleNamespace(
+                score_map=SimpleNamespace(scores=np.stack(planes, axis=-1).astype(np.float32))
+            )
+
+    timid = Timid()
+    cells_of_one_pixel = cast(TrainSettings, SimpleNamespace(gray=True, stride_px=1))
+    inspector = cast(Inspector, timid)
+    assert cross_validation.best_pixel_score(inspector, data, cells_of_one_pixel) == 0.3
+    assert timid.seen == len(read) == 3

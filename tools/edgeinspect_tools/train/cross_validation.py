@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.atomic_file import make_folder, replace_file
+from edgeinspect.bundle.inspector import Inspector
 from edgeinspect.errors import NotGood
+from edgeinspect.part import Inspection
 from edgeinspect.tune.intervals import clopper_pearson
 from edgeinspect.ui.output import console, json_option, print_json
 from edgeinspect_tools.data.build import build_dataset, k_folds
@@ -36,8 +38,8 @@ from edgeinspect_tools.train.settings import FROZEN_ENCODER, Network, TrainSetti
 from edgeinspect_tools.train.station import frame_of, quick_bundle, station_inspector
 from edgeinspect_tools.train.tile_source import Features
 
-_CALIBRATION_PICTURES = 40
-_PIXEL_SCORE = 0.5
+_CALIBRATION_PICTURES = 30
+_PIXEL_SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def run_fold(
@@ -79,13 +81,12 @@ def run_fold(
     confusion = np.zeros((classes + 1, classes + 1), np.int64)
     rows: list[dict[str, Any]] = []
     with station_inspector(bundle) as inspector:
+        pixel_score = best_pixel_score(inspector, dataset, settings)
         for sample, item in zip(test.samples, dataset.of(Split.TEST), strict=True):
             picture = test[len(rows)]
             seen = inspector.inspect(frame_of(picture.pixels), want_map=True)
-            if seen.score_map is None:
-                raise NotGood("The bundle gives no score map.")
             confusion += pixel_confusion(
-                seen.score_map.scores, picture.labels, classes, settings.stride_px
+                _map_of(seen), picture.labels, classes, settings.stride_px, pixel_score
             )
             rows.append(
                 {
@@ -101,6 +102,7 @@ def run_fold(
         "identity": identity,
         "classes": list(dataset.defect_classes),
         "confusion": confusion.tolist(),
+        "pixel_score": pixel_score,
         "pictures": rows,
         "reject": limits.reject,
         "review": limits.review,
@@ -112,19 +114,42 @@ def run_fold(
     return result
 
 
+def best_pixel_score(inspector: Inspector, dataset: Dataset, settings: TrainSettings) -> float:
+    """The score from which on a pixel counts as defective: best on the validation pictures."""
+    checked = Pictures(samples_of(dataset, Split.VALIDATION), gray=settings.gray, reference=False)
+    classes = len(dataset.defect_classes)
+    counts = np.zeros((len(_PIXEL_SCORES), classes + 1, classes + 1), np.int64)
+    for number in range(len(checked)):
+        picture = checked[number]
+        scores = _map_of(inspector.inspect(frame_of(picture.pixels), want_map=True))
+        for count, least in zip(counts, _PIXEL_SCORES, strict=True):
+            count += pixel_confusion(scores, picture.labels, classes, settings.stride_px, least)
+    return _PIXEL_SCORES[int(np.argmax([np.mean(ious(count)) for count in counts]))]
+
+
+def _map_of(seen: Inspection) -> NDArray[np.float32]:
+    if seen.score_map is None:
+        raise NotGood("The bundle gives no score map.")
+    return seen.score_map.scores
+
+
 def pixel_confusion(
-    scores: NDArray[np.float32], labels: NDArray[np.uint8], classes: int, stride_px: int
+    scores: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    classes: int,
+    stride_px: int,
+    pixel_score: float = 0.5,
 ) -> NDArray[np.int64]:
     """Pixels by true (row) and reported (column) class; 0 is background.
 
     The score map is scaled up by its stride; a pixel is of the class that scores highest, from
-    one half on.
+    ``pixel_score`` on.
     """
     height, width = labels.shape
     size = (scores.shape[1] * stride_px, scores.shape[0] * stride_px)
     full = np.asarray(cv2.resize(scores, size, interpolation=cv2.INTER_LINEAR), np.float32)
     full = full.reshape(size[1], size[0], -1)[:height, :width]
-    reported = np.where(full.max(axis=2) >= _PIXEL_SCORE, full.argmax(axis=2) + 1, 0)
+    reported = np.where(full.max(axis=2) >= pixel_score, full.argmax(axis=2) + 1, 0)
     known = labels != UNKNOWN
     flat = labels[known].astype(np.int64) * (classes + 1) + reported[known]
     return np.bincount(flat, minlength=(classes + 1) ** 2).reshape(classes + 1, classes + 1)
@@ -251,10 +276,10 @@ def magnetic_tile_recipe(weights: str, *, steps: int, minutes: float, seed: int)
         batch=8,
         steps=steps,
         minutes=minutes,
-        check_every=400,
-        max_validation=50,
+        check_every=300,
+        max_validation=80,
         patience=0,
-        rate=2e-3,
+        rate=3e-3,
         seed=seed,
     )
 

@@ -192,7 +192,7 @@ FROZEN_ENCODER: Mapping[str, Any] = MappingProxyType(
         "freeze_stride_px": 32,
         "tile_px": 384,
         "tile_overlap_px": 128,
-        "crop_px": 256,
+        "crop_px": 192,
         "good_share": 0.5,
         "coverage_gain": 1.0,
         "picture_loss": 0.5,
