@@ -53,6 +53,11 @@ def open_driver(wiring: CameraWiring) -> Picamera2Camera:
     return Picamera2Camera(wiring)
 
 
+def camera_ids() -> list[str]:
+    """libcamera's ids of every camera it sees. Raises DriverMissing."""
+    return [str(camera["Id"]) for camera in _library().Picamera2.global_camera_info()]
+
+
 class Picamera2Camera:
     """One libcamera camera that runs freely, or on its own trigger input."""
 

@@ -1,4 +1,4 @@
-"""``edgeinspect check``: everything that can be verified without hardware."""
+"""``edgeinspect check``: all that can be verified without hardware, or, if asked, with it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeinspect.errors import UsageError
-from edgeinspect.ui.options import ANY_PATH
+from edgeinspect.ui.options import ANY_PATH, FOLDER
 from edgeinspect.ui.output import examples, json_option, print_json, say
 
 if TYPE_CHECKING:
@@ -23,20 +23,45 @@ _SIGNS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", 
         edgeinspect check station.yaml
         edgeinspect check models/sim-surface
         edgeinspect check station.yaml --json
+        edgeinspect check station.yaml --hardware --author mia --report acceptance/
         """
     )
 )
 @click.argument("subject", type=ANY_PATH, metavar="BUNDLE|STATION_FILE")
+@click.option("--hardware", is_flag=True, help="Try every wire, camera and disk, with a person.")
+@click.option("--author", metavar="NAME", help="Who is there; without, no output is driven.")
+@click.option("--report", type=FOLDER, help="Where the acceptance's two files are written.")
 @json_option
 @click.pass_context
-def command(ctx: click.Context, *, subject: Path, as_json: bool) -> None:
+def command(
+    ctx: click.Context,
+    *,
+    subject: Path,
+    hardware: bool,
+    author: str | None,
+    report: Path | None,
+    as_json: bool,
+) -> None:
     """Check a bundle directory or a station file, as far as that goes without hardware.
 
     A bundle: card, digests, the golden pictures on the engine of this machine, thresholds. A
     station file: the same for its recipe's bundle, and data directory, drivers, and which
     faults can pass as it is wired. Warnings leave the exit code at 0; the first failure decides
     it: 3 configuration, 4 hardware, 5 model, 6 storage.
+
+    With --hardware the station's machine is accepted, while the station does not run: board, clock,
+    disk, punctuality, accelerator, camera, and every line, with a person (--author) who blocks
+    sensors and watches outputs move. Without one, lines are opened and nothing is driven.
     """
+    if (author or report) and not hardware:
+        raise UsageError("--author and --report belong to --hardware.")
+    if hardware:
+        from edgeinspect.ui.check_hardware_run import run_acceptance
+
+        code = run_acceptance(subject, author=author, report=report, as_json=as_json)
+        if code:
+            ctx.exit(code)
+        return
     from edgeinspect.runtime.preflight import check_bundle, check_station
 
     if not subject.exists():

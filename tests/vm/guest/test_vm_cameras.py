@@ -1,0 +1,132 @@
+"""Real kernel cameras, all emulated: vivid through V4L2, vimc through libcamera and picamera2."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeinspect.errors import CameraFault
+from edgeinspect.hw.v4l2 import V4l2Camera
+from edgeinspect.ports import CameraControls
+from edgeinspect.settings.station import Camera as CameraWiring
+
+TESTS = Path(__file__).resolve().parents[2]
+S = 1_000_000_000
+Report = Callable[[str], None]
+
+
+def video_device(driver_name: str) -> str:
+    """The first capture node whose name in sysfs begins so."""
+    for folder in sorted(Path("/sys/class/video4linux").glob("video*")):
+        if (folder / "name").read_text().startswith(driver_name):
+            return f"/dev/{folder.name}"
+    raise AssertionError(f"no {driver_name} camera in this machine")
+
+
+@pytest.fixture(scope="module")
+def vivid() -> Iterator[str]:
+    # Video capture only, one device, so that the first node is the one.
+    subprocess.run(["modprobe", "vivid", "n_devs=1", "node_types=0x1"], check=True)
+    subprocess.run(["udevadm", "settle"], check=True)
+    yield video_device("vivid")
+    subprocess.run(["modprobe", "-r", "vivid"], check=False)
+
+
+def test_v4l2_frames_are_stamped_by_the_kernel(vivid: str, report: Report) -> None:
+    wiring = CameraWiring(driver="v4l2", device=vivid, width_px=640, height_px=360)
+    camera = V4l2Camera(wiring)
+    camera.open(CameraControls())
+    ages = []
+    for _ in range(20):
+        now = time.monotonic_ns()
+        frame = camera.capture(not_before_mono_ns=now, deadline_mono_ns=now + 60 * S)
+        assert now <= frame.meta.exposure_mono_ns <= time.monotonic_ns()
+        assert frame.pixels.shape == (360, 640) and np.ptp(frame.pixels) > 100
+        ages.append((frame.meta.arrived_mono_ns - frame.meta.exposure_mono_ns) / 1e6)
+    camera.close()
+    report(f"vivid 640 x 360: exposure to frame {np.median(ages):.0f} ms median (emulated)")
+
+
+def test_only_the_video_group_may_open_it(vivid: str) -> None:
+    program = (
+        "from edgeinspect.hw.v4l2_device import V4l2Device\n"
+        f"try: V4l2Device({vivid!r})\n"
+        "except OSError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        user="nobody",
+        group="nogroup",
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert "may not be used by this user" in done.stdout and "usermod -aG video" in done.stdout
+
+
+def test_the_camera_contract_on_a_kernel_device(vivid: str, report: Report) -> None:
+    """The suite that the fake and the in-memory device run, unplugging included."""
+    done = subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "-k",
+                "TestV4l2Device",
+            ),
+            str(TESTS / "test_camera_contract.py"),
+        ],
+        env={**os.environ, "EDGEINSPECT_V4L2_DEVICE": vivid},
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    report(f"camera contract on vivid: {done.stdout.strip().splitlines()[-1]}")
+
+
+@pytest.fixture(scope="module")
+def vimc() -> Iterator[None]:
+    sys.path.insert(0, str(TESTS / "camera_bench/stubs"))
+    subprocess.run(["modprobe", "vimc"], check=True)
+    subprocess.run(["udevadm", "settle"], check=True)
+    link = Path("/dev/dma_heap/linux,cma")
+    if not link.exists():
+        link.symlink_to("system")
+    yield
+    subprocess.run(["modprobe", "-r", "vimc"], check=False)
+
+
+@pytest.mark.filterwarnings("ignore:setDaemon:DeprecationWarning")
+def test_picamera2_on_vimc(vimc: None, report: Report) -> None:
+    from edgeinspect.hw.picamera2 import Picamera2Camera
+
+    # vimc debayers to RGB and has no grey or YUV stream; the driver makes grey of it.
+    camera = Picamera2Camera(CameraWiring(driver="picamera2", width_px=640, height_px=480))
+    camera.open(CameraControls())
+    began = time.monotonic()
+    for _ in range(5):
+        now = time.monotonic_ns()
+        frame = camera.capture(not_before_mono_ns=now, deadline_mono_ns=now + 120 * S)
+        assert now <= frame.meta.exposure_mono_ns <= time.monotonic_ns()
+        assert frame.pixels.shape == (480, 640)
+    report(f"picamera2 on vimc: {5 / (time.monotonic() - began):.1f} frames/s (emulated)")
+    camera.check()
+    second = Picamera2Camera(CameraWiring(driver="picamera2", width_px=640, height_px=480))
+    with pytest.raises(CameraFault, match="Another program holds it"):
+        second.open(CameraControls())
+    camera.close()
