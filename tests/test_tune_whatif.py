@@ -24,7 +24,7 @@ from edgeinspect.tune.judge import judge_many, reduce_again
 from edgeinspect.tune.labels import Label, LabelKind, LabelStore
 from edgeinspect.tune.whatif import WhatIf, cells_for_area, what_if, with_thresholds
 from tests.records_samples import START_WALL, StepClock
-from tests.tune_samples import CLASSES, THRESHOLDS, random_scores, scored_record, write_parts
+from tests.score_samples import CLASSES, THRESHOLDS, random_scores, scored_record, write_parts
 
 SCORES = st.one_of(
     st.sampled_from([0.0, 0.25, 0.3, 0.4, 0.5, 0.6, 1.0, -0.1, 1.1, math.nan, math.inf]),
