@@ -13,6 +13,12 @@ BENCHMARKS = {
     "model": LazyCommand(
         "edgeinspect_tools.bench.model:command", "A model: operators, size, latency here."
     ),
+    "what-if": LazyCommand(
+        "edgeinspect_tools.bench.what_if:command", "Replaying a million stored parts."
+    ),
+    "guarantee": LazyCommand(
+        "edgeinspect_tools.bench.guarantee:command", "The promise of suggested thresholds."
+    ),
 }
 
 
