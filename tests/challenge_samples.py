@@ -23,6 +23,7 @@ from edgeinspect.part import (
 )
 from edgeinspect.runtime.challenge_desk import ChallengeDesk, MasterFeeder
 from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.plan import StationPlan, plan_station
 from edgeinspect.runtime.status import StationState
 from edgeinspect.settings.challenge import Challenge
@@ -67,6 +68,7 @@ class ObedientStation:
         self.parts_lock = PartsLock()
         self.challenge_status: Mapping[str, object] = {}
         self.faults = FaultBoard(clock.now_mono_ns)
+        self.feed = EventFeed()
         self.parts_in_flight = 0
         self.refuses = False
         self.demanded: list[str] = []

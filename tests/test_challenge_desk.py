@@ -63,6 +63,8 @@ def test_passing_proves_unlocks_and_is_recorded(tmp_path: Path) -> None:
     assert (kept["outcome"], kept["author"], kept["reason"]) == ("passed", "anna", "shift")
     assert [result["good"] for result in kept["results"]] == [True, True]
     assert kept["demanded_by"].keys() == {"never_passed", "unfinished"}
+    told_to_followers = [entry.fields["outcome"] for entry in bench.station.feed.read(0, 10)[1]]
+    assert told_to_followers == ["began", "passed"]
     trail = AuditTrail(tmp_path / "data" / AUDIT_FILE)
     (entry,) = trail.entries()
     assert (entry.action, entry.author, entry.details["number"]) == ("challenge.passed", "anna", 1)

@@ -22,7 +22,8 @@ from records_samples import StepClock, sample_entry, sample_pixels
 from runtime_rig import BAD, GOOD, MemorySink, Rig, ShadeCamera, line_config, wait_until
 
 from edgeinspect.errors import NotGood, UsageError
-from edgeinspect.part import Doubt, VerdictKind
+from edgeinspect.part import Doubt, GateOutcome, VerdictKind
+from edgeinspect.records.reader import PartFilter, RecordReader
 from edgeinspect.records.writer import RecordWriter
 from edgeinspect.runtime.challenge_desk import ChallengeDesk
 from edgeinspect.runtime.challenge_store import ChallengeStore
@@ -430,7 +431,7 @@ def test_the_simulated_line_from_sample_masters_to_the_page(
     example = Path(__file__).parents[1] / "edgeinspect/settings/examples/normally-rejecting.yaml"
     config = tmp_path / "station.yaml"
     config.write_text(
-        example.read_text() + "challenge: {masters: masters/masters.yaml, when: [start]}\n"
+        example.read_text() + "challenge: {masters: masters/masters.yaml, when: [start, recipe]}\n"
     )
     socket = example_station("normally-rejecting", data_dir=tmp_path / "data").socket_path
     station = subprocess.Popen(
@@ -445,6 +446,22 @@ def test_the_simulated_line_from_sample_masters_to_the_page(
         outcomes = [result["gate_outcome"] for result in told["results"]]
         assert outcomes == ["passed", *["reject_confirmed"] * 3, "passed"]
         assert ChallengeStore(tmp_path / "data").read(1)["simulated"] is True
+        change = ("--set", "thresholds.scratch.reject=0.97", "--reason", "a change")
+        run("recipe", "edit", "--config", config, *change, "--author", "anna", "--json")
+        revision = last_json(capsys)["revision"]
+        run("recipe", "apply", "--config", config, revision, "--reason", "try", "--json")
+        digest = last_json(capsys)["recipe_digest"]
+        run("challenge", "status", "--config", config, "--json", expect=1)
+        assert last_json(capsys)["due"].keys() == {"recipe"}
+        run("challenge", "run", "--config", config, "--author", "anna", "--json")
+        assert last_json(capsys)["outcome"] == "passed"
+        with RecordReader(tmp_path / "data") as reader:
+            under_new = list(reader.parts(PartFilter(recipe_digest=digest)))
+        masters = {r["part_id"] for r in ChallengeStore(tmp_path / "data").read(2)["results"]}
+        last_master = max(masters)
+        before = [p.record for p in under_new if p.record.part_id < last_master]
+        passed = {r.part_id for r in before if r.gate_outcome is GateOutcome.PASSED}
+        assert passed and passed <= masters  # nothing else passed under the unproven recipe
     finally:
         station.terminate()
         assert station.wait(30) == 0

@@ -32,6 +32,7 @@ from edgeinspect.runtime.challenge_policy import LastPass, Reason
 from edgeinspect.runtime.challenge_session import ChallengeSession, check_masters
 from edgeinspect.runtime.challenge_store import ChallengeStore
 from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.plan import StationPlan
 from edgeinspect.runtime.status import StationState
 from edgeinspect.settings.audit import AUDIT_FILE, AuditTrail
@@ -56,6 +57,7 @@ class Lockable(Protocol):
 
     challenge_status: Mapping[str, object]
     faults: FaultBoard
+    feed: EventFeed
 
     @property
     def state(self) -> StationState: ...
@@ -240,7 +242,7 @@ class ChallengeDesk:
         station.lock()
         if self._feeder is not None:
             self._feeder.hold_back()
-        self._show()
+        self._publish("began", reason)
 
     def _next(self, token: object) -> None:
         session, station = self._running(token), self._attached()
@@ -349,6 +351,7 @@ class ChallengeDesk:
         if self._feeder is not None:
             self._feeder.go_on()
         self._enforce()
+        self._publish(session.outcome, session.detail)
 
     def _keep_record(self, session: ChallengeSession) -> bool:
         content = session.record(
@@ -398,6 +401,13 @@ class ChallengeDesk:
             station.faults.end(CHALLENGE_DUE)
         self._alarmed = frozenset(due)
         self._show()
+
+    def _publish(self, what: str, detail: str) -> None:
+        self._show()
+        session = self._session
+        author = "" if session is None else session.author
+        feed = self._attached().feed
+        feed.publish(event="challenge", outcome=what, detail=detail, author=author)
 
     # --- what it says ---------------------------------------------------------------------------
 

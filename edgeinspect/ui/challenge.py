@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import select
 import sys
@@ -93,13 +92,14 @@ def run(
     """
     from edgeinspect.runtime.control_client import ControlClient
     from edgeinspect.tune.challenge import ChallengeRun
+    from edgeinspect.ui.recipe_place import author_name
 
     with ControlClient(_socket(config, socket)) as client:
         simulated = bool(client.call("challenge", action="state")["simulated"])
         prompter = _Terminal(ask=not yes and not simulated, quiet=as_json)
         challenge = ChallengeRun(client, prompter, part_timeout_s=part_timeout_s)
         state = challenge.run(
-            author=author or login_name(),
+            author=author_name(author),
             reason=reason,
             masters=None if masters is None else str(masters.absolute()),
         )
@@ -111,14 +111,6 @@ def run(
         _say_outcome(state)
     if state["outcome"] != "passed":
         ctx.exit(NOT_PROVEN)
-
-
-def login_name() -> str:
-    """Who runs this. Raises UsageError where the system does not know."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError) as error:
-        raise UsageError("Your login name is not known.", next_action="Give --author.") from error
 
 
 class _Terminal:
@@ -140,9 +132,9 @@ class _Terminal:
         self._tell(f"   expected: {master['expected']}")
         if not self._ask:
             return True
-        self._tell("   Empty the belt, take the master. Enter: ready, q: give up. ", end="")
         keys = sys.stdin.fileno()
         termios.tcflush(keys, termios.TCIFLUSH)  # what was typed before the question is no answer
+        self._tell("   Empty the belt, take the master. Enter: ready, q: give up. ", end="")
         while not select.select([keys], [], [], _STILL_HERE_S)[0]:
             alive()
         answer = os.read(keys, 1024)

@@ -117,6 +117,8 @@ def _sentence(event: Mapping[str, Any]) -> str:
         return f"The station asks for a line stop: {event['reason']}"
     if kind == "recipe":
         return f"A new recipe is in force, digest {event['recipe_digest'][:12]}."
+    if kind == "challenge":
+        return f"Challenge by {event['author']} {event['outcome']}: {event['detail']}"
     if kind == "fault" and not event["name"].startswith("alarm_"):
         lasts = "lasts" if event["active"] else "counted, or over"
         return f"Fault ({lasts}): {event['name'].replace('_', ' ')}: {event['detail']}"
