@@ -16,6 +16,7 @@ from typing import Any, Self
 from edgeinspect.hw.clock import SystemClock
 from edgeinspect.hw.drivers import Drivers
 from edgeinspect.hw.picture_file import read_picture
+from edgeinspect.line.config import LineConfig, Tracking
 from edgeinspect.part import Frame, Inspection, PartRecord
 from edgeinspect.ports import Clock
 from edgeinspect.records.images import ImagePolicy
@@ -70,11 +71,18 @@ def prepare(plan: StationPlan, *, watch: Watcher | None = None) -> PreparedRecip
         roi=plan.roi,
         reducer=plan.recipe.reducer,
         recipe_digest=plan.digest,
+        cycle_ns=_cycle_ns(plan.config),
     )
     if watch is not None:
         watched = tuple(_Watched(inspector, watch) for inspector in inspectors.inspectors)
         inspectors = replace(inspectors, inspectors=watched)
     return PreparedRecipe(config=plan.config, inspectors=inspectors, controls=plan.controls)
+
+
+def _cycle_ns(config: LineConfig) -> int | None:
+    """From one part to the next at the least; with an encoder it depends on the belt's speed."""
+    by_time = config.track.tracking is Tracking.DELAY
+    return config.trigger.min_pitch if by_time else None
 
 
 def open_hardware(station: StationFile) -> Drivers:

@@ -35,8 +35,9 @@ COMMANDS = {
         "edgeinspect.ui.tune_commands:command", "Find the thresholds that the evidence supports."
     ),
     "label": LazyCommand("edgeinspect.ui.label:command", "Say what recorded parts really are."),
-    "io": LazyCommand(
-        "edgeinspect.ui.io:command", "Look at the wires and move outputs by hand."
+    "io": LazyCommand("edgeinspect.ui.io:command", "Look at the wires and move outputs by hand."),
+    "camera": LazyCommand(
+        "edgeinspect.ui.camera:command", "Set the station's camera up and check it."
     ),
     "challenge": LazyCommand(
         "edgeinspect.ui.challenge:command", "Prove the station with numbered masters."
