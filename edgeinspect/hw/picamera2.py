@@ -266,13 +266,14 @@ def _number(cameras: list[Mapping[str, Any]], device: str | None) -> int:
                 next_action="Name one in camera.device of the station file.",
             )
         return 0
-    if device.isdecimal() and int(device) < len(cameras):
-        return int(device)
-    found = [
-        number
-        for number, camera in enumerate(cameras)
-        if device in (camera["Id"], camera.get("Model")) or device in str(camera["Id"])
-    ]
+    if device.isdecimal():
+        found = [int(device)] if int(device) < len(cameras) else []
+    else:
+        found = [
+            number
+            for number, camera in enumerate(cameras)
+            if device == camera.get("Model") or device in str(camera["Id"])
+        ]
     if len(found) != 1:
         count = "No camera" if not found else "More than one camera"
         raise CameraFault(
