@@ -217,8 +217,8 @@ def _fold_auroc(result: dict[str, Any]) -> float:
 @click.option("--weights", default="none", show_default=True)
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(min=2))
 @click.option("--fold", "only", multiple=True, type=int, help="Run these folds only.")
-@click.option("--steps", default=3000, show_default=True, help="Training steps of a fold.")
-@click.option("--minutes", default=12.0, show_default=True, help="Training time of a fold.")
+@click.option("--steps", default=900, show_default=True, help="Training steps of a fold.")
+@click.option("--minutes", default=60.0, show_default=True, help="At most so long a fold.")
 @click.option("--seed", default=1, show_default=True)
 @json_option
 def main(
