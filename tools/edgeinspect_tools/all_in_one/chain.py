@@ -24,12 +24,12 @@ from edgeinspect_tools.quantize.draft import INT8_MODEL, QUANTIZED_FILE
 from edgeinspect_tools.quantize.steps import quantize_trained
 from edgeinspect_tools.quantize.ways import Way, check_gap
 from edgeinspect_tools.train import Network, TrainSettings, train
+from edgeinspect_tools.train.run import MANIFEST
 from edgeinspect_tools.train.weights import width_of
 from edgeinspect_tools.verify.measure import Verification, verify_bundle
 
 Say = Callable[[str], None]
 
-MANIFEST = "manifest.json"
 _TRAINING_SHARE = 0.6
 _STEPS_WITHOUT_END = 100_000
 _MINUTES_WITHOUT_END = 60_000.0
