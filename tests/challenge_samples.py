@@ -21,7 +21,8 @@ from edgeinspect.part import (
     Verdict,
     VerdictKind,
 )
-from edgeinspect.runtime.challenge_desk import ChallengeDesk, MasterFeeder
+from edgeinspect.runtime.challenge_desk import ChallengeDesk
+from edgeinspect.runtime.challenge_ports import MasterFeeder
 from edgeinspect.runtime.faults import FaultBoard
 from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.plan import StationPlan, plan_station

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from edgeinspect.errors import ConfigError, NotGood, StorageFault, UsageError
 from edgeinspect.line.lock import LockState
 from edgeinspect.runtime import challenge_store
-from edgeinspect.runtime.challenge_desk import IDLE_NS, BeltNotEmpty
+from edgeinspect.runtime.challenge_desk import IDLE_NS
 from edgeinspect.runtime.challenge_policy import Reason
+from edgeinspect.runtime.challenge_ports import BeltNotEmpty
 from edgeinspect.runtime.challenge_store import ChallengeStore
 from edgeinspect.runtime.status import StationState
 from edgeinspect.settings import audit

@@ -288,6 +288,26 @@ def test_reading_back_what_was_planned(tmp_path: Path) -> None:
         read_rows(sheet)
 
 
+def test_blind_sheets_get_their_references_from_the_list(tmp_path: Path) -> None:
+    parts = {"1": GOOD, "2": BAD}
+    rows = plan_rows(list(parts.items()), ["A"], trials=1, seed=1)
+    sheet = tmp_path / "blind.csv"
+    sheet.write_bytes(write_rows(rows, blind=True))
+    assert "good" not in sheet.read_text() and "reference" not in sheet.read_text()
+    assert [row.reference for row in read_rows(sheet, allow_open=True, references=parts)] == [
+        row.reference for row in rows
+    ]
+    with pytest.raises(ConfigError, match="column reference is missing"):
+        read_rows(sheet, allow_open=True)
+    with pytest.raises(ConfigError, match=r"part is '2'; expected a part of the list"):
+        read_rows(sheet, allow_open=True, references={"1": GOOD})
+    open_sheet = tmp_path / "open.csv"
+    open_sheet.write_bytes(write_rows(rows))
+    assert read_rows(open_sheet, allow_open=True, references=parts)
+    with pytest.raises(ConfigError, match=r"reference of 2 is 'bad'; expected good, as in the"):
+        read_rows(open_sheet, allow_open=True, references={"1": GOOD, "2": GOOD})
+
+
 def test_semicolons_and_columns_in_any_order(tmp_path: Path) -> None:
     file = write(
         tmp_path / "s.csv",
@@ -395,6 +415,13 @@ def test_the_whole_way_of_a_study(
     run("study", "report", sheet, "--html", html, "--json", expect=1)
     told = last_json(capsys)
     assert told["grade"] == "unacceptable" and html.read_bytes().startswith(b"<!doctype html>")
+    blind = tmp_path / "blind.csv"
+    run("study", "plan", parts, "--appraiser", "x", "--trials", 1, "--blind", "-o", blind)
+    from_records = ("--data-dir", recorded_parts, "--from", 1, "--appraiser", "x")
+    run("study", "station", blind, *from_records, "--parts", parts)
+    assert "reference" not in blind.read_text()
+    run("study", "report", sheet, blind, "--parts", parts, "--json", expect=1)
+    assert len(last_json(capsys)["appraisers"]) == 2  # type: ignore[arg-type]
     run("study", "report", sheet, expect=1)
     assert "station" in capsys.readouterr().out
 

@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,9 @@ from edgeinspect.part import Doubt, PartRecord, VerdictKind
 from edgeinspect.ports import Clock
 from edgeinspect.runtime.challenge_debt import Debt
 from edgeinspect.runtime.challenge_policy import LastPass, Reason
+from edgeinspect.runtime.challenge_ports import BeltNotEmpty, Lockable, MasterFeeder
 from edgeinspect.runtime.challenge_session import ChallengeSession, check_masters
 from edgeinspect.runtime.challenge_store import ChallengeStore
-from edgeinspect.runtime.faults import FaultBoard
-from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.plan import StationPlan
 from edgeinspect.runtime.status import StationState
 from edgeinspect.settings.audit import AUDIT_FILE, AuditTrail
@@ -46,50 +45,6 @@ _TICK_S = 0.5
 _SOON_S = 0.05
 _ANNOUNCE_S = 2.0
 _STRANGER = "a part that is no master came: stop the infeed, empty the belt and begin again"
-
-
-class BeltNotEmpty(EdgeInspectError):
-    """A master cannot be told from other parts while they are on the belt."""
-
-
-class Lockable(Protocol):
-    """What the desk uses of ``edgeinspect.runtime.station.Station``."""
-
-    challenge_status: Mapping[str, object]
-    faults: FaultBoard
-    feed: EventFeed
-
-    @property
-    def state(self) -> StationState: ...
-    @property
-    def lock_state(self) -> LockState: ...
-    @property
-    def parts_in_flight(self) -> int: ...
-    def lock(self) -> None: ...
-    def unlock(self) -> None: ...
-    def announce_master(self) -> None: ...
-    def demand_challenge(self, detail: str) -> None: ...
-
-
-class MasterFeeder(Protocol):
-    """Puts masters on a line that has no person who could."""
-
-    def hold_back(self) -> None:
-        """Put no other parts on the line."""
-        ...
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether no part is on its way to the gate, seen by a sensor or not yet."""
-        ...
-
-    def put_on(self, picture: NDArray[np.uint8], *, defective: bool) -> None:
-        """Put one master on the line. Raises UsageError for a picture it cannot show."""
-        ...
-
-    def go_on(self) -> None:
-        """Feed as before."""
-        ...
 
 
 class ChallengeDesk:

@@ -1,15 +1,16 @@
 """Decisions of an agreement study as CSV files: plan, sheets to fill in, reading.
 
 One line a decision: ``part,reference,appraiser,trial,decision``. Reference and decision are good
-or bad, or one of ``WORDS``. The reading is strict: each part has one reference, and each appraiser
-has decided on each part equally often, or the file and line that break this are named.
+or bad, or one of ``WORDS``; a blind sheet has no reference, it comes from the list of parts. The
+reading is strict: each part has one reference, and each appraiser has decided on each part equally
+often, or the file and line that break this are named.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -21,6 +22,7 @@ from edgeinspect.tune.study import BAD, GOOD, Study
 from edgeinspect.yaml_expected import MISSING, Found
 
 COLUMNS = ("part", "reference", "appraiser", "trial", "decision")
+BLIND_COLUMNS = ("part", "appraiser", "trial", "decision")
 WORDS = {
     **dict.fromkeys(("good", "pass", "passed", "ok", "accept", "accepted", "io", "1"), GOOD),
     **dict.fromkeys(("bad", "reject", "rejected", "defective", "nok", "ng", "fail"), BAD),
@@ -49,24 +51,30 @@ class Row:
     decision: int | None
 
 
-def read_rows(path: Path, *, allow_open: bool = False) -> list[Row]:
+def read_rows(
+    path: Path, *, allow_open: bool = False, references: Mapping[str, int] | None = None
+) -> list[Row]:
     """The lines of one file.
 
     Args:
         allow_open: take lines without a decision.
+        references: of each part, for blind sheets, which have no such column.
 
     Raises:
         ConfigError: the file cannot be read, or a line is wrong; names file, line and column.
     """
-    rows = [_row(path, line, cells, allow_open) for line, cells in _lines(path, COLUMNS)]
+    columns = COLUMNS if references is None else BLIND_COLUMNS
+    rows = [
+        _row(path, line, cells, allow_open, references) for line, cells in _lines(path, columns)
+    ]
     if not rows:
         raise _wrong(path, None, "the file", Found("without decisions"), "one line a decision")
     return rows
 
 
-def read_study(paths: Sequence[Path]) -> Study:
-    """A complete study from one or more files. Raises ConfigError, UsageError."""
-    return study_of([row for path in paths for row in read_rows(path)])
+def read_study(paths: Sequence[Path], *, references: Mapping[str, int] | None = None) -> Study:
+    """A complete study; arguments as for ``read_rows``. Raises ConfigError, UsageError."""
+    return study_of([row for path in paths for row in read_rows(path, references=references)])
 
 
 def study_of(rows: Sequence[Row]) -> Study:
@@ -137,14 +145,15 @@ def plan_rows(
     return rows
 
 
-def write_rows(rows: Sequence[Row]) -> bytes:
-    """The rows as one file."""
+def write_rows(rows: Sequence[Row], *, blind: bool = False) -> bytes:
+    """The rows as one file; blind: without the references."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(BLIND_COLUMNS if blind else COLUMNS)
     for row in rows:
         decision = "" if row.decision is None else NAMES[row.decision]
-        writer.writerow((row.part, NAMES[row.reference], row.appraiser, row.trial, decision))
+        reference = () if blind else (NAMES[row.reference],)
+        writer.writerow((row.part, *reference, row.appraiser, row.trial, decision))
     return text.getvalue().encode()
 
 
@@ -204,20 +213,46 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str]) -> None
             raise _wrong(path, 1, f"the column {column}", found, expected)
 
 
-def _row(path: Path, line: int, cells: dict[str, str], allow_open: bool) -> Row:
+def _row(
+    path: Path,
+    line: int,
+    cells: dict[str, str],
+    allow_open: bool,
+    references: Mapping[str, int] | None,
+) -> Row:
     trial = cells["trial"]
     if not trial.isascii() or not trial.isdigit() or not 1 <= int(trial) <= 1000:
         raise _wrong(path, line, "trial", trial, "a whole number from 1 to 1000")
     is_open = allow_open and not cells["decision"]
+    part = _name(path, line, "part", cells)
+    reference = _reference(path, line, part, cells, references)
     return Row(
         file=path,
         line=line,
-        part=_name(path, line, "part", cells),
-        reference=_word(path, line, "reference", cells),
+        part=part,
+        reference=reference,
         appraiser=_name(path, line, "appraiser", cells),
         trial=int(trial),
         decision=None if is_open else _word(path, line, "decision", cells),
     )
+
+
+def _reference(
+    path: Path,
+    line: int,
+    part: str,
+    cells: dict[str, str],
+    references: Mapping[str, int] | None,
+) -> int:
+    if references is None:
+        return _word(path, line, "reference", cells)
+    if part not in references:
+        raise _wrong(path, line, "part", part, "a part of the list of parts")
+    known = references[part]
+    if cells.get("reference") and _word(path, line, "reference", cells) != known:
+        expected = f"{NAMES[known]}, as in the list of parts"
+        raise _wrong(path, line, f"reference of {part}", cells["reference"], expected)
+    return known
 
 
 def _name(path: Path, line: int, column: str, cells: dict[str, str]) -> str:

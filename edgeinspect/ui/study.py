@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from edgeinspect.tune.study import Proportion, StudyResult
 
 STATION = "station"
+parts_option = click.option(
+    "--parts", type=FILE, help="The list of parts with their references, for blind sheets."
+)
 
 command = LazyGroup(
     name="study",
@@ -49,6 +52,7 @@ command = LazyGroup(
 @click.option("--appraiser", "appraisers", multiple=True, required=True, metavar="NAME")
 @click.option("--trials", type=click.IntRange(1, 20), default=3, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True, help="Decides the order.")
+@click.option("--blind", is_flag=True, help="Leave the references out of the sheet.")
 @click.option("-o", "--output", type=FILE, required=True, help="The sheet to write.")
 @json_option
 def plan(
@@ -57,20 +61,21 @@ def plan(
     appraisers: tuple[str, ...],
     trials: int,
     seed: int,
+    blind: bool,
     output: Path,
     as_json: bool,
 ) -> None:
     """Draw the order in which the parts of PARTS are decided on.
 
     PARTS is a CSV file with the columns part,reference. Each appraiser gets an order of his own in
-    each trial, so that nobody can remember what he said before. Fill in the column decision; hide
-    the column reference from those who decide.
+    each trial, so that nobody can remember what he said before. Fill in the column decision. With
+    --blind those who do cannot read the references; give --parts PARTS from then on.
     """
     from edgeinspect.atomic_file import create_file
     from edgeinspect.tune.study_file import plan_rows, read_parts, write_rows
 
     rows = plan_rows(read_parts(parts), appraisers, trials=trials, seed=seed)
-    if not create_file(output, write_rows(rows), mode=0o644):
+    if not create_file(output, write_rows(rows, blind=blind), mode=0o644):
         raise UsageError(f"{output} exists.", next_action="Name another file; it may hold work.")
     if as_json:
         print_json({"file": str(output), "decisions": len(rows), "seed": seed})
@@ -90,6 +95,7 @@ def plan(
 @click.option("--from", "from_part_id", type=int, required=True, metavar="N", help="First part id.")
 @click.option("--to", "to_part_id", type=int, metavar="N", help="Last part id; else the latest.")
 @click.option("--appraiser", default=STATION, show_default=True, help="Its name in the sheet.")
+@parts_option
 @json_option
 def station(
     *,
@@ -99,6 +105,7 @@ def station(
     from_part_id: int,
     to_part_id: int | None,
     appraiser: str,
+    parts: Path | None,
     as_json: bool,
 ) -> None:
     """Fill the station's decisions into SHEET, from the records of parts run in its order.
@@ -111,12 +118,12 @@ def station(
     from edgeinspect.tune.study_file import read_rows, write_rows
     from edgeinspect.tune.study_station import fill_in
 
-    rows = read_rows(sheet, allow_open=True)
+    rows = read_rows(sheet, allow_open=True, references=_references(parts))
     open_before = sum(row.decision is None for row in rows)
     wanted = PartFilter(from_part_id=from_part_id, to_part_id=to_part_id)
     with RecordReader(find_data_dir(data_dir, config)) as reader:
         filled = fill_in(rows, reader.parts(wanted, limit=len(rows) + 1), appraiser=appraiser)
-    replace_file(sheet, write_rows(filled))
+    replace_file(sheet, write_rows(filled, blind=parts is not None))
     still_open = sum(row.decision is None for row in filled)
     done = open_before - still_open
     if as_json:
@@ -135,6 +142,7 @@ def station(
 )
 @click.argument("sheets", type=FILE, nargs=-1, required=True)
 @click.option("--html", type=FILE, help="Write the report with its plots; it prints well.")
+@parts_option
 @click.option("--title", default="Attribute agreement study", show_default=True)
 @click.option(
     "--confidence", type=click.FloatRange(0.5, 0.9999), default=0.95, help="Of the intervals."
@@ -146,6 +154,7 @@ def report(
     *,
     sheets: tuple[Path, ...],
     html: Path | None,
+    parts: Path | None,
     title: str,
     confidence: float,
     as_json: bool,
@@ -158,7 +167,7 @@ def report(
     from edgeinspect.tune.study import Grade, analyse
     from edgeinspect.tune.study_file import read_study
 
-    study = read_study(sheets)
+    study = read_study(sheets, references=_references(parts))
     result = analyse(study, confidence=confidence)
     if html is not None:
         from edgeinspect.atomic_file import replace_file
@@ -172,6 +181,14 @@ def report(
         _say(result, html)
     if result.grade is Grade.UNACCEPTABLE:
         ctx.exit(1)
+
+
+def _references(parts: Path | None) -> dict[str, int] | None:
+    if parts is None:
+        return None
+    from edgeinspect.tune.study_file import read_parts
+
+    return dict(read_parts(parts))
 
 
 def _say(result: StudyResult, html: Path | None) -> None:
