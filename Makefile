@@ -7,8 +7,9 @@ CAMERA_BENCH = $(or $(EDGEINSPECT_CAMERA_BENCH),$(or $(XDG_CACHE_HOME),$(HOME)/.
 DEMO ?= --parts 300
 SIM_PARTS ?= 1000000
 KILLS ?= 10000
+CONVERTERS ?= $(HOME)/.cache/edgeinspect/converters
 
-.PHONY: help demo test check lint types test-slow test-camera test-training test-kills test-million bench model clean
+.PHONY: help demo test check lint types test-slow test-camera test-converters test-training test-kills test-million bench model clean
 
 help:
 	@echo "make demo          run the station on the simulated line, with the shipped model"
@@ -16,6 +17,7 @@ help:
 	@echo "make check         ruff, mypy --strict, the tests and their coverage: what CI runs"
 	@echo "make test-slow     the longer tests (minutes)"
 	@echo "make test-camera   the real picamera2 on libcamera's virtual cameras (builds them first: 10 min)"
+	@echo "make test-converters the converters for PyTorch and ONNX (makes their environments, 5 GB)"
 	@echo "make test-training the tests that train against the clock; only on an idle machine"
 	@echo "make test-kills    kill the recorder KILLS=10000 times (minutes)"
 	@echo "make test-million  simulate SIM_PARTS=1000000 parts a gate with every fault (20 min a gate)"
@@ -44,6 +46,10 @@ types: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow --timeout 1200
+
+test-converters: $(VENV)/.dev
+	EDGEINSPECT_CONVERTERS=$(CONVERTERS) $(BIN)/python -m pytest tests/test_tools_convert.py \
+	  -m slow -k "pytorch or onnx" --timeout 3600
 
 test-training: $(VENV)/.dev
 	$(BIN)/python -m pytest -m training --timeout 1800

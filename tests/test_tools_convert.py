@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from edgeinspect_tools.convert.convert import Converted, ConvertOptions, convert
 from edgeinspect_tools.convert.environment import Ended, Environment, default_folder, run_child
 from edgeinspect_tools.convert.sources import CONVERTERS, Converter, Kind, kind_of
 from edgeinspect_tools.flatbuffer import parse_tflite
+from edgeinspect_tools.quantize.steps import quantize_pictures
+from edgeinspect_tools.quantize.ways import Way
 
 SOURCE = Path("source.tflite")
 ENVIRONMENTS = os.environ.get("EDGEINSPECT_CONVERTERS", "")
@@ -336,6 +339,22 @@ def make_source(tmp_path: Path, code: str, python: str) -> None:
     assert ended.code == 0, ended.stderr
 
 
+def check_int8_agrees(model: bytes, folder: Path, *, activation: str) -> None:
+    """Quantized on half of some real pictures, its top outputs on the rest are the float ones."""
+    files = sorted((SHARED / "data" / "magnetic_tile").glob("MT_*/Imgs/*.jpg"))[::40]
+    if not files:
+        pytest.skip(f"{SHARED} has no magnetic tiles: set EDGEINSPECT_SHARED")
+    folder.mkdir()
+    for number, file in enumerate(files):
+        shutil.copy(file, folder / f"{number:03d}{file.suffix}")
+    made = quantize_pictures(
+        model, folder, ways=[Way.TRUE, Way.ROBUST], mean=127.5, std=127.5, activation=activation
+    )
+    assert made.gap.pictures == len(files) // 2
+    assert made.gap.agreement >= 0.9
+    assert made.gap.mean_error < 0.02
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["m.keras", "saved"])
 def test_keras_and_saved_models(tmp_path: Path, name: str):
@@ -347,6 +366,7 @@ def test_keras_and_saved_models(tmp_path: Path, name: str):
     converted = convert_model(str(tmp_path / name), options=options)
     assert converted.output_shape == (1, 32, 48, 3)
     assert converted.error < 1e-5
+    check_int8_agrees(converted.model, tmp_path / "tiles", activation="sigmoid")
 
 
 @pytest.mark.slow
@@ -363,6 +383,7 @@ def test_pytorch(tmp_path: Path, name: str):
     converted = convert_model(str(tmp_path / name), options=options)
     assert (converted.input_shape, converted.output_shape) == ((1, 32, 32, 3), (1, 32, 32, 8))
     assert converted.error < 1e-4
+    check_int8_agrees(converted.model, tmp_path / "tiles", activation="sigmoid")
 
 
 @pytest.mark.slow
@@ -376,6 +397,7 @@ def test_onnx(tmp_path: Path):
     converted = convert_model(str(tmp_path / "m.onnx"), options=ConvertOptions(env_dir=folder))
     assert (converted.input_shape, converted.output_shape) == ((1, 32, 32, 3), (1, 5))
     assert converted.error < 1e-4
+    check_int8_agrees(converted.model, tmp_path / "tiles", activation="softmax")
 
 
 def test_a_published_float_model(tmp_path: Path):
