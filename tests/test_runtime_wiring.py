@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from edgeinspect.errors import DriverMissing, LineFault, UsageError
+from edgeinspect.hw import open as hw_open
+from edgeinspect.hw.camera_strobe import StrobedCamera
 from edgeinspect.hw.drivers import Drivers
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeLevelInput, FakeOutput
 from edgeinspect.hw.folder_camera import FolderCamera
@@ -81,6 +83,19 @@ def test_every_wire_gets_its_driver(station: StationFile, monkeypatch: pytest.Mo
     assert drivers.encoder is None
 
 
+def test_a_wired_lamp_belongs_to_the_camera_and_is_closed_with_the_outputs(
+    station: StationFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = station.lines.model_copy(update={"strobe": OutputLine(line=12)})
+    lit = station.model_copy(update={"lines": lines})
+    module = FakeModule()
+    drivers = opened(lit, module, monkeypatch)
+    assert isinstance(drivers.camera, StrobedCamera)
+    lamp = drivers.strobe
+    assert isinstance(lamp, FakeOutput) and not lamp.is_closed
+    assert drivers.close_outputs() == [] and lamp.is_closed
+
+
 def test_what_was_opened_is_closed_if_a_later_wire_fails(
     station: StationFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +106,10 @@ def test_what_was_opened_is_closed_if_a_later_wire_fails(
     assert all(driver.is_closed for driver in module.made.values())
 
 
-def test_a_driver_that_is_not_there_is_named_with_the_remedy(station: StationFile) -> None:
+def test_a_driver_that_is_not_there_is_named_with_the_remedy(
+    station: StationFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hw_open, "_importable", lambda module: module != "gpiod")
     with pytest.raises(DriverMissing, match="Run: pip install"):
         wiring.open_drivers(station)
 

@@ -24,6 +24,7 @@ class Drivers:
         line_stop: asks the line's control to stop the belt.
         lights: outputs by what they show: "green" inspecting, "yellow" paused or degraded,
             "red" faulted, "beacon" an alarm that nobody has acknowledged.
+        strobe: the lamp that ``camera`` switches for each request.
     """
 
     camera: Camera
@@ -36,6 +37,7 @@ class Drivers:
     heartbeat: Output | None = None
     line_stop: Output | None = None
     lights: Mapping[str, Output] = field(default_factory=dict)
+    strobe: Output | None = None
 
     def inputs(self) -> Mapping[str, EdgeInput | LevelInput | EncoderInput]:
         """The wired inputs by their names here."""
@@ -54,7 +56,7 @@ class Drivers:
 
     def close_outputs(self) -> list[str]:
         """Every output but the gate goes to its safe level; the gate's belongs to its thread."""
-        return _close_each((self.heartbeat, *self.lights.values(), self.line_stop))
+        return _close_each((self.strobe, self.heartbeat, *self.lights.values(), self.line_stop))
 
 
 def _close_each(lines: Sequence[_Closes | None]) -> list[str]:

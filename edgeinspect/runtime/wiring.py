@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Protocol, TypeVar, cast
 
 from edgeinspect.errors import UsageError
+from edgeinspect.hw.camera_strobe import StrobedCamera
 from edgeinspect.hw.drivers import Drivers
 from edgeinspect.hw.open import CAMERA_DRIVERS, IO_DRIVERS, resolve_driver
 from edgeinspect.ports import Camera, EdgeInput, EncoderInput, LevelInput, Output
@@ -73,9 +74,14 @@ def _lines(station: StationFile, module: IoModule, camera: Camera) -> Drivers:
             return None if wire is None else _kept(opened, module.output(io, wire))
 
         lights = {name: output(getattr(lines, key)) for name, key in LIGHTS.items()}
+        strobe = output(lines.strobe)
+        if strobe is not None:
+            lead_ns = round(station.camera.strobe_lead_ms * 1e6)
+            camera = StrobedCamera(camera, strobe, lead_ns=lead_ns)
         line_stopped = lines.line_stopped
         return Drivers(
             camera=camera,
+            strobe=strobe,
             gate=_kept(opened, module.output(io, lines.reject)),
             heartbeat=output(lines.heartbeat),
             line_stop=output(lines.line_stop),

@@ -49,6 +49,7 @@ class Camera(Section):
     width_px, height_px: the mode; None leaves it to the driver.
     frames_per_s: the rate at which the sensor runs freely; None leaves it to the driver.
     external_trigger: the sensor exposes on a signal of its own, so silence is no fault.
+    strobe_lead_ms: from switching ``lines.strobe`` on to its full light.
     """
 
     driver: CameraDriver
@@ -58,6 +59,7 @@ class Camera(Section):
     frames_per_s: float | None = Field(default=None, gt=0, le=1000)
     color: Literal["gray", "rgb"] = "gray"
     external_trigger: bool = False
+    strobe_lead_ms: Milliseconds = 1.0
 
     @model_validator(mode="after")
     def _check_device(self) -> Self:

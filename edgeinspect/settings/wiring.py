@@ -100,6 +100,7 @@ class Lines(Section):
     stack_light_yellow: OutputLine | None = None
     stack_light_green: OutputLine | None = None
     beacon: OutputLine | None = None
+    strobe: OutputLine | None = None
 
     def wired(self) -> Iterator[tuple[str, OutputLine]]:
         """Every wired line with its key, inputs first."""

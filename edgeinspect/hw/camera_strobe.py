@@ -1,0 +1,73 @@
+"""A lamp that belongs to the request, so that no frame is taken in another light than its own.
+
+A lamp switched beside a free-running camera lands on the wrong frame sooner or later (picamera2
+issue 1278). Here it is switched on for one request, a frame counts only if its exposure began after
+the lamp had its full light, and it is off again only once that frame has arrived.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+
+from edgeinspect.errors import EdgeInspectError
+from edgeinspect.part import Frame
+from edgeinspect.ports import Camera, CameraControls, Output
+
+
+class StrobedCamera:
+    """A camera with its lamp; itself an ``edgeinspect.ports.Camera``.
+
+    The lamp's safe level is off, and it is never on for longer than one request: from ``lead_ns``
+    before the wanted exposure to the frame's arrival or the request's deadline.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        lamp: Output,
+        *,
+        lead_ns: int,
+        now_mono_ns: Callable[[], int] = time.monotonic_ns,
+        sleep_s: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Args:
+        lamp: stays the caller's to close.
+        lead_ns: from switching on to full light.
+        """
+        self._camera = camera
+        self._lamp = lamp
+        self._lead_ns = lead_ns
+        self._now_mono_ns = now_mono_ns
+        self._sleep_s = sleep_s
+
+    def open(self, controls: CameraControls) -> None:
+        self._camera.open(controls)
+
+    def apply(self, controls: CameraControls) -> None:
+        self._camera.apply(controls)
+
+    def capture(self, *, not_before_mono_ns: int, deadline_mono_ns: int) -> Frame:
+        """See ``edgeinspect.ports.Camera``. Raises LineFault too, if the lamp cannot be driven."""
+        early_ns = not_before_mono_ns - self._lead_ns - self._now_mono_ns()
+        if early_ns > 0:
+            self._sleep_s(early_ns / 1e9)
+        try:
+            self._lamp.drive(True)
+            full_light_mono_ns = self._now_mono_ns() + self._lead_ns
+            return self._camera.capture(
+                not_before_mono_ns=max(not_before_mono_ns, full_light_mono_ns),
+                deadline_mono_ns=max(deadline_mono_ns, not_before_mono_ns),
+            )
+        finally:
+            self._lamp.drive(False)
+
+    def check(self) -> None:
+        self._camera.check()
+
+    def close(self) -> None:
+        """Lamp off, camera released."""
+        with contextlib.suppress(EdgeInspectError):  # the next capture, or its owner, tells of it
+            self._lamp.drive(False)
+        self._camera.close()
