@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_io_commands import write_station
+from test_io_commands import LABEL, write_station
 
 from edgeinspect.errors import CameraFault
 from edgeinspect.hw import open as hw_open
+from edgeinspect.hw.fake_chip import FakeChip
 from edgeinspect.part import Frame, FrameMeta, FrameQuality
 from edgeinspect.ports import CameraControls
 from edgeinspect.records.lock import DataDirectoryLock
@@ -140,6 +141,23 @@ def test_refused_while_the_station_runs_unless_forced(
     finally:
         lock.release()
     assert run(capsys, "snap")[0] == 2
+
+
+def test_a_wired_lamp_lights_for_the_picture_and_is_off_afterwards(
+    camera: LinearCamera,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chip = FakeChip(LABEL)
+    monkeypatch.setattr(
+        hw_open, "resolve_driver", lambda name, drivers, kind: chip if kind == "io" else camera
+    )
+    lines = {"trigger": {"line": 17}, "reject": {"line": 5}, "strobe": {"line": 12}}
+    station = write_station(tmp_path, lines=lines, confirm=None)
+    assert run(capsys, "snap", "--config", station)[0] == 0
+    assert chip.history(12)[:3] == [False, True, False] and True not in chip.history(12)[3:]
+    assert chip.history(5) == []
 
 
 def test_focus_ends_after_its_frames_and_tells_the_best(

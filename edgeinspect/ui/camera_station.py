@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from edgeinspect.errors import CameraFault, ConfigError, UsageError
-from edgeinspect.ui.io_station import idle_station
+from edgeinspect.ui.io_station import idle_station, io_module
 from edgeinspect.ui.options import config_option
 
 if TYPE_CHECKING:
@@ -129,9 +129,11 @@ def opened_camera(config: Path | None, *, force: bool) -> Iterator[OpenedCamera]
             "It is not said which station's camera is meant.",
             next_action="Give --config STATION_FILE.",
         )
+    from edgeinspect.hw.camera_strobe import StrobedCamera
     from edgeinspect.hw.open import CAMERA_DRIVERS, resolve_driver
     from edgeinspect.settings.compile import camera_controls
     from edgeinspect.settings.station import CameraDriver, load_station
+    from edgeinspect.settings.wiring import IoDriver
 
     station = load_station(config)
     if station.camera.driver is CameraDriver.SIM:
@@ -141,13 +143,16 @@ def opened_camera(config: Path | None, *, force: bool) -> Iterator[OpenedCamera]
 
     controls = camera_controls(recipe) if recipe is not None else CameraControls()
     module = resolve_driver(station.camera.driver.value, CAMERA_DRIVERS, kind="camera")
-    with idle_station(station, force=force):
+    with idle_station(station, force=force), contextlib.ExitStack() as closing:
         camera = cast("CameraModule", module).open_driver(station.camera)
+        if station.lines.strobe is not None and station.io.driver is not IoDriver.SIM:
+            lamp = io_module(station).output(station.io, station.lines.strobe)
+            closing.callback(lamp.close)
+            lead_ns = round(station.camera.strobe_lead_ms * 1e6)
+            camera = StrobedCamera(camera, lamp, lead_ns=lead_ns)
         camera.open(controls)
-        try:
-            yield OpenedCamera(station=station, recipe=recipe, controls=controls, camera=camera)
-        finally:
-            camera.close()
+        closing.callback(camera.close)
+        yield OpenedCamera(station=station, recipe=recipe, controls=controls, camera=camera)
 
 
 def _active_recipe(station: StationFile) -> Recipe | None:
