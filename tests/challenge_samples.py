@@ -72,6 +72,7 @@ class ObedientStation:
         self.feed = EventFeed()
         self.parts_in_flight = 0
         self.refuses = False
+        self.unlocked = 0
         self.demanded: list[str] = []
         self.forced_state: StationState | None = None
 
@@ -90,6 +91,7 @@ class ObedientStation:
         self.parts_lock.lock()
 
     def unlock(self) -> None:
+        self.unlocked += 1
         self.parts_lock.unlock()
 
     def announce_master(self) -> None:

@@ -144,7 +144,7 @@ def test_records_wait_for_the_stations_view_and_older_ones_do_not_count(tmp_path
     assert bench.call("state")["phase"] == "awaiting"  # still in flight as the view has it
     bench.station.parts_lock.end_of(2)
     bench.desk.tick()
-    assert len(bench.call("state")["results"]) == 1
+    assert [result["part_id"] for result in bench.call("state")["results"]] == [2]
 
 
 def test_masters_are_asked_for_on_an_empty_belt_only(tmp_path: Path) -> None:
@@ -276,6 +276,9 @@ def test_a_shift_locks_the_running_station_until_it_is_proven(tmp_path: Path) ->
     bench.clock.move(0.2 * HOUR_S)
     bench.desk.tick()
     assert locked(bench) and due(bench) == {Reason.SHIFT}
+    bench.clock.move(8 * HOUR_S)
+    bench.desk.tick()
+    assert bench.call("state")["due"] == {"shift": "a shift has begun at 14:00 (UTC)"}  # the first
     bench.clock.wall = bench.clock.wall.replace(year=2001)  # the clock jumps back
     bench.desk.tick()
     assert locked(bench)
@@ -288,6 +291,7 @@ def test_a_shift_that_begins_during_a_challenge_is_still_due_after_it(tmp_path: 
     bench.clock.move(7 * HOUR_S - 2)
     assert bench.pass_all()["outcome"] == "passed"
     assert locked(bench) and due(bench) == {Reason.SHIFT}
+    assert bench.station.unlocked == 0  # not even for a moment
 
 
 def test_grace_is_for_shifts_that_begin_while_it_runs(tmp_path: Path) -> None:

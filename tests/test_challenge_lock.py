@@ -62,6 +62,9 @@ def test_announced_master_goes_the_way_of_any_part_and_the_next_one_does_not(
     assert not was_rejected(bench, T + 10 * MS)
     assert was_rejected(bench, T + 210 * MS)
     assert bench.records[0].gate_outcome is GateOutcome.PASSED
+    bench.until(T + 2 * ENOUGH)
+    shut = bench.gate_was_active(T + ENOUGH, T + 2 * ENOUGH - 1)  # what no sensor has seen, too
+    assert shut == (kind is GateKind.NORMALLY_PASSING)
 
 
 def test_bad_master_is_rejected_and_confirmed() -> None:
