@@ -36,6 +36,7 @@ from edgeinspect.settings.station import Camera as CameraWiring  # noqa: E402
 
 # NullPreview sets its thread up the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:setDaemon:DeprecationWarning")
+REPOSITORY = Path(__file__).resolve().parents[2]
 SIZE = (640, 480)
 PICTURES = 6
 
@@ -44,9 +45,15 @@ def grey_of(number: int) -> int:
     return 40 + 30 * number
 
 
+def real_boards() -> list[Path]:
+    """Published pictures of circuit boards with real defects, where a developer has them."""
+    shared = Path(os.environ.get("EDGEINSPECT_SHARED", REPOSITORY.parent / "shared"))
+    return sorted(shared.glob("data/deeppcb/*/*/*_test.jpg"))[::300][:4]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def virtual_cameras(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One camera that replays JPEG files, one with a test pattern."""
+    """Cameras that replay JPEG files, and one with a test pattern."""
     prefix = Path(libcamera.__file__).parents[4]
     config = prefix / "share/libcamera/pipeline/virtual/virtual.yaml"
     if not config.parent.is_dir():
@@ -56,6 +63,21 @@ def virtual_cameras(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         picture = np.full((SIZE[1], SIZE[0], 3), grey_of(number), np.uint8)
         cv2.rectangle(picture, (100, 60), (140, 90), (255, 255, 255), -1)  # a planted defect
         cv2.imwrite(str(frames / f"{number}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    boards = tmp_path_factory.mktemp("boards")
+    for number, file in enumerate(real_boards()):
+        picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        cv2.imwrite(str(boards / f"{number}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    replayed = f"""
+"Boards":
+  supported_formats:
+  - width: 640
+    height: 640
+    frame_rates: [30]
+  frames:
+    path: "{boards}/"
+  location: "CameraLocationExternal"
+  model: "Boards"
+"""
     config.write_text(
         f"""
 "Replay":
@@ -76,6 +98,7 @@ def virtual_cameras(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
   location: "CameraLocationFront"
   model: "Pattern"
 """
+        + (replayed if real_boards() else "")
     )
     os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")
     shims.install()
@@ -134,12 +157,12 @@ def test_held_by_another_user_of_the_same_libcamera() -> None:
 
 
 def test_two_cameras_need_a_name() -> None:
-    with pytest.raises(CameraFault, match=r"2 cameras are connected: .*Replay") as caught:
+    with pytest.raises(CameraFault, match=r"[23] cameras are connected: .*Replay") as caught:
         camera_of(None).open(NO_CONTROLS)
     assert "camera.device" in caught.value.next_action
 
 
-def test_real_pictures_come_through_as_they_are_on_disk() -> None:
+def test_pictures_come_through_as_they_are_on_disk() -> None:
     camera = camera_of()
     camera.open(NO_CONTROLS)
     seen = set()
@@ -156,6 +179,25 @@ def test_real_pictures_come_through_as_they_are_on_disk() -> None:
             break
     camera.close()
     assert seen == set(range(PICTURES))
+
+
+def test_real_defects_arrive_as_they_were_photographed() -> None:
+    boards = real_boards()
+    if not boards:
+        pytest.skip("no published board pictures beside this checkout; set EDGEINSPECT_SHARED")
+    originals = [cv2.imread(str(file), cv2.IMREAD_GRAYSCALE).astype(int) for file in boards]
+    camera = camera_of("Boards")
+    camera.open(NO_CONTROLS)
+    seen: dict[int, float] = {}
+    for _ in range(100):
+        pixels = capture_now(camera).astype(int)
+        errors = [float(np.abs(pixels - original).mean()) for original in originals]
+        seen[int(np.argmin(errors))] = min(errors)
+        if len(seen) == len(boards):
+            break
+    camera.close()
+    assert sorted(seen) == list(range(len(boards)))
+    assert max(seen.values()) < 2.5  # grey levels, of JPEG and of nothing else
 
 
 def test_colour_keeps_its_channels_apart() -> None:
