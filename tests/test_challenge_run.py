@@ -300,6 +300,20 @@ def test_a_blind_station_fails_and_stays_locked(
     assert station.rig.sink.written[-1].record.verdict.doubt is Doubt.LOCKED
 
 
+def test_what_the_station_finds_wrong_ends_the_command_as_it_should(
+    station: LockedStation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (station.folder / "masters.yaml").write_text(MASTERS.replace("scratch", "dent"))
+    command = ("challenge", "run", "--socket", station.socket, "--author", "anna", "--json")
+    run(*command, expect=3)
+    assert (
+        "masters.yaml:5: masters[1].defect_class is 'dent'" in last_json(capsys)["error"]["message"]
+    )
+    run(*command, "--masters", station.folder / "masters.yaml", expect=2)
+    with ControlClient(station.socket) as control:
+        assert control.call("challenge", action="state")["phase"] == "none"
+
+
 def test_the_status_command_names_the_lock(
     station: LockedStation, capsys: pytest.CaptureFixture[str]
 ) -> None:

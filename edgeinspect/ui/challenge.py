@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinspect.errors import EdgeInspectError, UsageError
+from edgeinspect import errors
+from edgeinspect.errors import EdgeInspectError, NotGood, UsageError
 from edgeinspect.ui.application import LazyCommand, LazyGroup
 from edgeinspect.ui.options import ANY_PATH, FILE, FOLDER, config_option, data_dir_options
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
@@ -90,7 +91,7 @@ def run(
     station's own records. Everything but the announced master is rejected meanwhile. Stop the
     infeed first. On a simulated line the masters come by themselves. Ends with 1 unless passed.
     """
-    from edgeinspect.runtime.control_client import ControlClient
+    from edgeinspect.runtime.control_client import CommandRefused, ControlClient
     from edgeinspect.tune.challenge import ChallengeRun
     from edgeinspect.ui.recipe_place import author_name
 
@@ -98,11 +99,16 @@ def run(
         simulated = bool(client.call("challenge", action="state")["simulated"])
         prompter = _Terminal(ask=not yes and not simulated, quiet=as_json)
         challenge = ChallengeRun(client, prompter, part_timeout_s=part_timeout_s)
-        state = challenge.run(
-            author=author_name(author),
-            reason=reason,
-            masters=None if masters is None else str(masters.absolute()),
-        )
+        try:
+            state = challenge.run(
+                author=author_name(author),
+                reason=reason,
+                masters=None if masters is None else str(masters.absolute()),
+            )
+        except CommandRefused as error:
+            # What the station found wrong ends this command as it would have ended here.
+            error.exit_code = getattr(getattr(errors, error.code, NotGood), "exit_code", 1)
+            raise
     state["html"] = _write_report(state)
     state.pop("token", None)
     if as_json:
