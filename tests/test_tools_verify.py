@@ -64,6 +64,12 @@ def test_the_bundle_passes_the_stations_check(made: Made) -> None:
     assert card.provenance["data"]["pictures"]["test"] == {"good": 4, "defective": 4}
     assert card.metrics["auroc_int8"] == 1.0
     assert made.bundle.certificate.comparison["within_bound"] is True
+    around = made.bundle.certificate.comparison["flips_around"]
+    assert set(around) == {
+        f"{n}{s}" for n in ("review", "reject") for s in ("-0.10", "+0.00", "+0.10")
+    }
+    assert {counted["parts"] for counted in around.values()} == {8}
+    assert around["reject+0.00"]["flips"] == 0
     assert made.bundle.certificate.comparison["worst_layers"]
 
 

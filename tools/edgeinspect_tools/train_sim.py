@@ -22,35 +22,25 @@ from numpy.typing import NDArray
 
 from edgeinspect import __version__
 from edgeinspect.atomic_file import replace_file
-from edgeinspect.bundle.card import (
-    Card,
-    ClassCard,
-    ColorOrder,
-    InputCard,
-    OutputCard,
-    ReducerCard,
-    Role,
-    Task,
-    ThresholdCard,
-)
-from edgeinspect.bundle.certificate import Certificate, Tolerance
+from edgeinspect.bundle.card import Card, ColorOrder, Role, Task
+from edgeinspect.bundle.certificate import Certificate
 from edgeinspect.bundle.directory import Bundle, write_bundle
-from edgeinspect.bundle.golden import GoldenReport, compare_with_golden, make_golden, read_golden
-from edgeinspect.hw.litert import Kernels, open_engine
-from edgeinspect.hw.litert import open_model as open_engine_of
 from edgeinspect.line.scores import Activation, ReducerKind
 from edgeinspect.sim.defects import DEFECT_KINDS
 from edgeinspect.sim.renderer import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
-from edgeinspect_tools.certify import band, flips, layer_findings, score_error
+from edgeinspect_tools.certify import band, layer_findings, score_error
 from edgeinspect_tools.evaluate_sim import (
     evaluate,
     open_inspector,
-    review_thresholds,
     sample_parts,
     see_through_station,
     station_look,
 )
-from edgeinspect_tools.quantize import float_tflite, open_model, quantize_int8
+from edgeinspect_tools.pack.bundle import golden_of, tolerance_for
+from edgeinspect_tools.quantize import float_tflite, quantize_int8
+from edgeinspect_tools.quantize.draft import bundle_in_memory, card_of
+from edgeinspect_tools.quantize.gap import flips_around
+from edgeinspect_tools.quantize.ways import LOGITS
 from edgeinspect_tools.sim_data import (
     MEAN,
     OVERLAP_PX,
@@ -71,10 +61,6 @@ from edgeinspect_tools.statistics import auroc
 NAME = "sim-surface"
 VERSION = "1"
 
-_OUTPUT_RANGE = (-8.0, 8.0 * 127 / 128)
-"""Logits beyond saturate: scores from 0.0003 to 0.9997 in steps of 1/16 logit, so that a step is
-at most 0.016 of score wherever a threshold may lie."""
-
 _CALIBRATION_PARTS = 60
 _VALIDATION_PARTS = 2000
 _COMPARED_PARTS = 300
@@ -82,7 +68,6 @@ _GOLDEN_PARTS = 8
 _GOLDEN_PX = (221, 183)
 _PARTS_PER_RUN = 10_000_000
 """Each training run renders parts of its own."""
-_LOOSE = Tolerance(output_steps=64, score_error=0.25)
 _UNDECIDED = Choice(rank=1, review=0.5, reject=0.7, cost=0.0)
 
 
@@ -94,29 +79,30 @@ def build_card(
     metrics: dict[str, Any] | None = None,
 ) -> Card:
     """The card of the shipped model."""
-    interpreter = open_model(int8_model)
-    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    limits = ThresholdCard(review=choice.review, reject=choice.reject)
     kind = ReducerKind.MAX if choice.rank == 1 else ReducerKind.KTH_LARGEST
-    return Card(
+    limits = {"review": choice.review, "reject": choice.reject}
+    described = {
+        "task": Task.SEGMENTATION.value,
+        "classes": [{"name": name, "role": Role.DEFECT.value} for name in DEFECT_KINDS],
+        "input": {
+            "color": ColorOrder.GRAY.value,
+            "tile_overlap_px": OVERLAP_PX,
+            "mean": [MEAN],
+            "std": [STD],
+        },
+        "output": {"activation": Activation.SIGMOID.value, "stride_px": STRIDE_PX},
+        "reducer": {"kind": kind.value, "k": choice.rank},
+        "thresholds": dict.fromkeys(DEFECT_KINDS, limits),
+    }
+    return card_of(
+        described,
+        int8_model,
         name=NAME,
         version=VERSION,
-        task=Task.SEGMENTATION,
-        input=InputCard(
-            color=ColorOrder.GRAY,
-            tile_overlap_px=OVERLAP_PX,
-            mean=(MEAN,),
-            std=(STD,),
-            **_tensor(source),
-        ),
-        output=OutputCard(activation=Activation.SIGMOID, stride_px=STRIDE_PX, **_tensor(sink)),
-        classes=tuple(ClassCard(name=name, role=Role.DEFECT) for name in DEFECT_KINDS),
-        reducer=ReducerCard(kind=kind, k=choice.rank),
-        thresholds=dict.fromkeys(DEFECT_KINDS, limits),
-        provenance=provenance,
-        metrics=metrics or {},
         licence="Apache-2.0",
         attribution="The edgeinspect authors; trained on rendered pictures only.",
+        provenance=provenance,
+        metrics=metrics or {},
     )
 
 
@@ -144,15 +130,6 @@ def compare(
             defective.append(bool(part.defects))
     before, after = (_reduced(maps, rank) for maps in (float_maps, int8_maps))
     bad = np.array(defective)
-    thresholds = {
-        "review": review_thresholds(bundle),
-        "reject": [bundle.card.threshold(name).reject for name in bundle.card.defect_classes],
-    }
-    around = {
-        f"{name}{shift:+.2f}": [min(1.0, max(0.0, limit + shift)) for limit in limits]
-        for name, limits in thresholds.items()
-        for shift in (-0.1, 0.0, 0.1)
-    }
     return {
         "parts": len(bad),
         "auroc_float": round(auroc(before[bad].max(1).tolist(), before[~bad].max(1).tolist()), 6),
@@ -160,26 +137,9 @@ def compare(
         "score_map_error": score_error(float_maps, int8_maps),
         "score_error_max": round(float(np.abs(before - after).max()), 6),
         "flip_band": band(),
-        "flips": {name: flips(before, after, limits) for name, limits in around.items()},
+        "flips": flips_around(before, after, bundle.card),
         "layers": layer_findings(float_model, bundle.model, samples),
     }
-
-
-def kernel_spread(bundle: Bundle) -> GoldenReport:
-    """How far this machine's fast kernels are from the reference ones on the golden pictures."""
-    engine = open_engine(bundle, threads=1)
-    try:
-        return compare_with_golden(bundle.card, read_golden(bundle), engine)
-    finally:
-        engine.close()
-
-
-def tolerance_for(spread: GoldenReport) -> Tolerance:
-    """Half as much again as measured here, and a little more: other processors round otherwise."""
-    return Tolerance(
-        output_steps=min(64, 4 + spread.max_output_steps * 3 // 2),
-        score_error=round(min(0.25, 0.03 + spread.max_score_error * 1.5), 3),
-    )
 
 
 def make_bundle(
@@ -190,23 +150,28 @@ def make_bundle(
     model.load_weights(weights)
     samples = calibration_samples()
     float_model = float_tflite(model)
-    int8_model = quantize_int8(float_model, samples, output_range=_OUTPUT_RANGE)
+    int8_model = quantize_int8(float_model, samples, output_range=LOGITS)
     provenance = _provenance(training)
-    with tempfile.TemporaryDirectory() as folder:
-        card = build_card(int8_model, _UNDECIDED, provenance=provenance)
-        draft = _write(Path(folder) / "undecided", card, int8_model, Certificate(tolerance=_LOOSE))
-        choice = choose(see_through_station(draft, VALIDATION_SEED, _VALIDATION_PARTS))
-        click.echo(f"chosen on {_VALIDATION_PARTS} validation parts: {choice}")
-        card = build_card(int8_model, choice, provenance=provenance)
-        draft = _write(Path(folder) / "decided", card, int8_model, Certificate(tolerance=_LOOSE))
-        result = evaluate(draft, parts=test_parts)
-        spread = kernel_spread(draft)
-        comparison = compare(model, float_model, draft, samples)
-    comparison["fast_kernels_against_reference"] = asdict(spread)
-    certificate = Certificate(tolerance=tolerance_for(spread), comparison=comparison)
+    card = build_card(int8_model, _UNDECIDED, provenance=provenance)
+    draft = bundle_in_memory(card, int8_model)
+    choice = choose(see_through_station(draft, VALIDATION_SEED, _VALIDATION_PARTS))
+    click.echo(f"chosen on {_VALIDATION_PARTS} validation parts: {choice}")
+    draft = bundle_in_memory(build_card(int8_model, choice, provenance=provenance), int8_model)
+    result = evaluate(draft, parts=test_parts)
     metrics = {"held_out_parts": test_parts, "defective_one_in": 3, **result.as_dict()}
     card = build_card(int8_model, choice, provenance=provenance, metrics=metrics)
-    return _write(out, card, int8_model, certificate), result
+    golden, spread = golden_of(card, int8_model, golden_pictures())
+    comparison = compare(model, float_model, draft, samples)
+    comparison["fast_kernels_against_reference"] = asdict(spread)
+    bundle = write_bundle(
+        out,
+        card=card,
+        model=int8_model,
+        golden=golden,
+        certificate=Certificate(tolerance=tolerance_for(spread), comparison=comparison),
+        replace=True,
+    )
+    return bundle, result
 
 
 def golden_pictures() -> list[NDArray[np.uint8]]:
@@ -222,22 +187,6 @@ def golden_pictures() -> list[NDArray[np.uint8]]:
     return pictures
 
 
-def _write(out: Path, card: Card, int8_model: bytes, certificate: Certificate) -> Bundle:
-    reference = open_engine_of(int8_model, source=card.name, kernels=Kernels.REFERENCE, probe=False)
-    try:
-        golden = make_golden(card, golden_pictures(), reference)
-    finally:
-        reference.close()
-    return write_bundle(
-        out,
-        card=card,
-        model=int8_model,
-        golden=golden,
-        certificate=certificate,
-        replace=True,
-    )
-
-
 def _provenance(training: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "script": "python -m edgeinspect_tools.train_sim",
@@ -247,16 +196,6 @@ def _provenance(training: list[dict[str, Any]]) -> dict[str, Any]:
         "calibration_parts": _CALIBRATION_PARTS,
         "validation_parts": _VALIDATION_PARTS,
         "training_runs": training,
-    }
-
-
-def _tensor(details: Any) -> dict[str, Any]:
-    scale, zero_point = details["quantization"]
-    return {
-        "shape": tuple(int(extent) for extent in details["shape"]),
-        "dtype": np.dtype(details["dtype"]).name,
-        "scale": float(scale),
-        "zero_point": int(zero_point),
     }
 
 

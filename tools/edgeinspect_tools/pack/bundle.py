@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,10 @@ def pack(
     if accepted:
         metrics["accepted_gap"] = True
     card = card.model_copy(update={"metrics": metrics})
-    golden, spread_of = _golden(card, trained.int8_model, dataset, identity)
+    shown = golden_pictures(card, dataset) if identity.ship_pictures else None
+    golden, spread_of = golden_of(
+        card, trained.int8_model, drawn_pictures(card.input) if shown is None else shown
+    )
     certificate = Certificate(
         tolerance=tolerance_for(spread_of),
         comparison={
@@ -193,13 +196,8 @@ def tolerance_for(found: GoldenReport) -> Tolerance:
         ) from cause
 
 
-def _golden(
-    card: Card, model: bytes, dataset: Dataset, identity: Identity
-) -> tuple[bytes, GoldenReport]:
-    if identity.ship_pictures:
-        pictures = golden_pictures(card, dataset)
-    else:
-        pictures = drawn_pictures(card.input)
+def golden_of(card: Card, model: bytes, pictures: Sequence[Pixels]) -> tuple[bytes, GoldenReport]:
+    """``golden.npz`` from the reference kernels, and how far this machine's fast ones are off."""
     reference = open_model(model, source=card.name, kernels=Kernels.REFERENCE, probe=False)
     try:
         golden = make_golden(card, pictures, reference)

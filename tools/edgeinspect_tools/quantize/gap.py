@@ -23,6 +23,7 @@ from edgeinspect_tools.quantize.real import FloatModel, Pixels
 from edgeinspect_tools.statistics import auroc, auroc_loss_error
 
 AUROC_BOUND = 0.001
+_AROUND = (-0.1, 0.0, 0.1)
 _ONE_SIDED_95 = 1.645
 
 Heard = Callable[[int], None]
@@ -250,6 +251,24 @@ def gap_of(scored: Scored, card: Card) -> Gap:
         agreement=float(same.mean()) if same.size else 1.0,
         map_error=scored.map_error,
     )
+
+
+def flips_around(
+    real: NDArray[np.float64], int8: NDArray[np.float64], card: Card
+) -> dict[str, dict[str, int]]:
+    """What ``flips`` counts at the card's thresholds and 0.1 of score beside them.
+
+    Args:
+        real, int8: (pictures, defect classes), [0, 1].
+    """
+    limits = [card.threshold(name) for name in card.defect_classes]
+    return {
+        f"{name}{shift:+.2f}": flips(
+            real, int8, [min(1.0, max(0.0, getattr(limit, name) + shift)) for limit in limits]
+        )
+        for name in ("review", "reject")
+        for shift in _AROUND
+    }
 
 
 class MapError:

@@ -16,7 +16,15 @@ from edgeinspect.tune.intervals import clopper_pearson
 from edgeinspect_tools.certify import band, layer_findings
 from edgeinspect_tools.data.dataset import Item
 from edgeinspect_tools.quantize.calibration import calibration_samples
-from edgeinspect_tools.quantize.gap import Gap, Heard, Scored, gap_of, score_both, score_int8
+from edgeinspect_tools.quantize.gap import (
+    Gap,
+    Heard,
+    Scored,
+    flips_around,
+    gap_of,
+    score_both,
+    score_int8,
+)
 from edgeinspect_tools.quantize.real import FloatModel
 from edgeinspect_tools.quantize.steps import labelled, spread
 from edgeinspect_tools.quantize.ways import worst_layers
@@ -51,6 +59,7 @@ class Verification:
     Attributes:
         items: in the order of ``scored`` and ``replayed``.
         scored: float scores are NaN where the float model is not known.
+        flips_around: counted at the thresholds and beside them; empty without the float model.
         gap: None without the float model.
         layers: in the graph's order; empty without the float model.
     """
@@ -61,6 +70,7 @@ class Verification:
     replayed: Replayed = field(repr=False)
     gap: Gap | None
     flips: tuple[Flip, ...]
+    flips_around: dict[str, dict[str, int]]
     layers: list[dict[str, Any]] = field(repr=False)
 
     @property
@@ -110,6 +120,7 @@ class Verification:
         """The figures with flips and layers."""
         return {
             **self.figures(),
+            "flips_around": self.flips_around,
             "flip_list": [
                 {name: getattr(flip, name) for name in Flip.__slots__} for flip in self.flips
             ],
@@ -156,6 +167,7 @@ def verify_bundle(
         replayed=replayed,
         gap=gap,
         flips=() if gap is None else tuple(_flips(bundle, items, scored)),
+        flips_around={} if gap is None else flips_around(scored.real, scored.int8, bundle.card),
         layers=layers,
     )
 
