@@ -191,6 +191,18 @@ def test_expose_finds_the_mean_and_stores_a_revision_that_is_not_active(
     assert store.active("cover").revision == 1
 
 
+def test_expose_leaves_the_gain_of_a_usb_camera_alone_and_counts_in_its_steps(
+    camera: LinearCamera, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    station = write_station(tmp_path, camera={"driver": "v4l2", "device": "/dev/video0"})
+    store = store_recipe(station)
+    camera.brightness = 0.0131
+    options = ("--config", station, "--max-gain", 16, "--json", "--write", *PERSON)
+    code, fields, _ = run(capsys, "expose", *options)
+    assert (code, fields["exposure_us"] % 100) == (0, 0)
+    assert (store.load("cover", 2).camera.gain, fields["gain"]) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("brightness", "highlight", "options", "words"),
     [

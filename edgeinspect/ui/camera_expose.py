@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _START_US, _START_GAIN = 1000.0, 1.0
 _LARGEST_STEP = 4.0
 _NEAR_CLIPPING = 1.1
+_USB_STEP_US = 100
 _ROUNDS = 20
 
 
@@ -143,7 +144,7 @@ def command(
             {
                 "verdict": verdict,
                 "exposure_us": light.exposure_us,
-                "gain": light.gain,
+                "gain": None if _is_usb(opened) else light.gain,
                 "quality": dataclasses.asdict(seen),
                 "rounds": len(rounds),
                 "revision": stored,
@@ -172,12 +173,20 @@ def search(opened: OpenedCamera, goal: Goal) -> list[tuple[Light, FrameQuality, 
     from edgeinspect.line.quality import measure_quality
 
     asked = opened.controls
-    light = _divided((asked.exposure_us or _START_US) * (asked.gain or _START_GAIN), goal)
+    # A USB camera counts exposure in steps, and its gain in numbers that nobody can multiply with.
+    is_usb = _is_usb(opened)
+    step_us = _USB_STEP_US if is_usb else 1
+    if is_usb:
+        goal = dataclasses.replace(goal, max_gain=1.0)
+    start_gain = 1.0 if is_usb else asked.gain or _START_GAIN
+    light = _divided((asked.exposure_us or _START_US) * start_gain, goal)
     ceiling: float | None = None
     rounds: list[tuple[Light, FrameQuality, str]] = []
     for _ in range(_ROUNDS):
-        light = Light(round(light.exposure_us), round(light.gain, 3))
-        controls = dataclasses.replace(asked, exposure_us=light.exposure_us, gain=light.gain)
+        exposure_us = max(step_us, step_us * round(light.exposure_us / step_us))
+        light = Light(exposure_us, round(light.gain, 3))
+        gain = asked.gain if is_usb else light.gain
+        controls = dataclasses.replace(asked, exposure_us=light.exposure_us, gain=gain)
         frame = opened.frame_with(controls)
         seen = measure_quality(opened.roi_pixels(frame))
         if seen.clipped_high > goal.clipped_max:
@@ -190,10 +199,17 @@ def search(opened: OpenedCamera, goal: Goal) -> list[tuple[Light, FrameQuality, 
     return rounds
 
 
+def _is_usb(opened: OpenedCamera) -> bool:
+    return opened.station.camera.driver.value == "v4l2"
+
+
 def _store(opened: OpenedCamera, recipe: Recipe, light: Light, *, author: str, reason: str) -> int:
     from edgeinspect.settings.recipe_store import RecipeStore
 
-    camera = recipe.camera.model_copy(update={"exposure_us": light.exposure_us, "gain": light.gain})
+    found = {"exposure_us": float(light.exposure_us)}
+    if not _is_usb(opened):
+        found["gain"] = light.gain
+    camera = recipe.camera.model_copy(update=found)
     draft = recipe.model_copy(
         update={
             "camera": camera,
@@ -216,7 +232,8 @@ def _say(
     light, _, verdict = rounds[-1]
     if verdict != "good":
         return
-    say(f"Good: camera.exposure_us {light.exposure_us:.0f}, camera.gain {light.gain:g}.")
+    gain = "" if _is_usb(opened) else f", camera.gain {light.gain:g}"
+    say(f"Good: camera.exposure_us {light.exposure_us:.0f}{gain}.")
     if stored is not None:
         say(f"Stored as revision {stored} of {opened.station.product}; it is not active yet.")
     elif opened.recipe is not None:
