@@ -316,3 +316,31 @@ def test_pixels_count_from_the_score_on_that_is_best_on_validation(tmp_path: Pat
     inspector = cast(Inspector, timid)
     assert cross_validation.best_pixel_score(inspector, data, cells_of_one_pixel) == 0.3
     assert timid.seen == len(read) == 3
+
+
+def test_an_interrupted_fold_goes_on_only_as_what_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Trained(Exception):
+        pass
+
+    asked: list[bool] = []
+
+    def training(*_: object, resume: bool, **__: object) -> None:
+        asked.append(resume)
+        raise Trained
+
+    monkeypatch.setattr(cross_validation, "train", training)
+    data = dataset(tmp_path / "data")
+    checkpoints = tmp_path / "fold_0" / "checkpoint"
+
+    def run(settings: TrainSettings) -> None:
+        with pytest.raises(Trained):
+            cross_validation.run_fold(data, 0, settings, tmp_path, say=None)
+
+    run(DEEP)
+    checkpoint.save(checkpoints, Progress(step=3), identity={})
+    run(DEEP)
+    run(replace(DEEP, steps=77))
+    assert asked == [False, True, False]
+    assert not checkpoints.exists()

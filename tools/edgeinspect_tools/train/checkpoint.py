@@ -52,6 +52,8 @@ _NEWER = (
 )
 """Settings that checkpoints of version 0.1 lack."""
 
+CHECKPOINT_FILE = "checkpoint.npz"
+
 _GROUPS = ("model", "average", "optimizer", "chosen")
 _PLAIN = ("step", "seconds", "stale", "best", "curves")
 
@@ -74,7 +76,7 @@ def save(folder: Path, progress: Progress, *, identity: Mapping[str, object]) ->
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     make_folder(folder)
-    replace_file(folder / "checkpoint.npz", buffer.getvalue())
+    replace_file(folder / CHECKPOINT_FILE, buffer.getvalue())
 
 
 def load(folder: Path, *, identity: Mapping[str, object]) -> Progress:
@@ -83,7 +85,7 @@ def load(folder: Path, *, identity: Mapping[str, object]) -> Progress:
     Raises:
         UsageError: there is none, it cannot be read, or it belongs to another run.
     """
-    path = folder / "checkpoint.npz"
+    path = folder / CHECKPOINT_FILE
     if not path.is_file():
         raise UsageError(f"{path} is missing: there is nothing to resume.")
     try:

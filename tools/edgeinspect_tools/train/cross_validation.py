@@ -11,6 +11,7 @@ features are shared among folds, which no picture's label has any part in.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,13 @@ from edgeinspect_tools.data.build import build_dataset, k_folds
 from edgeinspect_tools.data.dataset import Dataset, Split
 from edgeinspect_tools.data.read import read_source
 from edgeinspect_tools.statistics import auroc
-from edgeinspect_tools.train.run import manifest_digest, samples_of, train
+from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
+from edgeinspect_tools.train.run import (
+    CHECKPOINT_FOLDER,
+    manifest_digest,
+    samples_of,
+    train,
+)
 from edgeinspect_tools.train.samples import UNKNOWN, Pictures
 from edgeinspect_tools.train.segmentation import spread
 from edgeinspect_tools.train.settings import FROZEN_ENCODER, Network, TrainSettings
@@ -39,6 +46,7 @@ from edgeinspect_tools.train.station import frame_of, quick_bundle, station_insp
 from edgeinspect_tools.train.tile_source import Features
 
 _CALIBRATION_PICTURES = 30
+_GOLDEN_PICTURES = 4
 _PIXEL_SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
@@ -53,7 +61,8 @@ def run_fold(
 ) -> dict[str, Any]:
     """Train, quantize and measure one fold; its result is kept as ``fold_N.json``.
 
-    A result that is there is given back instead, if it is of the same data and settings.
+    A result that is there is given back instead, if it is of the same data and settings; an
+    interrupted training of them goes on.
     """
     identity = identity_of(dataset, settings)
     known = _result(out / f"fold_{number}.json")
@@ -66,7 +75,8 @@ def run_fold(
     )
     dataset = replace(dataset, items=items)
     folder = out / f"fold_{number}"
-    run = train(dataset, settings, folder, progress=say, features=features)
+    resume = _begun_before(folder, identity)
+    run = train(dataset, settings, folder, progress=say, resume=resume, features=features)
     training = Pictures(samples_of(dataset, Split.TRAIN), gray=settings.gray, reference=False)
     chosen = spread(training.samples, _CALIBRATION_PICTURES)
     bundle = quick_bundle(
@@ -75,6 +85,7 @@ def run_fold(
         folder / "bundle",
         name=f"fold-{number}",
         licence="for measuring only",
+        golden=[training[n].pixels for n in chosen[:: -(-len(chosen) // _GOLDEN_PICTURES)]],
     )
     test = Pictures(samples_of(dataset, Split.TEST), gray=settings.gray, reference=False)
     classes = len(dataset.defect_classes)
@@ -158,6 +169,18 @@ def pixel_confusion(
 def identity_of(dataset: Dataset, settings: TrainSettings) -> dict[str, Any]:
     """What a fold's result is of."""
     return {"data": manifest_digest(dataset), "settings": settings.as_dict()}
+
+
+def _begun_before(folder: Path, identity: dict[str, Any]) -> bool:
+    """Whether the folder holds a checkpoint of this very run; if not, it will from now on."""
+    file = folder / "identity.json"
+    text = json.dumps(identity).encode()
+    if file.is_file() and file.read_bytes() == text:
+        return (folder / CHECKPOINT_FOLDER / CHECKPOINT_FILE).is_file()
+    shutil.rmtree(folder / CHECKPOINT_FOLDER, ignore_errors=True)
+    make_folder(folder)
+    replace_file(file, text)
+    return False
 
 
 def _result(file: Path) -> dict[str, Any] | None:
