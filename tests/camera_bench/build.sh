@@ -6,7 +6,7 @@
 #   tests/camera_bench/build.sh --install-packages   installs the Debian packages it needs first
 #
 # Everything lies outside the repository, in $EDGEINSPECT_CAMERA_BENCH, by default
-# ~/.cache/edgeinspect/camera-bench. $PYTHON names the Python to build for (default python3).
+# ~/.cache/edgeinspect/camera-bench; any checkout can use it. $PYTHON names the Python to build for (default python3).
 set -euo pipefail
 
 LIBCAMERA=0.7.2-1
@@ -61,17 +61,17 @@ nice -n 5 ninja -C build install >ninja.log || { tail -40 ninja.log >&2; exit 1;
 venv/bin/pip install --quiet --no-deps "picamera2==$PICAMERA2" PiDNG
 venv/bin/pip install --quiet piexif pillow simplejpeg videodev2 python-prctl av jsonschema \
   'pytest>=8.2' 'pytest-timeout>=2.3' 'hypothesis>=6.100,<7'
-venv/bin/pip install --quiet --editable "$repo"
+venv/bin/pip install --quiet 'numpy>=1.26,<3' 'opencv-python-headless>=4.10,<6' 'pydantic>=2.7,<3' \
+  'PyYAML>=6.0.1,<7' 'click>=8.1.7,<9' 'rich>=13.7,<16'
 site=$(venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 {
   find "$bench/prefix/lib" -type d \( -name site-packages -o -name dist-packages \) -print
-  echo "$repo/tests/camera_bench/stubs"
   # The libraries lie where the dynamic linker does not look; once loaded, they are found by name.
   for library in libcamera-base libcamera; do
     echo "import ctypes; ctypes.CDLL('$bench/prefix/lib/$library.so')"
   done
 } >"$site/camera_bench.pth"
-venv/bin/python -c 'import libcamera, picamera2'
+PYTHONPATH=$repo/tests/camera_bench/stubs venv/bin/python -c 'import libcamera, picamera2'
 rm -rf build source
 echo "$version" >"$mark"
 echo "The camera bench is built in $bench ($version)."

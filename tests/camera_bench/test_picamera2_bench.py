@@ -22,12 +22,12 @@ import pytest
 libcamera = pytest.importorskip(
     "libcamera", reason="the camera bench is not built: tests/camera_bench/build.sh"
 )
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE / "stubs")]
 pytest.importorskip("picamera2", reason="picamera2 is not installed in this environment")
 
-from camera_contract import NO_CONTROLS, CameraContract, S  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parent))
 import shims  # noqa: E402
+from camera_contract import NO_CONTROLS, CameraContract, S  # noqa: E402
 
 from edgeinspect.errors import CameraFault  # noqa: E402
 from edgeinspect.hw.picamera2 import Picamera2Camera  # noqa: E402
