@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,19 +107,17 @@ def read_scores(
     conditions, values = where(wanted)
     judged = f"{conditions} AND verdict <> 'CANNOT_INSPECT' AND scores IS NOT NULL"
     tables = _tables(conditions)
+    source = f"{tables} WHERE {judged}"
     pages = [
         page
-        for first, last in _id_ranges(reader)
-        for page in _read_page(
-            reader, f"{tables} WHERE {judged}", {**values, "lo": first, "hi": last}, orders
-        )
+        for rows in _pages(reader, _page_query(source, orders), values)
+        for page in _parsed_page(rows, orders)
     ]
     columns = _joined(pages, len(chosen))
     order = None
     if with_order_statistics:
-        order = _order_statistics(reader, f"{tables} WHERE {judged}", values, columns[0], orders)
-    counted = _counts(reader, tables, conditions, values)
-    doubts = {name: count for (judgeable, name), count in counted.items() if not judgeable}
+        order = _order_statistics(reader, source, values, columns[0], orders=orders)
+    total, doubts = _counts(reader, tables, conditions, values)
     return ScoreColumns(
         classes=chosen,
         part_ids=columns[0],
@@ -126,7 +126,7 @@ def read_scores(
         scores=columns[3],
         order_statistics=order,
         cannot_inspect=doubts,
-        other_classes=sum(counted.values()) - sum(doubts.values()) - len(columns[0]),
+        other_classes=total - sum(doubts.values()) - len(columns[0]),
         rejects_by_class=_rejects(reader, f"{tables} WHERE {conditions}", values, chosen),
     )
 
@@ -175,29 +175,44 @@ def _id_ranges(reader: RecordReader) -> list[tuple[int, int]]:
     return [(start, start + _PAGE_PARTS - 1) for start in starts]
 
 
-def _read_page(
-    reader: RecordReader,
-    source: str,
-    values: dict[str, object],
-    orders: Mapping[int, list[int] | None],
-) -> list[_Page]:
-    """The parts of one range of ids, one item for each recipe or for all of them together."""
+def _pages(
+    reader: RecordReader, sql: str, values: dict[str, object]
+) -> Iterator[list[sqlite3.Row]]:
+    """The rows of each range of ids; the next range is read while the last is worked on."""
+    ranges = _id_ranges(reader)
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as ahead:
+
+        def read(bounds: tuple[int, int]) -> Future[list[sqlite3.Row]]:
+            return ahead.submit(reader.query, sql, {**values, "lo": bounds[0], "hi": bounds[1]})
+
+        following = [read(bounds) for bounds in ranges[:1]]
+        for bounds in [*ranges[1:], None]:
+            if following:
+                rows = following.pop().result()
+                if bounds is not None:
+                    following.append(read(bounds))
+                yield rows
+
+
+def _page_query(source: str, orders: Mapping[int, list[int] | None]) -> str:
+    """One row for all parts of a range, or one a recipe where their classes differ."""
     own = {tuple(order) if order is not None else None for order in orders.values()}
     grouped = " GROUP BY recipe_id" if len(own) > 1 else ""
-    rows = reader.query(
+    return (
         "SELECT max(recipe_id), group_concat(part_id), group_concat(recipe_id),"  # noqa: S608
         " group_concat(substr(verdict, 3, 1), ''), group_concat(scores)"
         f" FROM (SELECT parts.part_id, recipe_id, verdict, scores {source}"
-        f" AND parts.part_id BETWEEN :lo AND :hi){grouped}",
-        values,
+        f" AND parts.part_id BETWEEN :lo AND :hi){grouped}"
     )
-    pages = []
+
+
+def _parsed_page(
+    rows: list[sqlite3.Row], orders: Mapping[int, list[int] | None]
+) -> Iterator[_Page]:
     for recipe_id, ids, recipes, letters, texts in rows:
         order = orders.get(recipe_id) if recipe_id is not None else None
-        if ids is None or order is None:
-            continue
-        pages.append(_parsed(ids, recipes, letters, texts, order=order))
-    return pages
+        if ids is not None and order is not None:
+            yield _parsed(ids, recipes, letters, texts, order=order)
 
 
 def _parsed(ids: str, recipes: str, letters: str, texts: str, *, order: list[int]) -> _Page:
@@ -233,17 +248,15 @@ def _joined(pages: list[_Page], classes: int) -> _Page:
 
 def _counts(
     reader: RecordReader, tables: str, conditions: str, values: dict[str, object]
-) -> dict[tuple[bool, str], int]:
-    """Parts of the selection by (may be judged by its scores, doubt)."""
-    found = {}
+) -> tuple[int, dict[str, int]]:
+    """All parts of the selection, and those that could not be inspected by doubt."""
     (total,) = reader.query(f"SELECT count(*) {tables} WHERE {conditions}", values)
     rows = reader.query(
-        f"SELECT coalesce(doubt, 'not_scored'), count(*) {tables} WHERE {conditions}"
-        " AND verdict <> 'PASS' AND (verdict = 'CANNOT_INSPECT' OR scores IS NULL) GROUP BY 1",
+        f"SELECT coalesce(doubt, ''), count(*) {tables} WHERE {conditions}"
+        " AND verdict <> 'PASS' AND verdict = 'CANNOT_INSPECT' GROUP BY 1",
         values,
     )
-    found = {(False, str(name)): int(count) for name, count in rows}
-    return {**found, (True, ""): int(total[0]) - sum(found.values())}
+    return int(total[0]), {str(name): int(count) for name, count in rows}
 
 
 def _rejects(
@@ -262,34 +275,37 @@ def _order_statistics(
     source: str,
     values: dict[str, object],
     part_ids: NDArray[np.int64],
+    *,
     orders: Mapping[int, list[int] | None],
 ) -> NDArray[np.float32]:
     """Of the parts with these ids, in their order; float32, shape (parts, classes, ranks)."""
-    made: NDArray[np.float32] | None = None
-    for first, last in _id_ranges(reader):
-        rows = reader.query(
-            "SELECT parts.part_id, recipe_id, order_statistics"
-            f" {source} AND parts.part_id BETWEEN :lo AND :hi AND order_statistics IS NOT NULL",
-            {**values, "lo": first, "hi": last},
+    known = {recipe_id: order for recipe_id, order in orders.items() if order is not None}
+    classes = max(map(len, known.values()), default=0)
+    made = np.full((len(part_ids), classes, 0), np.nan, np.float32)
+    kinds = reader.query(
+        f"SELECT DISTINCT recipe_id, length(order_statistics) {source}"
+        " AND length(order_statistics) > 4",
+        values,
+    )
+    for recipe_id, size in kinds:
+        ranks, rest = divmod(size - _HEADER_BYTES, 4 * classes or 1)
+        if recipe_id not in known or rest or made.shape[2] not in (0, ranks):
+            continue  # of another map, or damaged: stays unknown
+        if not made.shape[2]:
+            made = np.full((len(part_ids), classes, ranks), np.nan, np.float32)
+        sql = (
+            "SELECT group_concat(part_id), group_concat(hex(order_statistics), '')"  # noqa: S608
+            f" FROM (SELECT parts.part_id, order_statistics {source}"
+            " AND parts.part_id BETWEEN :lo AND :hi AND recipe_id = :recipe_id"
+            " AND length(order_statistics) = :size)"
         )
-        groups: dict[tuple[int, bytes, int], tuple[list[int], list[bytes]]] = {}
-        for part_id, recipe_id, blob in rows:
-            group = groups.setdefault((recipe_id, blob[:_HEADER_BYTES], len(blob)), ([], []))
-            group[0].append(part_id)
-            group[1].append(blob)
-        for (recipe_id, header, _), (ids, blobs) in groups.items():
-            order = orders.get(recipe_id)
-            classes, ranks = np.frombuffer(header, "<u2").tolist()
-            if order is None or classes != len(order) or not ranks:
+        for ((ids, packed),) in _pages(
+            reader, sql, {**values, "recipe_id": recipe_id, "size": size}
+        ):
+            if ids is None:
                 continue
-            packed = np.frombuffer(b"".join(blobs), np.uint8).reshape(len(ids), -1)
-            block = np.ascontiguousarray(packed[:, _HEADER_BYTES:]).view("<f4")
-            if made is None:
-                made = np.full((len(part_ids), classes, ranks), np.nan, np.float32)
-            if ranks == made.shape[2]:
-                places = np.searchsorted(part_ids, np.array(ids, np.int64))
-                made[places] = block.reshape(len(ids), classes, ranks)[:, order]
-    if made is None:
-        width = max((len(order) for order in orders.values() if order is not None), default=0)
-        made = np.full((len(part_ids), width, 0), np.nan, np.float32)
+            places = np.searchsorted(part_ids, np.array(ids.split(","), np.int64))
+            rows = np.frombuffer(bytes.fromhex(packed), np.uint8).reshape(len(places), size)
+            block = np.ascontiguousarray(rows[:, _HEADER_BYTES:]).view("<f4")
+            made[places] = block.reshape(-1, classes, ranks)[:, known[recipe_id]]
     return made

@@ -31,6 +31,8 @@ from edgeinspect.tune.intervals import clopper_pearson
 from edgeinspect.tune.judge import judge_many, reduce_again
 from edgeinspect.tune.labels import Label, label_codes
 
+_SLICE_PARTS = 50_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
@@ -171,13 +173,7 @@ def what_if(
         UsageError: thresholds for other classes, or a reducer that cannot be replayed.
     """
     ordered = _in_order(thresholds, columns.classes)
-    uncertain = 0
-    if reducer is None:
-        verdicts, deciding = judge_many(columns.scores, ordered)
-    else:
-        low, high = _reduced(columns, reducer)
-        verdicts, deciding = judge_many(high, ordered)
-        uncertain = int((judge_many(low, ordered)[0] != verdicts).sum())
+    verdicts, deciding, uncertain = _judged(columns, ordered, reducer)
     good, defective = label_codes(columns.part_ids, labels or {})
     counted = _Counting(columns, good, defective, review_passes)
     differs = verdicts != columns.verdicts
@@ -219,12 +215,26 @@ def _in_order(
     return [by_name[name] for name in classes]
 
 
-def _reduced(
-    columns: ScoreColumns, reducer: tuple[ReducerKind, int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if columns.order_statistics is None:
-        raise ValueError("the order statistics were not read")
-    return reduce_again(columns.order_statistics, *reducer)
+def _judged(
+    columns: ScoreColumns,
+    thresholds: Sequence[ClassThresholds],
+    reducer: tuple[ReducerKind, int] | None,
+) -> tuple[NDArray[np.uint8], NDArray[np.intp], int]:
+    """Verdicts, deciding columns and how many are uncertain; in slices, to bound the memory."""
+    verdicts = np.empty(len(columns), np.uint8)
+    deciding = np.empty(len(columns), np.intp)
+    uncertain = 0
+    for start in range(0, len(columns), _SLICE_PARTS):
+        part = slice(start, start + _SLICE_PARTS)
+        low = high = columns.scores[part]
+        if reducer is not None:
+            if columns.order_statistics is None:
+                raise ValueError("the order statistics were not read")
+            low, high = reduce_again(columns.order_statistics[part], *reducer)
+        verdicts[part], deciding[part] = judge_many(high, thresholds)
+        if reducer is not None:
+            uncertain += int((judge_many(low, thresholds)[0] != verdicts[part]).sum())
+    return verdicts, deciding, uncertain
 
 
 @dataclass(frozen=True, slots=True)
