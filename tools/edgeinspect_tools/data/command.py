@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinspect.ui.output import console, examples, json_option, print_json, say, table
+from edgeinspect.ui.output import examples, json_option, print_json, say, table
 
 if TYPE_CHECKING:
     from edgeinspect_tools.data.build import Judged
@@ -74,9 +72,10 @@ def command(  # noqa: PLR0917  click passes by name
     """
     from edgeinspect_tools.data.build import build_dataset
     from edgeinspect_tools.data.read import read_source
+    from edgeinspect_tools.progress import bar
 
     source = read_source(dataset, good=good)
-    with _progress(len(source.pictures), shown=not as_json) as advance:
+    with bar("Reading pictures", len(source.pictures), shown=not as_json) as advance:
         judged = build_dataset(
             source,
             seed=seed,
@@ -102,22 +101,6 @@ def _shares(text: str) -> dict[Any, float]:
         return dict(zip(Split, (float(word) for word in words), strict=True))
     except ValueError as error:
         raise UsageError(f"--split is {text!r}; expected four numbers, as 60,10,15,15.") from error
-
-
-@contextmanager
-def _progress(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    from rich.progress import MofNCompleteColumn, Progress
-
-    err = console(stderr=True)
-    with Progress(
-        *Progress.get_default_columns(),
-        MofNCompleteColumn(),
-        console=err,
-        transient=True,
-        disable=not shown or not err.is_terminal,
-    ) as progress:
-        task = progress.add_task("Reading pictures", total=total)
-        yield lambda count: progress.advance(task, count)
 
 
 def _write(judged: Judged, out: Path) -> None:

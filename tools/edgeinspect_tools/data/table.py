@@ -17,7 +17,8 @@ def read_csv(path: Path, good: str) -> Source:
     """Read a CSV file with a header; paths are relative to the file's folder.
 
     Columns: ``path`` and ``label``, and where there is one ``group`` (the same part) and
-    ``reference`` (a picture of the product without a defect). Others are ignored. Rows with an empty label are left out and counted in a note.
+    ``reference`` (a picture of the product without a defect). Others are ignored. Rows with an
+    empty label are left out and counted in a note.
     """
     root = path.parent
     rows = read_rows(path, ("path", "label"))

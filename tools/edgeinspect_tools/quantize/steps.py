@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgeinspect.errors import ModelRefused, UsageError
 from edgeinspect.hw.folder_camera import list_pictures
 from edgeinspect_tools.data.dataset import Dataset, Item, Split
@@ -40,25 +37,14 @@ def quantize_trained(
 
     Fine-tuning, where there is any, learns from tiles of the training split.
     """
-    card = card_of(described, float_model)
     source = dataset.of(Split.CALIBRATION) or dataset.of(Split.TRAIN)
-    chosen = labelled(spread(source, MOST_CALIBRATION_PICTURES))
-    samples = calibration_samples(FloatModel(float_model, card), card, chosen)
-    say(f"calibrated on {len(samples)} tiles of {len(chosen)} pictures")
-    judging = labelled(spread(dataset.of(Split.VALIDATION), MOST_JUDGING_PICTURES))
-
-    def lessons() -> list[NDArray[np.float32]]:
-        pictures = labelled(spread(dataset.of(Split.TRAIN), MOST_LESSON_PICTURES))
-        floating = FloatModel(float_model, card)
-        return calibration_samples(floating, card, pictures, most=MOST_LESSON_TILES)
-
-    return quantize_best(
+    return _quantized(
         float_model,
         described,
-        samples,
-        judging,
+        calibrating=labelled(spread(source, MOST_CALIBRATION_PICTURES)),
+        teaching=labelled(spread(dataset.of(Split.TRAIN), MOST_LESSON_PICTURES)),
+        judging=labelled(spread(dataset.of(Split.VALIDATION), MOST_JUDGING_PICTURES)),
         ways=ways,
-        lessons=lessons,
         fine_tune=fine_tune,
         say=say,
     )
@@ -86,18 +72,41 @@ def quantize_pictures(
     if len(files) < 4:
         raise UsageError(f"{folder} holds {len(files)} pictures; at least 4 are needed.")
     described = describe_model(float_model, mean=mean, std=std, activation=activation)
+    calibrating = [Labelled(path, None) for path in files[::2]]
+    return _quantized(
+        float_model,
+        described,
+        calibrating=calibrating[:MOST_CALIBRATION_PICTURES],
+        teaching=calibrating[:MOST_LESSON_PICTURES],
+        judging=[Labelled(path, None) for path in files[1::2][:MOST_JUDGING_PICTURES]],
+        ways=ways,
+        fine_tune=fine_tune,
+        say=say,
+    )
+
+
+def _quantized(
+    float_model: bytes,
+    described: dict[str, Any],
+    *,
+    calibrating: Sequence[Labelled],
+    teaching: Sequence[Labelled],
+    judging: Sequence[Labelled],
+    ways: Sequence[Way],
+    fine_tune: FineTune,
+    say: Say,
+) -> Quantized:
     card = card_of(described, float_model)
-    chosen = [Labelled(path, None) for path in files[::2][:MOST_CALIBRATION_PICTURES]]
-    samples = calibration_samples(FloatModel(float_model, card), card, chosen)
-    say(f"calibrated on {len(samples)} tiles of {len(chosen)} pictures")
-    judging = [Labelled(path, None) for path in files[1::2][:MOST_JUDGING_PICTURES]]
+    floating = FloatModel(float_model, card)
+    samples = calibration_samples(floating, card, calibrating)
+    say(f"calibrated on {len(samples)} tiles of {len(calibrating)} pictures")
     return quantize_best(
         float_model,
         described,
         samples,
         judging,
         ways=ways,
-        lessons=lambda: samples,
+        lessons=lambda: calibration_samples(floating, card, teaching, most=MOST_LESSON_TILES),
         fine_tune=fine_tune,
         say=say,
     )
