@@ -47,22 +47,9 @@ GUEST_PACKAGES = (
     "gpiod",
     "python3",
     "python3-libgpiod",
-    "python3-libcamera",
-    "libcamera-ipa",
-    "python3-prctl",
-    "python3-av",
-    "python3-pil",
-    "python3-jsonschema",
     "v4l-utils",
 )
-WHEELS_WITHOUT_DEPENDENCIES = (
-    "picamera2",
-    "simplejpeg",
-    "videodev2",
-    "PiDNG",
-    "piexif",
-    "rpi-lgpio==0.6",
-)
+WHEELS_WITHOUT_DEPENDENCIES = ("rpi-lgpio==0.6",)
 TEST_WHEELS = ("pytest>=8.2", "pytest-timeout>=2.3", "hypothesis>=6.100,<7")
 GUEST_PYTHON = "3.13"
 GUEST_GLIBC_MINOR = 41
@@ -103,7 +90,7 @@ def ensure_image() -> Image:
 
 def _made(name: str, make: Callable[[Path, Path], None]) -> Path:
     """What ``make(scratch, folder)`` leaves in its folder of the cache, made if it is not there."""
-    folder = cache_dir() / f"{name}-{_digest()}"
+    folder = cache_dir() / f"{name}-{_digest(name)}"
     if not (folder / "done").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -113,10 +100,13 @@ def _made(name: str, make: Callable[[Path, Path], None]) -> Path:
     return folder
 
 
-def _digest() -> str:
+def _digest(name: str) -> str:
     """Names what is cached by everything that shapes it, but for the day's Debian packages."""
-    parts = [Path(__file__).read_bytes(), *(f.encode() for f in _station_wheels())]
-    parts += [file.read_bytes() for file in sorted((HERE / "files").rglob("*")) if file.is_file()]
+    parts = [(HERE / "files/build-native.sh").read_bytes(), repr((BUILD_PACKAGES, LGPIO)).encode()]
+    if name != "native":
+        parts += [Path(__file__).read_bytes(), repr(_station_wheels()).encode()]
+        files = sorted(file for file in (HERE / "files").rglob("*") if file.is_file())
+        parts += [file.read_bytes() for file in files]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
