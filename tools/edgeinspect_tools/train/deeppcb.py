@@ -310,7 +310,7 @@ def finished_bundle(bundle: Bundle, run: TrainedRun, root: Path) -> dict[str, An
 @click.command()
 @click.argument("root", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--minutes", default=54.0, show_default=True)
+@click.option("--minutes", default=47.0, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on from OUT's checkpoint.")
 @json_option
