@@ -1,0 +1,426 @@
+"""The tuning screen: keys in, a ``TuneView`` out. Slow things happen in worker threads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+from rich.console import Group
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from edgeinspect.errors import EdgeInspectError, RecipeConflict
+from edgeinspect.records.columns import VERDICTS
+from edgeinspect.tune.health import Health
+from edgeinspect.tune.labels import Label, LabelKind
+from edgeinspect.ui.tune.desk import Desk
+from edgeinspect.ui.tune.dialogs import ReasonDialog, health_notice, help_notice, part_notice
+from edgeinspect.ui.tune.draft import (
+    COARSE_STEP,
+    FINE_STEP,
+    Draft,
+    keep_quietly,
+    restore_draft,
+)
+from edgeinspect.ui.tune.drawing import (
+    FILM_WIDTH,
+    LEAST_HEIGHT,
+    LEAST_WIDTH,
+    draw,
+    summary,
+)
+from edgeinspect.ui.tune.evidence import Evidence, Parts
+from edgeinspect.ui.tune.film import Drawn
+from edgeinspect.ui.tune.follow import Follower
+from edgeinspect.ui.tune.source import InForce, TuneSource
+from edgeinspect.ui.tune.view import TuneView
+
+Result = TypeVar("Result")
+
+HUNG_UP = 129
+"""Exit code after SIGHUP: 128 and the signal's number, as a shell says it."""
+POLL_S = 1.0
+_HEALTH_S = 30.0
+_KEEP_DRAFT_S = 1.0
+_LAST_RESORT_S = 3.0
+_CACHED_PICTURES = 64
+_ZOOM_PX = (72, 36)
+
+
+class Canvas(Widget):
+    """The whole screen, drawn from a view."""
+
+    DEFAULT_CSS = "Canvas { width: 100%; height: 100%; }"
+
+    def __init__(self, view_for: Callable[[int, int], TuneView]) -> None:
+        super().__init__()
+        self._view_for = view_for
+
+    def render(self) -> Group:
+        width, height = self.size
+        return Group(*draw(self._view_for(width, height), width=width, height=height))
+
+
+class TuneApp(App[int]):
+    """Follow it with ``run()``; the return value is the exit code.
+
+    Args:
+        source: what it reads and does.
+        draft_file: where a draft is kept that was not applied.
+        follower: tells of the running line; None polls the records alone.
+        is_live: begin by following the line.
+        poll_s: how often records and state are looked at; None: only when ``poll`` is called.
+    """
+
+    TITLE = "edgeinspect tune"
+    ENABLE_COMMAND_PALETTE = False
+    CSS = "Screen { overflow: hidden; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,comma", f"step(-{FINE_STEP})", show=False),
+        Binding("right,full_stop", f"step({FINE_STEP})", show=False),
+        Binding("shift+left,less_than_sign", f"step(-{COARSE_STEP})", show=False),
+        Binding("shift+right,greater_than_sign", f"step({COARSE_STEP})", show=False),
+        Binding("tab", "other_threshold", show=False, priority=True),
+        Binding("c", "next_class(1)", show=False),
+        Binding("C", "next_class(-1)", show=False),
+        Binding("down", "next_part(1)", show=False),
+        Binding("up", "next_part(-1)", show=False),
+        Binding("enter", "look", show=False),
+        Binding("g", "label('good')", show=False),
+        Binding("d", "label('defective')", show=False),
+        Binding("u", "label('unsure')", show=False),
+        Binding("a", "apply", show=False),
+        Binding("z", "undo", show=False),
+        Binding("r", "reset", show=False),
+        Binding("l", "live", show=False),
+        Binding("h", "health", show=False),
+        Binding("question_mark", "help", show=False),
+        Binding("q,ctrl+c", "leave", show=False),
+    ]
+
+    def __init__(
+        self,
+        source: TuneSource,
+        in_force: InForce,
+        *,
+        draft_file: Path,
+        follower: Follower | None = None,
+        is_live: bool = True,
+        poll_s: float | None = POLL_S,
+    ) -> None:
+        super().__init__()
+        self._poll_s = poll_s
+        self._source = source
+        self._draft_file = draft_file
+        self._follower = follower
+        self._is_live = is_live
+        fresh = Draft(in_force=in_force.thresholds, drafted=in_force.thresholds)
+        self.desk = Desk(in_force, restore_draft(draft_file, fresh))
+        self._kept = self.desk.draft
+        self._drawn: OrderedDict[tuple[int, int], Drawn] = OrderedDict()
+        self._drawing: set[tuple[int, int]] = set()
+        self._turns: dict[str, threading.Lock] = {}
+        self._health: Health | None = None
+        self._state = "…"
+        self._is_loading = True
+        self._is_busy = False
+        self._is_polling = False
+        self.message = ""
+        if self.desk.draft.is_changed:
+            self.message = "Your draft from the last time is back; r drops it."
+
+    def compose(self) -> ComposeResult:
+        yield Canvas(self._view)
+
+    def on_mount(self) -> None:
+        with suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+        if self._follower is not None:
+            self._follower.start()
+        self._in_thread(self._load, self._loaded)
+        self._in_thread(self._source.health, self._took_health)
+        if self._poll_s is not None:
+            self.set_interval(self._poll_s, self.poll)
+            self.set_interval(_HEALTH_S, self._poll_health)
+            self.set_interval(_KEEP_DRAFT_S, self._keep_draft)
+
+    # --- what is shown ----------------------------------------------------------------------
+
+    def _view(self, width: int, height: int) -> TuneView:
+        return self.desk.view(
+            width=width,
+            height=height,
+            picture=self._picture,
+            state=self._state,
+            is_live=self._is_live,
+            is_loading=self._is_loading,
+            last_part=self._follower.last_part if self._follower and self._is_live else "",
+            health="" if self._health is None else self._health.state.value,
+            message=self.message,
+        )
+
+    def _picture(self, part_id: int, rows: int) -> Drawn | None:
+        key = (part_id, rows)
+        drawn = self._drawn.get(key)
+        if drawn is None and key not in self._drawing:
+            self._drawing.add(key)
+            self._in_thread(
+                partial(self._source.draw, part_id, width=FILM_WIDTH, height=2 * rows),
+                partial(self._took_drawing, key),
+                group="film",
+            )
+        return drawn
+
+    def _show(self) -> None:
+        self.query_one(Canvas).refresh()
+
+    def _say(self, message: str) -> None:
+        self.message = message
+        self._show()
+
+    # --- keys -------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys do nothing under a dialog, nor blindly on a terminal that is too small."""
+        del parameters
+        if action == "leave":
+            return True
+        own = f"action_{action}" in TuneApp.__dict__
+        width, height = self.size
+        small = width < LEAST_WIDTH or height < LEAST_HEIGHT
+        return not (own and (small or len(self.screen_stack) > 1))
+
+    def action_step(self, change: float) -> None:
+        self._change(self.desk.draft.step(change))
+
+    def action_other_threshold(self) -> None:
+        self._change(self.desk.draft.other_threshold())
+
+    def action_next_class(self, by: int) -> None:
+        self._change(self.desk.draft.next_class(by))
+
+    def action_reset(self) -> None:
+        self._change(self.desk.draft.reset())
+
+    def _change(self, draft: Draft) -> None:
+        self.desk.draft = draft
+        self.message = ""
+        self.desk.judge()
+        self._show()
+
+    def action_next_part(self, by: int) -> None:
+        self.desk.choose_next(by)
+        self._say("")
+
+    def action_live(self) -> None:
+        self._is_live = not self._is_live
+        self._say("Following the line." if self._is_live else "Standing still; l follows again.")
+
+    def action_help(self) -> None:
+        self.push_screen(help_notice())
+
+    def action_health(self) -> None:
+        if self._health is None:
+            self._say("Health is still being looked at.")
+        else:
+            self.push_screen(health_notice(self._health))
+
+    def action_leave(self) -> None:
+        self._finish(0)
+
+    def action_label(self, kind: str) -> None:
+        part_id = self.desk.chosen_part()
+        if part_id is None:
+            self._say("There is no part to label.")
+            return
+        what = LabelKind(kind)
+        of_class = self.desk.draft.limit.name if what is LabelKind.DEFECTIVE else ""
+        self._in_thread(partial(self._source.label, part_id, what, of_class), self._labelled)
+
+    def _labelled(self, label: Label) -> None:
+        self.desk.evidence.put_label(label)
+        self.desk.judge()
+        words = f"{label.kind.value} {label.defect_class}".strip()
+        self._say(f"Part {label.part_id} is labelled {words}.")
+
+    def action_look(self) -> None:
+        part = self.desk.chosen()
+        if part is None:
+            return
+        width, height = _ZOOM_PX
+        verdict = VERDICTS[part.after].value.replace("_", " ")
+        name = self.desk.draft.limit.name
+        title = f"Part {part.part_id}: {name} {part.score:.3f}, {verdict} as drafted"
+        self._in_thread(
+            partial(self._source.draw, part.part_id, width=width, height=height),
+            lambda drawn: self.push_screen(part_notice(title, drawn)),
+            group="film",
+        )
+
+    # --- apply and undo -----------------------------------------------------------------------
+
+    def action_apply(self) -> None:
+        if not self.desk.draft.is_changed:
+            self._say("Nothing is drafted: move a threshold first.")
+        elif self._is_busy:
+            self._say("A change is being made; wait for it.")
+        else:
+            in_force = self.desk.in_force
+            title = f"Apply as a new revision of {in_force.product}, after {in_force.revision}"
+            explanation = summary(self.desk.was, self.desk.would)
+            self.push_screen(ReasonDialog(title, explanation), self._apply)
+
+    def _apply(self, reason: str | None) -> None:
+        if reason is None:
+            self._say("Nothing was applied.")
+            return
+        drafted, base = self.desk.draft.drafted, self.desk.in_force
+        self._do(partial(self._source.apply, drafted, reason, base=base), "Applying …")
+
+    def action_undo(self) -> None:
+        if self._is_busy:
+            self._say("A change is being made; wait for it.")
+            return
+        before = self.desk.in_force.revision
+        title = f"Undo: back to the revision in force before {before}"
+        explanation = "The line takes it at once. A draft stays drafted."
+        self.push_screen(ReasonDialog(title, explanation), self._undo)
+
+    def _undo(self, reason: str | None) -> None:
+        if reason is None:
+            self._say("Nothing was undone.")
+        else:
+            self._do(partial(self._source.undo, reason, base=self.desk.in_force), "Undoing …")
+
+    def _do(self, change: Callable[[], str], meanwhile: str) -> None:
+        def work() -> tuple[str, InForce]:
+            try:
+                sentence = change()
+            except RecipeConflict as error:
+                sentence = str(error)
+            return sentence, self._source.in_force()
+
+        self._is_busy = True
+        self._say(meanwhile)
+        self._in_thread(work, self._done, group="change")
+
+    def _done(self, result: tuple[str, InForce]) -> None:
+        sentence, in_force = result
+        self._is_busy = False
+        self.desk.take_in_force(in_force)
+        self._say(sentence)
+
+    # --- what happens meanwhile -----------------------------------------------------------------
+
+    def _load(self) -> Evidence:
+        evidence = Evidence(self._source.parts(), self._source.labels())
+        self.desk.pictured = self._source.pictured()
+        return evidence
+
+    def _loaded(self, evidence: Evidence) -> None:
+        self.desk.evidence = evidence
+        self._is_loading = False
+        if not len(evidence.parts) and not self.message:
+            self.message = "No part has been recorded under this recipe's model yet."
+        self.desk.judge()
+        self._show()
+
+    def poll(self) -> None:
+        """Once a second: the station's state and, in live mode, its new parts."""
+        if self._is_polling or self._is_loading:
+            return
+        follower = self._follower
+        recipe = follower is not None and follower.take_recipe() and not self._is_busy
+        news = self._is_live and (follower is None or follower.take_news())
+        after = self.desk.evidence.parts.last_part_id
+
+        def work() -> tuple[str, Parts | None, InForce | None]:
+            fresh = None
+            if news:
+                fresh = self._source.parts(after)
+                self.desk.pictured = self._source.pictured()
+            return self._source.state(), fresh, self._source.in_force() if recipe else None
+
+        self._is_polling = True
+        self._in_thread(work, self._polled, group="poll")
+
+    def _polled(self, result: tuple[str, Parts | None, InForce | None]) -> None:
+        self._is_polling = False
+        self._state, fresh, in_force = result
+        if fresh is not None and self.desk.evidence.add(fresh):
+            self.desk.judge()
+        if in_force is not None and in_force.revision != self.desk.in_force.revision:
+            self.message = f"Revision {in_force.revision} came into force from somewhere else."
+            self.desk.take_in_force(in_force)
+        self._show()
+
+    def _poll_health(self) -> None:
+        self._in_thread(self._source.health, self._took_health, group="health")
+
+    def _took_health(self, health: Health) -> None:
+        self._health = health
+        self._show()
+
+    def _took_drawing(self, key: tuple[int, int], drawn: Drawn) -> None:
+        self._drawing.discard(key)
+        self._drawn[key] = drawn
+        while len(self._drawn) > _CACHED_PICTURES:
+            self._drawn.popitem(last=False)
+        self._show()
+
+    def _in_thread(
+        self,
+        work: Callable[[], Result],
+        then: Callable[[Result], object],
+        *,
+        group: str = "default",
+    ) -> None:
+        """Do slow work in a thread, one at a time in each group; ``then`` runs on the screen."""
+
+        def job() -> None:
+            try:
+                with self._turns.setdefault(group, threading.Lock()):
+                    result = work()
+            except EdgeInspectError as error:
+                self._call(partial(self._failed, str(error)))
+            else:
+                self._call(partial(then, result))
+
+        self.run_worker(job, thread=True, group=group, exit_on_error=True)
+
+    def _call(self, function: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the screen has been left meanwhile
+            self.call_from_thread(function)
+
+    def _failed(self, sentence: str) -> None:
+        self._is_busy = self._is_loading = self._is_polling = False
+        self._say(sentence)
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def _keep_draft(self) -> None:
+        draft = self.desk.draft
+        if draft != self._kept and keep_quietly(self._draft_file, draft):
+            self._kept = draft
+
+    def _finish(self, code: int) -> None:
+        self._keep_draft()
+        if self._follower is not None:
+            self._follower.stop()
+        self.exit(code)
+
+    def _hang_up(self) -> None:
+        """The connection broke: keep the draft, and be gone even if the terminal takes nothing."""
+        last_resort = threading.Timer(_LAST_RESORT_S, os._exit, (HUNG_UP,))
+        last_resort.daemon = True
+        last_resort.start()
+        self._finish(HUNG_UP)
