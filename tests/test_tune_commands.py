@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -390,6 +391,36 @@ def test_the_queue_asks_for_the_most_useful_parts(tmp_path: Path, run: Any) -> N
     assert 5 not in [part["part_id"] for part in again]
     assert 1 not in [part["part_id"] for part in again]
     assert len({part["part_id"] for part in again}) == len(again) == 8
+
+
+class Typed(io.StringIO):
+    """A terminal at which somebody has typed this."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_queue_asks_part_by_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Every answer is kept at once: what was typed before the line broke is there."""
+    rows = [[0.5 + number / 100, *[0.0] * (len(CLASSES) - 1)] for number in range(6)]
+    write(tmp_path, recorded(rows), pictures=True)
+    monkeypatch.setattr("sys.stdin", Typed("g\nd\npit\nd\n\ns\nu\n"))
+    words = ["label", "queue", "--data-dir", str(tmp_path), "--author", "kim"]
+    code = run_command_line(application, program="edgeinspect", arguments=words)
+    assert code != 0  # the input ended in the middle of the queue
+    shown = capfd.readouterr().out
+    assert "1 of 6: part 6" in shown
+    assert "▀" in shown
+    with LabelStore(tmp_path) as store:
+        said = {n: (label.kind.value, label.defect_class) for n, label in store.current().items()}
+    assert said == {
+        6: ("good", ""),
+        5: ("defective", "pit"),
+        4: ("defective", CLASSES[0]),
+        2: ("unsure", ""),
+    }
 
 
 def test_a_queue_without_pictures_is_empty(tmp_path: Path) -> None:
