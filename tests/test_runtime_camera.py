@@ -113,6 +113,29 @@ def test_a_camera_that_stops_between_two_parts_is_reopened_before_the_next() -> 
     assert bench.camera.opened == 2
 
 
+@pytest.mark.parametrize("call", ["open", "close", "apply", "check"])
+def test_a_driver_that_hangs_outside_of_a_capture_is_seen_by_the_supervisor(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(FakeCamera([CameraLost("unplugged")], otherwise=FRAME))
+    seen: list[int | None] = []
+    real = getattr(bench.camera, call)
+
+    def watched(*arguments: object) -> None:
+        seen.append(bench.thread.busy_until_mono_ns)
+        real(*arguments)
+
+    monkeypatch.setattr(bench.camera, call, watched)
+    began = bench.clock.now
+    bench.thread.step(None)
+    bench.thread.step(CameraControls(exposure_us=1.0))
+    bench.capture(1)
+    bench.clock.now += 250 * MS
+    bench.thread.step(None)
+    assert seen and all(until is not None and until > began for until in seen)
+    assert bench.thread.busy_until_mono_ns is None
+
+
 def test_a_lost_camera_is_not_asked_again_before_it_is_reopened() -> None:
     bench = Bench(FakeCamera([CameraLost("unplugged")], otherwise=FRAME))
     assert bench.capture(1) == CaptureFailed(1, "unplugged")

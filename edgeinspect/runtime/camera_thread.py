@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 from edgeinspect.errors import CameraLost
 from edgeinspect.line.messages import Capture, CaptureFailed, FrameArrived
@@ -16,6 +17,8 @@ _FAULTS_BEFORE_REOPENING = 3
 _FIRST_BACKOFF_NS = 250_000_000
 _LONGEST_BACKOFF_NS = 10_000_000_000
 _IDLE_CHECK_S = 1.0
+_DRIVER_CALL_NS = 10_000_000_000
+"""A driver that is not done with opening or closing after this long hangs in its library."""
 
 
 class CameraThread:
@@ -83,7 +86,8 @@ class CameraThread:
 
     def _check(self) -> None:
         try:
-            self._camera.check()
+            with self._in_driver():
+                self._camera.check()
         except Exception as error:  # noqa: BLE001
             self._give_up(error)
 
@@ -114,7 +118,8 @@ class CameraThread:
         if self._reopen_mono_ns is not None:
             return
         try:
-            self._camera.apply(controls)
+            with self._in_driver():
+                self._camera.apply(controls)
         except Exception as error:  # noqa: BLE001
             self._give_up(error)
 
@@ -132,7 +137,8 @@ class CameraThread:
         """Close the camera and plan to open it again."""
         self._faults.begin(CAMERA_FAULT, _words(error))
         try:
-            self._camera.close()
+            with self._in_driver():
+                self._camera.close()
         except Exception as close_error:  # noqa: BLE001
             self._faults.begin(CAMERA_FAULT, _words(close_error))
         self._reopen_mono_ns = self._clock.now_mono_ns() + self._backoff_ns
@@ -143,7 +149,8 @@ class CameraThread:
         if due is None or self._clock.now_mono_ns() < due:
             return
         try:
-            self._camera.open(self._controls)
+            with self._in_driver():
+                self._camera.open(self._controls)
         except Exception as error:  # noqa: BLE001
             self._give_up(error)
             return
@@ -151,6 +158,15 @@ class CameraThread:
         self._faults_in_a_row = 0
         self._backoff_ns = _FIRST_BACKOFF_NS
         self._faults.end(CAMERA_FAULT)
+
+    @contextlib.contextmanager
+    def _in_driver(self) -> Iterator[None]:
+        """The supervisor names what hangs in here."""
+        self.busy_until_mono_ns = self._clock.now_mono_ns() + _DRIVER_CALL_NS
+        try:
+            yield
+        finally:
+            self.busy_until_mono_ns = None
 
     def _idle_s(self) -> float:
         """Until there is something to do without a request."""
