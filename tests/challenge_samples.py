@@ -142,7 +142,7 @@ class DeskBench:
         return told
 
     def begin(self) -> dict[str, Any]:
-        return self.call("begin", author="anna", reason="shift")
+        return self.call("begin", author="technician", reason="shift")
 
     def master_comes(self, *, good: bool = True) -> dict[str, Any]:
         """The announced master goes its way and is recorded; ``good``: as it must."""

@@ -61,14 +61,14 @@ def test_passing_proves_unlocks_and_is_recorded(tmp_path: Path) -> None:
     assert not locked(bench) and due(bench) == set()
     assert not bench.station.faults.is_active("challenge_due")
     kept = ChallengeStore(tmp_path / "data").read(1)
-    assert (kept["outcome"], kept["author"], kept["reason"]) == ("passed", "anna", "shift")
+    assert (kept["outcome"], kept["author"], kept["reason"]) == ("passed", "technician", "shift")
     assert [result["good"] for result in kept["results"]] == [True, True]
     assert kept["demanded_by"].keys() == {"never_passed", "unfinished"}
     told_to_followers = [entry.fields["outcome"] for entry in bench.station.feed.read(0, 10)[1]]
     assert told_to_followers == ["began", "passed"]
     trail = AuditTrail(tmp_path / "data" / AUDIT_FILE)
     (entry,) = trail.entries()
-    assert (entry.action, entry.author, entry.details["number"]) == ("challenge.passed", "anna", 1)
+    assert (entry.action, entry.author, entry.details["number"]) == ("challenge.passed", "technician", 1)
     assert trail.verify().is_good
 
 
@@ -177,8 +177,8 @@ def test_two_clients_and_wrong_calls(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not the challenge that runs"):
         bench.call("next")
     bench.begin()
-    with pytest.raises(UsageError, match="anna is running a challenge already"):
-        bench.call("begin", author="ben", token="")
+    with pytest.raises(UsageError, match="technician is running a challenge already"):
+        bench.call("begin", author="operator", token="")
     with pytest.raises(UsageError, match="not the challenge"):
         bench.call("abort", token="guessed")
     with pytest.raises(UsageError, match="no action 'dance'"):
@@ -218,7 +218,7 @@ def test_without_a_policy_it_is_run_on_request_and_locks_nothing(tmp_path: Path)
     assert not locked(bench) and due(bench) == set()
     with pytest.raises(UsageError, match="names no masters"):
         bench.begin()
-    bench.call("begin", author="anna", masters=str(tmp_path / "masters.yaml"))
+    bench.call("begin", author="technician", masters=str(tmp_path / "masters.yaml"))
     assert locked(bench)  # while it runs
     bench.master_comes(good=False)
     assert bench.master_comes()["outcome"] == "failed"

@@ -125,7 +125,7 @@ def test_the_client_waits_for_the_belt_and_for_each_master() -> None:
     prompter = Silent()
     answers = [state("ask"), BUSY, BUSY, state("awaiting"), state("awaiting"), done]
     run, station = client(answers, prompter)
-    assert run.run(author="anna") == done
+    assert run.run(author="technician") == done
     assert station.actions == ["begin", "next", "next", "next", "state", "state"]
     assert prompter.waited == ["parts are on the belt"] and len(prompter.results) == 1
 
@@ -133,7 +133,7 @@ def test_the_client_waits_for_the_belt_and_for_each_master() -> None:
 def test_a_person_may_give_up() -> None:
     aborted = state("done", outcome="aborted")
     run, station = client([state("ask"), aborted], Silent(willing=False))
-    assert run.run(author="anna")["outcome"] == "aborted"
+    assert run.run(author="technician")["outcome"] == "aborted"
     assert station.actions == ["begin", "abort"]
 
 
@@ -149,7 +149,7 @@ def test_what_never_comes_aborts_the_challenge(
 ) -> None:
     run, station = client(answers, Silent())
     with pytest.raises(NotGood, match=message):
-        run.run(author="anna")
+        run.run(author="technician")
     assert station.actions[-1] == "abort"
 
 
@@ -157,7 +157,7 @@ def test_a_refusal_reaches_the_person_even_if_aborting_fails() -> None:
     refusal = CommandRefused("UsageError", "no")
     run, station = client([state("ask"), refusal, CommandRefused("x", "gone")], Silent())
     with pytest.raises(CommandRefused, match="no"):
-        run.run(author="anna")
+        run.run(author="technician")
     assert station.actions[-1] == "abort"
 
 
@@ -260,7 +260,7 @@ def test_a_locked_station_is_unlocked_by_its_masters(
     run("challenge", "status", "--socket", station.socket, "--json", expect=1)
     assert last_json(capsys)["due"].keys() == {"never_passed"}
     wait_until(lambda: rig.station.parts_in_flight == 0)
-    run("challenge", "run", "--socket", station.socket, "--author", "anna", "--json")
+    run("challenge", "run", "--socket", station.socket, "--author", "technician", "--json")
     told = last_json(capsys)
     assert (told["outcome"], told["number"], "token" in told) == ("passed", 1, False)
     assert [result["gate_outcome"] for result in told["results"]] == ["passed", "rejected"]
@@ -278,7 +278,7 @@ def test_a_locked_station_is_unlocked_by_its_masters(
     assert [c["outcome"] for c in last_json(capsys)["challenges"]] == ["passed"]
     html = station.folder / "print.html"
     run("challenge", "show", 1, "--data-dir", data, "--html", html, "--json")
-    assert last_json(capsys)["author"] == "anna" and html.exists()
+    assert last_json(capsys)["author"] == "technician" and html.exists()
     run("challenge", "show", 2, "--data-dir", data, expect=1)
     run("challenge", "list", "--data-dir", data)
     run("challenge", "show", 1, "--data-dir", data)
@@ -289,7 +289,7 @@ def test_a_locked_station_is_unlocked_by_its_masters(
 def test_a_blind_station_fails_and_stays_locked(
     station: LockedStation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run("challenge", "run", "--socket", station.socket, "--author", "anna", expect=1)
+    run("challenge", "run", "--socket", station.socket, "--author", "technician", expect=1)
     shown = " ".join(capsys.readouterr().out.split())
     assert "failed: not as expected: 2" in shown and "stays locked" in shown
     assert "NOT as expected: the verdict: REJECT was expected, found PASS" in shown
@@ -304,7 +304,7 @@ def test_what_the_station_finds_wrong_ends_the_command_as_it_should(
     station: LockedStation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (station.folder / "masters.yaml").write_text(MASTERS.replace("scratch", "dent"))
-    command = ("challenge", "run", "--socket", station.socket, "--author", "anna", "--json")
+    command = ("challenge", "run", "--socket", station.socket, "--author", "technician", "--json")
     run(*command, expect=3)
     assert (
         "masters.yaml:5: masters[1].defect_class is 'dent'" in last_json(capsys)["error"]["message"]
@@ -454,20 +454,20 @@ def test_the_simulated_line_from_sample_masters_to_the_page(
     try:
         wait_until(socket.exists)
         capsys.readouterr()
-        run("challenge", "run", "--config", config, "--author", "anna", "--json")
+        run("challenge", "run", "--config", config, "--author", "technician", "--json")
         told = last_json(capsys)
         assert told["outcome"] == "passed"
         outcomes = [result["gate_outcome"] for result in told["results"]]
         assert outcomes == ["passed", *["reject_confirmed"] * 3, "passed"]
         assert ChallengeStore(tmp_path / "data").read(1)["simulated"] is True
         change = ("--set", "thresholds.scratch.reject=0.97", "--reason", "a change")
-        run("recipe", "edit", "--config", config, *change, "--author", "anna", "--json")
+        run("recipe", "edit", "--config", config, *change, "--author", "technician", "--json")
         revision = last_json(capsys)["revision"]
         run("recipe", "apply", "--config", config, revision, "--reason", "try", "--json")
         digest = last_json(capsys)["recipe_digest"]
         run("challenge", "status", "--config", config, "--json", expect=1)
         assert last_json(capsys)["due"].keys() == {"recipe"}
-        run("challenge", "run", "--config", config, "--author", "anna", "--json")
+        run("challenge", "run", "--config", config, "--author", "technician", "--json")
         assert last_json(capsys)["outcome"] == "passed"
         with RecordReader(tmp_path / "data") as reader:
             under_new = list(reader.parts(PartFilter(recipe_digest=digest)))

@@ -133,9 +133,9 @@ def test_thresholds_of_other_classes_cannot_be_kept(station: Station, tmp_path: 
 def test_the_first_recipe_is_the_bundles(station: Station) -> None:
     directory = station.bundle("1")
     station.model("install", str(directory))
-    station.model("activate", "spots", "--reason", "first", "--author", "anna")
+    station.model("activate", "spots", "--reason", "first", "--author", "technician")
     from edgeinspect.bundle.directory import load_bundle
 
     active = RecipeStore(load_station(station.file).recipes_dir).active("cover")
     assert active.thresholds == bundle_recipe(load_bundle(directory), product="cover").thresholds
-    assert (active.author, active.reason) == ("anna", "first")
+    assert (active.author, active.reason) == ("technician", "first")

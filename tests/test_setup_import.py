@@ -23,7 +23,7 @@ from edgeinspect.ui.cli import application
 from edgeinspect_tools.cli import application as tools_application
 
 BLOB = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(range(32))
-KEY = f"ssh-ed25519 {base64.b64encode(BLOB).decode()} anna@office"
+KEY = f"ssh-ed25519 {base64.b64encode(BLOB).decode()} technician@office"
 CONF = f"""\
 # press 7, hall 2
 format: 1
@@ -33,7 +33,7 @@ ssh_keys:
 """
 WIFI = """\
 network:
-  wifi: {ssid: "hall 2", passphrase: "correct horse: battery", country: DE}  # ask Anna
+  wifi: {ssid: "hall 2", passphrase: "correct horse: battery", country: DE}  # the guest network
 """
 STATION = """\
 format: 1

@@ -19,8 +19,8 @@ from edgeinspect_tools.provision import provision
 
 CSV = """\
 hostname,ssh_keys,address,gateway,dns,station_file,recipe,bundle
-press-1,anna.pub,10.0.0.1/24,10.0.0.254,10.0.0.254 10.0.0.253,station.yaml,cover.yaml,spots
-press-2,anna.pub,,,,station.yaml,cover.yaml,spots
+press-1,office.pub,10.0.0.1/24,10.0.0.254,10.0.0.254 10.0.0.253,station.yaml,cover.yaml,spots
+press-2,office.pub,,,,station.yaml,cover.yaml,spots
 """
 
 
@@ -28,7 +28,7 @@ press-2,anna.pub,,,,station.yaml,cover.yaml,spots
 def shop(tmp_path: Path) -> Path:
     """A folder with everything that the lists name."""
     bundle = spot_bundle(tmp_path, name="spots")
-    (tmp_path / "anna.pub").write_text(f"{KEY}\n")
+    (tmp_path / "office.pub").write_text(f"{KEY}\n")
     (tmp_path / "station.yaml").write_text(STATION.replace("id: press-7", "id: from-hostname"))
     (tmp_path / "cover.yaml").write_text(recipe_yaml(bundle_recipe(bundle, product="cover")))
     return tmp_path
@@ -55,7 +55,7 @@ def test_cards_differ_by_one_file_and_stations_take_them(shop: Path) -> None:
 def test_a_yaml_list_has_defaults(shop: Path) -> None:
     text = f"""\
 defaults:
-  ssh_keys: [anna.pub, "{KEY} again"]
+  ssh_keys: [office.pub, "{KEY} again"]
   time_zone: Europe/Berlin
 stations:
   - hostname: a
@@ -82,7 +82,7 @@ stations:
         (("hostname,", "host,"), "columns among hostname"),
         ((",spots\npress-2", ",dots\npress-2"), "There is no"),
         ((",spots\npress-2", "\npress-2"), "one for each column"),
-        (("press-1,anna.pub", "press-1,bert.pub"), "bert.pub cannot be read"),
+        (("press-1,office.pub", "press-1,other.pub"), "other.pub cannot be read"),
         ((CSV[CSV.index("press-1") :], ""), "no station"),
     ],
 )

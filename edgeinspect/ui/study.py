@@ -32,7 +32,7 @@ command = LazyGroup(
     help="Study how well the station and people agree with the truth and with themselves.",
     epilog=examples(
         """
-        edgeinspect study plan parts.csv --appraiser station --appraiser anna -o sheet.csv
+        edgeinspect study plan parts.csv --appraiser station --appraiser operator-1 -o sheet.csv
         edgeinspect study station sheet.csv --config station.yaml --from 1201 --to 1350
         edgeinspect study report sheet.csv --html study.html
         """
@@ -43,7 +43,7 @@ command = LazyGroup(
 @click.command(
     epilog=examples(
         """
-        edgeinspect study plan parts.csv --appraiser station --appraiser anna -o sheet.csv
+        edgeinspect study plan parts.csv --appraiser station --appraiser operator-1 -o sheet.csv
         edgeinspect study plan parts.csv --appraiser station --trials 3 --seed 7 -o sheet.csv
         """
     )
