@@ -265,6 +265,7 @@ def test_suggestions_for_the_whole_part_and_for_a_class(tmp_path: Path, run: Any
     assert (told["good"], told["defective"]) == (120, 80)
     found = told["suggestions"]["*"]
     assert found["method"] == "good-only"
+    assert told["needed"] == {"without_a_failure": 59, "rule_of_three": 60}
     assert found["false_rejects"]["upper_bound"] <= 0.05
     assert told["settings"][0] == f"thresholds.*.reject={found['threshold']!r}"
     assert any("review" in setting for setting in told["settings"])
