@@ -38,9 +38,9 @@ def _defects(kind: str, index: int) -> list[DefectSpec]:
             kind=kind,
             x_px=_MIDDLE[0] + (index * 37) % 40 - 20,
             y_px=_MIDDLE[1] + (index * 53) % 40 - 20,
-            size_px=45.0 if kind == "scratch" else 24.0,
+            size_px=60.0 if kind == "scratch" else 32.0,
             angle_rad=0.4 * index,
-            contrast=0.75 if kind == "chip" else 0.5,
+            contrast=0.95 if kind == "chip" else 0.9,
             shape_seed=index,
         )
     ]
