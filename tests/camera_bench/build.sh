@@ -58,7 +58,7 @@ meson setup build source --prefix="$bench/prefix" --libdir=lib --buildtype=relea
   -Dv4l2=disabled -Dlibdw=disabled -Dlibunwind=disabled -Dwerror=false >meson.log
 nice -n 5 ninja -C build install >ninja.log || { tail -40 ninja.log >&2; exit 1; }
 
-venv/bin/pip install --quiet --no-deps "picamera2==$PICAMERA2" PiDNG
+venv/bin/pip install --quiet --no-deps "picamera2==$PICAMERA2"
 venv/bin/pip install --quiet piexif pillow simplejpeg videodev2 python-prctl av jsonschema \
   'pytest>=8.2' 'pytest-timeout>=2.3' 'hypothesis>=6.100,<7'
 venv/bin/pip install --quiet 'numpy>=1.26,<3' 'opencv-python-headless>=4.10,<6' 'pydantic>=2.7,<3' \
