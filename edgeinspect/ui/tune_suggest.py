@@ -113,9 +113,21 @@ def suggest(
     if as_json:
         told = {name: suggestion.as_dict() for name, suggestion in found.items()}
         counts = {"parts": len(columns), "good": int(good.sum()), "defective": int(defective.sum())}
-        print_json({**counts, "suggestions": told, "settings": settings})
+        shared = None if max_false_rejects is None else max_false_rejects / len(names)
+        needed = _needed(shared or max_escapes, 1 - (1 - confidence) / len(names))
+        print_json({**counts, "suggestions": told, "settings": settings, "needed": needed})
         return
     _say(found, settings)
+
+
+def _needed(rate: float | None, confidence: float) -> dict[str, int] | None:
+    """How many parts the asked bound takes at the least; None where no bound was asked."""
+    from edgeinspect.tune.intervals import parts_needed, rule_of_three
+
+    if rate is None:
+        return None
+    exact = parts_needed(rate=rate, confidence=confidence)
+    return {"without_a_failure": exact, "rule_of_three": rule_of_three(rate)}
 
 
 def _classes(recipe: Recipe, chosen: Sequence[str]) -> list[str]:
