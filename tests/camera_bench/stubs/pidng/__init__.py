@@ -1,1 +1,1 @@
-"""Stands in for the writer of raw files that picamera2 imports: no raw file is ever written here."""
+"""Stands in for the writer of raw files that picamera2 imports: none is ever written here."""
