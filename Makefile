@@ -9,7 +9,7 @@ SIM_PARTS ?= 1000000
 KILLS ?= 10000
 CONVERTERS ?= $(HOME)/.cache/edgeinspect/converters
 
-.PHONY: help demo test check lint types test-slow test-camera test-converters test-training test-kills test-million bench model clean
+.PHONY: test-vm help demo test check lint types test-slow test-camera test-converters test-training test-kills test-million bench model clean
 
 help:
 	@echo "make demo          run the station on the simulated line, with the shipped model"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-camera   the real picamera2 on libcamera's virtual cameras (builds them first: 10 min)"
 	@echo "make test-converters the converters for PyTorch and ONNX (makes their environments, 5 GB)"
 	@echo "make test-training the tests that train against the clock; only on an idle machine"
+	@echo "make test-vm       the drivers on real kernel devices, in a virtual machine (needs root)"
 	@echo "make test-kills    kill the recorder KILLS=10000 times (minutes)"
 	@echo "make test-million  simulate SIM_PARTS=1000000 parts a gate with every fault (20 min a gate)"
 	@echo "make bench         measure this machine"
@@ -53,6 +54,9 @@ test-converters: $(VENV)/.dev
 
 test-training: $(VENV)/.dev
 	$(BIN)/python -m pytest -m training --timeout 1800
+
+test-vm: $(VENV)/.dev
+	$(BIN)/python -m tests.vm test
 
 test-kills: $(VENV)/.dev
 	$(BIN)/python -m tests.kill_records --kills $(KILLS)

@@ -10,6 +10,9 @@ BENCHMARKS = {
     "station": LazyCommand(
         "edgeinspect_tools.bench.station:command", "The station on this machine, beside the model."
     ),
+    "pulse": LazyCommand(
+        "edgeinspect_tools.bench.pulse:command", "The pulse thread's error, idle and under load."
+    ),
     "model": LazyCommand(
         "edgeinspect_tools.bench.model:command", "A model: operators, size, latency here."
     ),
