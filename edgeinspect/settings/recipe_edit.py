@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeinspect.errors import UsageError
+from edgeinspect.errors import ConfigError, UsageError
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.yaml_file import Plain, dump_yaml, parse_yaml, resolve_plain, validate
 
@@ -85,8 +85,18 @@ def draft_of(
     stamps = base.model_dump(mode="json", include=set(STAMPS))
     parent = {"parent": None} if first else {"parent": base.revision, "revision": base.revision + 1}
     whole: dict[str, Plain] = {**stamps, **parent, "author": author, "reason": reason, **values}
-    text = dump_yaml(whole).encode()
-    return validate(parse_yaml(text, path=f"the new revision of {base.product}"), Recipe)
+    name = f"the new revision of {base.product}"
+    try:
+        return validate(parse_yaml(dump_yaml(whole).encode(), path=name), Recipe)
+    except ConfigError as error:
+        # Its line is one of a text that nobody has seen.
+        raise ConfigError(
+            file=name,
+            key=error.key,
+            value=error.value,
+            expected=error.expected,
+            next_action="Nothing was stored; give another value.",
+        ) from error
 
 
 def differences(old: Recipe, new: Recipe) -> list[tuple[str, Any, Any]]:
