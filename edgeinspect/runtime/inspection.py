@@ -64,6 +64,8 @@ class InspectionWorkers:
         """Args:
         report: takes the outcome of each job, in the worker's thread.
         want_map: keep each score map for the live view.
+
+        ``longest_in_time_ns`` is the longest inspection that was done before its deadline.
         """
         self.count = len(inspectors.inspectors)
         self._clock = clock
@@ -76,6 +78,7 @@ class InspectionWorkers:
         self._stopping = False
         self._busy_since: dict[int, int] = {}
         self._told: frozenset[str] = frozenset()
+        self.longest_in_time_ns = 0
 
     def add(self, inspectors: InspectorSet) -> None:
         """Make a recipe's inspectors available; the oldest beyond three are released.
@@ -118,7 +121,9 @@ class InspectionWorkers:
             job = self.queue.take()
             if job is not None:
                 self._busy_since[worker] = self._clock.now_mono_ns()
-                self._report(self._outcome(worker, job))
+                outcome = self._outcome(worker, job)
+                self._note_duration(worker, job, outcome)
+                self._report(outcome)
                 self._busy_since.pop(worker, None)
 
     def _outcome(self, worker: int, job: _Job) -> Inspected | InspectionFailed:
@@ -142,6 +147,13 @@ class InspectionWorkers:
         finally:
             self._tell(inspectors.trouble())
         return Inspected(part_id, inspection)
+
+    def _note_duration(self, worker: int, job: _Job, outcome: object) -> None:
+        now = self._clock.now_mono_ns()
+        in_time = job.deadline_mono_ns is None or now <= job.deadline_mono_ns
+        if in_time and isinstance(outcome, Inspected):
+            took_ns = now - self._busy_since[worker]
+            self.longest_in_time_ns = max(self.longest_in_time_ns, took_ns)
 
     def _tell(self, trouble: Mapping[str, str]) -> None:
         """Begin the faults that the engines name, end those that they no longer name."""

@@ -77,6 +77,7 @@ class Station:
         want_map: bool = False,
         locked: bool = False,
         ask_for_punctuality: bool = True,
+        pulse_core: int | None = None,
         record_capacity: int = 4096,
         core_factory: CoreFactory = _line_core,
     ) -> None:
@@ -89,6 +90,7 @@ class Station:
         want_map: keep the score maps of the last parts for the live view.
         locked: start locked; see ``lock``.
         ask_for_punctuality: real-time priority for the pulse thread and locked memory.
+        pulse_core: the core that the pulse thread is to run on.
 
         Raises:
             UsageError: the drivers do not fit the configuration.
@@ -115,6 +117,7 @@ class Station:
             faults=self.faults,
             report=self._report,
             ask_for_punctuality=ask_for_punctuality,
+            core=pulse_core,
         )
         self._camera = CameraThread(
             camera=drivers.camera,
@@ -473,7 +476,11 @@ class Station:
             return lambda: None if self._stopping else read() or None
 
         def inspecting_since() -> int | None:
-            return min(self._workers.busy_since_mono_ns().values(), default=None)
+            since = min(self._workers.busy_since_mono_ns().values(), default=None)
+            # A slow board that is always in time does not hang.
+            usual_ns = self._workers.longest_in_time_ns
+            slow_ns = usual_ns if usual_ns > _HANG_NS // 3 else 0
+            return None if since is None else since + slow_ns
 
         stuck: dict[str, Callable[[], int | None]] = {
             "line": lambda: self._line.last_step_mono_ns,
