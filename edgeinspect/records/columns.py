@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -108,10 +109,11 @@ def read_scores(
     judged = f"{conditions} AND verdict <> 'CANNOT_INSPECT' AND scores IS NOT NULL"
     tables = _tables(conditions)
     source = f"{tables} WHERE {judged}"
+    rejects: Counter[str] = Counter()
     pages = [
         page
         for rows in _pages(reader, _page_query(source, orders), values)
-        for page in _parsed_page(rows, orders)
+        for page in _parsed_page(rows, orders, rejects)
     ]
     columns = _joined(pages, len(chosen))
     order = None
@@ -127,7 +129,7 @@ def read_scores(
         order_statistics=order,
         cannot_inspect=doubts,
         other_classes=total - sum(doubts.values()) - len(columns[0]),
-        rejects_by_class=_rejects(reader, f"{tables} WHERE {conditions}", values, chosen),
+        rejects_by_class={name: rejects[name] for name in chosen if rejects[name]},
     )
 
 
@@ -200,18 +202,21 @@ def _page_query(source: str, orders: Mapping[int, list[int] | None]) -> str:
     grouped = " GROUP BY recipe_id" if len(own) > 1 else ""
     return (
         "SELECT max(recipe_id), group_concat(part_id), group_concat(recipe_id),"  # noqa: S608
-        " group_concat(substr(verdict, 3, 1), ''), group_concat(scores)"
-        f" FROM (SELECT parts.part_id, recipe_id, verdict, scores {source}"
+        " group_concat(substr(verdict, 3, 1), ''), group_concat(scores),"
+        " group_concat(CASE verdict WHEN 'REJECT' THEN defect_class END, char(31))"
+        f" FROM (SELECT parts.part_id, recipe_id, verdict, scores, defect_class {source}"
         f" AND parts.part_id BETWEEN :lo AND :hi){grouped}"
     )
 
 
 def _parsed_page(
-    rows: list[sqlite3.Row], orders: Mapping[int, list[int] | None]
+    rows: list[sqlite3.Row], orders: Mapping[int, list[int] | None], rejects: Counter[str]
 ) -> Iterator[_Page]:
-    for recipe_id, ids, recipes, letters, texts in rows:
+    """The parts of a range; the classes of their recorded rejects are counted in ``rejects``."""
+    for recipe_id, ids, recipes, letters, texts, names in rows:
         order = orders.get(recipe_id) if recipe_id is not None else None
         if ids is not None and order is not None:
+            rejects.update((names or "").split("\x1f"))
             yield _parsed(ids, recipes, letters, texts, order=order)
 
 
@@ -257,17 +262,6 @@ def _counts(
         values,
     )
     return int(total[0]), {str(name): int(count) for name, count in rows}
-
-
-def _rejects(
-    reader: RecordReader, source: str, values: dict[str, object], chosen: tuple[str, ...]
-) -> dict[str, int]:
-    rows = reader.query(
-        f"SELECT defect_class, count(*) {source} AND verdict <> 'PASS' AND verdict = 'REJECT'"
-        " GROUP BY 1",
-        values,
-    )
-    return {name: int(count) for name, count in rows if name in chosen}
 
 
 def _order_statistics(
