@@ -10,6 +10,7 @@ from test_runtime_pulse import MS, PASSING, REJECTING, Bench, ManualClock
 
 from edgeinspect.line.config import GateConfig
 from edgeinspect.line.reject import PulseSchedule
+from edgeinspect.runtime import pulse_thread
 from edgeinspect.runtime.pulse_thread import AWAKE_BEFORE_NS, TOO_LATE_FAULT
 from edgeinspect.runtime.station import SWITCH_INTERVAL_S
 
@@ -156,3 +157,28 @@ os.sched_setaffinity(0, {cores[-1]})
 assert "is the only one" in keep_core_free(cores[-1])
 assert os.sched_getaffinity(0) == {cores[-1]}
 """)
+
+
+def test_the_thread_asks_for_its_core_and_tells_what_was_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    def refuse(*, core: int | None) -> list[str]:
+        asked.append(core)
+        return ["no core"]
+
+    monkeypatch.setattr(pulse_thread, "make_this_thread_punctual", refuse)
+    bench = Bench(PASSING)
+    pulse = pulse_thread.PulseThread(
+        config=GateConfig(kind=PASSING, lease_ns=100 * MS),
+        output=bench.output,
+        clock=bench.clock,
+        faults=bench.faults,
+        report=bench.spans.append,
+        core=3,
+    )
+    pulse.stop()
+    pulse.run()
+    assert asked == [3]
+    assert bench.faults.snapshot()[pulse_thread.PUNCTUALITY_FAULT].detail == "no core"

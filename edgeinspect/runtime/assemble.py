@@ -26,6 +26,7 @@ from edgeinspect.runtime.control import ControlServer
 from edgeinspect.runtime.inspection import FrameInspector
 from edgeinspect.runtime.models import open_inspectors
 from edgeinspect.runtime.plan import StationPlan, plan_station, refuse_half_simulated
+from edgeinspect.runtime.realtime import keep_core_free
 from edgeinspect.runtime.recipe_change import RecipeChange
 from edgeinspect.runtime.records_sink import RecordsSink
 from edgeinspect.runtime.simulated import SimulatedLine
@@ -34,6 +35,8 @@ from edgeinspect.runtime.threads import StationThread
 from edgeinspect.runtime.wiring import open_drivers
 from edgeinspect.settings.station import StationFile, Storage
 from edgeinspect.settings.wiring import IoDriver
+
+PULSE_CORE_FAULT = "pulse_core_is_shared"
 
 
 def image_policy(storage: Storage) -> ImagePolicy:
@@ -133,6 +136,8 @@ class AssembledStation:
         self._serve = serve
         self._watch = watch
         self._server: ControlServer | None = None
+        core = plan.station.gate.pulse_core
+        core_refused = "" if core is None else keep_core_free(core)  # before any other thread
         with contextlib.ExitStack() as opened:
             self._writer = RecordWriter(
                 plan.station.data_dir,
@@ -172,7 +177,10 @@ class AssembledStation:
                 uncovered_faults=plan.uncovered_faults,
                 want_map=want_map,
                 locked=self.challenges.locks_now,
+                pulse_core=core,
             )
+            if core_refused:
+                self.station.faults.begin(PULSE_CORE_FAULT, core_refused)
             self.challenges.attach(self.station)
             self._challenge_thread = StationThread(
                 "challenge", self.challenges.run, self.station.thread_died

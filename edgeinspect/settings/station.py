@@ -74,7 +74,11 @@ class Camera(Section):
 
 
 class Gate(Section):
-    """See ``edgeinspect.line.config.GateConfig``."""
+    """See ``edgeinspect.line.config.GateConfig``.
+
+    Attributes:
+        pulse_core: the processor core that the pulse thread has to itself; None: any core.
+    """
 
     kind: GateKind
     min_off_ms: Milliseconds = 0.0
@@ -82,6 +86,7 @@ class Gate(Section):
     decision_margin_ms: PositiveMilliseconds = 5.0
     lease_ms: PositiveMilliseconds = 100.0
     timing_tolerance_ms: PositiveMilliseconds = 5.0
+    pulse_core: int | None = Field(default=None, ge=0, le=1023)
 
 
 class Confirm(Section):
