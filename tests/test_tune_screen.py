@@ -269,7 +269,7 @@ def test_a_small_terminal_says_what_it_needs_and_loses_nothing(
 
 @pytest.mark.parametrize(
     ("scores", "words"),
-    [([], "No part has been recorded"), (SIX, "unknown: none labelled good")],
+    [([], "No part has been recorded"), (SIX, "no part labelled good")],
 )
 def test_no_parts_or_no_labels_are_said(
     tmp_path: Path, scores: list[list[float]], words: str

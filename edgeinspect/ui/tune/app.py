@@ -60,6 +60,30 @@ class Canvas(Widget):
     """The whole screen, drawn from a view."""
 
     DEFAULT_CSS = "Canvas { width: 100%; height: 100%; }"
+    can_focus = True
+    # Here and not in the app: a priority binding, which Tab would need there, overtakes other keys.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,comma", f"app.step(-{FINE_STEP})", show=False),
+        Binding("right,full_stop", f"app.step({FINE_STEP})", show=False),
+        Binding("shift+left,less_than_sign", f"app.step(-{COARSE_STEP})", show=False),
+        Binding("shift+right,greater_than_sign", f"app.step({COARSE_STEP})", show=False),
+        Binding("tab", "app.other_threshold", show=False),
+        Binding("c", "app.next_class(1)", show=False),
+        Binding("C", "app.next_class(-1)", show=False),
+        Binding("down", "app.next_part(1)", show=False),
+        Binding("up", "app.next_part(-1)", show=False),
+        Binding("enter", "app.look", show=False),
+        Binding("g", "app.label('good')", show=False),
+        Binding("d", "app.label('defective')", show=False),
+        Binding("u", "app.label('unsure')", show=False),
+        Binding("a", "app.apply", show=False),
+        Binding("z", "app.undo", show=False),
+        Binding("r", "app.reset", show=False),
+        Binding("l", "app.live", show=False),
+        Binding("h", "app.health", show=False),
+        Binding("question_mark", "app.help", show=False),
+        Binding("q", "app.leave", show=False),
+    ]
 
     def __init__(self, view_for: Callable[[int, int], TuneView]) -> None:
         super().__init__()
@@ -84,28 +108,7 @@ class TuneApp(App[int]):
     TITLE = "edgeinspect tune"
     ENABLE_COMMAND_PALETTE = False
     CSS = "Screen { overflow: hidden; }"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,comma", f"step(-{FINE_STEP})", show=False),
-        Binding("right,full_stop", f"step({FINE_STEP})", show=False),
-        Binding("shift+left,less_than_sign", f"step(-{COARSE_STEP})", show=False),
-        Binding("shift+right,greater_than_sign", f"step({COARSE_STEP})", show=False),
-        Binding("tab", "other_threshold", show=False, priority=True),
-        Binding("c", "next_class(1)", show=False),
-        Binding("C", "next_class(-1)", show=False),
-        Binding("down", "next_part(1)", show=False),
-        Binding("up", "next_part(-1)", show=False),
-        Binding("enter", "look", show=False),
-        Binding("g", "label('good')", show=False),
-        Binding("d", "label('defective')", show=False),
-        Binding("u", "label('unsure')", show=False),
-        Binding("a", "apply", show=False),
-        Binding("z", "undo", show=False),
-        Binding("r", "reset", show=False),
-        Binding("l", "live", show=False),
-        Binding("h", "health", show=False),
-        Binding("question_mark", "help", show=False),
-        Binding("q,ctrl+c", "leave", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+c", "leave", show=False)]
 
     def __init__(
         self,
@@ -144,6 +147,7 @@ class TuneApp(App[int]):
     def on_mount(self) -> None:
         with suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+        self.query_one(Canvas).focus()
         if self._follower is not None:
             self._follower.start()
         self._in_thread(self._load, self._loaded)
@@ -190,14 +194,13 @@ class TuneApp(App[int]):
     # --- keys -------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys do nothing under a dialog, nor blindly on a terminal that is too small."""
+        """Keys do nothing blindly, on a terminal that is too small."""
         del parameters
         if action == "leave":
             return True
         own = f"action_{action}" in TuneApp.__dict__
         width, height = self.size
-        small = width < LEAST_WIDTH or height < LEAST_HEIGHT
-        return not (own and (small or len(self.screen_stack) > 1))
+        return not (own and (width < LEAST_WIDTH or height < LEAST_HEIGHT))
 
     def action_step(self, change: float) -> None:
         self._change(self.desk.draft.step(change))

@@ -238,7 +238,7 @@ def _labels(view: TuneView) -> Text:
 def mistakes(share: Share, what: str) -> str:
     """E.g. ``3 of 120: 2.5% [0.5, 7.1]``, with the exact 95 % interval in percent."""
     if share.rate is None:
-        return f"unknown: none labelled {what}"
+        return f"no part labelled {what}"
     low, high = share.interval95
     return f"{share.count} of {share.of:,}: {share.rate:.1%} [{low * 100:.1f}, {high * 100:.1f}]"
 
