@@ -266,6 +266,7 @@ def test_what_a_camera_does_not_say_is_believed_here() -> None:
     meta = FrameMeta(1, 0, 0, lens_position=0.02)
     asked = CameraControls(exposure_us=500.0, lens_position=0.0)
     assert off_controls(meta, asked) == ""
+    assert "does not tell exposure_us" in off_controls(meta, asked, must_tell=True)
     assert "lens_position" in off_controls(meta, CameraControls(lens_position=1.0))
 
 

@@ -92,16 +92,26 @@ def _refuse_outside(roi: Region, pixels: NDArray[np.uint8], recipe: Recipe | Non
         )
 
 
-def off_controls(meta: FrameMeta, controls: CameraControls, *, tolerance: float = 0.05) -> str:
+def off_controls(
+    meta: FrameMeta,
+    controls: CameraControls,
+    *,
+    tolerance: float = 0.05,
+    must_tell: bool = False,
+) -> str:
     """Which control of this frame is not as asked for, in words; "" if all are.
 
-    A driver that reads nothing back (a folder) is believed.
+    Args:
+        must_tell: a control that the camera does not read back is off, as it is for the station;
+            else such a camera (a folder) is believed.
     """
     for key, asked in dataclasses.asdict(controls).items():
         found = getattr(meta, key)
         allowed = tolerance * max(abs(asked or 0), 1.0 if key == "lens_position" else 0.0)
         if asked is not None and found is not None and abs(found - asked) > allowed:
             return f"{key} is {found:g} and not {asked:g}"
+        if must_tell and asked is not None and found is None:
+            return f"the camera does not tell {key}, which the recipe fixes"
     return ""
 
 

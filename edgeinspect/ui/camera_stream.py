@@ -81,7 +81,8 @@ def stream_fields(metas: Sequence[FrameMeta], controls: CameraControls) -> dict[
     begins = np.array([meta.exposure_mono_ns for meta in metas])
     ages = np.array([meta.arrived_mono_ns - meta.exposure_mono_ns for meta in metas]) / 1e6
     intervals = np.diff(begins) / 1e6
-    wrong = [words for words in (off_controls(meta, controls) for meta in metas) if words]
+    told = (off_controls(meta, controls, must_tell=True) for meta in metas)
+    wrong = [words for words in told if words]
     median = float(np.median(intervals))
     return {
         "frames": len(metas),

@@ -15,7 +15,7 @@ from edgeinspect.errors import EdgeInspectError
 from edgeinspect.ui import check_hardware_measure as measure
 
 if TYPE_CHECKING:
-    from edgeinspect.ports import Board
+    from edgeinspect.ports import Board, CameraControls
     from edgeinspect.runtime.wiring import IoModule
     from edgeinspect.settings.station import StationFile
     from edgeinspect.settings.wiring import InputLine, OutputLine
@@ -253,12 +253,17 @@ def _camera(path: Path) -> Iterator[Step]:
         state="fail" if wrong else "ok",
         detail=f"{wiring.driver.value}, {width} x {height}, "
         f"{figures['frames_per_s']:.1f} frames/s, frames {figures['age_ms_median']:.1f} ms old"
-        + (f"; {wrong}" if wrong else "; settings as the recipe says"),
+        + (f"; {wrong}" if wrong else _settings_words(opened.controls)),
         next_action="See edgeinspect camera expose." if wrong else "",
         figures=figures | quality,
         emulated=emulated,
         exit_code=4 if wrong else 0,
     )
+
+
+def _settings_words(controls: CameraControls) -> str:
+    asked = any(value is not None for value in dataclasses.asdict(controls).values())
+    return "; settings as the recipe says" if asked else "; the recipe fixes no setting"
 
 
 def _camera_emulation(driver: str, device: str) -> str:
