@@ -180,6 +180,10 @@ def test_the_page_escapes_and_tells_the_verdict() -> None:
     fields = report_fields(Path("s.yaml"), "s", steps, author="<i>", when="2026-01-01T00:00:00")
     page = report_page(fields)
     assert fields["good"] and "Accepted." in page and "1.235" in page
+    emulated = [*steps, Step(name="camera", state="ok", detail="", emulated="vivid")]
+    fields = report_fields(Path("s.yaml"), "s", emulated, author="mia", when="2026")
+    assert fields["good"] and not fields["accepted"]
+    assert "accepts no machine" in report_page(fields)
     assert "<b></td>" not in page and "&lt;b&gt;" in page and "&lt;i&gt;" in page
 
 

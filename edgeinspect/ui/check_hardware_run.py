@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -41,8 +42,16 @@ def run_acceptance(subject: Path, *, author: str | None, report: Path | None, as
     else:
         for file in files:
             say(f"Written: {file}")
-        say("Good." if fields["good"] else "Not complete, or not good: see above.")
+        say(_verdict(fields))
     return int(fields["exit_code"])
+
+
+def _verdict(fields: Mapping[str, object]) -> str:
+    if fields["accepted"]:
+        return "Accepted."
+    if fields["good"]:
+        return "Nothing failed, but not all of it is real hardware: see what is emulated."
+    return "Not complete, or not good: see above."
 
 
 def _announced(subject: Path, author: str | None) -> str:
