@@ -287,7 +287,7 @@ def _change(part: FilmPart) -> Text:
     if part.before != part.after:
         line = Text.assemble(_verdict(part.before), "→", line)
     if part.label is not None:
-        line.append(f" {part.label.value}", _LABEL_STYLE[part.label])
+        line.append(f" {part.label.value[:6]}", _LABEL_STYLE[part.label])
     return line
 
 
