@@ -11,9 +11,10 @@ from chain_samples import SIDE_PX, conv_model, read_dataset, spot_model, write_p
 from numpy.typing import NDArray
 
 from edgeinspect.errors import ModelRefused
+from edgeinspect.line.scores import Activation
 from edgeinspect.ui.application import run_command_line
 from edgeinspect_tools.cli import application
-from edgeinspect_tools.quantize.aware import outputs_of
+from edgeinspect_tools.quantize.aware import fine_tune, outputs_of
 from edgeinspect_tools.quantize.draft import load_run
 from edgeinspect_tools.quantize.int8 import float_tflite, open_model, quantize_int8, seen_ranges
 from edgeinspect_tools.quantize.steps import quantize_trained
@@ -85,6 +86,20 @@ def test_the_student_rounds_as_the_int8_file_does() -> None:
         learned = student.ranges()
         with_zero = (min(ranges[output][0], 0.0), max(ranges[output][1], 0.0))
         assert learned[output] == pytest.approx(with_zero, abs=4 * step), name
+
+
+def test_dilated_convolutions_can_be_fine_tuned() -> None:
+    import keras
+
+    picture = keras.Input((16, 16, 1), name="picture")
+    x = keras.layers.Conv2D(4, 3, padding="same", dilation_rate=2, activation="relu")(picture)
+    model = float_tflite(keras.Model(picture, keras.layers.Conv2D(1, 1)(x)))
+    samples = random_samples(8, 16)
+    made = fine_tune(
+        model, samples, seen_ranges(model, samples), activation=Activation.NONE, steps=3
+    )
+    assert made.float_model != model
+    assert np.isfinite(made.error_after)
 
 
 def wide_model() -> bytes:

@@ -187,7 +187,8 @@ class _Layer:
         dilations = [options.get("dilation_h_factor", 1), options.get("dilation_w_factor", 1)]
         padding = _PADDING[options["padding"]]
         if self._op.name == "CONV_2D":
-            return tf.nn.conv2d(x, kernel, strides, padding, dilations=dilations) + bias
+            # conv2d has no gradient for dilated kernels on a CPU; convolution takes them apart.
+            return tf.nn.convolution(x, kernel, strides, padding, dilations=dilations) + bias
         kernel = tf.reshape(kernel, (*self._kernel.shape[:2], x.shape[-1], -1))
         stride = [1, *strides, 1]
         return tf.nn.depthwise_conv2d(x, kernel, stride, padding, dilations=dilations) + bias

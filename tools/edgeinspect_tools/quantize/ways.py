@@ -130,7 +130,7 @@ def quantize_best(
         say("fine-tuning with the rounding in it")
         try:
             trial.fine_tune(lessons())
-        except (ModelRefused, DriverMissing) as error:
+        except (ModelRefused, DriverMissing) as error:  # the ways before it still stand
             trial.tried[Way.AWARE.value] = error.message
             say(error.message)
     if not trial.found:
