@@ -33,6 +33,9 @@ _MARGIN = 1.0
 
 _WORST_LAYERS = 5
 
+_WORTH_TUNING = 0.005
+"""Where every score holds to this, nothing that rounding did can be trained away."""
+
 Samples = Sequence[NDArray[np.float32]]
 
 
@@ -173,7 +176,10 @@ class _Trial:
 
     def wants_fine_tuning(self, wish: FineTune) -> bool:
         if wish is FineTune.AUTO:
-            return bool(self.found) and not min(self.found, key=_rank)[3].is_within_bound
+            if not self.found:
+                return False
+            gap = min(self.found, key=_rank)[3]
+            return not gap.is_within_bound and gap.max_error > _WORTH_TUNING
         return wish is FineTune.ALWAYS
 
     def fine_tune(self, lessons: Samples) -> None:
