@@ -72,7 +72,7 @@ def test_grey_comes_from_the_y_of_yuyv_and_buffers_go_back() -> None:
     camera = opened(device)
     now = time.monotonic_ns()
     device.expose(now, grey=7)
-    device.expose(now + 1 * MS, grey=9)
+    device.expose(now + 1, grey=9)
     frame = camera.capture(not_before_mono_ns=now, deadline_mono_ns=now + 5000 * MS)
     # Nobody knows the exposure time, so it began at the stamp of the frame before at the earliest.
     assert frame.meta.exposure_mono_ns == now
@@ -97,6 +97,7 @@ def test_a_known_exposure_time_is_taken_off_a_stamp_at_its_end() -> None:
     device = FakeV4l2Device()
     camera = opened(device, CameraControls(exposure_us=2000.0))
     now = time.monotonic_ns()
+    now -= 10 * MS
     device.expose(now + 1 * MS)
     device.expose(now + 3 * MS)
     frame = camera.capture(not_before_mono_ns=now, deadline_mono_ns=now + 5000 * MS)
@@ -106,10 +107,26 @@ def test_a_known_exposure_time_is_taken_off_a_stamp_at_its_end() -> None:
     camera.close()
 
 
+def test_times_of_the_future_are_not_believed() -> None:
+    device = FakeV4l2Device()
+    camera = opened(device)
+    now = time.monotonic_ns()
+    device.expose(now + 3_600_000 * MS, grey=1, at_start=True)
+    device.expose(now + 1, grey=2, at_start=True)
+    frame = camera.capture(not_before_mono_ns=now, deadline_mono_ns=now + 5000 * MS)
+    assert frame.pixels[0, 0] == 2
+    camera._in_future = 29
+    device.expose(now + 3_600_000 * MS, at_start=True)
+    with pytest.raises(CameraLost, match="times of the future"):
+        camera.capture(not_before_mono_ns=now + 2, deadline_mono_ns=now + 60_000 * MS)
+    camera.close()
+
+
 def test_a_damaged_frame_is_not_used() -> None:
     device = FakeV4l2Device()
     camera = opened(device, CameraControls(exposure_us=1000.0))
     now = time.monotonic_ns()
+    now -= 10 * MS
     device.expose(now + 2 * MS, grey=1, damaged=True)
     device.expose(now + 4 * MS, grey=2)
     frame = camera.capture(not_before_mono_ns=now, deadline_mono_ns=now + 5000 * MS)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _BUFFERS = 5
 _FIRST_FRAME_NS = 5_000_000_000
 _POLL_S = 0.2
+_FUTURE_STAMPS = 30
+"""So many in a row are no jitter of a USB camera's clock any more."""
 _ANY_SIZE_PX = (16384, 16384)
 """Asks the driver for the largest that it has."""
 _FORMATS = {
@@ -86,6 +88,7 @@ class V4l2Camera:
         self._form: BufferFormat | None = None
         self._reader: threading.Thread | None = None
         self._closing = threading.Event()
+        self._in_future = 0
 
     def open(self, controls: CameraControls) -> None:
         """Set format and controls, start, and wait for the first frame. Raises CameraFault."""
@@ -137,7 +140,11 @@ class V4l2Camera:
         began = begin.of(picture.stamp_mono_ns, exposure_us=exposure_us)
         if picture.stamped_at_start:
             began = picture.stamp_mono_ns
-        if began is None or picture.damaged:
+        in_future = picture.stamp_mono_ns > self._now_mono_ns()
+        self._in_future = self._in_future + 1 if in_future else 0
+        if self._in_future >= _FUTURE_STAMPS:
+            raise CameraFault("its frames carry times of the future, so nobody knows which part")
+        if began is None or picture.damaged or in_future:
             self._give_back(picture)
         else:
             ring.offer(Exposure(picture.sequence, began, picture))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -35,22 +36,24 @@ def vivid() -> Iterator[str]:
     # Video capture only, one device, so that the first node is the one.
     subprocess.run(["modprobe", "vivid", "n_devs=1", "node_types=0x1"], check=True)
     subprocess.run(["udevadm", "settle"], check=True)
-    yield video_device("vivid")
+    device = video_device("vivid")
+    # Its times at the end of a frame are ideal ones, which a slow machine has not reached yet.
+    subprocess.run(["v4l2-ctl", "-d", device, "-c", "timestamp_source=1"], check=True)
+    yield device
     subprocess.run(["modprobe", "-r", "vivid"], check=False)
 
 
 def test_v4l2_frames_are_stamped_by_the_kernel(vivid: str, report: Report) -> None:
     wiring = CameraWiring(driver="v4l2", device=vivid, width_px=640, height_px=360)
-    camera = V4l2Camera(wiring)
-    camera.open(CameraControls())
     ages = []
-    for _ in range(20):
-        now = time.monotonic_ns()
-        frame = camera.capture(not_before_mono_ns=now, deadline_mono_ns=now + 60 * S)
-        assert now <= frame.meta.exposure_mono_ns <= time.monotonic_ns()
-        assert frame.pixels.shape == (360, 640) and np.ptp(frame.pixels) > 100
-        ages.append((frame.meta.arrived_mono_ns - frame.meta.exposure_mono_ns) / 1e6)
-    camera.close()
+    with closing(V4l2Camera(wiring)) as camera:
+        camera.open(CameraControls())
+        for _ in range(20):
+            now = time.monotonic_ns()
+            frame = camera.capture(not_before_mono_ns=now, deadline_mono_ns=now + 60 * S)
+            assert now <= frame.meta.exposure_mono_ns <= time.monotonic_ns()
+            assert frame.pixels.shape == (360, 640) and np.ptp(frame.pixels) > 100
+            ages.append((frame.meta.arrived_mono_ns - frame.meta.exposure_mono_ns) / 1e6)
     report(f"vivid 640 x 360: exposure to frame {np.median(ages):.0f} ms median (emulated)")
 
 
@@ -113,6 +116,7 @@ def vimc() -> Iterator[None]:
 
 @pytest.mark.filterwarnings("ignore:setDaemon:DeprecationWarning")
 def test_picamera2_on_vimc(vimc: None, report: Report) -> None:
+    pytest.importorskip("picamera2", reason="this machine was built without picamera2")
     from edgeinspect.hw.picamera2 import Picamera2Camera
 
     # vimc debayers to RGB and has no grey or YUV stream; the driver makes grey of it.
