@@ -165,11 +165,11 @@ class GpioContract:
     def test_the_encoder_counts_active_edges(self, rig: Rig) -> None:
         counts = Heard()
         rig.make("encoder").start(counts)
-        rig.pulse(200)
-        told = counts.until(lambda items: bool(items) and items[-1][0] >= 200)
-        counted = [count for count, _ in told]
-        assert counted[-1] == 200
-        assert counted == sorted(set(counted))
+        # One after the other: a kernel takes edges that come at once for one.
+        for number in range(1, 51):
+            rig.pulse()
+            counts.wait(number)
+        assert [count for count, _ in counts.items] == list(range(1, 51))
 
     def test_edges_before_the_start_and_after_the_close_are_not_told(self, rig: Rig) -> None:
         rig.pulse()

@@ -310,7 +310,11 @@ def _line_fault(error: Exception, name: str, doing: str) -> LineFault:
 
 
 def _no_chip() -> LineFault:
-    denied = [str(path) for path in chip_devices() if not os.access(path, os.R_OK | os.W_OK)]
+    denied = [
+        str(path)
+        for path in chip_devices()
+        if not os.access(path, os.R_OK | os.W_OK, effective_ids=True)
+    ]
     if denied:
         return no_permission(", ".join(denied))
     return LineFault(

@@ -57,12 +57,7 @@ class SimChip:
         self._live.write_text("0")
 
     def remove(self) -> None:
-        with contextlib.suppress(OSError):
-            self.unplug()
-        for folder in sorted(self._config.rglob("*"), key=lambda path: -len(path.parts)):
-            if folder.is_dir():
-                folder.rmdir()
-        self._config.rmdir()
+        _remove(self._config)
 
     def _line(self, offset: int) -> Path:
         return self._sysfs / f"sim_gpio{offset}"
@@ -129,11 +124,22 @@ def _label_of(chip: SimChip) -> str:
 
 @contextlib.contextmanager
 def sim_chip(label: str = LABEL, *, lines: int = LINES) -> Iterator[SimChip]:
+    for leftover in CONFIG.iterdir():  # of a run that was killed
+        _remove(leftover)
     chip = SimChip(label, lines=lines)
     try:
         yield chip
     finally:
         chip.remove()
+
+
+def _remove(chip: Path) -> None:
+    with contextlib.suppress(OSError):
+        (chip / "live").write_text("0")
+    for folder in sorted(chip.rglob("*"), key=lambda path: -len(path.parts)):
+        if folder.is_dir():
+            folder.rmdir()
+    chip.rmdir()
 
 
 def _wait_for(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
