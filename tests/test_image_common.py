@@ -44,9 +44,11 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     shutil.copytree(COMMON / "systemd", units)
     programs = tmp_path / "usr" / "lib" / "edgeinspect"
     shutil.copytree(COMMON / "bin", programs)
+    (tmp_path / "usr" / "bin").mkdir()
     station = tmp_path / "opt" / "edgeinspect" / "bin" / "edgeinspect"
     station.parent.mkdir(parents=True)
     shutil.copy(SCRIPTS[0], station)
+    shutil.copy("/usr/bin/test", tmp_path / "usr" / "bin")
     for name in ("sysinit", "basic", "multi-user", "shutdown", "network-pre", "local-fs"):
         (units / f"{name}.target").write_text("[Unit]\nDescription=target\n")
     result = run("systemd-analyze", "verify", "--man=no", f"--root={tmp_path}", *UNITS)

@@ -9,6 +9,7 @@ same as a signed update), ``sbom.cdx.json`` and ``SHA256SUMS``. Needs root and `
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import shutil
 import sys
@@ -32,7 +33,7 @@ PYTHON = "3.13"
 PACKAGES = (
     "systemd-sysv", "systemd-timesyncd", "udev", "dbus", "kmod", "iproute2", "openssh-server",
     "sudo", "python3", "gpiod", "rauc", "fdisk", "e2fsprogs", "dosfstools", "util-linux", "tzdata",
-    "ca-certificates", "procps",
+    "procps",
 )  # fmt: skip
 SITE = f"opt/edgeinspect/lib/python{PYTHON}/site-packages"
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
@@ -89,22 +90,41 @@ def register_aarch64() -> None:
 
 
 def debian_root(root: Path) -> None:
-    run(
-        "mmdebstrap",
-        "--mode=root",
-        "--arch=arm64",
-        "--variant=minbase",
-        '--aptopt=Apt::Install-Recommends "false"',
-        '--aptopt=Acquire::Retries "5"',
-        "--dpkgopt=force-unsafe-io",
-        "--dpkgopt=path-exclude=/usr/share/man/*",
-        "--dpkgopt=path-exclude=/usr/share/doc/*",
-        "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-        "--dpkgopt=path-exclude=/usr/share/locale/*",
-        f"--include={','.join(PACKAGES)}",
-        SUITE,
-        str(root),
-    )
+    """The day's Debian, unpacked from the cache if it was made before (``cache_dir``)."""
+    cached = cache_dir() / f"root-{_digest(PACKAGES)}.tar"
+    if not cached.exists():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        made = cached.with_suffix(".new.tar")
+        run(
+            "mmdebstrap",
+            "--mode=root",
+            "--arch=arm64",
+            "--variant=minbase",
+            '--aptopt=Apt::Install-Recommends "false"',
+            '--aptopt=Acquire::Retries "5"',
+            "--dpkgopt=force-unsafe-io",
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+            "--dpkgopt=path-exclude=/usr/share/locale/*",
+            f"--include={','.join(PACKAGES)}",
+            SUITE,
+            str(made),
+        )
+        made.rename(cached)
+    root.mkdir()
+    run("tar", "-xpf", str(cached), "--numeric-owner", "--xattrs", "-C", str(root))
+
+
+def cache_dir() -> Path:
+    """``EDGEINSPECT_IMAGE_CACHE``, else ``~/.cache/edgeinspect-image``; safe to delete."""
+    named = os.environ.get("EDGEINSPECT_IMAGE_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "edgeinspect-image"
+
+
+def _digest(packages: Sequence[str]) -> str:
+    words = " ".join((SUITE, *packages))
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
 def install_station(root: Path, version: str) -> None:
@@ -123,6 +143,8 @@ def install_station(root: Path, version: str) -> None:
         ("systemctl", "enable", "systemd-networkd", "systemd-timesyncd", "ssh"),
         ("systemctl", "enable", "edgeinspect-grow", "edgeinspect-machine-id"),
         ("systemctl", "enable", "edgeinspect-health"),
+        # keys are made once, on the data partition; and sshd itself listens, nobody for it
+        ("systemctl", "mask", "sshd-keygen.service", "ssh.socket"),
         ("systemctl", "mask", "getty@tty1", "apt-daily.timer", "apt-daily-upgrade.timer"),
     ):
         run("chroot", str(root), *command)

@@ -12,7 +12,10 @@ from pathlib import Path
 from image.qemu.steps import run
 
 HERE = Path(__file__).parent
-INITRD_MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk", "ext4", "squashfs", "overlay")
+INITRD_MODULES = (
+    "virtio_pci", "virtio_mmio", "virtio_blk", "crc32c_generic", "crc32c_cryptoapi", "libcrc32c",
+    "ext4", "squashfs", "overlay",
+)  # fmt: skip
 KEPT = ("virtio", "ext4", "jbd2", "mbcache", "squashfs", "overlayfs", "fat", "nls", "gpio-pl061",
         "gpio_keys", "i6300esb", "rtc", "crypto", "crc", "lib", "net/core", "failover", "hw_random",
         "zram", "dm-", "md/", "loop", "fuse", "nbd")  # fmt: skip

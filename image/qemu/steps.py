@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ def run(
         stdin: what it reads.
     """
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    if shutil.which(command[0], path=path) is None:
+        sys.exit(f"image: {command[0]} is not installed; see HOST_PACKAGES of image/qemu/build.py.")
     done = subprocess.run(
         command,
         env={**os.environ, "PATH": path, **(env or {})},
