@@ -68,7 +68,8 @@ def test_passing_proves_unlocks_and_is_recorded(tmp_path: Path) -> None:
     assert told_to_followers == ["began", "passed"]
     trail = AuditTrail(tmp_path / "data" / AUDIT_FILE)
     (entry,) = trail.entries()
-    assert (entry.action, entry.author, entry.details["number"]) == ("challenge.passed", "technician", 1)
+    assert (entry.action, entry.author) == ("challenge.passed", "technician")
+    assert entry.details["number"] == 1
     assert trail.verify().is_good
 
 
