@@ -22,7 +22,7 @@ def trail_of(folder: Path, entries: int = 0) -> AuditTrail:
     trail = AuditTrail(folder / "data" / "audit.jsonl", now_wall=lambda: NOON)
     for number in range(1, entries + 1):
         trail.append(
-            "recipe.apply", author="m.weber", reason=f"why {number}", details={"n": number}
+            "recipe.apply", author="technician", reason=f"why {number}", details={"n": number}
         )
     return trail
 

@@ -64,7 +64,7 @@ def because(reason: str) -> tuple[str, str]:
 def test_from_the_first_revision_to_the_rollback(recipe: Any, station: Path) -> None:
     made = recipe("new", SIM_BUNDLE, "--bundle", SIM_BUNDLE, *because("first"))
     assert made == {"product": SIM_BUNDLE, "revision": 1, "parent": None, "applied": False}
-    first = recipe("apply", *because("start"), "--author", "kim")
+    first = recipe("apply", *because("start"), "--author", "operator")
     assert (first["revision"], first["live"]) == (1, False)
     edited = recipe("edit", "--set", "thresholds.*.reject=0.95", *because("fewer"))
     assert (edited["revision"], edited["parent"]) == (2, 1)
@@ -82,7 +82,7 @@ def test_from_the_first_revision_to_the_rollback(recipe: Any, station: Path) -> 
     assert [entry["active"] for entry in product["revisions"]] == [True, False]
     told = recipe("history")
     steps = [(entry["action"], entry["author"]) for entry in told["history"]]
-    assert ("recipe.apply", "kim") in steps
+    assert ("recipe.apply", "operator") in steps
     assert steps[0] == ("recipe.create", login_name())
     assert told["active"] == 1
     assert recipe("show", 2)["thresholds"][0]["reject"] == 0.95
@@ -177,17 +177,17 @@ def test_two_technicians_at_once(
         "path.write_text(path.read_text().replace('reject_frozen: true', 'reject_frozen: false'))\n"
         "subprocess.run([sys.executable, '-m', 'edgeinspect', 'recipe', 'edit', '--config',"
         f" {str(station)!r}, '--set', 'checks.focus_min=4',"
-        " '--reason', 'brighter light', '--author', 'kim'], check=True)\n"
+        " '--reason', 'brighter light', '--author', 'operator'], check=True)\n"
     )
     monkeypatch.setenv("VISUAL", f"{sys.executable} {editor}")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    told = recipe("edit", "--author", "weber", *because("mine"), expect=1)
+    told = recipe("edit", "--author", "technician", *because("mine"), expect=1)
     assert told["error"]["type"] == "RecipeConflict"
     assert "Revision 2" in told["error"]["message"]
-    assert "kim (brighter light)" in told["error"]["message"]
+    assert "operator (brighter light)" in told["error"]["message"]
     kept = told["error"]["next_action"].split("What you typed is in ")[1].split(";")[0]
     assert "reject_frozen: false" in Path(kept).read_text()
-    stored = recipe("edit", 2, "--file", kept, "--author", "weber", *because("mine"))
+    stored = recipe("edit", 2, "--file", kept, "--author", "technician", *because("mine"))
     assert (stored["revision"], stored["parent"]) == (3, 2)
 
 
@@ -201,13 +201,13 @@ def test_an_editor_that_changes_nothing(recipe: Any, monkeypatch: pytest.MonkeyP
 def test_expected_revisions(recipe: Any) -> None:
     recipe("new", SIM_BUNDLE, "--bundle", SIM_BUNDLE, *because("first"))
     recipe("apply", *because("start"))
-    one = recipe("edit", "--set", "checks.focus_min=1", "--apply", *because("a"), "--author", "kim")
+    one = recipe("edit", "--set", "checks.focus_min=1", "--apply", *because("a"), "--author", "operator")
     assert (one["revision"], one["applied"]) == (2, True)
     words = ("--set", "checks.focus_min=2", "--expect-latest", 1, *because("b"))
     told = recipe("edit", 1, *words, expect=1)
-    assert "Revision 2 of sim-surface was stored by kim (a)" in told["error"]["message"]
+    assert "Revision 2 of sim-surface was stored by operator (a)" in told["error"]["message"]
     told = recipe("apply", 1, "--expect-active", 1, *because("b"), expect=1)
-    assert "was activated by kim" in told["error"]["message"]
+    assert "was activated by operator" in told["error"]["message"]
 
 
 def test_the_job_changes_by_product_name(recipe: Any, station: Path) -> None:

@@ -40,20 +40,20 @@ def with_active(folder: Path, *active: int, revisions: int = 2) -> RecipeStore:
     for number in range(revisions):
         store.create(draft(author=f"author-{number + 1}", reason=f"reason {number + 1}"))
     for revision in active:
-        store.activate("bolt", revision, author="weber", reason="works better")
+        store.activate("bolt", revision, author="technician", reason="works better")
     return store
 
 
 def test_every_change_is_in_the_audit_trail(tmp_path: Path) -> None:
     store = with_active(tmp_path, 1, 2)
-    store.rollback("bolt", author="kim", reason="worse after all")
+    store.rollback("bolt", author="operator", reason="worse after all")
     entries = store.audit.entries()
     assert [(entry.action, entry.details["revision"], entry.author) for entry in entries] == [
         ("recipe.create", 1, "author-1"),
         ("recipe.create", 2, "author-2"),
-        ("recipe.apply", 1, "weber"),
-        ("recipe.apply", 2, "weber"),
-        ("recipe.rollback", 1, "kim"),
+        ("recipe.apply", 1, "technician"),
+        ("recipe.apply", 2, "technician"),
+        ("recipe.rollback", 1, "operator"),
     ]
     assert store.load("bolt", 1).audit is None
     assert store.load("bolt", 2).audit == entries[0].digest
@@ -76,11 +76,11 @@ def test_activating_the_active_one_again_keeps_the_way_back(tmp_path: Path) -> N
 
 def test_the_second_of_two_editors_is_told_of_the_firsts_revision(tmp_path: Path) -> None:
     store = with_active(tmp_path, 1)
-    theirs = draft(parent=1, author="kim", reason="brighter light")
+    theirs = draft(parent=1, author="operator", reason="brighter light")
     store.create(theirs, expected_latest=2)
     before = store.audit.entries()
-    with pytest.raises(RecipeConflict, match=r"Revision 3 .* by kim \(brighter light\)") as caught:
-        store.create(draft(parent=1, author="weber"), expected_latest=2)
+    with pytest.raises(RecipeConflict, match=r"Revision 3 .* by operator \(brighter light\)") as caught:
+        store.create(draft(parent=1, author="technician"), expected_latest=2)
     assert "recipe show 3" in caught.value.next_action
     assert store.revisions("bolt") == [1, 2, 3]
     assert store.audit.entries() == before
@@ -89,12 +89,12 @@ def test_the_second_of_two_editors_is_told_of_the_firsts_revision(tmp_path: Path
 
 def test_the_second_of_two_appliers_is_told_too(tmp_path: Path) -> None:
     store = with_active(tmp_path, 1, revisions=3)
-    store.activate("bolt", 2, author="kim", reason="c", expected_active=1)
+    store.activate("bolt", 2, author="operator", reason="c", expected_active=1)
     for change in (
         lambda: store.activate("bolt", 3, author="a", reason="b", expected_active=1),
         lambda: store.rollback("bolt", author="a", reason="b", expected_active=1),
     ):
-        with pytest.raises(RecipeConflict, match=r"Revision 2 of bolt was activated by kim"):
+        with pytest.raises(RecipeConflict, match=r"Revision 2 of bolt was activated by operator"):
             change()
     assert store.active("bolt").revision == 2
 

@@ -31,11 +31,11 @@ def test_a_data_directory_with_its_labels(tmp_path: Path) -> None:
     with LabelStore(tmp_path) as store:
         for part_id in range(1, 6):
             picture = write(tmp_path / "images" / f"{part_id}.png", part_id)
-            store.add(part_id, LabelKind.GOOD, author="kim", picture=picture)
+            store.add(part_id, LabelKind.GOOD, author="operator", picture=picture)
         store.add(2, LabelKind.DEFECTIVE, author="lee", defect_class="pit")
         store.add(3, LabelKind.DEFECTIVE, author="lee")
         store.add(4, LabelKind.UNSURE, author="lee")
-        store.add(9, LabelKind.GOOD, author="kim")
+        store.add(9, LabelKind.GOOD, author="operator")
     source = read_source(tmp_path)
     assert source.kind == "station-export"
     assert labels_of(source) == {

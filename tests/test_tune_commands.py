@@ -328,13 +328,13 @@ def test_a_suggestion_can_be_stored_as_it_is(tmp_path: Path, run: Any) -> None:
 
 def test_labels_from_the_command_line(tmp_path: Path, run: Any) -> None:
     write(tmp_path, recorded([[0.1] * len(CLASSES)] * 4), pictures=True)
-    run("label", "set", 1, 2, "good", "--author", "kim")
-    run("label", "set", 3, "defective", "--class", "pit", "--note", "edge", "--author", "kim")
+    run("label", "set", 1, 2, "good", "--author", "operator")
+    run("label", "set", 3, "defective", "--class", "pit", "--note", "edge", "--author", "operator")
     run("label", "set", 4, "unsure")
-    run("label", "set", 2, "defective", "--author", "weber")
+    run("label", "set", 2, "defective", "--author", "technician")
     assert run("label", "list")["counts"] == {"good": 1, "defective": 2, "unsure": 1}
     said = [(entry["label"], entry["author"]) for entry in run("label", "history", 2)["history"]]
-    assert said == [("good", "kim"), ("defective", "weber")]
+    assert said == [("good", "operator"), ("defective", "technician")]
     missing = run("label", "set", 1, 99, "good", expect=1)["error"]["message"]
     assert "no record of part 99" in missing
     assert "nothing was labelled" in missing
@@ -408,7 +408,7 @@ def test_the_queue_asks_part_by_part(
     rows = [[0.5 + number / 100, *[0.0] * (len(CLASSES) - 1)] for number in range(6)]
     write(tmp_path, recorded(rows), pictures=True)
     monkeypatch.setattr("sys.stdin", Typed("g\nd\npit\nd\n\ns\nu\n"))
-    words = ["label", "queue", "--data-dir", str(tmp_path), "--author", "kim"]
+    words = ["label", "queue", "--data-dir", str(tmp_path), "--author", "operator"]
     code = run_command_line(application, program="edgeinspect", arguments=words)
     assert code != 0  # the input ended in the middle of the queue
     shown = capfd.readouterr().out

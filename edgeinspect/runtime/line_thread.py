@@ -280,6 +280,7 @@ class LineShell:
         self._handle(m.ApplyConfig(swap.config))
         self._config = swap.config
         self._feed.publish(event="recipe", recipe_digest=swap.config.recipe_digest)
+        self._update_view()  # who is told that it is done also sees it
         swap.done.set()
 
     # --- carrying out the core's actions --------------------------------------------------------
@@ -369,6 +370,13 @@ class LineShell:
     def _note_progress(self, now_mono_ns: int) -> None:
         self.last_step_mono_ns = now_mono_ns
         self._watch_records()
+        self._update_view()
+        if self._core.drained:
+            self.drained.set()
+        if now_mono_ns - self._heartbeat_mono_ns >= HEARTBEAT_HALF_PERIOD_NS:
+            self._beat(now_mono_ns)
+
+    def _update_view(self) -> None:
         self.view = LineView(
             counts=dict(self._core.status),
             holds=self._core.holds,
@@ -377,10 +385,6 @@ class LineShell:
             recipe_digest=self._config.recipe_digest,
             lock_state=self._core.lock_state,
         )
-        if self._core.drained:
-            self.drained.set()
-        if now_mono_ns - self._heartbeat_mono_ns >= HEARTBEAT_HALF_PERIOD_NS:
-            self._beat(now_mono_ns)
 
     def _beat(self, now_mono_ns: int) -> None:
         """Toggle the heartbeat, unless the station cannot inspect, or its gate cannot reject."""

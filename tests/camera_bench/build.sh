@@ -40,8 +40,10 @@ rm -rf source build prefix venv "$mark"
 if [[ ! -f libcamera_${LIBCAMERA%-*}.orig.tar.gz ]]; then
   mkdir -p apt/lists/partial apt/archives/partial
   key=/usr/share/keyrings/debian-archive-keyring.gpg
-  printf 'deb-src [signed-by=%s] http://deb.debian.org/debian %s main\n' \
-    "$key" sid "$key" forky "$key" trixie >apt/sources.list
+  # The mirror that this machine has its packages from.
+  mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Origin: Debian' | head -n 1)
+  printf 'deb-src [signed-by=%s] %s %s main\n' \
+    "$key" "$mirror" sid "$key" "$mirror" forky "$key" "$mirror" trixie >apt/sources.list
   options=(-qq -o "Dir::Etc::sourcelist=$bench/apt/sources.list" -o Dir::Etc::sourceparts=-
     -o "Dir::State::Lists=$bench/apt/lists" -o "Dir::Cache=$bench/apt" -o APT::Sandbox::User=root)
   apt-get "${options[@]}" update

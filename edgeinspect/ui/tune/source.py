@@ -6,7 +6,6 @@ Everything here may take a while: the screen calls it from worker threads, never
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from edgeinspect.line.config import ClassThresholds, ReviewAction
 from edgeinspect.records.columns import read_scores
 from edgeinspect.records.reader import PartFilter, RecordReader
 from edgeinspect.runtime.control_client import ControlClient
-from edgeinspect.runtime.plan import StationPlan, plan_station
-from edgeinspect.settings.recipe import Recipe, Thresholds
+from edgeinspect.runtime.plan import plan_station
+from edgeinspect.settings.recipe import Thresholds
 from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.settings.station import StationFile, load_station
 from edgeinspect.tune.apply import (
@@ -31,12 +30,12 @@ from edgeinspect.tune.apply import (
     roll_back,
     store_revision,
 )
+from edgeinspect.tune.comparable import Scoring, comparable_ids, recorded_recipes
 from edgeinspect.tune.health import Health
 from edgeinspect.tune.labels import Label, LabelKind, LabelStore
 from edgeinspect.ui.health import station_health
 from edgeinspect.ui.tune.evidence import Parts, no_parts, room_for, sound
 from edgeinspect.ui.tune.film import Drawn, FilmMaker
-from edgeinspect.yaml_file import parse_yaml, validate
 
 _OVERLAP_IDS = 64
 """A part can be written after one with a higher id; this far back is looked again."""
@@ -139,7 +138,8 @@ class StationSource:
         if not self._has_records():
             return no_parts(len(classes))
         with RecordReader(self._station.data_dir) as reader:
-            comparable = comparable_recipes(reader, self._plan)
+            recorded = recorded_recipes(reader)
+            comparable = sorted(comparable_ids(recorded, Scoring.of(self._plan.recipe)))
             newest = reader.query("SELECT max(part_id) FROM parts", {})[0][0] or 0
             first = max(0, newest - room_for(len(classes)) + 1, after - _OVERLAP_IDS)
             columns = read_scores(reader, PartFilter(from_part_id=first), classes=classes)
@@ -228,28 +228,6 @@ def _sentence(applied: Applied) -> str:
     milliseconds = applied.seconds * 1000
     digest = applied.recipe_digest[:12]
     return f"Revision {applied.revision} is in force, digest {digest}, after {milliseconds:.0f} ms."
-
-
-def comparable_recipes(reader: RecordReader, plan: StationPlan) -> list[int]:
-    """Ids of the recorded recipes under which the same picture gets the same scores.
-
-    That is: the same bundle, ROI and reducer; thresholds, timing and checks may differ.
-    """
-    mine = _scoring(plan.recipe)
-    found = []
-    for row in reader.query("SELECT recipe_id, document FROM recipes", {}):
-        try:
-            text = json.loads(row["document"])["recipe"]
-            recipe = validate(parse_yaml(text.encode(), path=Path("records")), Recipe)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            continue
-        if _scoring(recipe) == mine:
-            found.append(row["recipe_id"])
-    return found
-
-
-def _scoring(recipe: Recipe) -> tuple[object, ...]:
-    return recipe.bundle.digest, recipe.roi, recipe.reducer
 
 
 def _doubts(reader: RecordReader, recipes: Sequence[int], *, first: int) -> int:
