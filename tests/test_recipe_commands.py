@@ -201,7 +201,9 @@ def test_an_editor_that_changes_nothing(recipe: Any, monkeypatch: pytest.MonkeyP
 def test_expected_revisions(recipe: Any) -> None:
     recipe("new", SIM_BUNDLE, "--bundle", SIM_BUNDLE, *because("first"))
     recipe("apply", *because("start"))
-    one = recipe("edit", "--set", "checks.focus_min=1", "--apply", *because("a"), "--author", "operator")
+    one = recipe(
+        "edit", "--set", "checks.focus_min=1", "--apply", *because("a"), "--author", "operator"
+    )
     assert (one["revision"], one["applied"]) == (2, True)
     words = ("--set", "checks.focus_min=2", "--expect-latest", 1, *because("b"))
     told = recipe("edit", 1, *words, expect=1)

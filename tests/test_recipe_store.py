@@ -79,7 +79,9 @@ def test_the_second_of_two_editors_is_told_of_the_firsts_revision(tmp_path: Path
     theirs = draft(parent=1, author="operator", reason="brighter light")
     store.create(theirs, expected_latest=2)
     before = store.audit.entries()
-    with pytest.raises(RecipeConflict, match=r"Revision 3 .* by operator \(brighter light\)") as caught:
+    with pytest.raises(
+        RecipeConflict, match=r"Revision 3 .* by operator \(brighter light\)"
+    ) as caught:
         store.create(draft(parent=1, author="technician"), expected_latest=2)
     assert "recipe show 3" in caught.value.next_action
     assert store.revisions("bolt") == [1, 2, 3]
