@@ -296,7 +296,8 @@ def with_thresholds(
         if not 0 <= new.review <= new.reject <= 1:
             raise UsageError(
                 f"The thresholds of {new.name} are review {new.review:g} and reject "
-                f"{new.reject:g}; 0 <= review <= reject <= 1 must hold."
+                f"{new.reject:g}; 0 <= review <= reject <= 1 must hold.",
+                next_action="Say both thresholds.",
             )
         changed.append(new)
     return changed

@@ -28,7 +28,7 @@ COMMANDS = {
     epilog=examples(
         """
         edgeinspect tune --config station.yaml
-        edgeinspect tune what-if --config station.yaml --since 8h --reject 0.7
+        edgeinspect tune what-if --config station.yaml --since 8h --review 0.5 --reject 0.7
         edgeinspect tune suggest --config station.yaml --max-false-rejects 0.005
         """
     ),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.command(
     epilog=examples(
         """
-        edgeinspect tune what-if --config station.yaml --since 8h --reject 0.7
+        edgeinspect tune what-if --config station.yaml --since 8h --review 0.5 --reject 0.7
         edgeinspect tune what-if --data-dir data --reject scratch=0.62 --review scratch=0.5 --json
         edgeinspect tune what-if --config station.yaml --revision 4
         edgeinspect tune what-if --config station.yaml --min-area 64      smaller spots pass
