@@ -51,7 +51,7 @@ class PicturesAhead:
         self._render_to(number + AHEAD)
         if self._next_master is not None:
             picture, defective = self._next_master
-            self._masters, self._next_master = {number: picture}, None
+            self._masters, self._next_master = {number: _grainy(picture, number)}, None
             return defective, float(defective)
         return self._parts.make(number)
 
@@ -81,6 +81,13 @@ class PicturesAhead:
     def _render(self, number: int) -> NDArray[np.uint8]:
         part = SimPart(number, defective=False, score=0.0, sensor_travel_ns=0)
         return self._parts.expose(LensView(part, offset_ns=0, placed=True), 0)
+
+
+def _grainy(picture: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+    """The picture under a sensor's noise, one grey level, so that no two frames are the same: a
+    master that is put on again must not look like a frozen camera."""
+    noise = np.random.default_rng(number).integers(-1, 2, picture.shape, np.int16)
+    return np.clip(picture + noise, 0, 255).astype(np.uint8)
 
 
 class SimulatedLine:
