@@ -87,7 +87,8 @@ def _grainy(picture: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     """The picture under a sensor's noise, one grey level, so that no two frames are the same: a
     master that is put on again must not look like a frozen camera."""
     noise = np.random.default_rng(number).integers(-1, 2, picture.shape, np.int16)
-    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+    grainy: NDArray[np.uint8] = np.clip(picture + noise, 0, 255).astype(np.uint8)
+    return grainy
 
 
 class SimulatedLine:
