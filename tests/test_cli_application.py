@@ -50,11 +50,11 @@ def test_help_loads_no_heavy_library(command: list[str]) -> None:
     assert loaded.splitlines()[-1] == "LOADED []"
 
 
-def test_start_costs_little_processor_time() -> None:
-    def spent_s() -> float:
+def test_start_costs_little_more_than_its_command_line_library() -> None:
+    def spent_s(code: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
-            [sys.executable, "-c", "from edgeinspect.ui.cli import main; main()", "--help"],
+            [sys.executable, "-c", code, "--help"],
             stdout=subprocess.DEVNULL,
             check=True,
             timeout=60,
@@ -62,7 +62,11 @@ def test_start_costs_little_processor_time() -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(spent_s() for _ in range(5)) < 0.15
+    ours, bare = [], []
+    for _ in range(5):  # in turn, so that a busy machine slows both
+        ours.append(spent_s("from edgeinspect.ui.cli import main; main()"))
+        bare.append(spent_s("import click"))
+    assert min(ours) < 1.6 * min(bare)
 
 
 @pytest.mark.parametrize(
