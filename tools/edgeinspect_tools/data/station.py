@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeinspect.errors import UsageError
-from edgeinspect_tools.data.dataset import GOOD, Picture, Source
+from edgeinspect_tools.data.dataset import Picture, Source
 from edgeinspect_tools.data.folders import class_label
 from edgeinspect_tools.data.table import read_rows, wrong
 
@@ -46,22 +46,13 @@ def read_station_export(path: Path, good: str) -> Source:
 
 
 def _read_data_directory(data_dir: Path) -> Source:
-    from edgeinspect.tune.labels import LabelKind, LabelStore
+    from edgeinspect.tune.label_export import labelled_parts
 
-    pictures: list[Picture] = []
-    unsure = gone = 0
-    with LabelStore(data_dir) as labels:
-        for part_id, said in sorted(labels.current().items()):
-            picture = labels.picture(part_id)
-            if said.kind is LabelKind.UNSURE:
-                unsure += 1
-            elif picture is None:
-                gone += 1
-            else:
-                is_good = said.kind is LabelKind.GOOD
-                label = GOOD if is_good else said.defect_class or DEFECTIVE
-                pictures.append(Picture(path=picture, label=label, group=f"part {part_id}"))
-    return _source(data_dir, pictures, unsure=unsure, gone=gone, unlabelled=0)
+    found = labelled_parts(data_dir)
+    pictures = [Picture(path=p.path, label=p.name, group=p.group) for p in found.pictures]
+    return _source(
+        data_dir, pictures, unsure=found.unsure, gone=found.without_picture, unlabelled=0
+    )
 
 
 def _read_table(file: Path, good: str) -> Source:
