@@ -13,9 +13,15 @@ from edgeinspect.errors import ConfigError
 from edgeinspect.setup.station_conf import parse_station_conf
 from edgeinspect.yaml_file import parse_yaml, read_yaml
 
-COMMON = Path(__file__).parents[1] / "image" / "common"
+REPOSITORY = Path(__file__).parents[1]
+COMMON = REPOSITORY / "image" / "common"
 UNITS = sorted((COMMON / "systemd").glob("*.service"))
-SCRIPTS = sorted((COMMON / "bin").iterdir())
+SCRIPTS = [
+    *sorted((COMMON / "bin").iterdir()),
+    *sorted((REPOSITORY / "image" / "rpi" / "overlay").rglob("usr/lib/edgeinspect/*")),
+    COMMON / "install-overlay.sh",
+    REPOSITORY / "image" / "install.sh",
+]
 
 
 def needs(program: str) -> pytest.MarkDecorator:
@@ -107,7 +113,7 @@ def test_a_shell_can_read_each_script(script: Path) -> None:
     assert script.read_text().startswith("#!/bin/sh\n")
     assert run("sh", "-n", script).returncode == 0
     if shutil.which("shellcheck") is not None:
-        result = run("shellcheck", script)
+        result = run("shellcheck", "-x", "--source-path", REPOSITORY, script)
         assert result.returncode == 0, result.stdout
 
 
