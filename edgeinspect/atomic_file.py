@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,21 @@ def make_folder(folder: Path) -> None:
     make_folder(folder.parent)
     with storage_faults(folder):
         folder.mkdir(exist_ok=True)
+        share_with_group(folder)
         fsync_folder(folder.parent)
+
+
+def share_with_group(path: Path) -> None:
+    """Open what this process just made to its group, if the folder that it is in is open to it.
+
+    A station's data are shared by its own user and the technicians' group. Whoever makes a lock or a
+    database must not lock the other out, whatever his umask.
+    """
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        if path.parent.stat().st_mode & stat.S_IWGRP and status.st_uid == os.geteuid():
+            inherited = stat.S_ISGID | 0o070 if path.is_dir() else 0o060
+            path.chmod(stat.S_IMODE(status.st_mode) | inherited)
 
 
 def _write_temporary(path: Path, data: bytes, mode: int | None) -> Path:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeinspect.atomic_file import share_with_group
 from edgeinspect.errors import DataFromNewerVersion, StorageFault
 from edgeinspect.records.durable import fsync_directory, storage_fault, storage_faults
 from edgeinspect.records.schema import APPLICATION_ID, SCHEMA_VERSION, migrate, version_of
@@ -120,6 +121,7 @@ def _open_checked(path: Path, check_limit_s: float) -> tuple[sqlite3.Connection,
         version = version_of(connection)
         _refuse_newer(version, path)
         _refuse_foreign(connection, version, path)
+        share_with_group(path)  # before there is a log, which takes its permissions from here
         integrity = "new" if version == 0 else _quick_check(connection, check_limit_s)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeinspect.atomic_file import share_with_group
 from edgeinspect.errors import DiskFull, StorageFault
 
 _FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -30,6 +31,7 @@ def make_directory(directory: Path) -> None:
         return
     make_directory(directory.parent)
     directory.mkdir(exist_ok=True)
+    share_with_group(directory)
     fsync_directory(directory.parent)
 
 
@@ -38,7 +40,7 @@ def write_new_file(path: Path, data: bytes) -> None:
 
     A failure leaves no file behind, a crash may leave part of one.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o664)
     try:
         try:
             rest = memoryview(data)

@@ -20,7 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeinspect.atomic_file import fsync_folder, make_folder, replace_file, storage_faults
+from edgeinspect.atomic_file import (
+    fsync_folder,
+    make_folder,
+    replace_file,
+    share_with_group,
+    storage_faults,
+)
 from edgeinspect.errors import NotGood, UsageError
 from edgeinspect.settings.file_lock import exclusive
 
@@ -251,6 +257,7 @@ class AuditTrail:
             finally:
                 os.close(descriptor)
             if is_new:
+                share_with_group(self._path)
                 fsync_folder(self._path.parent)
         head = {"sequence": entry.sequence, "digest": entry.digest}
         replace_file(self._head_path, json.dumps(head).encode() + b"\n", mode=0o664)

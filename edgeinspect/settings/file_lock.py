@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeinspect.atomic_file import storage_faults
+from edgeinspect.atomic_file import share_with_group, storage_faults
 from edgeinspect.errors import StorageFault
 
 _POLL_S = 0.01
@@ -26,6 +26,7 @@ def exclusive(path: Path, *, timeout_s: float = 10.0) -> Iterator[None]:
     """
     with storage_faults(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
+        share_with_group(path)
     try:
         _wait_for(descriptor, path, time.monotonic() + timeout_s)
         yield

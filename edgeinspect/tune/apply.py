@@ -240,8 +240,9 @@ def _set_for_next_start(
 def _is_running(station: StationFile) -> bool:
     """Whether a process holds the data directory."""
     try:
-        descriptor = os.open(station.data_dir / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
+        # a lock can be asked for by whoever may read the file
+        descriptor = os.open(station.data_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,6 +23,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeinspect.atomic_file import share_with_group
 from edgeinspect.errors import DataFromNewerVersion, StorageFault, UsageError
 from edgeinspect.records.durable import fsync_directory, make_directory, storage_faults
 
@@ -219,6 +220,7 @@ class LabelStore:
             connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
             try:
                 _prepare(connection, path)
+                share_with_group(path)
             except BaseException:
                 connection.close()
                 raise

@@ -41,7 +41,7 @@ wanted_by local-fs edgeinspect-grow
 
 # Nobody can log in at a console, for there are no passwords, so none is offered; and a partition that
 # cannot be mounted must not end in a console that nobody can use, but go on to SSH.
-for unit in getty@.service serial-getty@.service console-getty.service debug-shell.service \
+for unit in getty@.service serial-getty@.service console-getty.service \
   emergency.service emergency.target rescue.service rescue.target; do
   ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done

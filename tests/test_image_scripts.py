@@ -1,0 +1,178 @@
+"""The overlay's scripts, run in a folder of their own with a few programs put in their way."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+BIN = Path(__file__).parents[1] / "image" / "common" / "bin"
+RECORDS = "data/edgeinspect/data/records.sqlite3"
+
+
+class Station:
+    """A root folder with programs that note how they were called.
+
+    Attributes:
+        root: ``data``, ``run`` and ``var`` are below it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._programs = root / "programs"
+        self._programs.mkdir()
+        for folder in ("data", "run", "var/log", "var/lib"):
+            (root / folder).mkdir(parents=True)
+        (root / "places.conf").write_text(
+            f"DATA={root}/data\nDATA_MOUNT={root}/data\nRUN={root}/run\nBOOT={root}/boot\n"
+        )
+        for name in ("mount", "chgrp", "modprobe", "mkswap", "swapon"):
+            self.program(name, "exit 0")
+        self.program("mountpoint", f'[ "$2" = {root}/data ]')
+
+    def program(self, name: str, body: str) -> None:
+        """Put a program first in the path; its calls are in ``calls``."""
+        path = self._programs / name
+        path.write_text(f'#!/bin/sh\necho "{name} $*" >> "{self.root}/calls"\n{body}\n')
+        path.chmod(0o755)
+
+    def calls(self, name: str) -> list[str]:
+        file = self.root / "calls"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [line.removeprefix(f"{name} ") for line in lines if line.split()[0] == name]
+
+    def run(self, script: str, **variables: object) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": f"{self._programs}:{os.environ['PATH']}:/usr/sbin:/sbin",
+            "EDGEINSPECT_PLACES": str(self.root / "places.conf"),
+            "VAR": str(self.root / "var"),
+            **{name: str(value) for name, value in variables.items()},
+        }
+        return subprocess.run(
+            ["sh", str(BIN / script)], env=environment, capture_output=True, text=True, check=False
+        )
+
+    def record(self, at_wall_s: int, name: str = RECORDS) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (at_wall_s, at_wall_s))
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Station:
+    return Station(tmp_path)
+
+
+def with_clock(station: Station, now_wall_s: int) -> None:
+    station.program("date", f'[ "$1" = +%s ] && echo {now_wall_s}; exit 0')
+
+
+def test_a_clock_behind_the_last_record_goes_on_from_there(station: Station) -> None:
+    station.record(2_000_000_000)
+    station.record(2_000_000_100, f"{RECORDS}-wal")
+    station.record(3_000_000_000, "data/edgeinspect/data/images/records.sqlite3")  # no record
+    with_clock(station, 1_000_000_000)
+    result = station.run("keep")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert station.calls("date") == ["+%s", "--utc --set @2000000100"]
+
+
+def test_a_clock_ahead_of_the_last_record_is_left_alone(station: Station) -> None:
+    station.record(2_000_000_000)
+    with_clock(station, 2_000_000_001)
+    station.run("keep")
+    assert station.calls("date") == ["+%s"]
+
+
+def test_a_new_station_has_nothing_to_go_on_from(station: Station) -> None:
+    with_clock(station, 1_000_000_000)
+    result = station.run("keep")
+    assert (result.returncode, station.calls("date")) == (0, [])
+
+
+def test_journal_and_clock_are_bound_to_the_data_partition_once(station: Station) -> None:
+    root = station.root
+    station.run("keep")
+    assert station.calls("mount") == [
+        f"--bind {root}/data/log/journal {root}/var/log/journal",
+        f"--bind {root}/data/state/timesync {root}/var/lib/systemd/timesync",
+    ]
+    assert stat.S_IMODE((root / "var/log/journal").stat().st_mode) == 0o2755
+    station.program("mountpoint", "exit 0")
+    station.run("keep")
+    assert len(station.calls("mount")) == 2
+
+
+@pytest.mark.parametrize("why", ["not mounted", "a substitute in memory"])
+def test_without_a_data_partition_nothing_is_kept_and_nothing_fails(
+    station: Station, why: str
+) -> None:
+    if why == "not mounted":
+        station.program("mountpoint", "exit 1")
+    else:
+        (station.root / "run/no-data").touch()
+    station.record(2_000_000_000)
+    with_clock(station, 1_000_000_000)
+    assert station.run("keep").returncode == 0
+    assert (station.calls("mount"), station.calls("date")) == ([], [])
+    assert not (station.root / "var/log/journal").exists()
+
+
+def test_data_that_are_a_folder_of_the_system_are_kept_too(station: Station) -> None:
+    with (station.root / "places.conf").open("a") as places:
+        places.write("DATA_MOUNT=\n")
+    station.program("mountpoint", "exit 1")
+    station.run("keep")
+    assert len(station.calls("mount")) == 2
+
+
+@pytest.mark.parametrize(("memory_kib", "swap_kib"), [(430_000, 215_000), (8_000_000, 524_288)])
+def test_half_of_a_small_memory_becomes_compressed_swap(
+    station: Station, memory_kib: int, swap_kib: int
+) -> None:
+    (station.root / "swaps").write_text("Filename Type Size Used Priority\n")
+    (station.root / "meminfo").write_text(f"MemTotal:  {memory_kib} kB\nMemFree: 5 kB\n")
+    station.program("zramctl", "echo /dev/zram7")
+    variables = {"SWAPS": station.root / "swaps", "MEMINFO": station.root / "meminfo"}
+    assert station.run("zram", **variables).returncode == 0
+    assert station.calls("zramctl") == [f"--find --size {swap_kib}KiB"]
+    assert station.calls("swapon") == ["--priority 100 --discard /dev/zram7"]
+    (station.root / "swaps").write_text("Filename Type\n/dev/zram7 partition\n")
+    station.run("zram", **variables)
+    assert len(station.calls("zramctl")) == 1
+
+
+def test_a_kernel_without_zram_goes_without(station: Station) -> None:
+    (station.root / "swaps").touch()
+    station.program("modprobe", "exit 1")
+    result = station.run("zram", SWAPS=station.root / "swaps")
+    assert (result.returncode, station.calls("swapon")) == (0, [])
+
+
+def test_the_host_key_is_made_once_and_kept(station: Station) -> None:
+    assert station.run("make-host-key").returncode == 0
+    key = station.root / "data/ssh/ssh_host_ed25519_key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    made = key.read_bytes()
+    station.run("make-host-key")
+    assert key.read_bytes() == made
+
+
+def test_a_host_key_that_a_power_cut_left_half_made_is_made_again(station: Station) -> None:
+    half = station.root / "data/ssh/new"
+    half.mkdir(parents=True)
+    (half / "ssh_host_ed25519_key").write_text("half")
+    assert station.run("make-host-key").returncode == 0
+    assert (station.root / "data/ssh/ssh_host_ed25519_key").read_text().startswith("-----BEGIN")
+    assert not half.exists()
+
+
+def test_without_a_data_partition_the_host_key_is_of_this_start_only(station: Station) -> None:
+    station.program("mountpoint", "exit 1")
+    station.run("make-host-key")
+    assert (station.root / "run/ssh_host_ed25519_key").is_file()
+    assert not (station.root / "data/ssh").exists()
