@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from edgeinspect.bundle.inspector import Inspector
 from edgeinspect.errors import UsageError
 from edgeinspect.part import Frame
+from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import GOOD, Dataset, Item, Split
 from edgeinspect_tools.data.manifest import load_manifest
+from edgeinspect_tools.data.read import read_source
 from edgeinspect_tools.train import Network, TrainSettings, checkpoint, cross_validation
 from edgeinspect_tools.train.augment import laid, turned, ways_to_lie
 from edgeinspect_tools.train.checkpoint import Progress
@@ -344,3 +346,16 @@ def test_an_interrupted_fold_goes_on_only_as_what_it_was(
     run(replace(DEEP, steps=77))
     assert asked == [False, True, False]
     assert not checkpoints.exists()
+
+
+def test_only_near_duplicates_stay_together_where_that_is_asked_for(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    rows = ["path,label,group"]
+    for number in range(4):
+        pixels = cv2.resize(rng.integers(0, 256, (6, 6), np.uint8), (96, 96))
+        cv2.imwrite(str(tmp_path / f"{number}.png"), pixels)
+        rows.append(f"{number}.png,{'good' if number < 2 else 'crack'},part {number // 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    source = read_source(tmp_path / "labels.csv")
+    assert build_dataset(source).findings.groups == 2
+    assert build_dataset(cross_validation.without_groups(source)).findings.groups == 4

@@ -4,6 +4,8 @@ python -m edgeinspect_tools.train.cross_validation magnetic-tile:PATH --out DIR 
 
 Every fold trains anew, is quantized and wrapped into a bundle, and inspects pictures of groups
 that it never saw in any role. ``--fold N`` runs one fold; without it all, and then the summary.
+A part's several exposures are one group. ``--groups near-duplicates`` keeps only look-alikes
+together, as published figures do at best: it shows what those are worth, not what a line will see.
 A fold that is finished, of the same data and settings, is taken as it is; only the encoder's
 features are shared among folds, which no picture's label has any part in.
 """
@@ -29,7 +31,7 @@ from edgeinspect.part import Inspection
 from edgeinspect.tune.intervals import clopper_pearson
 from edgeinspect.ui.output import console, json_option, print_json
 from edgeinspect_tools.data.build import build_dataset, k_folds
-from edgeinspect_tools.data.dataset import Dataset, Split
+from edgeinspect_tools.data.dataset import Dataset, Source, Split
 from edgeinspect_tools.data.read import read_source
 from edgeinspect_tools.statistics import auroc
 from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
@@ -47,6 +49,7 @@ from edgeinspect_tools.train.tile_source import Features
 
 _CALIBRATION_PICTURES = 30
 _GOLDEN_PICTURES = 4
+GROUPS = ("parts", "near-duplicates")
 _PIXEL_SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
@@ -243,6 +246,13 @@ def _fold_auroc(result: dict[str, Any]) -> float:
 @click.option("--steps", default=900, show_default=True, help="Training steps of a fold.")
 @click.option("--minutes", default=60.0, show_default=True, help="At most so long a fold.")
 @click.option("--seed", default=1, show_default=True)
+@click.option(
+    "--groups",
+    type=click.Choice(list(GROUPS)),
+    default=GROUPS[0],
+    show_default=True,
+    help="What never straddles two folds; near-duplicates alone lets a part's exposures straddle.",
+)
 @json_option
 def main(
     *,
@@ -254,14 +264,17 @@ def main(
     steps: int,
     minutes: float,
     seed: int,
+    groups: str,
     as_json: bool,
 ) -> None:
     """Cross-validate the magnetic-tile recipe on a data set with masks."""
     terminal = console(stderr=True)
     settings = magnetic_tile_recipe(weights, steps=steps, minutes=minutes, seed=seed)
     make_folder(out)
-    judged = build_dataset(read_source(dataset), seed=seed)
+    source = read_source(dataset)
+    judged = build_dataset(source if groups == GROUPS[0] else without_groups(source), seed=seed)
     parts = k_folds(judged.dataset, folds, seed=seed)
+    terminal.print(f"{len(judged.dataset.items)} pictures, {judged.findings.groups} groups")
 
     def say(*, done: float, text: str) -> None:
         if "best" in text:
@@ -272,11 +285,16 @@ def main(
         run_fold(parts[number], number, settings, out, say=say, features=features)
     every = [_result(out / f"fold_{number}.json") for number in range(folds)]
     found = [result for result in every if result is not None]
-    figures = summary(found)
+    figures = {"groups": groups, "n_groups": judged.findings.groups, **summary(found)}
     if as_json:
         print_json(figures)
     else:
         terminal.print(json.dumps(figures, indent=1))
+
+
+def without_groups(source: Source) -> Source:
+    """The same pictures, of which nobody said which show the same part."""
+    return replace(source, pictures=tuple(replace(each, group="") for each in source.pictures))
 
 
 def magnetic_tile_recipe(weights: str, *, steps: int, minutes: float, seed: int) -> TrainSettings:
