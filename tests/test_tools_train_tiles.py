@@ -351,11 +351,11 @@ def test_an_interrupted_fold_goes_on_only_as_what_it_was(
 def test_only_near_duplicates_stay_together_where_that_is_asked_for(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     rows = ["path,label,group"]
-    for number in range(4):
+    for number in range(16):
         pixels = cv2.resize(rng.integers(0, 256, (6, 6), np.uint8), (96, 96))
         cv2.imwrite(str(tmp_path / f"{number}.png"), pixels)
-        rows.append(f"{number}.png,{'good' if number < 2 else 'crack'},part {number // 2}")
+        rows.append(f"{number}.png,{'good' if number < 8 else 'crack'},part {number // 2}")
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
     source = read_source(tmp_path / "labels.csv")
-    assert build_dataset(source).findings.groups == 2
-    assert build_dataset(cross_validation.without_groups(source)).findings.groups == 4
+    assert build_dataset(source).findings.groups == 8
+    assert build_dataset(cross_validation.without_groups(source)).findings.groups == 16
