@@ -17,7 +17,11 @@ import pytest
 import yaml
 
 RPI = Path(__file__).parents[1] / "image" / "rpi"
-LAYER = RPI / "layer" / "edgeinspect.yaml"
+LAYERS = {path.stem: path for path in (RPI / "layer").glob("*.yaml")}
+VARIABLES = {
+    "edgeinspect": {"wheels", "common", "settings_mount"},
+    "edgeinspect-slots": {"overlay", "certificate"},
+}
 BOARDS = {
     "pi3": ("rpi3", "image-rpios"),
     "zero2w": ("rpizero2w", "image-rpios"),
@@ -39,9 +43,9 @@ def merged(board: str) -> dict[str, Any]:
 def test_each_board_gets_the_layout_that_it_can_boot(board: str) -> None:
     config = merged(board)
     assert (config["device"]["layer"], config["image"]["layer"]) == BOARDS[board]
-    assert config["layer"] == {"app": "edgeinspect"}
-    assert config["image"]["name"] == f"edgeinspect-{board}"
     two_slots = config["image"]["layer"] == "image-rota"
+    assert config["layer"] == {"app": "edgeinspect-slots" if two_slots else "edgeinspect"}
+    assert config["image"]["name"] == f"edgeinspect-{board}"
     assert config["edgeinspect"]["settings_mount"] == ("/bootfs" if two_slots else "/boot/firmware")
 
 
@@ -52,25 +56,85 @@ def test_no_board_gets_a_password(board: str) -> None:
     assert merged(board)["ssh"] == {"pubkey_only": "y"}
 
 
-def test_the_layer_says_what_its_hooks_use() -> None:
-    text = LAYER.read_text()
-    head, _, body = text.partition("# METAEND\n---\n")
+@pytest.mark.parametrize("name", sorted(VARIABLES))
+def test_the_layer_says_what_its_hooks_use(name: str) -> None:
+    assert LAYERS.keys() == VARIABLES.keys()
+    head, _, body = LAYERS[name].read_text().partition("# METAEND\n---\n")
+    prefix = name.replace("-", "_")
+    assert f"# X-Env-Layer-Name: {name}\n" in head
+    assert f"# X-Env-VarPrefix: {prefix}\n" in head
     declared = set(re.findall(r"^# X-Env-Var-([a-z_]+):", head, re.MULTILINE))
-    used = set(re.findall(r"IGconf_edgeinspect_([a-z_]+)", body))
-    assert declared == used == {"wheels", "common", "settings_mount"}
-    for name in declared:
+    used = set(re.findall(rf"IGconf_{prefix}_([a-z_]+)", body))
+    assert declared == used == VARIABLES[name]
+    for variable in declared:
         for field in ("Desc", "Required", "Valid", "Set"):
-            assert f"# X-Env-Var-{name}-{field}:" in head
+            assert f"# X-Env-Var-{variable}-{field}:" in head
     steps = yaml.safe_load(body)["mmdebstrap"]
     assert set(steps) <= {"packages", "customize-hooks", "cleanup-hooks"}
     assert len(set(steps["packages"])) == len(steps["packages"])
-    assert any("ssh_host_" in hook for hook in steps["cleanup-hooks"])
 
 
-def test_the_files_that_the_layer_copies_are_there() -> None:
-    assert (RPI.parent / "common" / "install-overlay.sh").stat().st_mode & 0o111
-    shared = (RPI / "slot-shared.d" / "edgeinspect.conf").read_text()
-    assert "Version=1\nPath=/data\n" in shared
+def hooks(name: str, kind: str = "customize-hooks") -> list[str]:
+    body = LAYERS[name].read_text().partition("# METAEND\n---\n")[2]
+    found: list[str] = yaml.safe_load(body)["mmdebstrap"][kind]
+    return found
+
+
+def test_no_host_key_and_no_other_sudo_leave_the_builder() -> None:
+    cleanup = hooks("edgeinspect", "cleanup-hooks")
+    assert "rm -f $1/etc/ssh/ssh_host_*" in cleanup
+    assert "rm -f $1/etc/sudoers.d/010_rpi-*" in cleanup
+
+
+def run_hook(hook: str, root: Path, **variables: object) -> None:
+    environment = {"PATH": os.environ["PATH"], **{k: str(v) for k, v in variables.items()}}
+    done = subprocess.run(["bash", "-c", hook, "hook", str(root)], env=environment, check=False)
+    assert done.returncode == 0
+
+
+def places(root: Path) -> dict[str, str]:
+    """What the scripts of this root read."""
+    scripts = root / "usr/lib/edgeinspect"
+    names = ("BOOT", "DATA_DEVICE", "DATA_MOUNT", "TRY_OTHER_SLOT")
+    words = " ".join(f'"{name}=${name}"' for name in names)
+    done = subprocess.run(
+        ["sh", "-c", f". {scripts}/places; printf '%s\\n' {words}"],
+        env={"EDGEINSPECT_PLACES": str(scripts / "places.conf")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return dict(line.split("=", 1) for line in done.stdout.splitlines())
+
+
+def test_scripts_find_their_places_on_both_layouts(tmp_path: Path) -> None:
+    common = RPI.parent / "common"
+    overlay_hook, places_hook = hooks("edgeinspect")[:2]
+    run_hook(overlay_hook, tmp_path, IGconf_edgeinspect_common=common)
+    run_hook(places_hook, tmp_path, IGconf_edgeinspect_settings_mount="/boot/firmware")
+    assert (tmp_path / "boot/firmware/station.conf.example").is_file()
+    assert places(tmp_path) == {
+        "BOOT": "/boot/firmware",
+        "DATA_DEVICE": "/dev/disk/by-slot/system",
+        "DATA_MOUNT": "",
+        "TRY_OTHER_SLOT": "",
+    }
+    variables = {
+        "IGconf_edgeinspect_slots_overlay": RPI / "overlay",
+        "IGconf_edgeinspect_slots_certificate": common / "conf/station.conf.example",
+        "IGconf_device_class": "pi5",
+    }
+    for hook in hooks("edgeinspect-slots")[:2]:
+        run_hook(hook, tmp_path, **variables)
+    assert places(tmp_path) == {
+        "BOOT": "/bootfs",
+        "DATA_DEVICE": "/dev/disk/by-slot/persistent",
+        "DATA_MOUNT": "/data",
+        "TRY_OTHER_SLOT": "0 tryboot",
+    }
+    assert "compatible=edgeinspect-pi5\n" in (tmp_path / "etc/rauc/system.conf").read_text()
+    assert (tmp_path / "usr/lib/edgeinspect/rauc-slots").stat().st_mode & 0o111
+    assert (tmp_path / "etc/rauc/keyring.pem").is_file()
+    shared = tmp_path / "etc/rpi-image-gen/slot-shared.d/edgeinspect.conf"
+    assert "Version=1\nPath=/data\n" in shared.read_text()
 
 
 CHECKOUT = os.environ.get("EDGEINSPECT_RPI_IMAGE_GEN", "")
@@ -87,8 +151,9 @@ def ig(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]
 
 
 @with_checkout
-def test_its_own_linter_accepts_the_layer() -> None:
-    result = ig("metadata", "--lint", LAYER)
+@pytest.mark.parametrize("name", sorted(VARIABLES))
+def test_its_own_linter_accepts_the_layer(name: str) -> None:
+    result = ig("metadata", "--lint", LAYERS[name])
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.strip().endswith("OK")
 
@@ -106,11 +171,13 @@ def test_it_resolves_every_layer_of_the_board(board: str, tmp_path: Path) -> Non
     roots = {"src": RPI / "layer", "DYNlayer": dynamic}
     roots |= {name: Path(CHECKOUT, name) for name in ("layer", "device", "image")}
     plan = tmp_path / "plan"
-    ig("pipeline", "--env-in", environment, "--layers", *BOARDS[board], "edgeinspect",
+    app = merged(board)["layer"]["app"]
+    ig("pipeline", "--env-in", environment, "--layers", *BOARDS[board], app,
        "--path", ":".join(f"{tag}={path}" for tag, path in roots.items()),
        "--env-out", tmp_path / "out.env", "--plan-out", plan,
        SRCROOT=str(RPI), IGconf_edgeinspect_wheels=str(tmp_path))  # fmt: skip
     layers = [line.split(":")[0] for line in plan.read_text().splitlines()]
-    assert layers[-1] == "edgeinspect"
+    assert layers[-1] == app
+    assert "edgeinspect" in layers
     assert set(BOARDS[board]) < set(layers)
     assert "openssh-server" in layers
