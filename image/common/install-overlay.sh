@@ -46,6 +46,13 @@ for unit in getty@.service serial-getty@.service console-getty.service \
   ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 
+# Accounts are made by the image, and what a technician may do stands in sudoers.d: no other program
+# needs to run as somebody else than its caller.
+for program in chage chfn chsh expiry gpasswd mount newgrp passwd ssh-agent su umount; do
+  [ ! -f "$root/usr/bin/$program" ] || chmod u-s,g-s "$root/usr/bin/$program"
+done
+[ ! -f "$root/usr/lib/openssh/ssh-keysign" ] || chmod u-s "$root/usr/lib/openssh/ssh-keysign"
+
 # The only host key is the one that the first start makes on the data partition, and the journal is
 # on disk only where that partition is bound to its place.
 rm -f "$root"/etc/ssh/ssh_host_*
