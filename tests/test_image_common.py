@@ -142,3 +142,30 @@ def test_the_example_is_good_but_for_the_key_that_only_its_reader_has(tmp_path: 
     assert conf.network.wifi is not None
     assert conf.reject_until_set_up is not None
     assert conf.bundle == "my-bundle"
+
+
+def settings_of(file: Path) -> dict[str, str]:
+    """The ``name=value`` lines of a file."""
+    lines = (line.partition("=") for line in file.read_text().splitlines())
+    return {name.strip(): value.strip() for name, sign, value in lines if sign and name[0] != "#"}
+
+
+def test_the_kernel_is_told_to_restart_and_to_keep_quiet() -> None:
+    kernel = settings_of(COMMON / "sysctl.d" / "60-edgeinspect.conf")
+    assert int(kernel["kernel.panic"]) > 0
+    assert kernel["kernel.panic_on_oops"] == "1"
+    assert kernel["kernel.sysrq"] == "0"
+    assert kernel["fs.suid_dumpable"] == "0"
+
+
+def test_the_hardware_watchdog_is_shorter_than_any_board_s_limit() -> None:
+    watchdog = settings_of(COMMON / "system.conf.d" / "edgeinspect.conf")["RuntimeWatchdogSec"]
+    # bcm2835_wdt takes at most 0xfffff ticks of 1/65536 s
+    assert 0 < int(watchdog.removesuffix("s")) < 0xFFFFF / 65536
+
+
+def test_the_journal_is_bounded_and_stays_in_memory_without_a_data_partition() -> None:
+    journal = settings_of(COMMON / "journald.conf.d" / "zz-edgeinspect.conf")
+    assert journal["Storage"] == "auto"
+    assert journal["SystemMaxUse"] == "64M"
+    assert journal["RuntimeMaxUse"] == "16M"
