@@ -7,9 +7,10 @@ CAMERA_BENCH = $(or $(EDGEINSPECT_CAMERA_BENCH),$(or $(XDG_CACHE_HOME),$(HOME)/.
 DEMO ?= --parts 300
 SIM_PARTS ?= 1000000
 KILLS ?= 10000
+IMAGE ?= build/image
 CONVERTERS ?= $(HOME)/.cache/edgeinspect/converters
 
-.PHONY: test-vm help demo test check lint types test-slow test-camera test-converters test-training test-kills test-million bench model clean
+.PHONY: image-qemu test-image test-image-long test-vm help demo test check lint types test-slow test-camera test-converters test-training test-kills test-million bench model clean
 
 help:
 	@echo "make demo          run the station on the simulated line, with the shipped model"
@@ -20,6 +21,8 @@ help:
 	@echo "make test-converters the converters for PyTorch and ONNX (makes their environments, 5 GB)"
 	@echo "make test-training the tests that train against the clock; only on an idle machine"
 	@echo "make test-vm       the drivers on real kernel devices, in a virtual machine (needs root)"
+	@echo "make image-qemu    build the arm64 image for the emulated machine (needs root)"
+	@echo "make test-image    boot it, break it, update it (20 min); test-image-long: 20 power cuts too"
 	@echo "make test-kills    kill the recorder KILLS=10000 times (minutes)"
 	@echo "make test-million  simulate SIM_PARTS=1000000 parts a gate with every fault (20 min a gate)"
 	@echo "make bench         measure this machine"
@@ -54,6 +57,17 @@ test-converters: $(VENV)/.dev
 
 test-training: $(VENV)/.dev
 	$(BIN)/python -m pytest -m training --timeout 1800
+
+# Needs root and image/qemu/build.py's HOST_PACKAGES; IMAGE is filled once and used by both.
+image-qemu: $(VENV)/.dev
+	$(BIN)/python -m image.qemu.build $(IMAGE) --samples
+
+test-image: $(VENV)/.dev
+	EDGEINSPECT_IMAGE=$(IMAGE) $(BIN)/python -m pytest image/tests --timeout 3600
+
+test-image-long: $(VENV)/.dev
+	EDGEINSPECT_IMAGE=$(IMAGE) $(BIN)/python -m pytest image/tests --timeout 14400 \
+	  -m "slow or not slow" --power-cuts 20
 
 test-vm: $(VENV)/.dev
 	$(BIN)/python -m tests.vm test

@@ -28,7 +28,9 @@ class Terminal:
         environment: Mapping[str, str],
         columns: int = 80,
         lines: int = 24,
+        deadline_s: float = DEADLINE_S,
     ) -> None:
+        self._deadline_s = deadline_s
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
         self.pid, self._master = pty.fork()
@@ -52,7 +54,7 @@ class Terminal:
     def wait_for(self, what: str | Callable[[str], bool]) -> str:
         """The screen's text once it holds ``what``. Raises AssertionError, showing the screen."""
         holds = what if callable(what) else lambda text: what in text
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + self._deadline_s
         while not holds(self.text):
             left_s = deadline - time.monotonic()
             assert left_s > 0, f"{what!r} did not appear:\n{self.text}"
@@ -66,7 +68,7 @@ class Terminal:
 
     def wait(self) -> int:
         """The exit code, negative for a signal."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + self._deadline_s
         while True:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:

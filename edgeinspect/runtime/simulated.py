@@ -194,8 +194,14 @@ def geometry_of(station: StationFile, *, rate_per_s: float) -> LineGeometry:
     usual = LineGeometry()
     least_ns = max(usual.pitch_min_ns, round(places.min_pitch * unit) + 2 * usual.slip_ns)
     guard = places.sensor_to_guard
+    # more time for the camera in the station file: parts that stay longer in their place
+    placed_ns = max(usual.view_tolerance_ns, round(places.exposure_window * unit) + 2 * MS)
+    lease_ns = round(station.gate.lease_ms * MS)
     return replace(
         usual,
+        view_tolerance_ns=placed_ns,
+        view_ns=usual.view_ns + placed_ns - usual.view_tolerance_ns,
+        heartbeat_timeout_ns=max(usual.heartbeat_timeout_ns, lease_ns + 100 * MS),
         pitch_min_ns=least_ns,
         pitch_mean_ns=max(least_ns + MS, round(SECOND / rate_per_s)),
         to_lens_ns=round(places.sensor_to_lens * unit),

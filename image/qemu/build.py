@@ -1,9 +1,10 @@
 """Builds the arm64 image for the emulated machine from Debian packages, without a loop device.
 
-    python -m image.qemu.build OUT [--version 1.2.0]
+    python -m image.qemu.build OUT [--version 1.2.0] [--samples]
 
 OUT gets ``edgeinspect.img`` (the disk), ``system.squashfs`` (one slot), ``edgeinspect.raucb`` (the
-same as a signed update), ``sbom.cdx.json`` and ``SHA256SUMS``. Needs root and ``HOST_PACKAGES``.
+same as a signed update), ``sbom.cdx.json`` and ``SHA256SUMS``; with ``--samples`` also
+``samples/``: updates for image/tests. Needs root and ``HOST_PACKAGES``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ PYTHON = "3.13"
 PACKAGES = (
     "systemd-sysv", "systemd-timesyncd", "udev", "dbus", "kmod", "iproute2", "openssh-server",
     "sudo", "python3", "gpiod", "rauc", "fdisk", "e2fsprogs", "dosfstools", "util-linux", "tzdata",
-    "procps",
+    "procps", "grub-common",
 )  # fmt: skip
 SITE = f"opt/edgeinspect/lib/python{PYTHON}/site-packages"
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
@@ -49,12 +50,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m image.qemu.build")
     parser.add_argument("out", type=Path)
     parser.add_argument("--version", default="0.0.0+test")
+    parser.add_argument("--samples", action="store_true", help="updates for image/tests, too")
     options = parser.parse_args(arguments)
-    build(options.out, version=options.version)
+    build(options.out, version=options.version, samples=options.samples)
     return 0
 
 
-def build(out: Path, *, version: str) -> None:
+def build(out: Path, *, version: str, samples: bool = False) -> None:
     """Build everything into ``out``. Ends the program with one sentence if a step fails."""
     if os.geteuid() != 0:
         sys.exit("image: building a root file system needs root. Run it with sudo.")
@@ -76,7 +78,23 @@ def build(out: Path, *, version: str) -> None:
         say("disk")
         disk.write_disk(out / "edgeinspect.img", out / "system.squashfs", Path(scratch))
         disk.write_update(out / "edgeinspect.raucb", out / "system.squashfs", keys, version)
+        if samples:
+            say("sample updates")
+            write_samples(root, out / "samples", keys)
     disk.write_sums(out)
+
+
+def write_samples(root: Path, out: Path, keys: disk.UpdateKeys) -> None:
+    """Updates that the tests install: a good one, and one on which the station cannot inspect."""
+    out.mkdir(exist_ok=True)
+    system = out / "system.squashfs"
+    for name in ("good", "broken"):
+        (root / "etc/edgeinspect-release").write_text(f"VERSION=test-{name}\n")
+        if name == "broken":
+            shutil.rmtree(root / SITE / "ai_edge_litert")
+        disk.squash(root, system)
+        disk.write_update(out / f"{name}.raucb", system, keys, f"test-{name}")
+    system.unlink()
 
 
 def register_aarch64() -> None:
@@ -123,7 +141,7 @@ def cache_dir() -> Path:
 
 
 def _digest(packages: Sequence[str]) -> str:
-    words = " ".join((SUITE, *packages))
+    words = " ".join((SUITE, PYTHON, *packages))
     return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
@@ -153,16 +171,10 @@ def install_station(root: Path, version: str) -> None:
 
 
 def install_python(root: Path) -> None:
-    """The station's wheels for aarch64, fetched and unpacked here: nothing runs under emulation."""
+    """The station in an environment of its own, its libraries and itself compiled."""
     site = root / SITE
-    site.mkdir(parents=True)
-    platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(41, 16, -1)]
-    run(
-        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-        "--no-warn-conflicts", "--root-user-action=ignore", "--target", str(site),
-        "--only-binary=:all:", f"--python-version={PYTHON}", "--implementation=cp", *platforms,
-        "--platform=manylinux2014_aarch64", *requirements(),
-    )  # fmt: skip
+    site.parent.mkdir(parents=True)
+    install_libraries(root)
     with tempfile.TemporaryDirectory() as wheels:
         run(
             sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check",
@@ -171,7 +183,8 @@ def install_python(root: Path) -> None:
         wheel = next(Path(wheels).glob("edgeinspect-*.whl"))
         run(
             sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-            "--root-user-action=ignore", "--no-deps", "--target", str(site), str(wheel),
+            "--root-user-action=ignore", "--no-compile", "--no-deps", "--target", str(site),
+            str(wheel),
         )  # fmt: skip
     shutil.rmtree(site / "edgeinspect_tools", ignore_errors=True)
     prefix = root / "opt/edgeinspect"
@@ -179,6 +192,7 @@ def install_python(root: Path) -> None:
         shutil.copytree(site / "share", prefix / "share", dirs_exist_ok=True)
         shutil.rmtree(site / "share")
     shutil.rmtree(site / "bin", ignore_errors=True)
+    compile_python(root, f"/{SITE}/edgeinspect")
     (prefix / "bin").mkdir()
     (prefix / "pyvenv.cfg").write_text(f"home = /usr/bin\nversion = {PYTHON}\n")
     (prefix / "bin/python").symlink_to("/usr/bin/python3")
@@ -190,8 +204,38 @@ def install_python(root: Path) -> None:
     link = root / "usr/local/bin/edgeinspect"
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to("/opt/edgeinspect/bin/edgeinspect")
-    run("chroot", str(root), "/opt/edgeinspect/bin/python", "-m", "compileall", "-q",
-        f"/{SITE}/edgeinspect")  # fmt: skip
+
+
+def install_libraries(root: Path) -> None:
+    """The aarch64 wheels that the station needs, from the cache if they were fetched before.
+
+    Compiled by the image's own Python: the system forgets what is compiled later, so each start
+    would pay for it again.
+    """
+    wanted = requirements()
+    cached = cache_dir() / f"libraries-{_digest(wanted)}.tar"
+    if not cached.exists():
+        platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(41, 16, -1)]
+        run(
+            sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+            "--no-warn-conflicts", "--root-user-action=ignore", "--no-compile",
+            "--target", str(root / SITE), "--only-binary=:all:", f"--python-version={PYTHON}",
+            "--implementation=cp", *platforms, "--platform=manylinux2014_aarch64", *wanted,
+        )  # fmt: skip
+        for folder in ("bin", "include"):
+            shutil.rmtree(root / SITE / folder, ignore_errors=True)
+        compile_python(root, f"/{SITE}")
+        made = cached.with_suffix(".new.tar")
+        run("tar", "-cf", str(made), "-C", str((root / SITE).parent), (root / SITE).name)
+        made.rename(cached)
+        return
+    run("tar", "-xpf", str(cached), "-C", str((root / SITE).parent))
+
+
+def compile_python(root: Path, folder: str) -> None:
+    """Byte code that stays valid whatever the files' times are."""
+    run("chroot", str(root), "/usr/bin/python3", "-m", "compileall", "-q", "-j", "0",
+        "--invalidation-mode=unchecked-hash", "-x", "/tests/", folder)  # fmt: skip
 
 
 def requirements() -> list[str]:

@@ -4,57 +4,122 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import shutil
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-FIRMWARE = Path("/usr/share/AAVMF/AAVMF_CODE.fd")
-VARIABLES = Path("/usr/share/AAVMF/AAVMF_VARS.fd")
-BOOT_LIMIT_S = 600.0
-"""Four times what a busy machine needs."""
-COMMAND_LIMIT_S = 300.0
+from image.qemu.monitor import MachineError, Monitor, RootShell
+
+FIRMWARE = Path("/usr/share/qemu-efi-aarch64/QEMU_EFI.fd")
+BOOT_LIMIT_S = 1800.0
+"""An idle host needs a minute or two; one with ten other busy programs, a quarter of an hour."""
+COMMAND_LIMIT_S = 600.0
 NO_ANSWER = 255
 
 
-class MachineError(Exception):
-    """The machine did not come up or did not answer."""
-
-
 class Machine:
-    """One emulated station on one disk.
+    """One emulated station on one disk. Use it in a ``with`` block; its power is cut at the end.
 
     Attributes:
         console: what it printed, of every start.
     """
 
-    def __init__(self, disk: Path, ssh_key: Path, folder: Path) -> None:
+    def __init__(self, disk: Path, ssh_key: Path) -> None:
         """Args:
+        disk: a raw image, or a qcow2 one, which can keep the state of the running machine.
         ssh_key: of the technician.
-        folder: for the console's log and the firmware's variables.
         """
-        self._disk = disk
+        self.disk = disk
         self._key = ssh_key
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
-        self._folder = folder
-        self.console = folder / "console.log"
+        self.console = disk.with_suffix(".console")
+        # a socket's path must be short
+        self._sockets = tempfile.TemporaryDirectory(prefix="ei-")
+        self._monitor: Monitor | None = None
+        self._root: RootShell | None = None
 
-    def start(self) -> None:
-        """Switch it on; returns at once."""
-        variables = self._folder / "variables.fd"
-        if not variables.exists():
-            shutil.copy(VARIABLES, variables)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.cut_power()
+        self._sockets.cleanup()
+
+    def start(self, *, state: str | None = None) -> None:
+        """Switch it on, or go on from a state that ``keep_state`` kept; returns at once."""
         self._port = _free_port()
+        resume = ["-loadvm", state] if state else []
         with self.console.open("ab") as console:
             self._process = subprocess.Popen(
-                self._command(variables),
+                [*self._command(), *resume],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
             )
+
+    @property
+    def monitor(self) -> Monitor:
+        """Raises MachineError."""
+        if self._monitor is None:
+            self._monitor = Monitor(self._socket("monitor"))
+        return self._monitor
+
+    def root(self, command: str, *, limit_s: float = COMMAND_LIMIT_S) -> tuple[int, str]:
+        """Exit status and output of a command as root, if the card allows it. MachineError."""
+        if self._root is None:
+            self._root = RootShell(self._socket("root"), limit_s=limit_s)
+        return self._root.run(command, limit_s=limit_s)
+
+    def root_send(self, command: str) -> None:
+        """As ``root``, but nobody waits for its end. MachineError."""
+        self.root(":")
+        assert self._root is not None
+        self._root.send(command)
+
+    def forget_shell(self) -> None:
+        """The machine restarts: its shell will be another one."""
+        if self._root is not None:
+            self._root.close()
+            self._root = None
+
+    def keep_state(self, name: str) -> None:
+        """Keep memory and disk as they are now, on a qcow2 disk. MachineError."""
+        self.monitor.human(f"savevm {name}")
+
+    def plug_in(self, stick: Path) -> None:
+        """A USB stick, to the machine; its file system is what counts. MachineError."""
+        self.monitor.execute(
+            "blockdev-add",
+            **{"driver": "raw", "node-name": "stick"},
+            file={"driver": "file", "filename": str(stick)},
+        )
+        self.monitor.execute(
+            "device_add", driver="virtio-blk-pci", drive="stick", id="stick", bus="bay"
+        )
+
+    def pull_out(self, limit_s: float = 120.0) -> None:
+        """The stick of ``plug_in``, whose content is then whole. MachineError."""
+        self.monitor.execute("device_del", id="stick")
+        until = time.monotonic() + limit_s
+        while True:
+            try:
+                self.monitor.execute("blockdev-del", **{"node-name": "stick"})
+            except MachineError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(1)
+            else:
+                return
 
     def wait_for_login(self, limit_s: float = BOOT_LIMIT_S) -> float:
         """Wait until the technician can log in; return after how many seconds. MachineError."""
@@ -64,16 +129,21 @@ class Machine:
                 raise MachineError(f"The machine has ended; see {self.console}.")
             if self.run("true", limit_s=60).returncode == 0:
                 return time.monotonic() - began
-            time.sleep(2)
+            time.sleep(1)
         raise MachineError(f"Nobody could log in within {limit_s:.0f} s; see {self.console}.")
 
     def run(
-        self, command: str, *, login: str = "technician", limit_s: float = COMMAND_LIMIT_S
+        self,
+        command: str,
+        *,
+        login: str = "technician",
+        options: tuple[str, ...] = (),
+        limit_s: float = COMMAND_LIMIT_S,
     ) -> subprocess.CompletedProcess[str]:
         """A command in the machine; exit code ``NO_ANSWER`` if it cannot be reached."""
         try:
             return subprocess.run(
-                [*self.ssh(login), command],
+                [*self.ssh(login, *options), command],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -108,6 +178,10 @@ class Machine:
 
     def cut_power(self) -> None:
         """SIGKILL: whatever the machine had not written is gone."""
+        for wire in (self._monitor, self._root):
+            if wire is not None:
+                wire.close()
+        self._monitor = self._root = None
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -121,32 +195,28 @@ class Machine:
                 self._process.wait(limit_s)
         self.cut_power()
 
-    def _command(self, variables: Path) -> list[str]:
+    def _socket(self, name: str) -> Path:
+        return Path(self._sockets.name) / name
+
+    def _command(self) -> list[str]:
+        kind = "qcow2" if self.disk.suffix == ".qcow2" else "raw"
         return [
             *("qemu-system-aarch64", "-nodefaults", "-display", "none", "-serial", "stdio"),
             # -cpu max would be many times slower
             *("-machine", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "1024"),
             *("-accel", "tcg,thread=multi,tb-size=512"),
-            *("-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}"),
-            *("-drive", f"if=pflash,format=raw,file={variables}"),
-            *("-drive", f"if=none,id=card,format=raw,cache=writeback,file={self._disk}"),
+            # without a file for its variables, so that only the card remembers anything
+            *("-bios", str(FIRMWARE)),
+            *("-drive", f"if=none,id=card,format={kind},cache=writeback,file={self.disk}"),
             *("-device", "virtio-blk-pci,drive=card,bootindex=0"),
             *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self._port}-:22"),
             *("-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"),
             *("-device", "i6300esb", "-action", "watchdog=reset"),
+            *("-device", "pcie-root-port,id=bay"),
+            *("-qmp", f"unix:{self._socket('monitor')},server=on,wait=off"),
+            *("-chardev", f"socket,id=root,path={self._socket('root')},server=on,wait=off"),
+            *("-device", "virtio-serial-pci", "-device", "virtconsole,chardev=root"),
         ]
-
-
-@contextlib.contextmanager
-def switched_on(disk: Path, ssh_key: Path, folder: Path) -> Iterator[Machine]:
-    """A machine that somebody can log in to; its power is cut at the end. MachineError."""
-    machine = Machine(disk, ssh_key, folder)
-    machine.start()
-    try:
-        machine.wait_for_login()
-        yield machine
-    finally:
-        machine.cut_power()
 
 
 def _free_port() -> int:

@@ -1,0 +1,144 @@
+"""System updates: a good one, one that cannot inspect, and those that must not be taken.
+
+What the station was set up with and what it recorded must be there after each.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import guest
+import pytest
+
+from image.qemu import disk
+from image.qemu.machine import Machine
+
+UPDATE = "sudo /usr/lib/edgeinspect/update"
+UPLOADED = "/data/home/technician/new.raucb"
+INSTALL_LIMIT_S = 3600.0
+
+
+def slot(machine: Machine) -> str:
+    """A or B, as the boot loader chose."""
+    _, text = machine.root("cat /proc/cmdline")
+    return next(word[-1] for word in text.split() if word.startswith("rauc.slot="))
+
+
+def version(machine: Machine) -> str:
+    _, text = machine.root("cat /etc/edgeinspect-release")
+    return text.strip().removeprefix("VERSION=")
+
+
+def kept(machine: Machine) -> str:
+    """Digests of what an update must not touch."""
+    _, text = machine.root(
+        "cd /data && find edgeinspect/station.yaml edgeinspect/data/recipes system/etc ssh "
+        "-type f -exec sha256sum {} + | sort"
+    )
+    return text
+
+
+def update_stick(folder: Path, bundle: Path) -> Path:
+    stick = folder / "stick.fat"
+    with stick.open("wb") as file:
+        file.truncate(bundle.stat().st_size + (32 << 20))
+    subprocess.run(["/usr/sbin/mkfs.vfat", "-n", "EDGEINSPECT", stick], check=True, stdout=-3)
+    subprocess.run(["mcopy", "-i", stick, bundle, "::/update.raucb"], check=True)
+    return stick
+
+
+def wait_for_restart(machine: Machine) -> None:
+    """Until the machine is reset, and then answers again."""
+    machine.monitor.wait_for_event("RESET", limit_s=INSTALL_LIMIT_S)
+    machine.forget_shell()
+    guest.wait_until_shell(machine)
+
+
+def small_update(folder: Path, keys: disk.UpdateKeys) -> Path:
+    """A signed update with a file for a system, which is quick to carry over SSH."""
+    system = folder / "system.squashfs"
+    system.write_bytes(random.Random(1).randbytes(1 << 20))
+    disk.write_update(folder / "small.raucb", system, keys, "test-small")
+    return folder / "small.raucb"
+
+
+@pytest.mark.parametrize("how", ["signed by somebody else", "not signed", "changed"])
+def test_an_update_that_cannot_be_trusted_is_refused(
+    shared_machine: Machine, image: Path, tmp_path: Path, how: str
+) -> None:
+    ours = disk.UpdateKeys(image / "keys/update-certificate.pem", image / "keys/update.key")
+    keys = disk.update_keys(tmp_path / "keys") if how == "signed by somebody else" else ours
+    update = small_update(tmp_path, keys)
+    content = bytearray(update.read_bytes())
+    if how == "not signed":
+        content = bytearray((tmp_path / "system.squashfs").read_bytes())
+    elif how == "changed":
+        content[len(content) // 2] ^= 1
+    update.write_bytes(content)
+    shared_machine.copy_in(update, UPLOADED)
+    done = shared_machine.run(f"{UPDATE} {UPLOADED}", limit_s=900)
+    assert done.returncode != 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert slot(shared_machine) == "A"
+    _, marks = shared_machine.root("grub-editenv /boot/grub/grub/grubenv list")
+    assert "ORDER=A B" in marks, marks
+    shared_machine.run(f"rm {UPLOADED}")
+    assert guest.status(shared_machine)["state"] == "inspecting"
+
+
+def test_a_good_update_is_kept_and_a_bad_one_is_gone_back_from(
+    fresh: Machine, image: Path, tmp_path: Path, note: Callable[[str], None]
+) -> None:
+    before, recorded = kept(fresh), set(guest.records(fresh)["parts"])
+    assert "station.yaml" in before
+    began = time.monotonic()
+    fresh.plug_in(update_stick(tmp_path, image / "samples/good.raucb"))
+    wait_for_restart(fresh)
+    installed_s = time.monotonic() - began
+    guest.wait_until_inspecting(fresh)
+    assert (slot(fresh), version(fresh)) == ("B", "test-good")
+    guest.wait_until_settled(fresh)
+    assert kept(fresh) == before
+    assert recorded <= set(guest.records(fresh)["parts"])
+    fresh.pull_out()
+    note(f"an update from a stick: installed and restarted in {installed_s:.0f} s, then inspecting")
+
+    began = time.monotonic()
+    fresh.plug_in(update_stick(tmp_path, image / "samples/broken.raucb"))
+    wait_for_restart(fresh)
+    assert (slot(fresh), version(fresh)) == ("A", "test-broken")
+    wait_for_restart(fresh)  # by itself, once its self-test has failed
+    assert (slot(fresh), version(fresh)) == ("B", "test-good")
+    guest.wait_until_inspecting(fresh)
+    guest.wait_until_settled(fresh)
+    assert kept(fresh) == before
+    found = guest.records(fresh)
+    assert recorded <= set(found["parts"])
+    assert found["integrity"] == "ok"
+    note(f"a bad update: gone back from by itself after {time.monotonic() - began:.0f} s in all")
+
+
+def test_a_power_cut_during_an_update_leaves_the_system_that_ran(
+    fresh: Machine, image: Path, tmp_path: Path
+) -> None:
+    before, recorded = kept(fresh), set(guest.records(fresh)["parts"])
+    fresh.plug_in(update_stick(tmp_path, image / "samples/good.raucb"))
+
+    def writing() -> bool:
+        _, marks = fresh.root("grub-editenv /boot/grub/grub/grubenv list")
+        return "B_OK=0" in marks
+
+    guest.wait_until("writing the other slot", writing, limit_s=900)
+    time.sleep(random.uniform(1, 10))
+    fresh.cut_power()
+    fresh.start()
+    guest.wait_until_shell(fresh)
+    assert (slot(fresh), version(fresh)) != ("B", "test-good")
+    guest.wait_until_inspecting(fresh)
+    assert slot(fresh) == "A"
+    assert kept(fresh) == before
+    assert recorded <= set(guest.records(fresh)["parts"])
