@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgeinspect.errors import ConfigError, EdgeInspectError, NotGood, UsageError
 from edgeinspect_tools.data.build import Judged, build_dataset, k_folds
-from edgeinspect_tools.data.dataset import GOOD, Split
+from edgeinspect_tools.data.dataset import GOOD, Dataset, Split
 from edgeinspect_tools.data.duplicates import joined, near_duplicates
 from edgeinspect_tools.data.manifest import load_manifest, save_manifest
 from edgeinspect_tools.data.read import read_source
@@ -209,6 +209,36 @@ def test_the_good_class_can_be_named(tmp_path: Path):
     with pytest.raises(NotGood, match="no good pictures, only gut, kratzer"):
         judge(tmp_path)
     assert judge(tmp_path, good="Gut").dataset.classes == (GOOD, "kratzer")
+    with pytest.raises(UsageError, match="no class is named prima; there are gut, kratzer"):
+        judge(tmp_path, good="prima")
+
+
+def test_a_csv_may_lie_elsewhere_than_its_pictures(tmp_path: Path):
+    make_folders(tmp_path / "pictures", good=8, scratch=8)
+    rows = [f"{path},{path.parent.name}" for path in sorted(tmp_path.rglob("*.png"))]
+    (tmp_path / "labels").mkdir()
+    table = tmp_path / "labels" / "labels.csv"
+    table.write_text("\n".join(["path,label", *rows]))
+    judged = judge(table, group_pattern=r"\d+")
+    assert_sound(judged)
+    save_manifest(judged.dataset, tmp_path / "manifest.json")
+    kept = load_manifest(tmp_path / "manifest.json")
+    assert paths_of(kept) == sorted(tmp_path.rglob("*.png"))
+    relative = [f"../{path.relative_to(tmp_path)},{path.parent.name}" for path in paths_of(kept)]
+    table.write_text("\n".join(["path,label", *relative]))
+    assert_sound(judge(table, group_pattern=r"\d+"))
+
+
+def paths_of(dataset: Dataset) -> list[Path]:
+    return [item.path.resolve() for item in dataset.items]
+
+
+def test_the_good_class_of_magnetic_tiles_can_be_named(tmp_path: Path):
+    for name in ("MT_Free", "MT_Crack"):
+        make_folders(tmp_path / name, Imgs=1)
+    for good in ("", "free", "MT_Free"):
+        found = read_source(f"magnetic-tile:{tmp_path}", good=good)
+        assert {picture.label for picture in found.pictures} == {GOOD, "crack"}, good
 
 
 @pytest.mark.parametrize("style", ["png", "suffix", "folder", "beside_images"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,7 +163,7 @@ def _grouped(
         same[sides[at], "file", entry.sha256].append(at)
         if entry.picture.group:
             same[sides[at], "source", entry.picture.group].append(at)
-        name = entry.picture.path.relative_to(source.root).as_posix()
+        name = Path(os.path.relpath(entry.picture.path, source.root)).as_posix()
         if pattern is not None and (match := pattern.search(name)):
             same[sides[at], "pattern", match.groups() or match[0]].append(at)
     kept += [pair for members in same.values() for pair in pairwise(members)]

@@ -46,12 +46,17 @@ def read_deeppcb(root: Path, good: str) -> Source:
 
 
 def read_magnetic_tile(root: Path, good: str) -> Source:
-    """``MT_CLASS/Imgs/NAME.jpg`` with ``NAME.png`` as the mask; ``MT_Free`` is good."""
+    """``MT_CLASS/Imgs/NAME.jpg`` with ``NAME.png`` as the mask; ``MT_Free`` is good.
+
+    Args:
+        good: another class, with or without ``MT_``.
+    """
+    good = good.removeprefix("mt_") or "free"
     pictures: list[Picture] = []
     groups = _tile_groups(root)
     for folder in sorted(root.glob("MT_*")):
         label = folder.name.removeprefix("MT_").lower()
-        label = GOOD if label == (good or "free") else label
+        label = GOOD if label == good else label
         pictures += [
             Picture(path=path, label=label, mask=mask, group=groups.get(path, ""))
             for path, mask in with_masks(pictures_below(folder))

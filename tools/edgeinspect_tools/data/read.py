@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgeinspect.errors import UsageError
 from edgeinspect_tools.data import boxes, folders, published, station, table
-from edgeinspect_tools.data.dataset import Source
+from edgeinspect_tools.data.dataset import GOOD, Source
 
 Reader = Callable[[Path, str], Source]
 
@@ -53,7 +53,18 @@ def read_source(text: str | os.PathLike[str], *, good: str = "") -> Source:
     source = READERS[layout](path, good.lower())
     if not source.pictures:
         raise UsageError(f"{path} holds no picture.", next_action=f"A data set is {LAYOUTS}.")
+    _check_good(source, good)
     return source
+
+
+def _check_good(source: Source, good: str) -> None:
+    labels = {picture.label for picture in source.pictures}
+    if good and source.kind not in ("coco", "voc") and None not in labels and GOOD not in labels:
+        raise UsageError(
+            f"{source.root}: no class is named {good}; there are "
+            f"{', '.join(sorted(label for label in labels if label))}.",
+            next_action="Give --good the name of the good class.",
+        )
 
 
 def _layout_of(path: Path) -> str:

@@ -13,6 +13,7 @@ features are shared among folds, which no picture's label has any part in.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -104,7 +105,7 @@ def run_fold(
             )
             rows.append(
                 {
-                    "file": str(item.path.relative_to(dataset.root)),
+                    "file": os.path.relpath(item.path, dataset.root),
                     "label": item.label,
                     "index": sample.index,
                     "scores": [round(score, 5) for score in seen.scores],
