@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -102,8 +104,41 @@ def test_a_tampered_file_is_refused_and_listed_with_its_reason(
     [listed] = store.installed()
     assert "not the file that the card was written for" in listed.refused
     assert listed.digest == ""
-    with pytest.raises(ModelRefused, match="not the file"):
-        store.install(bundle)
+    with pytest.raises(UsageError, match=rf"there are: {listed.name} \(refused\)"):
+        store.find("spots")
+
+
+def test_a_bundle_that_was_damaged_on_the_card_is_replaced(bundle: Path, tmp_path: Path) -> None:
+    store = BundleStore(tmp_path / "store")
+    directory = store.install(bundle).directory
+    (directory / "model.tflite").chmod(0o644)
+    (directory / "model.tflite").write_bytes(b"x")
+    assert store.install(bundle).directory == directory
+    [listed] = store.installed()
+    assert (listed.refused, [path.name for path in (tmp_path / "store").iterdir()]) == (
+        "",
+        [directory.name],
+    )
+
+
+def test_what_a_killed_installation_left_is_cleared_by_the_next_and_a_living_ones_is_not(
+    bundle: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "store"
+    left, alive = root / ".install.dead", root / ".install.alive"
+    for folder in (left, alive):
+        folder.mkdir(parents=True)
+        (folder / "model.tflite").write_bytes(b"half")
+    descriptor = os.open(alive, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        BundleStore(root).install(bundle)
+        assert not left.exists()
+        assert alive.exists()
+    finally:
+        os.close(descriptor)
+    BundleStore(root).install(bundle)  # nothing to install: nothing is cleared
+    assert alive.exists()
 
 
 def test_a_full_disk_leaves_nothing(

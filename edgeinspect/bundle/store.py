@@ -7,8 +7,12 @@ business: a revision names its bundle by digest.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +30,7 @@ from edgeinspect.bundle.signature import SIGNATURE_FILE, TrustedKeys, signer_of
 from edgeinspect.errors import DiskFull, EdgeInspectError, ModelRefused, StorageFault, UsageError
 
 _SPARE_BYTES = 1 << 20
+_STAGING = ".install."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +72,10 @@ class BundleStore:
         return bundle
 
     def install(self, source: Path) -> Bundle:
-        """Copy a bundle into the store; one that is there already is verified and returned.
+        """Copy a bundle into the store; one that is there already, and sound, is returned.
 
-        The caller checks the golden pictures before it activates the bundle.
+        One that was damaged on the card is replaced. The caller checks the golden pictures
+        before it activates the bundle.
 
         Raises:
             ModelRefused, ConfigError: it is not whole, or not signed as this station asks.
@@ -77,20 +83,28 @@ class BundleStore:
         """
         bundle = self.load(source)
         target = self._root / folder_name(bundle)
-        if target.exists():
+        if self._is_sound(target):
             return self.load(target)
         make_folder(self._root)
         files = _verified_files(bundle)
         self._need_room(sum(map(len, files.values())))
-        staging = _make_staging(self._root)
-        try:
+        with _staging(self._root) as staging:
             for name, data in files.items():
                 replace_file(staging / name, data, mode=0o444)
             self.load(staging)
-            _rename(staging, target)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            with _staging(self._root) as damaged:
+                if target.exists():
+                    # of no use to anybody; a power cut here leaves none
+                    _rename(target, damaged)
+                _rename(staging, target)
         return self.load(target)
+
+    def _is_sound(self, directory: Path) -> bool:
+        try:
+            self.load(directory)
+        except EdgeInspectError:
+            return False
+        return True
 
     def installed(self) -> list[InstalledBundle]:
         """Every folder that looks like a bundle, also those that would be refused."""
@@ -109,7 +123,7 @@ class BundleStore:
         meant = [entry for entry in found if _means(name, entry)]
         if len(meant) == 1:
             return meant[0]
-        known = ", ".join(f"{e.name}-{e.version} ({e.digest[:12]})" for e in meant or found)
+        known = ", ".join(map(_identity, meant or found))
         if meant:
             raise UsageError(
                 f"{len(meant)} installed bundles are called {name!r}: {known}.",
@@ -177,19 +191,46 @@ def _is_verified(bundle: Bundle, name: str, data: bytes) -> bool:
     return sha256_of(data) == bundle.card.digests[name]
 
 
+def _identity(entry: InstalledBundle) -> str:
+    if entry.refused:
+        return f"{entry.name} (refused)"
+    return f"{entry.name}-{entry.version} ({entry.digest[:12]})"
+
+
 def _means(name: str, entry: InstalledBundle) -> bool:
     names = (entry.name, f"{entry.name}-{entry.version}", entry.directory.name)
     return name in names or (len(name) >= 6 and entry.digest.startswith(name))
 
 
-def _make_staging(root: Path) -> Path:
+@contextlib.contextmanager
+def _staging(root: Path) -> Iterator[Path]:
+    """A folder that is gone afterwards; what killed processes left of theirs goes, too."""
+    for left in root.glob(f"{_STAGING}*"):
+        with contextlib.suppress(OSError), _held(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            shutil.rmtree(left)
     try:
-        return Path(tempfile.mkdtemp(dir=root, prefix=".install."))
+        folder = Path(tempfile.mkdtemp(dir=root, prefix=_STAGING))
     except OSError as error:
         raise StorageFault(
             f"{root} cannot be written ({error.strerror}).",
             next_action="Check its permissions, or run the command as the station's user.",
         ) from error
+    try:
+        with _held(folder, fcntl.LOCK_EX):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _held(folder: Path, how: int) -> Iterator[None]:
+    """Hold a lock that the kernel drops with its process. Without waiting: BlockingIOError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _rename(staging: Path, target: Path) -> None:
