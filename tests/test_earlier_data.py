@@ -1,0 +1,130 @@
+"""A data folder of an earlier edgeinspect, after the update to this one and after going back.
+
+``tests/earlier/2026-11-22`` was written by the program of that evening: station file, recipe, and
+its records as SQL. The database is the first schema's; it has a column that was dropped before
+any release, as a later version's rows might.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from records_samples import StepClock, sample_record
+
+from edgeinspect.bundle.directory import load_bundle
+from edgeinspect.errors import DataFromNewerVersion
+from edgeinspect.records import RecordEntry, RecordReader, RecordWriter, database, schema
+from edgeinspect.runtime.plan import make_plan
+from edgeinspect.settings.recipe_store import RecipeStore
+from edgeinspect.settings.station import load_station
+
+EARLIER = Path(__file__).parent / "earlier" / "2026-11-22"
+MODEL = Path(__file__).parents[1] / "models" / "sim-surface"
+VERDICTS = {"PASS": 4, "REJECT": 1, "CANNOT_INSPECT": 4}
+LATER_STEP = "ALTER TABLE parts ADD COLUMN later TEXT; CREATE TABLE later (a INTEGER) STRICT"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The data directory as the earlier program left it; the station file is beside it."""
+    shutil.copy(EARLIER / "station.yaml", tmp_path)
+    folder = tmp_path / "data"
+    shutil.copytree(EARLIER / "recipes", folder / "recipes")
+    connection = sqlite3.connect(folder / "records.sqlite3")
+    connection.executescript((EARLIER / "records.sql").read_text())
+    connection.close()
+    return folder
+
+
+def verdicts(data: Path) -> dict[str, int]:
+    with RecordReader(data) as reader:
+        return dict(Counter(part.record.verdict.kind.value for part in reader.parts()))
+
+
+def updated(monkeypatch: pytest.MonkeyPatch, step: str = LATER_STEP) -> None:
+    """From here on this program is the next version, with one more step of the schema."""
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
+    for module in (schema, database):
+        monkeypatch.setattr(module, "SCHEMA_VERSION", len(schema.MIGRATIONS))
+
+
+def everything(data: Path) -> dict[str, list[tuple[object, ...]]]:
+    connection = sqlite3.connect(f"{(data / 'records.sqlite3').as_uri()}?mode=ro", uri=True)
+    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE sql <> ''")]
+    found = {
+        name: connection.execute(f"SELECT * FROM {name}").fetchall()
+        for name in names
+        if not name.startswith(("parts_", "images_"))
+    }
+    connection.close()
+    return found
+
+
+def test_records_are_read_and_gone_on_with(data: Path) -> None:
+    before = verdicts(data)
+    assert before == VERDICTS
+    with RecordWriter(data, clock=StepClock(), reserve_bytes=100_000) as writer:
+        assert writer.report.integrity == "ok"
+        first = writer.reserve_part_ids(10)[0]
+        assert first == 93  # the earlier program's counter
+        writer.write([RecordEntry(sample_record(first))])
+    assert sum(verdicts(data).values()) == sum(VERDICTS.values()) + 1
+
+
+def test_station_file_and_active_recipe_still_make_a_plan(data: Path) -> None:
+    station = load_station(data.parent / "station.yaml")
+    recipe = RecipeStore(station.recipes_dir).active(station.product)
+    assert (recipe.revision, recipe.author) == (1, "edgeinspect")
+    plan = make_plan(station, recipe, load_bundle(MODEL))
+    assert plan.recipe == recipe
+
+
+def test_the_next_versions_step_loses_nothing(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = everything(data)
+    updated(monkeypatch)
+    database.open_for_writing(data).connection.close()
+    after = everything(data)
+    assert after.pop("later") == []
+    assert [row[: len(old)] for row, old in zip(after["parts"], before["parts"], strict=True)] == (
+        before["parts"]
+    )
+    assert after["images"] == before["images"]
+    assert after["starts"] == before["starts"]
+    assert verdicts(data) == VERDICTS
+
+
+def test_a_step_that_fails_leaves_the_version_before(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = everything(data)
+    with monkeypatch.context() as next_version:
+        updated(next_version, f"{LATER_STEP}; INSERT INTO no_such_table VALUES (1)")
+        with pytest.raises(Exception, match="no_such_table"):
+            database.open_for_writing(data)
+    assert everything(data) == before
+    assert verdicts(data) == VERDICTS
+
+
+def test_going_back_to_the_older_system_is_refused_and_changes_nothing(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as next_version:
+        updated(next_version)
+        database.open_for_writing(data).connection.close()
+    before = everything(data)
+    for attempt in (RecordReader, database.open_for_writing):
+        with pytest.raises(DataFromNewerVersion, match="is at version 2; this edgeinspect knows 1"):
+            attempt(data)
+    assert everything(data) == before
+    # what there is to inspect with is not touched by the records' version
+    assert load_station(data.parent / "station.yaml").id == "sim-normally-rejecting"
+
+
+def test_going_back_without_a_step_between_goes_on(data: Path) -> None:
+    for _ in range(2):  # the newer system, the older one
+        database.open_for_writing(data).connection.close()
+        assert verdicts(data) == VERDICTS
