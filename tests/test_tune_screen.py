@@ -9,14 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 from edgeinspect.errors import RecipeConflict, UsageError
 from edgeinspect.line.config import ClassThresholds
 from edgeinspect.tune.labels import LabelKind
-from edgeinspect.ui.tune.app import Canvas, TuneApp
+from edgeinspect.ui.tune.app import TuneApp
 from edgeinspect.ui.tune.dialogs import Notice, ReasonDialog
 from tests.tune_screen_samples import THRESHOLDS, MemorySource, label_of, many_parts, parts_of
 
@@ -54,11 +53,8 @@ async def press(app: TuneApp, pilot: Pilot[int], *keys: str) -> None:
 
 def shown(app: TuneApp) -> str:
     """The screen as text, as a terminal of its size shows it."""
-    canvas = app.query_one(Canvas)
-    console = Console(width=canvas.size.width, height=canvas.size.height, color_system=None)
-    with console.capture() as capture:
-        console.print(canvas.render())
-    return capture.get().rstrip("\n")
+    strips = app.screen_stack[0]._compositor.render_strips()
+    return "\n".join(strip.text.rstrip() for strip in strips)
 
 
 def test_it_opens_with_histogram_counts_and_intervals(tmp_path: Path) -> None:

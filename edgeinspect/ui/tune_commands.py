@@ -36,8 +36,19 @@ COMMANDS = {
 @config_option()
 @click.option("--author", metavar="NAME", help="Who, if not the login name.")
 @click.option("--live/--still", "is_live", default=True, help="Follow the running line.")
+@click.option(
+    "--graphics",
+    type=click.Choice(("auto", "kitty", "sixel", "blocks")),
+    default="auto",
+    show_default=True,
+    envvar="EDGEINSPECT_GRAPHICS",
+    show_envvar=True,
+    help="How pictures are drawn; auto asks the terminal.",
+)
 @click.pass_context
-def command(ctx: click.Context, *, config: Path | None, author: str | None, is_live: bool) -> None:
+def command(
+    ctx: click.Context, *, config: Path | None, author: str | None, is_live: bool, graphics: str
+) -> None:
     """Find the thresholds that the evidence supports, and put them into force.
 
     Without a command it opens the tuning screen, which works over SSH in 80 x 24 characters.
@@ -55,4 +66,4 @@ def command(ctx: click.Context, *, config: Path | None, author: str | None, is_l
         )
     from edgeinspect.ui.tune.screen import run
 
-    ctx.exit(run(config, author=author, is_live=is_live))
+    ctx.exit(run(config, author=author, is_live=is_live, graphics=graphics))

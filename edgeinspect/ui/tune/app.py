@@ -13,17 +13,29 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
-from rich.console import Group
+from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
+from textual.geometry import Region
+from textual.strip import Strip
 from textual.widget import Widget
 
 from edgeinspect.errors import EdgeInspectError, RecipeConflict
 from edgeinspect.records.columns import VERDICTS
 from edgeinspect.tune.health import Health
 from edgeinspect.tune.labels import Label, LabelKind
+from edgeinspect.ui import kitty
+from edgeinspect.ui.graphics import Graphics, GraphicsKind
 from edgeinspect.ui.tune.desk import Desk
-from edgeinspect.ui.tune.dialogs import ReasonDialog, health_notice, help_notice, part_notice
+from edgeinspect.ui.tune.dialogs import (
+    CLOSE_COLUMNS,
+    CLOSE_ROWS,
+    PartNotice,
+    ReasonDialog,
+    health_notice,
+    help_notice,
+)
 from edgeinspect.ui.tune.draft import (
     COARSE_STEP,
     FINE_STEP,
@@ -33,14 +45,28 @@ from edgeinspect.ui.tune.draft import (
 )
 from edgeinspect.ui.tune.drawing import (
     FILM_WIDTH,
-    LEAST_HEIGHT,
-    LEAST_WIDTH,
     draw,
+    film_places,
+    film_rows,
+    film_top,
+    fits,
     summary,
 )
 from edgeinspect.ui.tune.evidence import Evidence, Parts
-from edgeinspect.ui.tune.film import Drawn
 from edgeinspect.ui.tune.follow import Follower
+from edgeinspect.ui.tune.picture import (
+    CLOSE_IMAGE_ID,
+    FIRST_IMAGE_ID,
+    MOST_CLOSE_BYTES,
+    MOST_CLOSE_PX,
+    MOST_FILM_BYTES,
+    MOST_FILM_PX,
+    Picture,
+    Shown,
+    as_strip,
+    is_on_top,
+    with_control,
+)
 from edgeinspect.ui.tune.source import InForce, TuneSource
 from edgeinspect.ui.tune.view import TuneView
 
@@ -53,11 +79,10 @@ _HEALTH_S = 30.0
 _KEEP_DRAFT_S = 1.0
 _LAST_RESORT_S = 3.0
 _CACHED_PICTURES = 64
-_ZOOM_PX = (72, 36)
 
 
 class Canvas(Widget):
-    """The whole screen, drawn from a view."""
+    """The whole screen but the pictures, drawn from a view; only lines that changed are sent."""
 
     DEFAULT_CSS = "Canvas { width: 100%; height: 100%; }"
     can_focus = True
@@ -88,10 +113,46 @@ class Canvas(Widget):
     def __init__(self, view_for: Callable[[int, int], TuneView]) -> None:
         super().__init__()
         self._view_for = view_for
+        self._lines: list[Strip] = []
+        self._before = ""
 
-    def render(self) -> Group:
+    def show(self) -> None:
+        """Look at the view again."""
+        before, after = self._lines, self._look()
+        changed = [y for y, line in enumerate(after) if y >= len(before) or line != before[y]]
+        if changed:
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
+
+    def on_resize(self) -> None:
+        self._look()
+        self.refresh()
+
+    def _look(self) -> list[Strip]:
         width, height = self.size
-        return Group(*draw(self._view_for(width, height), width=width, height=height))
+        lines: list[Text] = []
+        if width and height:
+            lines = draw(self._view_for(width, height), width=width, height=height)
+        self._lines = [as_strip(self, line, width) for line in lines]
+        return self._lines
+
+    def forget(self, sequence: str) -> None:
+        """What the terminal is told whenever the first line is drawn."""
+        if sequence != self._before:
+            self._before = sequence
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        return (
+            self._lines[y]
+            if y < len(self._lines)
+            else Strip.blank(self.size.width, self.rich_style)
+        )
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        strips = super().render_lines(crop)
+        if crop.y == 0 and strips and is_on_top(self):
+            return [with_control(strips[0], self._before), *strips[1:]]
+        return strips
 
 
 class TuneApp(App[int]):
@@ -103,11 +164,16 @@ class TuneApp(App[int]):
         follower: tells of the running line; None polls the records alone.
         is_live: begin by following the line.
         poll_s: how often records and state are looked at; None: only when ``poll`` is called.
+        graphics: how the terminal shows pictures.
+        driver_class: how textual reads and writes the terminal; None: its own way.
     """
 
     TITLE = "edgeinspect tune"
     ENABLE_COMMAND_PALETTE = False
-    CSS = "Screen { overflow: hidden; }"
+    CSS = """
+    Screen { overflow: hidden; layers: default film; }
+    Picture.film { layer: film; position: absolute; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+c", "leave", show=False)]
 
     def __init__(
@@ -119,8 +185,12 @@ class TuneApp(App[int]):
         follower: Follower | None = None,
         is_live: bool = True,
         poll_s: float | None = POLL_S,
+        graphics: Graphics | None = None,
+        driver_class: type[Driver] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=driver_class)
+        self._graphics = graphics or Graphics()
+        self._film: list[Picture] = []
         self._poll_s = poll_s
         self._source = source
         self._draft_file = draft_file
@@ -129,7 +199,7 @@ class TuneApp(App[int]):
         fresh = Draft(in_force=in_force.thresholds, drafted=in_force.thresholds)
         self.desk = Desk(in_force, restore_draft(draft_file, fresh))
         self._kept = self.desk.draft
-        self._drawn: OrderedDict[tuple[int, int], Drawn] = OrderedDict()
+        self._drawn: OrderedDict[tuple[int, int], Shown] = OrderedDict()
         self._drawing: set[tuple[int, int]] = set()
         self._turns: dict[str, threading.Lock] = {}
         self._health: Health | None = None
@@ -159,11 +229,40 @@ class TuneApp(App[int]):
 
     # --- what is shown ----------------------------------------------------------------------
 
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._arrange)
+
+    async def _arrange(self) -> None:
+        """As many places for pictures as the terminal has room for."""
+        width, height = self.size
+        is_fit = fits(width=width, height=height)
+        places = film_places(width) if is_fit else 0
+        canvas = self._canvas()
+        while len(self._film) < places:
+            picture = Picture(self._graphics, FIRST_IMAGE_ID + len(self._film), classes="film")
+            self._film.append(picture)
+            await canvas.screen.mount(picture)
+        for place, picture in enumerate(self._film):
+            picture.display = place < places
+            if place < places:
+                picture.styles.offset = (place * (FILM_WIDTH + 1), film_top(height))
+                picture.styles.width, picture.styles.height = FILM_WIDTH, film_rows(height)
+        if self._graphics.kind is GraphicsKind.KITTY:
+            hidden = range(FIRST_IMAGE_ID + places, FIRST_IMAGE_ID + len(self._film))
+            canvas.forget(kitty.forget([CLOSE_IMAGE_ID, *hidden]))
+        self._show()
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Under which kitty may hold pictures of this screen."""
+        return [CLOSE_IMAGE_ID, *(FIRST_IMAGE_ID + place for place in range(len(self._film)))]
+
+    def _canvas(self) -> Canvas:
+        return self.screen_stack[0].query_one(Canvas)
+
     def _view(self, width: int, height: int) -> TuneView:
         return self.desk.view(
             width=width,
-            height=height,
-            picture=self._picture,
             state=self._state,
             is_live=self._is_live,
             is_loading=self._is_loading,
@@ -172,20 +271,49 @@ class TuneApp(App[int]):
             message=self.message,
         )
 
-    def _picture(self, part_id: int, rows: int) -> Drawn | None:
+    def _picture(self, part_id: int, rows: int) -> Shown | None:
         key = (part_id, rows)
-        drawn = self._drawn.get(key)
-        if drawn is None and key not in self._drawing:
+        shown = self._drawn.get(key)
+        if shown is None and key not in self._drawing:
             self._drawing.add(key)
             self._in_thread(
-                partial(self._source.draw, part_id, width=FILM_WIDTH, height=2 * rows),
+                partial(
+                    self._drawing_of,
+                    part_id,
+                    columns=FILM_WIDTH,
+                    rows=rows,
+                    most_px=MOST_FILM_PX,
+                    most_bytes=MOST_FILM_BYTES,
+                ),
                 partial(self._took_drawing, key),
                 group="film",
             )
-        return drawn
+        return shown
+
+    def _drawing_of(
+        self, part_id: int, *, columns: int, rows: int, most_px: int, most_bytes: int
+    ) -> Shown:
+        width, height = self._graphics.size_px(columns=columns, rows=rows, most_px=most_px)
+        drawn = self._source.draw(part_id, width=width, height=height)
+        if drawn.picture is None:
+            return Shown(drawn)
+        encoded = self._graphics.encode(
+            drawn.picture, columns=columns, rows=rows, most_px=most_px, most_bytes=most_bytes
+        )
+        return Shown(drawn, encoded)
 
     def _show(self) -> None:
-        self.query_one(Canvas).refresh()
+        self._canvas().show()
+        width, height = self.size
+        if not fits(width=width, height=height):
+            return
+        _, film = self.desk.film(film_places(width))
+        rows = film_rows(height)
+        for place, picture in enumerate(self._film):
+            if place < len(film):
+                picture.show(self._picture(film[place].part_id, rows))
+            else:
+                picture.show(None, is_used=False)
 
     def _say(self, message: str) -> None:
         self.message = message
@@ -200,7 +328,7 @@ class TuneApp(App[int]):
             return True
         own = f"action_{action}" in TuneApp.__dict__
         width, height = self.size
-        return not (own and (width < LEAST_WIDTH or height < LEAST_HEIGHT))
+        return not own or fits(width=width, height=height)
 
     def action_step(self, change: float) -> None:
         self._change(self.desk.draft.step(change))
@@ -229,13 +357,13 @@ class TuneApp(App[int]):
         self._say("Following the line." if self._is_live else "Standing still; l follows again.")
 
     def action_help(self) -> None:
-        self.push_screen(help_notice())
+        self.push_screen(help_notice(self._graphics))
 
     def action_health(self) -> None:
         if self._health is None:
             self._say("Health is still being looked at.")
         else:
-            self.push_screen(health_notice(self._health))
+            self.push_screen(health_notice(self._health, self._graphics))
 
     def action_leave(self) -> None:
         self._finish(0)
@@ -259,13 +387,19 @@ class TuneApp(App[int]):
         part = self.desk.chosen()
         if part is None:
             return
-        width, height = _ZOOM_PX
         verdict = VERDICTS[part.after].value.replace("_", " ")
         name = self.desk.draft.limit.name
         title = f"Part {part.part_id}: {name} {part.score:.3f}, {verdict} as drafted"
         self._in_thread(
-            partial(self._source.draw, part.part_id, width=width, height=height),
-            lambda drawn: self.push_screen(part_notice(title, drawn)),
+            partial(
+                self._drawing_of,
+                part.part_id,
+                columns=CLOSE_COLUMNS,
+                rows=CLOSE_ROWS,
+                most_px=MOST_CLOSE_PX,
+                most_bytes=MOST_CLOSE_BYTES,
+            ),
+            lambda shown: self.push_screen(PartNotice(title, shown, self._graphics)),
             group="film",
         )
 
@@ -280,7 +414,7 @@ class TuneApp(App[int]):
             in_force = self.desk.in_force
             title = f"Apply as a new revision of {in_force.product}, after {in_force.revision}"
             explanation = summary(self.desk.was, self.desk.would)
-            self.push_screen(ReasonDialog(title, explanation), self._apply)
+            self.push_screen(ReasonDialog(title, explanation, self._graphics), self._apply)
 
     def _apply(self, reason: str | None) -> None:
         if reason is None:
@@ -296,7 +430,7 @@ class TuneApp(App[int]):
         before = self.desk.in_force.revision
         title = f"Undo: back to the revision in force before {before}"
         explanation = "The line takes it at once. A draft stays drafted."
-        self.push_screen(ReasonDialog(title, explanation), self._undo)
+        self.push_screen(ReasonDialog(title, explanation, self._graphics), self._undo)
 
     def _undo(self, reason: str | None) -> None:
         if reason is None:
@@ -373,9 +507,9 @@ class TuneApp(App[int]):
         self._health = health
         self._show()
 
-    def _took_drawing(self, key: tuple[int, int], drawn: Drawn) -> None:
+    def _took_drawing(self, key: tuple[int, int], shown: Shown) -> None:
         self._drawing.discard(key)
-        self._drawn[key] = drawn
+        self._drawn[key] = shown
         while len(self._drawn) > _CACHED_PICTURES:
             self._drawn.popitem(last=False)
         self._show()

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.ui.tune.draft import Draft
-from edgeinspect.ui.tune.drawing import film_places, film_rows, plot_bins
+from edgeinspect.ui.tune.drawing import film_places, plot_bins
 from edgeinspect.ui.tune.evidence import Evidence, histogram, no_parts
-from edgeinspect.ui.tune.film import Drawn
 from edgeinspect.ui.tune.source import InForce
 from edgeinspect.ui.tune.view import FilmPart, TuneView
 
@@ -82,7 +78,7 @@ class Desk:
             self._film_at = int(np.clip(self._film_at + by, 0, self._film.size - 1))
 
     def film(self, places: int) -> tuple[int, tuple[FilmPart, ...]]:
-        """The place of the chosen part among ``places`` shown ones, and those, without pictures."""
+        """The place of the chosen part among ``places`` shown ones, and those."""
         first = max(0, min(self._film_at - places // 2, self._film.size - places))
         shown = self._film[first : first + places]
         return self._film_at - first, tuple(self._film_part(int(index)) for index in shown)
@@ -94,8 +90,6 @@ class Desk:
         self,
         *,
         width: int,
-        height: int,
-        picture: Callable[[int, int], Drawn | None],
         state: str,
         is_live: bool,
         is_loading: bool,
@@ -106,11 +100,9 @@ class Desk:
         """Everything that the screen shows.
 
         Args:
-            width, height: of the screen, in characters.
-            picture: gives the drawing of a part of so many lines, or None while there is none.
+            width: of the screen, in characters.
         """
         draft = self.draft
-        rows = film_rows(height)
         film_chosen, film = self.film(film_places(width))
         drafted_classes = sum(a != b for a, b in zip(draft.in_force, draft.drafted, strict=True))
         return TuneView(
@@ -130,7 +122,7 @@ class Desk:
             would=self.would,
             flips=self._flips,
             to_stricter=self._stricter,
-            film=tuple(_with_picture(part, picture(part.part_id, rows)) for part in film),
+            film=film,
             film_chosen=film_chosen,
             film_number=self._film_at + 1 if self._film.size else 0,
             film_total=int(self._film.size),
@@ -179,7 +171,3 @@ class Desk:
             after=int(self._would[index]),
             label=None if label is None else label.kind,
         )
-
-
-def _with_picture(part: FilmPart, drawn: Drawn | None) -> FilmPart:
-    return part if drawn is None else replace(part, picture=drawn.picture, note=drawn.note)

@@ -12,11 +12,13 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from edgeinspect.tune.health import Health
-from edgeinspect.ui.half_blocks import half_blocks
+from edgeinspect.ui.graphics import Graphics
 from edgeinspect.ui.health import state_text, worst_first
-from edgeinspect.ui.tune.film import Drawn
+from edgeinspect.ui.tune.picture import CLOSE_IMAGE_ID, Heading, Picture, Shown
 
 LONGEST_REASON = 200
+CLOSE_COLUMNS, CLOSE_ROWS = 72, 18
+"""Cells of the picture in a closer look."""
 KEYS = (
     ("←  →   or  ,  .", "move the chosen threshold by 0.001"),
     ("Shift ←  →   or  <  >", "move it by 0.02"),
@@ -45,14 +47,15 @@ class ReasonDialog(ModalScreen[str | None]):
     DEFAULT_CSS = f"ReasonDialog {{ {_BOX} & Input {{ height: 3; }} }}"
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss_none", "Cancel")]
 
-    def __init__(self, title: str, explanation: str) -> None:
+    def __init__(self, title: str, explanation: str, graphics: Graphics) -> None:
         super().__init__()
+        self._graphics = graphics
         self._title = title
         self._explanation = explanation
 
     def compose(self) -> ComposeResult:
         with VerticalScroll():
-            yield Static(Text(self._title, "bold"))
+            yield Heading(Text(self._title, "bold"), self._graphics)
             yield Static(Text(self._explanation))
             yield Input(placeholder="Reason, e.g. shift 2: chips at the rim were missed")
             yield Static(Text("Enter: do it    Esc: leave everything as it is", "dim"), id="hint")
@@ -82,42 +85,56 @@ class Notice(ModalScreen[None]):
         ("escape,enter,q,space,question_mark,h", "close", "Close")
     ]
 
-    def __init__(self, body: Text) -> None:
+    def __init__(self, title: str, body: Text, graphics: Graphics) -> None:
         super().__init__()
+        self._title = title
         self._body = body
+        self._graphics = graphics
 
     def compose(self) -> ComposeResult:
         with VerticalScroll():
+            yield Heading(Text(self._title, "bold"), self._graphics)
             yield Static(self._body)
 
     def action_close(self) -> None:
         self.dismiss(None)
 
 
-def help_notice() -> Notice:
-    body = Text("Keys\n\n", "bold")
+class PartNotice(Notice):
+    """A closer look at one part."""
+
+    DEFAULT_CSS = f"PartNotice Picture {{ width: {CLOSE_COLUMNS}; height: {CLOSE_ROWS}; }}"
+
+    def __init__(self, title: str, shown: Shown, graphics: Graphics) -> None:
+        super().__init__(title, Text(shown.drawn.note, "yellow"), graphics)
+        self._shown = shown
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll():
+            yield Heading(Text(self._title, "bold"), self._graphics)
+            if self._shown.drawn.picture is not None:
+                picture = Picture(self._graphics, CLOSE_IMAGE_ID)
+                picture.show(self._shown)
+                yield picture
+            if self._body:
+                yield Static(self._body)
+
+
+def help_notice(graphics: Graphics) -> Notice:
+    body = Text("\n")
     for key, words in KEYS:
         body.append(f"{key:<24}", "bold cyan")
-        body.append(f"{words}\n", "not bold")
-    body.append("\nEverything here has a command too: edgeinspect tune --help", "not bold dim")
-    return Notice(body)
+        body.append(f"{words}\n")
+    body.append("\nEverything here has a command too: edgeinspect tune --help", "dim")
+    return Notice("Keys", body, graphics)
 
 
-def health_notice(health: Health) -> Notice:
-    body = Text("Health\n\n", "bold")
+def health_notice(health: Health, graphics: Graphics) -> Notice:
+    body = Text("\n")
     for item in worst_first(health.items):
         body.append_text(state_text(item.state))
         body.append(" " * (9 - len(item.state.value)) + f"{item.name}: ", "bold")
-        body.append(f"{item.detail}\n", "not bold")
+        body.append(f"{item.detail}\n")
         if item.next_action:
-            body.append(f"         → {item.next_action}\n", "not bold yellow")
-    return Notice(body)
-
-
-def part_notice(title: str, drawn: Drawn) -> Notice:
-    body = Text(f"{title}\n", "bold")
-    if drawn.picture is not None:
-        body.append_text(half_blocks(drawn.picture))
-    if drawn.note:
-        body.append(f"\n{drawn.note}", "not bold yellow")
-    return Notice(body)
+            body.append(f"         → {item.next_action}\n", "yellow")
+    return Notice("Health", body, graphics)

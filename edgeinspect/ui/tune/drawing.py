@@ -11,7 +11,6 @@ from rich.text import Text
 from edgeinspect.records.columns import VERDICTS
 from edgeinspect.tune.labels import LabelKind
 from edgeinspect.tune.whatif import Outcome, Share
-from edgeinspect.ui.half_blocks import half_blocks
 from edgeinspect.ui.health import HEALTH_STYLE
 from edgeinspect.ui.tune.view import FilmPart, TuneView
 from edgeinspect.ui.words import VERDICT_STYLE
@@ -55,9 +54,19 @@ def film_rows(height: int) -> int:
     return max(5, (height - _FIXED_LINES) * 5 // 12)
 
 
+def film_top(height: int) -> int:
+    """The line that the pictures begin on; below them are two captions and the help."""
+    return height - 3 - film_rows(height)
+
+
+def fits(*, width: int, height: int) -> bool:
+    """A terminal of this size can show the screen."""
+    return width >= LEAST_WIDTH and height >= LEAST_HEIGHT
+
+
 def draw(view: TuneView, *, width: int, height: int) -> list[Text]:
-    """Exactly ``height`` lines of at most ``width`` characters."""
-    if width < LEAST_WIDTH or height < LEAST_HEIGHT:
+    """Exactly ``height`` lines of at most ``width`` characters, without the pictures."""
+    if not fits(width=width, height=height):
         return too_small(width=width, height=height)
     rows = film_rows(height)
     lines = [_title(view, width), _class_line(view, width)]
@@ -66,7 +75,8 @@ def draw(view: TuneView, *, width: int, height: int) -> list[Text]:
     lines += _table(view)
     lines.append(_labels(view))
     lines.append(_film_head(view))
-    lines += _film(view, width=width, rows=rows)
+    lines += [Text() for _ in range(rows)]
+    lines += _captions(view, width)
     lines.append(_help(view, width))
     for line in lines:
         line.no_wrap = True
@@ -255,27 +265,17 @@ def _film_head(view: TuneView) -> Text:
     return line
 
 
-def _film(view: TuneView, *, width: int, rows: int) -> list[Text]:
-    """The pictures, and two lines below each: id and score, change and label."""
-    lines = [Text() for _ in range(rows + 2)]
+def _captions(view: TuneView, width: int) -> list[Text]:
+    """Two lines below each picture: id and score, change and label."""
+    lines = [Text(), Text()]
     for place, part in enumerate(view.film[: film_places(width)]):
         chosen = place == view.film_chosen
-        picture = _picture(part, rows)
         captions = (_caption(part, chosen=chosen), _change(part))
-        for line, cell in zip(lines, (*picture, *captions), strict=True):
+        for line, cell in zip(lines, captions, strict=True):
             cell.truncate(FILM_WIDTH, overflow="crop", pad=True)
             line.append_text(cell)
             line.append(" ")
     return lines
-
-
-def _picture(part: FilmPart, rows: int) -> list[Text]:
-    if part.picture is None:
-        words = [Text("") for _ in range(rows)]
-        words[rows // 2] = Text(f" {part.note or 'loading'}", "dim italic")
-        return words
-    drawn = list(half_blocks(part.picture).split("\n", allow_blank=True))
-    return (drawn + [Text("")] * rows)[:rows]
 
 
 def _caption(part: FilmPart, *, chosen: bool) -> Text:

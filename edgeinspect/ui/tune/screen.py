@@ -5,20 +5,30 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeinspect.errors import UsageError
 
+if TYPE_CHECKING:
+    from edgeinspect.ui.tune.follow import Follower
+    from edgeinspect.ui.tune.source import TuneSource
+
 _NICE = 10
+_STDERR = 2
 """The station, on the same few cores, always comes first."""
 
 
-def run(config: Path, *, author: str | None = None, is_live: bool = True) -> int:
+def run(
+    config: Path, *, author: str | None = None, is_live: bool = True, graphics: str = "auto"
+) -> int:
     """Show the screen until the technician leaves; returns the exit code.
 
     Args:
         config: the station file.
         author: of labels and revisions; None takes the login name.
+        graphics: auto, kitty, sixel or blocks: how pictures are drawn.
 
     Raises:
         UsageError: there is no terminal to show it on.
@@ -32,21 +42,72 @@ def run(config: Path, *, author: str | None = None, is_live: bool = True) -> int
     with contextlib.suppress(OSError):
         os.nice(_NICE)
     from edgeinspect.settings.author import login_name
-    from edgeinspect.ui.tune.app import TuneApp
     from edgeinspect.ui.tune.draft import draft_path
     from edgeinspect.ui.tune.follow import Follower
     from edgeinspect.ui.tune.source import StationSource
 
     source = StationSource(config, author=author or login_name())
     try:
-        app = TuneApp(
+        return show(
             source,
-            source.in_force(),
             draft_file=draft_path(*source.draft_key),
             follower=Follower(source.station.socket_path),
             is_live=is_live,
+            graphics=graphics,
         )
-        code = app.run()
     finally:
         source.close()
+
+
+def show(
+    source: TuneSource,
+    *,
+    draft_file: Path,
+    follower: Follower | None,
+    is_live: bool,
+    graphics: str,
+) -> int:
+    """The screen on the terminal behind stdin, with the pictures that it has; the exit code."""
+    from edgeinspect.ui import kitty
+    from edgeinspect.ui.ask_terminal import GraphicsChoice, ask_terminal
+    from edgeinspect.ui.graphics import GraphicsKind
+    from edgeinspect.ui.tune.app import HUNG_UP, TuneApp
+    from edgeinspect.ui.tune.late_answers import LateAnswersDriver
+
+    in_force = source.in_force()
+    asked = ask_terminal(GraphicsChoice(graphics), fd=sys.stdin.fileno())
+    app = TuneApp(
+        source,
+        in_force,
+        draft_file=draft_file,
+        follower=follower,
+        is_live=is_live,
+        graphics=asked.graphics,
+        driver_class=None if asked.is_answered else LateAnswersDriver,
+    )
+    with _only_the_screen_writes():
+        code = app.run()
+    if asked.graphics.kind is GraphicsKind.KITTY and code != HUNG_UP:
+        sys.stdout.write(kitty.forget(app.image_ids))
+        sys.stdout.flush()
     return 0 if code is None else code
+
+
+@contextlib.contextmanager
+def _only_the_screen_writes() -> Iterator[None]:
+    """The model's library writes to descriptor 2, in the midst of the screen: not now.
+
+    textual, which draws by way of ``sys.__stderr__``, gets a descriptor of its own.
+    """
+    before = sys.__stderr__
+    own = os.dup(_STDERR)
+    with os.fdopen(own, "w", encoding="utf-8", closefd=True) as screen:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, _STDERR)
+        os.close(nowhere)
+        setattr(sys, "__stderr__", screen)  # noqa: B010  # declared final
+        try:
+            yield
+        finally:
+            setattr(sys, "__stderr__", before)  # noqa: B010
+            os.dup2(own, _STDERR)

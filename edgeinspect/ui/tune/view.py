@@ -10,18 +10,15 @@ from numpy.typing import NDArray
 from edgeinspect.line.config import ClassThresholds
 from edgeinspect.tune.labels import LabelKind
 from edgeinspect.tune.whatif import Outcome
-from edgeinspect.ui.draw import Rgb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilmPart:
-    """One picture of the filmstrip.
+    """One part of the filmstrip.
 
     Attributes:
         before, after: verdict codes under the thresholds in force and as drafted.
         score: of the chosen class.
-        picture: with its score map drawn in; None where there is none.
-        note: why there is no picture, or "".
     """
 
     part_id: int
@@ -29,8 +26,6 @@ class FilmPart:
     before: int
     after: int
     label: LabelKind | None = None
-    picture: Rgb | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +44,7 @@ class TuneView:
         bins: parts by score for good, defective and unlabelled ones, each of shape (bins,).
         was, would: counts in force and as drafted.
         flips: parts whose verdict would change; to_stricter of them to a worse one.
-        film: the pictures around the chosen one, ``film_chosen`` its place among them.
+        film: the parts around the chosen one, ``film_chosen`` its place among them.
         film_number, film_total: which part of the filmstrip is chosen, from 1, of how many.
         message: shown instead of the help line until the next key; empty for the help.
         is_loading: parts are still being read.
