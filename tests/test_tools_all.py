@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from chain_samples import spot_model
+from numpy.typing import NDArray
 from sim_folder import write_sim_folder
 
 from edgeinspect.errors import DiskFull
 from edgeinspect.ui.application import run_command_line
 from edgeinspect.ui.cli import application as station
 from edgeinspect_tools.all_in_one import chain
-from edgeinspect_tools.all_in_one.chain import Wishes, good_settings
+from edgeinspect_tools.all_in_one.recipes import Look, Wishes, candidates, look_at
 from edgeinspect_tools.cli import application as tools
 from edgeinspect_tools.data.build import build_dataset
+from edgeinspect_tools.data.dataset import GOOD, Dataset, Item, Split
 from edgeinspect_tools.data.read import read_source
-from edgeinspect_tools.train import Network
+from edgeinspect_tools.train import Network, TaskChoice, TrainedRun, TrainSettings
+from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
 
 
 def run_tools(*arguments: str) -> int:
@@ -133,19 +140,102 @@ def test_a_file_that_is_no_mobilenet_is_refused_and_leaves_no_bundle(
 
 def test_settings_follow_pictures_and_time(pictures: Path) -> None:
     dataset = build_dataset(read_source(pictures), seed=1).dataset
-    short = good_settings(dataset, Wishes(minutes=2))
+    (short,) = candidates(dataset, Wishes(minutes=2)).values()
     assert (short.network, short.gray, short.tile_px, short.crop_px) == (Network.TINY, True, 96, 96)
     assert short.minutes == pytest.approx(1.2)
-    counted = good_settings(dataset, Wishes(minutes=2, steps=400))
+    (counted,) = candidates(dataset, Wishes(minutes=2, steps=400)).values()
     assert (counted.steps, counted.check_every) == (400, 50)
     assert counted.minutes > 1000
-    assert good_settings(dataset, Wishes(minutes=60)).network is Network.SMALL
-    loaded = good_settings(dataset, Wishes(weights="imagenet"))
-    assert (loaded.network, loaded.gray, loaded.freeze_stride_px) == (
-        Network.MOBILENET_V2,
-        False,
-        8,
+    (long,) = candidates(dataset, Wishes(minutes=60)).values()
+    assert long.network is Network.SMALL
+
+
+def test_loaded_weights_go_under_a_head_where_only_labels_are_known(pictures: Path) -> None:
+    dataset = build_dataset(read_source(pictures), seed=1).dataset
+    found = candidates(dataset, Wishes(weights="imagenet", minutes=60))
+    assert list(found) == ["head"]
+    head = found["head"]
+    assert (head.task, head.network) == (TaskChoice.CLASSIFICATION, Network.MOBILENET_V2)
+    assert (head.gray, head.resize_px) == (True, 96)
+    assert head.contrast == look_at(dataset.of(Split.TRAIN)).contrast > 1
+    large = enlarged(dataset, 10)
+    both = candidates(large, Wishes(weights="imagenet", minutes=60))
+    assert list(both) == ["head", "map"]
+    assert both["head"].resize_px == 448
+    assert both["head"].minutes == both["map"].minutes == pytest.approx(18)
+    assert list(candidates(large, Wishes(weights="imagenet", minutes=10))) == ["head"]
+
+
+def test_loaded_weights_stay_under_a_decoder_where_masks_are_known(pictures: Path) -> None:
+    dataset = build_dataset(read_source(pictures), seed=1).dataset
+    located = replace(dataset, items=tuple(replace(item, mask=item.path) for item in dataset.items))
+    found = candidates(enlarged(located, 3), Wishes(weights="imagenet", minutes=60))
+    assert list(found) == ["frozen encoder", "tuned encoder"]
+    assert found["frozen encoder"].frozen_encoder
+    assert (found["frozen encoder"].tile_px, found["frozen encoder"].crop_px) == (288, 192)
+    assert found["tuned encoder"].freeze_stride_px == 8
+    assert not found["tuned encoder"].frozen_encoder
+    (alone,) = candidates(located, Wishes(weights="imagenet", steps=50)).values()
+    assert (alone.tile_px, alone.crop_px, alone.steps) == (96, 96, 50)
+
+
+def enlarged(dataset: Dataset, times: int) -> Dataset:
+    """The same pictures, said to be larger."""
+    items = (
+        replace(item, width=item.width * times, height=item.height * times)
+        for item in dataset.items
     )
+    return replace(dataset, items=tuple(items))
+
+
+def test_what_pictures_look_like_is_seen(tmp_path: Path) -> None:
+    def seen(name: str, pixels: NDArray[np.uint8]) -> Look:
+        path = tmp_path / f"{name}.png"
+        cv2.imwrite(str(path), pixels)
+        height, width = pixels.shape[:2]
+        item = Item(
+            path=path, label=GOOD, width=width, height=height, sha256="", group="g",
+            split=Split.TRAIN,
+        )  # fmt: skip
+        return look_at([item])
+
+    rng = np.random.default_rng(4)
+    noise = rng.integers(90, 120, (64, 80), np.uint8)
+    plain = seen("plain", noise)
+    assert (plain.short_px, plain.long_px, plain.gray, plain.grain) == (64, 80, True, False)
+    assert plain.brightness == pytest.approx(noise.mean())
+    assert plain.contrast == 3.0
+    columns = np.tile(rng.integers(0, 256, (1, 80), np.uint8), (64, 1))
+    ground = seen("ground", columns)
+    assert ground.grain
+    assert ground.contrast == 1.0
+    assert seen("ground_across", np.ascontiguousarray(columns.T)).grain
+    coloured = np.dstack([noise, noise, noise + 20])
+    assert not seen("coloured", coloured).gray
+
+
+def test_what_validates_best_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: Path
+) -> None:
+    dataset = build_dataset(read_source(pictures), seed=1).dataset
+    worth = {"a-b": 0.8, "c": 0.9}
+    resumed = []
+
+    def trained(_: Dataset, settings: TrainSettings, folder: Path, **options: Any) -> TrainedRun:
+        resumed.append(options["resume"])
+        described = {"validation": {"auroc": worth[folder.name]}, "seed": settings.seed}
+        return TrainedRun(folder=folder, model=folder / "model", description=described)
+
+    monkeypatch.setattr(chain, "train", trained)
+    (tmp_path / "c" / "checkpoint").mkdir(parents=True)
+    (tmp_path / "c" / "checkpoint" / CHECKPOINT_FILE).write_bytes(b"")
+    choices = {"a b": TrainSettings(seed=1), "c": TrainSettings(seed=2)}
+    told: list[str] = []
+    found = chain.best_of(choices, dataset, tmp_path, Wishes(resume=True), say=told.append)
+    assert found.description["seed"] == 2
+    assert found.description["chosen_among"] == {"a b": 0.8, "c": 0.9}
+    assert resumed == [False, True]
+    assert told[-1] == "AUROC on validation pictures: a b 0.8000, c 0.9000; the c is taken"
 
 
 def test_a_training_that_fails_leaves_no_bundle(

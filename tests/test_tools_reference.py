@@ -16,7 +16,7 @@ from edgeinspect.bundle.reference import REFERENCE_FILE
 from edgeinspect.errors import ConfigError, UsageError
 from edgeinspect.ui.application import run_command_line
 from edgeinspect.ui.cli import application as station
-from edgeinspect_tools.all_in_one.chain import Wishes, good_settings
+from edgeinspect_tools.all_in_one.recipes import Wishes, candidates
 from edgeinspect_tools.cli import application as tools
 from edgeinspect_tools.data.dataset import Split
 from edgeinspect_tools.data.manifest import load_manifest, save_manifest
@@ -117,7 +117,10 @@ def test_the_station_compares_each_part_where_it_lies_and_refuses_what_lies_wron
 def test_training_sees_the_reference_where_the_part_lies(pictures: Path) -> None:
     dataset = read_dataset(pictures)
     assert {item.reference for item in dataset.items} == {pictures / "reference.png"}
-    assert good_settings(dataset, Wishes(minutes=5)).reference
+    (found,) = candidates(dataset, Wishes(minutes=5)).values()
+    assert found.reference
+    (loaded,) = candidates(dataset, Wishes(minutes=60, weights="imagenet")).values()
+    assert (loaded.reference, loaded.freeze_stride_px) == (True, 0)
     seen = Pictures(samples_of(dataset, Split.TRAIN), gray=True, reference=True)
     for number, sample in enumerate(seen.samples):
         pixels = seen[number].pixels.astype(int)

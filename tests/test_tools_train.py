@@ -29,7 +29,7 @@ from edgeinspect_tools.train.crops import (
     prepared,
 )
 from edgeinspect_tools.train.cross_validation import ious, pixel_confusion
-from edgeinspect_tools.train.head import fit_head
+from edgeinspect_tools.train.head import STRENGTHS, fit_head
 from edgeinspect_tools.train.maps import RANKS, MapMaker, Seen, look, worth
 from edgeinspect_tools.train.samples import UNKNOWN, Box, Picture, Pictures, Sample, label_map
 from edgeinspect_tools.train.segmentation import crop_settings, spread
@@ -369,13 +369,32 @@ def test_a_head_learns_what_is_linear_and_ignores_what_never_changes() -> None:
     features = rng.normal(0, 3, (300, 6)).astype(np.float32)
     features[:, 5] = 7.0
     labels = (features[:, 0] > 1).astype(np.int64)
+
+    def worth_of(logits: NDArray[np.float64]) -> float:
+        return float((logits.argmax(axis=1) == labels[200:]).mean())
+
     weights, bias, strength = fit_head(
-        features[:200], labels[:200], features[200:], labels[200:], classes=3
+        features[:200], labels[:200], features[200:], worth_of, classes=3
     )
     found = (features[200:] @ weights + bias).argmax(axis=1)
     assert (found == labels[200:]).mean() > 0.95
     assert not weights[5].any()
     assert strength < 1
+
+
+def test_a_head_is_chosen_by_what_it_is_worth() -> None:
+    rng = np.random.default_rng(6)
+    features = rng.normal(size=(60, 4)).astype(np.float32)
+    labels = (features[:, 0] > 0).astype(np.int64)
+    sizes = []
+
+    def flattest(logits: NDArray[np.float64]) -> float:
+        sizes.append(float(np.abs(logits).max()))
+        return -sizes[-1]
+
+    _, _, strength = fit_head(features, labels, features, flattest, classes=2)
+    assert (strength, len(sizes)) == (max(STRENGTHS), len(STRENGTHS))
+    assert sizes == sorted(sizes)
 
 
 def progress_of(seed: int) -> Progress:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from edgeinspect.atomic_file import make_folder, replace_file
 from edgeinspect.bundle.card import CARD_FILE
 from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.errors import ModelRefused
-from edgeinspect.hw.picture_file import read_picture
+from edgeinspect_tools.all_in_one.recipes import Wishes, candidates
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import Dataset, Split
 from edgeinspect_tools.data.manifest import save_manifest
@@ -23,43 +22,12 @@ from edgeinspect_tools.pack.bundle import Identity, Trained, pack
 from edgeinspect_tools.quantize.draft import INT8_MODEL, QUANTIZED_FILE
 from edgeinspect_tools.quantize.steps import quantize_trained
 from edgeinspect_tools.quantize.ways import Way, check_gap
-from edgeinspect_tools.train import Network, TrainSettings, train
-from edgeinspect_tools.train.run import MANIFEST
-from edgeinspect_tools.train.weights import width_of
+from edgeinspect_tools.train import TrainedRun, TrainSettings, train
+from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
+from edgeinspect_tools.train.run import CHECKPOINT_FOLDER, MANIFEST
 from edgeinspect_tools.verify.measure import Verification, verify_bundle
 
 Say = Callable[[str], None]
-
-_TRAINING_SHARE = 0.6
-_STEPS_WITHOUT_END = 100_000
-_MINUTES_WITHOUT_END = 60_000.0
-_CHECKS = 8
-"""Validations of a training that is counted in steps."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What a person may want otherwise.
-
-    Attributes:
-        weights: see ``TrainSettings``.
-        minutes: for everything; most of it is training.
-        steps: of training, instead of the minutes: the same on every machine. None: by the clock.
-        network: None: a MobileNetV2 encoder where weights are given, else ``small``, or ``tiny``
-            where there is less than ten minutes.
-        resume: go on with the training that an interrupted run left in the run folder.
-    """
-
-    weights: str = "none"
-    minutes: float = 30.0
-    steps: int | None = None
-    network: Network | None = None
-    seed: int = 1
-    accept_gap: bool = False
-    replace: bool = False
-    good: str = ""
-    group_pattern: str = ""
-    resume: bool = False
 
 
 def run_chain(
@@ -93,8 +61,7 @@ def run_chain(
     make_folder(run_folder)
     save_manifest(dataset, run_folder / MANIFEST)
     done("data")
-    settings = good_settings(dataset, wishes)
-    trained = train(dataset, settings, run_folder, progress=_Training(say), resume=wishes.resume)
+    trained = best_of(candidates(dataset, wishes), dataset, run_folder, wishes, say=say)
     done("train")
     float_model = trained.model.read_bytes()
     quantized = quantize_trained(
@@ -126,6 +93,38 @@ def run_chain(
     return found, seconds
 
 
+def best_of(
+    choices: Mapping[str, TrainSettings],
+    dataset: Dataset,
+    run_folder: Path,
+    wishes: Wishes,
+    *,
+    say: Say,
+) -> TrainedRun:
+    """Train each and take what tells good from defective best on validation pictures.
+
+    One is trained in the run folder itself, several each in a folder of its own.
+    """
+    if len(choices) == 1:
+        (settings,) = choices.values()
+        progress = _Training(say)
+        return train(dataset, settings, run_folder, progress=progress, resume=wishes.resume)
+    runs = {}
+    for name, settings in choices.items():
+        say(f"training a {name}")
+        folder = run_folder / name.replace(" ", "-")
+        begun = (folder / CHECKPOINT_FOLDER / CHECKPOINT_FILE).is_file()
+        runs[name] = train(
+            dataset, settings, folder, progress=_Training(say), resume=wishes.resume and begun
+        )
+    worth = {name: run.description["validation"]["auroc"] or 0.0 for name, run in runs.items()}
+    best = max(worth, key=lambda name: worth[name])
+    told = ", ".join(f"{name} {value:.4f}" for name, value in worth.items())
+    say(f"AUROC on validation pictures: {told}; the {best} is taken")
+    runs[best].description["chosen_among"] = worth
+    return runs[best]
+
+
 class _Training:
     """Tells a training's progress in lines: one for every tenth of its budget."""
 
@@ -145,58 +144,6 @@ def verify_written(out: Path, dataset: Dataset, float_model: bytes) -> Verificat
     bundle = load_bundle(out)
     items = as_split_before(dataset, stored_split(bundle)).of(Split.TEST)
     return verify_bundle(bundle, items, float_model)
-
-
-def good_settings(dataset: Dataset, wishes: Wishes) -> TrainSettings:
-    """Settings that suit the pictures' size and colours and the time there is.
-
-    Where every picture has a reference, it is compared with it.
-    """
-    short = min(min(item.width, item.height) for item in dataset.items)
-    tile = min(256, max(64, short // 32 * 32))
-    network = wishes.network
-    if network is None:
-        small = Network.SMALL if wishes.minutes >= 10 else Network.TINY
-        network = Network.MOBILENET_V2 if wishes.weights != "none" else small
-    reference = all(item.reference is not None for item in dataset.items)
-    return TrainSettings(
-        network=network,
-        weights=wishes.weights,
-        alpha=1.0 if wishes.weights == "none" else width_of(wishes.weights),
-        freeze_stride_px=0 if wishes.weights == "none" else 8,
-        gray=reference or (_is_gray(dataset) and wishes.weights == "none"),
-        reference=reference,
-        tile_px=tile,
-        tile_overlap_px=min(64, tile // 4),
-        crop_px=min(tile, 192),
-        max_validation=120 if wishes.minutes >= 10 else 40,
-        seed=wishes.seed,
-        **_budget(wishes),
-    )
-
-
-def _budget(wishes: Wishes) -> dict[str, Any]:
-    if wishes.steps is not None:
-        return {
-            "minutes": _MINUTES_WITHOUT_END,
-            "steps": wishes.steps,
-            "check_every": max(20, min(200, wishes.steps // _CHECKS)),
-        }
-    return {
-        "minutes": max(0.05, wishes.minutes * _TRAINING_SHARE),
-        "steps": _STEPS_WITHOUT_END,
-        "check_every": 200 if wishes.minutes >= 10 else 50,
-    }
-
-
-def _is_gray(dataset: Dataset) -> bool:
-    """Whether no picture of a sample of them has colour."""
-    sample = dataset.items[:: max(1, len(dataset.items) // 24)]
-    for item in sample:
-        pixels = read_picture(item.path)
-        if pixels.ndim == 3 and (pixels.max(axis=2) != pixels.min(axis=2)).any():
-            return False
-    return True
 
 
 def summary(found: Verification, out: Path, seconds: dict[str, float]) -> dict[str, Any]:

@@ -61,7 +61,8 @@ def command(  # noqa: PLR0917  click passes by name
     DATASET is a folder of classes (good or ok is the good class), pictures with masks, or a CSV
     path,label[,group]; see edgeinspect-tools data. Only a bundle that was verified appears at OUT.
     """
-    from edgeinspect_tools.all_in_one.chain import Wishes, run_chain, summary
+    from edgeinspect_tools.all_in_one.chain import run_chain, summary
+    from edgeinspect_tools.all_in_one.recipes import Wishes
     from edgeinspect_tools.pack.bundle import Identity
     from edgeinspect_tools.pack.model_card import told
     from edgeinspect_tools.pack.names import bundle_name

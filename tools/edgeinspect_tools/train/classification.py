@@ -22,7 +22,7 @@ from edgeinspect_tools.train.choice import Choice, thresholds
 from edgeinspect_tools.train.crops import Arrays, prepared
 from edgeinspect_tools.train.fit import Say, Task, fit
 from edgeinspect_tools.train.head import fit_head
-from edgeinspect_tools.train.maps import real_input
+from edgeinspect_tools.train.maps import Run, real_input, run_tflite
 from edgeinspect_tools.train.networks import classifier
 from edgeinspect_tools.train.samples import Sample, read_pixels
 from edgeinspect_tools.train.settings import EncoderChoice, TrainSettings
@@ -92,8 +92,8 @@ def train_classifier(
     if loaded:
         load_encoder(model, settings)
     if loaded and settings.encoder is not EncoderChoice.FINE_TUNED:
-        notes["regularisation"] = frozen_head(model, learned, checked, classes, settings)
-        best, frozen = _value(model, checked), values(model.weights)
+        notes["regularisation"], best = frozen_head(model, learned, checked, classes, settings)
+        frozen = values(model.weights)
         notes["frozen_value"] = round(best, 5)
         say(done=0.0, text=f"frozen encoder: {best:.4f} on validation")
     if settings.encoder is not EncoderChoice.FROZEN:
@@ -112,8 +112,11 @@ def train_classifier(
         assign(model.weights, frozen)
         notes["encoder"] = EncoderChoice.FROZEN.value
     progress.curves = progress.curves or [{"step": 0, "value": best}]
-    choice = _choice(_probabilities(model, checked.pixels), checked.labels)
-    return TrainedClassifier(float_tflite(model), choice, progress, notes)
+    float_model = float_tflite(model)
+    logits = _features(run_tflite(float_model), checked.pixels).astype(np.float64)
+    return TrainedClassifier(
+        float_model, _choice(_softmax(logits), checked.labels), progress, notes
+    )
 
 
 def read_squares(samples: Sequence[Sample], settings: TrainSettings) -> Squares:
@@ -131,26 +134,30 @@ def read_squares(samples: Sequence[Sample], settings: TrainSettings) -> Squares:
 
 def frozen_head(
     model: Any, learned: Squares, checked: Squares, classes: int, settings: TrainSettings
-) -> float:
-    """Put the best regularised head on the encoder as it is; returns its regularisation."""
+) -> tuple[float, float]:
+    """Put the best regularised head on the encoder as it is; its regularisation and its worth.
+
+    The features are computed by the station's kernels, which take a fraction of Keras's time.
+    """
     import keras
 
-    encoder = keras.Model(model.input, model.get_layer("pooled").output)
+    encoder = run_tflite(float_tflite(keras.Model(model.input, model.get_layer("pooled").output)))
     variants = _VARIANTS if settings.turns else 1
     parts, labels = [], []
     for variant in range(variants):
         laid = learned.pixels if variant == 0 else _laid(learned.pixels, variant)
-        parts.append(_run(encoder, laid))
+        parts.append(_features(encoder, laid))
         labels.append(learned.labels)
+    held_out = _features(encoder, checked.pixels)
+
+    def worth_of(logits: NDArray[np.float64]) -> float:
+        return worth(_softmax(logits), checked.labels)
+
     weights, bias, strength = fit_head(
-        np.concatenate(parts),
-        np.concatenate(labels),
-        _run(encoder, checked.pixels),
-        checked.labels,
-        classes=classes,
+        np.concatenate(parts), np.concatenate(labels), held_out, worth_of, classes=classes
     )
     model.get_layer("logits").set_weights([weights, bias])
-    return strength
+    return strength, worth_of((held_out @ weights + bias).astype(np.float64))
 
 
 def squares_batch(learned: Squares, classes: int, settings: TrainSettings, number: int) -> Arrays:
@@ -206,11 +213,18 @@ def _tuned(
 
 
 def _value(model: Any, checked: Squares) -> float:
-    """Mean of balanced accuracy and AUROC of good against defective, on validation."""
-    found = _probabilities(model, checked.pixels)
-    hits = found.argmax(axis=1) == checked.labels
-    balanced = float(np.mean([hits[checked.labels == k].mean() for k in np.unique(checked.labels)]))
-    good = checked.labels == 0
+    return worth(_probabilities(model, checked.pixels), checked.labels)
+
+
+def worth(found: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Mean of balanced accuracy and AUROC of good against defective.
+
+    Args:
+        found: probabilities (n, classes), the first of them good.
+    """
+    hits = found.argmax(axis=1) == labels
+    balanced = float(np.mean([hits[labels == k].mean() for k in np.unique(labels)]))
+    good = labels == 0
     if good.all() or not good.any():
         return balanced
     defect = found[:, 1:].max(axis=1)
@@ -234,9 +248,18 @@ def _choice(found: NDArray[np.float64], labels: NDArray[np.int64]) -> Choice:
 
 
 def _probabilities(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    logits = _run(model, pixels).astype(np.float64)
+    return _softmax(_run(model, pixels).astype(np.float64))
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float64)
+
+
+def _features(run: Run, pixels: NDArray[np.uint8]) -> Real:
+    """What a TFLite model makes of pictures, by the station's kernels."""
+    parts = [run(real_input(pixels[at : at + 1])) for at in range(len(pixels))]
+    return np.concatenate(parts).astype(np.float32)
 
 
 def _run(model: Any, pixels: NDArray[np.uint8]) -> Real:

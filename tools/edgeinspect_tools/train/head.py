@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,15 +17,23 @@ Labels = NDArray[np.int64]
 
 
 def fit_head(
-    features: Real, labels: Labels, held_out: Real, held_out_labels: Labels, *, classes: int
+    features: Real,
+    labels: Labels,
+    held_out: Real,
+    worth: Callable[[NDArray[np.float64]], float],
+    *,
+    classes: int,
 ) -> tuple[Real, Real, float]:
-    """Multinomial logistic regression, its strength chosen by the loss on held-out features.
+    """Multinomial logistic regression, its strength chosen on held-out features.
 
     Every class weighs the same, however few pictures it has. Features that never change get no
-    weight.
+    weight. The strength is not chosen by the loss there: with a handful of parts of a class the
+    loss asks for heads that are sure of nothing, and which rank pictures worse (seen on ground
+    metal: AUROC 0.73 by the loss, 0.90 by rank).
 
     Args:
         features: (n, f); ``labels``: (n,) from 0.
+        worth: of logits (m, classes) for ``held_out``; more is better.
 
     Returns:
         Weights (f, classes) and bias (classes,) for the features as they come, and the strength.
@@ -36,12 +46,12 @@ def fit_head(
 
     learned, checked = standard(features), standard(held_out)
     start = np.zeros((features.shape[1] + 1, classes))
-    best: tuple[float, NDArray[np.float64], float] = (np.inf, start, STRENGTHS[-1])
+    best: tuple[float, NDArray[np.float64], float] = (-np.inf, start, STRENGTHS[-1])
     for strength in reversed(STRENGTHS):  # each starts from the solution of a stronger one
         start = _minimised(learned, labels, classes, strength, start)
-        loss = _loss(start, checked, held_out_labels, classes)[0]
-        if loss < best[0]:
-            best = (loss, start, strength)
+        value = worth(checked @ start[:-1] + start[-1])
+        if value > best[0]:
+            best = (value, start, strength)
     weights = best[1][:-1] * scale[:, None]
     bias = best[1][-1] - mean @ weights
     return weights.astype(np.float32), bias.astype(np.float32), best[2]

@@ -77,7 +77,7 @@ def classifier(
     picture = keras.Input((side_px, side_px, channels), name="picture")
     if settings.network is Network.MOBILENET_V2:
         levels = mobilenet_v2(picture, settings, norm=norm)
-        taps = [levels[stride] for stride in (4, 8, 16)]
+        taps = [levels[stride] for stride in (4, 8, 16, 32) if stride in levels]
     else:
         taps = [_plain(picture, settings)]
     pooled = [value for tap in taps for value in _pooled(tap)]
