@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from image.qemu import kernel, sbom
 
@@ -35,11 +37,26 @@ def test_the_bill_of_materials_lists_what_is_installed(tmp_path: Path) -> None:
     metadata.write_text("Metadata-Version: 2.1\nName: Some_Thing\nVersion: 1.5\n")
     sbom.write(tmp_path, site, tmp_path / "sbom.json", version="1.2.0")
     document = json.loads((tmp_path / "sbom.json").read_text())
-    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
+    validator = JsonStrictValidator(SchemaVersion.V1_6)
+    assert validator.validate_str((tmp_path / "sbom.json").read_text()) is None
+    assert document["metadata"]["component"]["version"] == "1.2.0"
     assert [entry["purl"] for entry in document["components"]] == [
         "pkg:deb/debian/bash@5.2.37-2%2Bb5?arch=arm64&distro=debian-13",
         "pkg:pypi/some-thing@1.5",
     ]
+
+
+def test_the_same_root_gives_the_same_bill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "var/lib/dpkg").mkdir(parents=True)
+    (tmp_path / "var/lib/dpkg/status").write_text(STATUS)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    texts = []
+    for version in ("1.2.0", "1.2.0", "1.2.1"):
+        sbom.write(tmp_path, tmp_path / "site", tmp_path / "sbom.json", version=version)
+        texts.append(json.loads((tmp_path / "sbom.json").read_text()))
+    assert texts[0] == texts[1]
+    assert texts[0]["metadata"]["timestamp"] == "2023-11-14T22:13:20Z"
+    assert texts[0]["serialNumber"] != texts[2]["serialNumber"]
 
 
 def test_modules_are_loaded_after_what_they_need(tmp_path: Path) -> None:

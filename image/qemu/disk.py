@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,25 +100,39 @@ def write_disk(out: Path, system: Path, scratch: Path) -> None:
 
 def write_update(out: Path, system: Path, keys: UpdateKeys, version: str) -> None:
     """The same system as a signed update that RAUC installs."""
+    write_bundle(
+        out, {"rootfs": system}, keys, compatible="edgeinspect-qemu-arm64", version=version
+    )
+
+
+def write_bundle(
+    out: Path, images: Mapping[str, Path], keys: UpdateKeys, *, compatible: str, version: str
+) -> None:
+    """A signed update for RAUC.
+
+    Args:
+        images: for each class of slots of RAUC's ``system.conf`` what is written to it.
+        compatible: of that file; no other machine takes the update.
+    """
     out.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".update.") as folder:
-        os.link(system, Path(folder) / "system.img")
-        (Path(folder) / "manifest.raucm").write_text(
-            "[update]\ncompatible=edgeinspect-qemu-arm64\n"
-            f"version={version}\n\n[bundle]\nformat=verity\n\n"
-            "[image.rootfs]\nfilename=system.img\n"
-        )
+        manifest = f"[update]\ncompatible={compatible}\nversion={version}\n\n"
+        manifest += "[bundle]\nformat=verity\n"
+        for kind, image in images.items():
+            os.link(image, Path(folder) / f"{kind}.img")
+            manifest += f"\n[image.{kind}]\nfilename={kind}.img\n"
+        (Path(folder) / "manifest.raucm").write_text(manifest)
         run(
             "rauc", "bundle", f"--cert={keys.certificate}", f"--key={keys.key}",
             "--mksquashfs-args=-comp gzip -Xcompression-level 1", folder, str(out),
         )  # fmt: skip
 
 
-def write_sums(folder: Path) -> None:
-    """SHA-256 of everything that is published."""
+def write_sums(folder: Path, endings: tuple[str, ...] = ("",)) -> None:
+    """SHA-256 of everything that is published: files whose name ends in one of these."""
     lines = []
     for path in sorted(folder.iterdir()):
-        if path.is_file() and path.name != "SHA256SUMS":
+        if path.is_file() and path.name != "SHA256SUMS" and path.name.endswith(endings):
             with path.open("rb") as file:
                 lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n")
     (folder / "SHA256SUMS").write_text("".join(lines))
