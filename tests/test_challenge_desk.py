@@ -418,3 +418,60 @@ def test_status_is_json_safe(tmp_path: Path) -> None:
     shown = dict(bench.station.challenge_status)
     assert json.loads(json.dumps(shown)) == shown
     assert shown["running"] is True and shown["shift_clock_trusted"] is True
+
+
+# --- what is due is believed only as far as the audit trail bears it out --------------------------
+
+
+def edited(folder: Path, change: Any) -> None:
+    path = folder / "data" / "challenges" / "due.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("number", 2),
+        ("product", "another"),
+        ("recipe_digest", "e" * 64),
+        ("began", {"wall": "2099-01-01T00:00:00+00:00", "mono_ns": 10**18}),
+    ],
+)
+def test_a_last_pass_that_was_edited_locks(tmp_path: Path, what: str, value: object) -> None:
+    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench.pass_all()
+
+    def change(content: dict[str, Any]) -> None:
+        last = content["last_pass"]
+        last[what] = last[what] | value if isinstance(value, dict) else value
+
+    untouched = DeskBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
+    assert not locked(untouched)
+    edited(tmp_path, change)
+    again = DeskBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
+    assert locked(again) and Reason.STATE_LOST in due(again)
+    assert again.pass_all()["outcome"] == "passed" and not locked(again)
+
+
+def test_a_failed_challenge_cannot_be_edited_away(tmp_path: Path) -> None:
+    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench.pass_all()
+    bench.begin()
+    bench.master_comes()
+    assert bench.master_comes(good=False)["outcome"] == "failed"
+    again = DeskBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
+    assert due(again) == {Reason.FAILED}, "as it is, the trail bears it out"
+    edited(tmp_path, lambda content: content["due"].clear())
+    again = DeskBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
+    assert locked(again) and due(again) == {Reason.STATE_LOST}
+
+
+@pytest.mark.parametrize("gone", ["audit.jsonl", "challenges/000001.json"])
+def test_a_pass_without_its_record_or_its_entry_is_none(tmp_path: Path, gone: str) -> None:
+    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench.pass_all()
+    (tmp_path / "data" / gone).unlink()
+    again = DeskBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
+    assert locked(again) and Reason.STATE_LOST in due(again)

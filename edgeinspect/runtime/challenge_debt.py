@@ -25,6 +25,7 @@ from edgeinspect.runtime.challenge_policy import (
 )
 from edgeinspect.runtime.challenge_store import ChallengeStore, Owed
 from edgeinspect.runtime.plan import StationPlan
+from edgeinspect.settings.audit import AuditTrail
 from edgeinspect.settings.challenge import Challenge
 
 
@@ -33,6 +34,7 @@ class Debt:
 
     Args:
         on_fault: told one sentence when the state could not be saved.
+        trail: what is kept is believed only as far as this bears it out; None: as it is.
         boot_id: of the kernel; None: of this machine.
     """
 
@@ -45,6 +47,7 @@ class Debt:
         *,
         on_fault: Callable[[str], None],
         boot_id: str | None = None,
+        trail: AuditTrail | None = None,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -56,6 +59,9 @@ class Debt:
         self._saved = self._owed
         if policy is not None:
             self._saved = self._owed = store.owed()
+            doubt = "" if trail is None else store.doubt(self._owed, trail)
+            if doubt:
+                self._add({Reason.STATE_LOST: doubt})
             self._add(due_at_start(policy, self.last, self.moment(), **_of(plan)))
 
     @property

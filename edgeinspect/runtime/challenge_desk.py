@@ -83,7 +83,13 @@ class ChallengeDesk:
         self._station: Lockable | None = None
         self._alarmed: frozenset[Reason] = frozenset()
         self._debt = Debt(
-            policy, self._store, clock, plan(), on_fault=self._not_kept, boot_id=boot_id
+            policy,
+            self._store,
+            clock,
+            plan(),
+            on_fault=self._not_kept,
+            boot_id=boot_id,
+            trail=self._trail,
         )
 
     # --- what the composition root uses ---------------------------------------------------------

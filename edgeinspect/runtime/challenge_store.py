@@ -10,6 +10,7 @@ knows what is due, so a challenge is.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import math
 import re
@@ -19,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeinspect.atomic_file import create_file, make_folder, replace_file
-from edgeinspect.errors import NotGood, StorageFault
+from edgeinspect.errors import EdgeInspectError, NotGood, StorageFault
 from edgeinspect.runtime.challenge_policy import Due, LastPass, Moment, Reason
+from edgeinspect.settings.audit import AuditTrail
 
 CHALLENGES_FOLDER = "challenges"
 DUE_FILE = "due.json"
+_ENDED = frozenset({"challenge.passed", "challenge.failed", "challenge.aborted"})
 _RECORD_FILE = re.compile(r"[0-9]{6}\.json")
 
 
@@ -63,6 +66,35 @@ class ChallengeStore:
         """Durable when it returns. Raises StorageFault; the old state then stays."""
         make_folder(self._folder)
         replace_file(self._folder / DUE_FILE, json.dumps(_owed_to(owed)).encode() + b"\n")
+
+    def doubt(self, owed: Owed, trail: AuditTrail) -> str:
+        """Why the audit trail does not bear out what is owed, or "".
+
+        ``due.json`` can be edited; the trail cannot without being found out. So the pass that it
+        names must be the trail's newest, with the record that the trail has the digest of, and a
+        challenge that has not been passed since must still be due.
+        """
+        if owed.last is None:
+            return ""  # never passed: due anyway
+        try:
+            ended = [entry for entry in trail.entries() if entry.action in _ENDED]
+            passed = [entry for entry in ended if entry.action == "challenge.passed"]
+            data = self.path(owed.last.number).read_bytes()
+            record = json.loads(data)
+            is_same = (
+                passed[-1].details["number"] == owed.last.number
+                and passed[-1].details["sha256"] == hashlib.sha256(data).hexdigest()
+                and record["began"] == moment_as_json(owed.last.began)
+                and record["product"] == owed.last.product
+                and record["recipe_digest"] == owed.last.recipe_digest
+            )
+        except (EdgeInspectError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            return f"the audit trail does not show the last pass ({type(error).__name__})"
+        if not is_same:
+            return f"the audit trail shows another last pass than {self._folder / DUE_FILE}"
+        if ended[-1] is not passed[-1] and not {Reason.FAILED, Reason.UNFINISHED} & set(owed.due):
+            return "the audit trail shows a challenge that was not passed since"
+        return ""
 
     def numbers(self) -> list[int]:
         """The numbers of all records, ascending."""
