@@ -68,10 +68,30 @@ def select(reader: RecordReader, data_dir: Path, filters: dict[str, Any]) -> Sel
     )
     if not rows:
         raise NotGood(
-            "No part of the selection was scored.",
+            f"No part of the selection was scored. {doubts(reader, wanted)}".rstrip(),
             next_action="Let the station inspect some parts, or choose a longer period.",
         )
     return Selection(data_dir=data_dir, wanted=wanted, base=recipes[rows[0][0]], recipes=recipes)
+
+
+def doubts(reader: RecordReader, wanted: PartFilter) -> str:
+    """Why parts of the selection do not count: a sentence, "" if all were inspected.
+
+    E.g. ``12 parts of it could not be inspected and count for nothing: 10 locked, 2 no frame.``
+    """
+    from edgeinspect.records.reader import where
+
+    conditions, values = where(wanted)
+    rows = reader.query(
+        "SELECT coalesce(doubt, reason), count(*) FROM parts"  # noqa: S608
+        f" WHERE {conditions} AND verdict = 'CANNOT_INSPECT' GROUP BY 1 ORDER BY 2 DESC, 1",
+        values,
+    )
+    if not rows:
+        return ""
+    total = sum(count for _, count in rows)
+    words = ", ".join(f"{count:,} {str(name).replace('_', ' ')}" for name, count in rows)
+    return f"{total:,} parts of it could not be inspected and count for nothing: {words}."
 
 
 def comparable_scores(

@@ -12,6 +12,7 @@ from edgeinspect.errors import NotGood, UsageError
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
 from edgeinspect.ui.tune_selection import (
     comparable_scores,
+    doubts,
     place_of,
     read_labels,
     select,
@@ -94,6 +95,7 @@ def suggest(
     with RecordReader(data_dir) as reader:
         selection = select(reader, data_dir, options)
         columns = comparable_scores(reader, selection)
+        left_out = doubts(reader, selection.wanted)
     labels = read_labels(data_dir)
     recipe = selection.recipe
     names = _classes(recipe, chosen)
@@ -104,11 +106,15 @@ def suggest(
     good, defective = _labelled(columns, labels, all_good=all_good)
     if not good.any() and not defective.any():
         raise NotGood(
-            f"None of the {len(columns)} parts is labelled.",
+            f"None of the {len(columns)} parts is labelled. {left_out}".rstrip(),
             next_action="Label some with edgeinspect label queue, or say --all-good for a run of "
             "good parts.",
         )
-    found = {name: rule(*_scores(columns, labels, name, good, defective)) for name in names}
+    try:
+        found = {name: rule(*_scores(columns, labels, name, good, defective)) for name in names}
+    except NotGood as error:
+        words = f"{error.message} {left_out}".rstrip()
+        raise NotGood(words, next_action=error.next_action) from error
     settings = _settings(recipe, found)
     if as_json:
         told = {name: suggestion.as_dict() for name, suggestion in found.items()}

@@ -18,6 +18,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.geometry import Region
+from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -303,6 +304,8 @@ class TuneApp(App[int]):
         return Shown(drawn, encoded)
 
     def _show(self) -> None:
+        if len(self.screen_stack) > 1:
+            return  # lines under a dialog would wipe out its picture; it closes with ``_show``
         self._canvas().show()
         width, height = self.size
         if not fits(width=width, height=height):
@@ -314,6 +317,16 @@ class TuneApp(App[int]):
                 picture.show(self._picture(film[place].part_id, rows))
             else:
                 picture.show(None, is_used=False)
+
+    def _open(
+        self, dialog: ModalScreen[Result], then: Callable[[Result | None], object] | None = None
+    ) -> None:
+        def closed(result: Result | None) -> None:
+            if then is not None:
+                then(result)
+            self.call_after_refresh(self._show)
+
+        self.push_screen(dialog, closed)
 
     def _say(self, message: str) -> None:
         self.message = message
@@ -357,13 +370,13 @@ class TuneApp(App[int]):
         self._say("Following the line." if self._is_live else "Standing still; l follows again.")
 
     def action_help(self) -> None:
-        self.push_screen(help_notice(self._graphics))
+        self._open(help_notice(self._graphics))
 
     def action_health(self) -> None:
         if self._health is None:
             self._say("Health is still being looked at.")
         else:
-            self.push_screen(health_notice(self._health, self._graphics))
+            self._open(health_notice(self._health, self._graphics))
 
     def action_leave(self) -> None:
         self._finish(0)
@@ -399,7 +412,7 @@ class TuneApp(App[int]):
                 most_px=MOST_CLOSE_PX,
                 most_bytes=MOST_CLOSE_BYTES,
             ),
-            lambda shown: self.push_screen(PartNotice(title, shown, self._graphics)),
+            lambda shown: self._open(PartNotice(title, shown, self._graphics)),
             group="film",
         )
 
@@ -414,7 +427,7 @@ class TuneApp(App[int]):
             in_force = self.desk.in_force
             title = f"Apply as a new revision of {in_force.product}, after {in_force.revision}"
             explanation = summary(self.desk.was, self.desk.would)
-            self.push_screen(ReasonDialog(title, explanation, self._graphics), self._apply)
+            self._open(ReasonDialog(title, explanation, self._graphics), self._apply)
 
     def _apply(self, reason: str | None) -> None:
         if reason is None:
@@ -430,7 +443,7 @@ class TuneApp(App[int]):
         before = self.desk.in_force.revision
         title = f"Undo: back to the revision in force before {before}"
         explanation = "The line takes it at once. A draft stays drafted."
-        self.push_screen(ReasonDialog(title, explanation, self._graphics), self._undo)
+        self._open(ReasonDialog(title, explanation, self._graphics), self._undo)
 
     def _undo(self, reason: str | None) -> None:
         if reason is None:

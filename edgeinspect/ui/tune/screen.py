@@ -100,14 +100,15 @@ def _only_the_screen_writes() -> Iterator[None]:
     textual, which draws by way of ``sys.__stderr__``, gets a descriptor of its own.
     """
     before = sys.__stderr__
-    own = os.dup(_STDERR)
-    with os.fdopen(own, "w", encoding="utf-8", closefd=True) as screen:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, _STDERR)
-        os.close(nowhere)
-        setattr(sys, "__stderr__", screen)  # noqa: B010  # declared final
-        try:
-            yield
-        finally:
-            setattr(sys, "__stderr__", before)  # noqa: B010
-            os.dup2(own, _STDERR)
+    screen = os.fdopen(os.dup(_STDERR), "w", encoding="utf-8")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, _STDERR)
+    os.close(nowhere)
+    setattr(sys, "__stderr__", screen)  # noqa: B010  # declared final
+    try:
+        yield
+    finally:
+        setattr(sys, "__stderr__", before)  # noqa: B010
+        os.dup2(screen.fileno(), _STDERR)
+        with contextlib.suppress(OSError):  # the connection has broken
+            screen.close()
