@@ -44,7 +44,9 @@ class Station:
         lines = file.read_text().splitlines() if file.exists() else []
         return [line.removeprefix(f"{name} ") for line in lines if line.split()[0] == name]
 
-    def run(self, script: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, script: str, *arguments: str, **variables: object
+    ) -> subprocess.CompletedProcess[str]:
         environment = {
             "PATH": f"{self._programs}:{os.environ['PATH']}:/usr/sbin:/sbin",
             "EDGEINSPECT_PLACES": str(self.root / "places.conf"),
@@ -52,8 +54,9 @@ class Station:
             **{name: str(value) for name, value in variables.items()},
         }
         return subprocess.run(
-            ["sh", str(BIN / script)], env=environment, capture_output=True, text=True, check=False
-        )
+            ["sh", str(BIN / script), *arguments],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
 
     def record(self, at_wall_s: int, name: str = RECORDS) -> None:
         path = self.root / name
@@ -176,3 +179,56 @@ def test_without_a_data_partition_the_host_key_is_of_this_start_only(station: St
     station.run("make-host-key")
     assert (station.root / "run/ssh_host_ed25519_key").is_file()
     assert not (station.root / "data/ssh").exists()
+
+
+def with_slots(station: Station, *, healthy: bool) -> None:
+    """The other slot is there; the units of a machine are as healthy as said."""
+    other = "RAUC_SLOT_STATE_1='booted'\nRAUC_SLOT_STATE_2='inactive'"
+    station.program("rauc", f'[ "$2" = mark-good ] || echo "{other}"')
+    station.program("systemctl", f'[ "$1" != is-active ] || exit {0 if healthy else 3}; echo 0')
+    (station.root / "data/system").mkdir()
+
+
+def test_a_healthy_system_is_kept(station: Station) -> None:
+    with_slots(station, healthy=True)
+    (station.root / "data/system/failed-starts").write_text("1\n")
+    assert station.run("health", HEALTH_ATTEMPTS=1).returncode == 0
+    assert station.calls("rauc") == ["status mark-good"]
+    assert not (station.root / "data/system/failed-starts").exists()
+
+
+def test_a_system_that_fails_restarts_twice_and_then_stays_and_rejects(station: Station) -> None:
+    with_slots(station, healthy=False)
+    for restarts in (1, 2, 2):
+        result = station.run("health", HEALTH_ATTEMPTS=1)
+        assert result.returncode == 1
+        assert "edgeinspect-setup.service is not active" in result.stdout
+        reboots = [call for call in station.calls("systemctl") if call.endswith("reboot")]
+        assert len(reboots) == restarts
+    assert "staying up and rejecting" in result.stdout
+    assert "status mark-good" not in station.calls("rauc")
+
+
+@pytest.mark.parametrize(
+    ("argument", "restart"),
+    [("", "--no-block reboot"), ("0 tryboot", "--no-block reboot --reboot-argument=0 tryboot")],
+)
+def test_an_update_is_installed_and_then_tried(
+    station: Station, argument: str, restart: str
+) -> None:
+    with (station.root / "places.conf").open("a") as places:
+        places.write(f"TRY_OTHER_SLOT='{argument}'\n")
+    for name in ("rauc", "systemctl", "sync"):
+        station.program(name, "exit 0")
+    assert station.run("update", "/tmp/new.raucb").returncode == 0
+    assert station.calls("rauc") == ["install /tmp/new.raucb"]
+    assert station.calls("systemctl") == [restart]
+
+
+def test_an_update_that_is_refused_restarts_nothing(station: Station) -> None:
+    station.program("rauc", 'echo "signature verification failed" >&2; exit 1')
+    station.program("systemctl", "exit 0")
+    result = station.run("update", "/tmp/new.raucb")
+    assert result.returncode != 0
+    assert "signature verification failed" in result.stderr
+    assert station.calls("systemctl") == []
