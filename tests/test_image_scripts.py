@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,7 @@ class Station:
             (root / folder).mkdir(parents=True)
         (root / "places.conf").write_text(
             f"DATA={root}/data\nDATA_MOUNT={root}/data\nRUN={root}/run\nBOOT={root}/boot\n"
+            f"PROGRAMS={self._programs}\n"
         )
         for name in ("mount", "chgrp", "modprobe", "mkswap", "swapon"):
             self.program(name, "exit 0")
@@ -232,3 +235,22 @@ def test_an_update_that_is_refused_restarts_nothing(station: Station) -> None:
     assert result.returncode != 0
     assert "signature verification failed" in result.stderr
     assert station.calls("systemctl") == []
+
+
+@pytest.mark.parametrize(
+    ("state", "kept"),
+    [("inspecting", True), ("locked", True), ("paused", True), ("faulted", False), (None, False)],
+)
+def test_a_station_that_waits_for_somebody_is_healthy_and_one_that_cannot_is_not(
+    station: Station, state: str | None, kept: bool
+) -> None:
+    """A challenge may be due after every start: that must not undo an update."""
+    with_slots(station, healthy=True)
+    station.record(2_000_000_000, "data/edgeinspect/station.yaml")
+    answer = "" if state is None else json.dumps({"faults": {"x": {"state": "y"}}, "state": state})
+    # as the command does, 1 for every state but inspecting
+    station.program("edgeinspect", f"echo words; echo '{answer}'; exit 1")
+    station.program("python", f'exec {sys.executable} "$@"')
+    result = station.run("health", HEALTH_ATTEMPTS=1)
+    assert ("status mark-good" in station.calls("rauc")) is kept, result.stdout
+    assert (result.returncode == 0) is kept
