@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from collections.abc import Sequence
@@ -16,7 +17,15 @@ from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle
 from edgeinspect.line.config import ClassThresholds, FrameChecks
 from edgeinspect.line.verdict import judge_scores
-from edgeinspect.part import Frame, FrameMeta, Inspection, PartRecord
+from edgeinspect.part import (
+    Doubt,
+    Frame,
+    FrameMeta,
+    Inspection,
+    PartRecord,
+    Verdict,
+    VerdictKind,
+)
 from edgeinspect.records import PartFilter, RecordReader
 from edgeinspect.records.columns import VERDICTS, read_scores
 from edgeinspect.runtime.plan import StationPlan, bundle_recipe, make_plan
@@ -310,6 +319,23 @@ def test_all_unlabelled(tmp_path: Path, run: Any) -> None:
     good = run("tune", "suggest", "--max-false-rejects", 0.05, "--all-good")
     assert good["good"] == 80
     assert 0.2 < good["suggestions"]["*"]["threshold"] < 0.3
+
+
+def test_parts_that_count_for_nothing_are_named(tmp_path: Path, run: Any) -> None:
+    records = recorded([[0.1] * len(CLASSES)] * 30)
+    locked = Verdict(VerdictKind.CANNOT_INSPECT, doubt=Doubt.LOCKED)
+    records[10:] = [
+        dataclasses.replace(record, verdict=locked, inspection=None) for record in records[10:]
+    ]
+    write(tmp_path, records)
+    told = run("tune", "suggest", "--max-false-rejects", 0.05, "--all-good", expect=1)["error"]
+    assert (
+        "20 parts of it could not be inspected and count for nothing: 20 locked."
+        in (told["message"])
+    )
+    chosen = ("--from", 11, "--max-false-rejects", 0.05)
+    told = run("tune", "suggest", *chosen, expect=1)["error"]
+    assert told["message"].startswith("No part of the selection was scored. 20 parts of it")
 
 
 def test_a_suggestion_can_be_stored_as_it_is(tmp_path: Path, run: Any) -> None:
