@@ -153,7 +153,8 @@ def install_station(root: Path, version: str) -> None:
     (root / "etc/edgeinspect-release").write_text(f"VERSION={version}\n")
     (root / "boot/firmware").mkdir(parents=True, exist_ok=True)
     (root / "boot/grub").mkdir(exist_ok=True)
-    (root / "etc/machine-id").write_text("uninitialized\n")
+    # empty, not "uninitialized": else each first start would look at the presets of all units
+    (root / "etc/machine-id").write_text("")
     (root / "etc/hostname").write_text("edgeinspect\n")
     for command in (
         ("systemd-sysusers",),

@@ -203,7 +203,7 @@ class Machine:
         return [
             *("qemu-system-aarch64", "-nodefaults", "-display", "none", "-serial", "stdio"),
             # -cpu max would be many times slower
-            *("-machine", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "1024"),
+            *("-machine", "virt", "-cpu", "cortex-a53", "-smp", "1", "-m", "1024"),
             *("-accel", "tcg,thread=multi,tb-size=512"),
             # without a file for its variables, so that only the card remembers anything
             *("-bios", str(FIRMWARE)),
