@@ -2,7 +2,9 @@
 
 Edges carry the kernel's CLOCK_MONOTONIC stamp. Where ``debounce_us`` is set, the stamp is taken
 when the level has been steady for that long, so it comes that much later than the edge itself.
-The kernel numbers the edges of a line, so one that was lost on the way is noticed and told.
+The kernel numbers the edges of a line, so one that was lost on the way is noticed and told. Edges
+so close together that the chip or its driver makes one interrupt of them are merged before they are
+numbered, and no number shows those.
 
 An output is requested, at its safe level, in one system call and held until ``close``; a process
 that is killed leaves it to the hardware's pull, as the kernel then releases the line.

@@ -1,10 +1,12 @@
 """``python -m tests.vm``: build the virtual machine, boot it, run the drivers' tests in it.
 
 python -m tests.vm test                  everything (make test-vm)
-python -m tests.vm test -k gpiod         what pytest selects
+python -m tests.vm test gpio station     these suites
+python -m tests.vm test gpio -k killed   what pytest selects
 python -m tests.vm run uname -a          one command
 python -m tests.vm up                    leave it running and say how to log in
 python -m tests.vm build                 only build it
+python -m tests.vm packages              the host's Debian packages that it needs
 """
 
 from __future__ import annotations
@@ -15,12 +17,15 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.vm.image import ensure_image
+from tests.vm.image import HOST_PACKAGES, ensure_image
 from tests.vm.machine import Machine, booted
 
 GUEST_TESTS = "/opt/edgeinspect/source/tests/vm/guest"
+SUITES = ("gpio", "rpi_lgpio", "v4l2", "picamera2", "calibrate", "station")
+"""Each in a process of its own, as its drivers would be; the longest last."""
 REPORT = "/root/report.md"
 TEST_LIMIT_S = 3600.0
+NOTHING_SELECTED = 5
 EMULATED = """
 What ran above ran on an emulated machine: GPIO lines of the kernel's gpio-sim, cameras of the
 kernel's vivid and vimc, a software watchdog. Nothing of it ran on a board: no Raspberry Pi, no
@@ -30,6 +35,9 @@ Coral board, no real wire, sensor, valve, camera or Edge TPU.
 
 def main(arguments: Sequence[str]) -> int:
     action, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
+    if action == "packages":
+        sys.stdout.write(" ".join(HOST_PACKAGES) + "\n")
+        return 0
     if action not in ("test", "run", "up", "build"):
         sys.stdout.write(__doc__ or "")
         return 0 if action in ("-h", "--help") else 2
@@ -47,12 +55,24 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _test(machine: Machine, arguments: list[str]) -> int:
-    command = ["python3", "-m", "pytest", "-p", "no:cacheprovider", GUEST_TESTS, *arguments]
-    code = machine.run(command, limit_s=TEST_LIMIT_S).returncode
+    chosen = [name for name in arguments if name in SUITES] or SUITES
+    options = [argument for argument in arguments if argument not in SUITES]
+    codes = [_suite(machine, name, options) for name in chosen]
     report = machine.fetch(REPORT).decode()
     if report:
-        sys.stdout.write(f"\n{report}\n")
+        sys.stdout.write(f"\n{report}")
     sys.stdout.write(EMULATED)
+    failed = [code for code in codes if code not in (0, NOTHING_SELECTED)]
+    return failed[0] if failed else min(codes)
+
+
+def _suite(machine: Machine, name: str, arguments: list[str]) -> int:
+    began_s = time.monotonic()
+    file = f"{GUEST_TESTS}/test_vm_{name}.py"
+    command = ["python3", "-m", "pytest", "-p", "no:cacheprovider", "-q", file, *arguments]
+    code = machine.run(command, limit_s=TEST_LIMIT_S).returncode
+    outcome = {0: "ok", NOTHING_SELECTED: "nothing selected"}.get(code, f"FAILED ({code})")
+    _say(f"suite {name}: {outcome} after {time.monotonic() - began_s:.0f} s")
     return code
 
 

@@ -15,13 +15,17 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
-HOST_PACKAGES = ("qemu-system-x86", "mmdebstrap", "e2fsprogs", "openssh-client")
+HOST_PACKAGES = (
+    *("qemu-system-x86", "mmdebstrap", "debian-archive-keyring", "e2fsprogs", "openssh-client"),
+)
 HOST_PROGRAMS = ("qemu-system-x86_64", "mmdebstrap", "mke2fs", "ssh", "ssh-keygen")
 SUITE = "trixie"
 KERNEL_SOURCE = "linux-source-6.12"
@@ -48,8 +52,16 @@ GUEST_PACKAGES = (
     "python3",
     "python3-libgpiod",
     "v4l-utils",
+    # of picamera2; what else it imports comes as wheels or from tests/camera_bench/stubs
+    "python3-libcamera",
+    "libcamera-ipa",
+    "python3-prctl",
 )
-WHEELS_WITHOUT_DEPENDENCIES = ("rpi-lgpio==0.6",)
+WHEELS_WITHOUT_DEPENDENCIES = (
+    "rpi-lgpio==0.6",
+    "picamera2==0.3.38",
+    *("av>=14", "piexif>=1.1.3,<2", "pillow>=11", "simplejpeg>=1.8,<2", "videodev2>=0.0.4,<0.1"),
+)
 TEST_WHEELS = ("pytest>=8.2", "pytest-timeout>=2.3", "hypothesis>=6.100,<7")
 GUEST_PYTHON = "3.13"
 GUEST_GLIBC_MINOR = 41
@@ -125,15 +137,19 @@ def _build_native(scratch: Path, folder: Path) -> None:
 
 
 def _build_guest(scratch: Path, folder: Path) -> None:
-    native = _made("native", _build_native)
-    _say("guest")
     root = scratch / "guest"
-    _debootstrap(root, GUEST_PACKAGES)
+    with ThreadPoolExecutor() as pool:
+        modules = pool.submit(_made, "native", _build_native)
+        _say("guest")
+        _debootstrap(root, GUEST_PACKAGES)
+        _install_wheels(root / "opt/edgeinspect/site")
+        native = modules.result()
     version = next((root / "lib/modules").iterdir()).name
     if version != (native / "version").read_text().strip():
         shutil.rmtree(native)  # Debian has a newer kernel than when it was cached
         native = _made("native", _build_native)
-    _install_wheels(root / "opt/edgeinspect/site", next(native.glob("lgpio-*.whl")))
+    with zipfile.ZipFile(next(native.glob("lgpio-*.whl"))) as lgpio:
+        lgpio.extractall(root / "opt/edgeinspect/site")
     _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key"))
     public_key = (folder / "key.pub").read_text()
     _configure(root, version, sorted(native.glob("*.ko")), public_key=public_key)
@@ -163,17 +179,17 @@ def _debootstrap(root: Path, packages: tuple[str, ...]) -> None:
     )
 
 
-def _install_wheels(site: Path, *built: Path) -> None:
+def _install_wheels(site: Path) -> None:
     platforms = [
         f"--platform=manylinux_2_{minor}_x86_64" for minor in range(GUEST_GLIBC_MINOR, 11, -1)
     ]
     into = (
-        *("install", "--target", str(site), "--upgrade", "--only-binary=:all:"),
+        *("install", "--target", str(site), "--upgrade", "--only-binary=:all:", "--no-compile"),
         *(f"--python-version={GUEST_PYTHON}", "--implementation=cp", *platforms),
         *("--platform=manylinux2014_x86_64", "--platform=linux_x86_64"),
     )
     _pip(*into, *_station_wheels(), *TEST_WHEELS)
-    _pip(*into, "--no-deps", *WHEELS_WITHOUT_DEPENDENCIES, *map(str, built))
+    _pip(*into, "--no-deps", *WHEELS_WITHOUT_DEPENDENCIES)
 
 
 def _station_wheels() -> list[str]:
@@ -199,6 +215,7 @@ def _configure(root: Path, version: str, modules: list[Path], *, public_key: str
     shutil.copytree(HERE / "files/guest", root, dirs_exist_ok=True)
     for command in (
         ("depmod", version),
+        ("python3", "-m", "compileall", "-q", "-j2", "/opt/edgeinspect/site"),
         ("systemctl", "enable", "systemd-networkd", "systemd-resolved", "ssh"),
         ("useradd", "--create-home", "--groups", "video", "station"),
         ("passwd", "--quiet", "--delete", "root"),

@@ -1,4 +1,8 @@
-"""Boots the guest under emulation and runs commands in it over SSH."""
+"""Boots the guest under emulation and runs commands in it over SSH.
+
+Its time is its own: see ``_qemu``. So whatever it measures is of one steady processor, the same on
+an idle host and on a busy one, and not in the host's seconds.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +21,13 @@ from typing import IO
 
 from tests.vm.image import REPOSITORY, Image, cache_dir
 
-BOOT_LIMIT_S = 440.0
-"""Four times what a busy machine needs."""
+BOOT_LIMIT_S = 1200.0
+"""Ten times what an idle machine needs, and twice what was seen on a very busy one."""
 COMMAND_LIMIT_S = 1800.0
 SHUTDOWN_LIMIT_S = 120.0
 GUEST_HOME = "/opt/edgeinspect"
 GUEST_ENVIRONMENT = {
     "PYTHONPATH": f"{GUEST_HOME}/source:{GUEST_HOME}/source/tools:{GUEST_HOME}/site",
-    "PYTHONDONTWRITEBYTECODE": "1",
     "EDGEINSPECT_VM": "1",
     "PATH": f"{GUEST_HOME}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 }
@@ -92,7 +95,8 @@ class Machine:
         return shlex.join(self._ssh())
 
     def _unpack(self, archive: bytes, folder: str) -> None:
-        command = f"rm -rf {folder} && mkdir -p {folder} && tar -xf - -C {folder}"
+        unpack = f"tar --warning=no-timestamp -xf - -C {folder}"  # its clock lags behind ours
+        command = f"rm -rf {folder} && mkdir -p {folder} && {unpack}"
         subprocess.run([*self._ssh(), command], input=archive, check=True, timeout=COMMAND_LIMIT_S)
 
     def _ssh(self) -> list[str]:
@@ -141,7 +145,7 @@ class Machine:
 
 
 @contextlib.contextmanager
-def booted(image: Image, *, cpus: int = 2, memory_mib: int = 2048) -> Iterator[Machine]:
+def booted(image: Image, *, memory_mib: int = 2048) -> Iterator[Machine]:
     """A guest that answers; powered off at the end. One runs at a time on a host.
 
     Raises:
@@ -152,7 +156,7 @@ def booted(image: Image, *, cpus: int = 2, memory_mib: int = 2048) -> Iterator[M
         port = _free_port()
         with log.open("wb") as console:
             process = subprocess.Popen(
-                _qemu(image, port, cpus=cpus, memory_mib=memory_mib),
+                _qemu(image, port, memory_mib=memory_mib),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
@@ -168,12 +172,13 @@ def booted(image: Image, *, cpus: int = 2, memory_mib: int = 2048) -> Iterator[M
                 process.wait()
 
 
-def _qemu(image: Image, port: int, *, cpus: int, memory_mib: int) -> list[str]:
-    # The guest must be able to act while it is watched, so each virtual CPU has its own thread.
+def _qemu(image: Image, port: int, *, memory_mib: int) -> list[str]:
+    # The guest's clock counts instructions, two nanoseconds each: it stands still while the host
+    # does something else, whose bad moments would look like stages that hang and late pulses.
     return [
         *("qemu-system-x86_64", "-nodefaults", "-no-reboot", "-display", "none"),
-        *("-machine", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"),
-        *("-smp", str(cpus), "-m", str(memory_mib), "-serial", "stdio"),
+        *("-machine", "q35", "-cpu", "max", "-m", str(memory_mib), "-serial", "stdio"),
+        *("-accel", "tcg,thread=single,tb-size=512", "-smp", "1", "-icount", "shift=1"),
         *("-kernel", str(image.kernel), "-initrd", str(image.initrd)),
         *("-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off audit=0"),
         *("-drive", f"file={image.disk},format=raw,if=virtio,snapshot=on"),

@@ -6,8 +6,18 @@ Under emulation the imports take half a minute; what a kill is to hit comes afte
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+
+STATION_NEEDS = (
+    "edgeinspect.runtime.assemble",
+    "edgeinspect.ui.run",
+    "edgeinspect.hw.litert",
+    "edgeinspect.hw.gpiod",
+    "edgeinspect.hw.v4l2",
+    *("ai_edge_litert.interpreter", "gpiod", "numpy.random", "email.message"),
+)
 
 
 def say(word: str) -> None:
@@ -16,8 +26,8 @@ def say(word: str) -> None:
 
 
 def main(config: str) -> None:
-    from edgeinspect.runtime import assemble  # noqa: F401  imports what a station needs
-    from edgeinspect.ui import run  # noqa: F401
+    for needed in STATION_NEEDS:
+        importlib.import_module(needed)
     from edgeinspect.ui.application import run_command_line
     from edgeinspect.ui.cli import application
 

@@ -1,4 +1,4 @@
-"""Real kernel cameras, all emulated: vivid through V4L2, vimc through libcamera and picamera2."""
+"""The V4L2 driver on a camera of the kernel's vivid."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vivid import vivid_camera
 
-from edgeinspect.errors import CameraFault
 from edgeinspect.hw.v4l2 import V4l2Camera
 from edgeinspect.ports import CameraControls
 from edgeinspect.settings.station import Camera as CameraWiring
@@ -23,24 +23,10 @@ S = 1_000_000_000
 Report = Callable[[str], None]
 
 
-def video_device(driver_name: str) -> str:
-    """The first capture node whose name in sysfs begins so."""
-    for folder in sorted(Path("/sys/class/video4linux").glob("video*")):
-        if (folder / "name").read_text().startswith(driver_name):
-            return f"/dev/{folder.name}"
-    raise AssertionError(f"no {driver_name} camera in this machine")
-
-
 @pytest.fixture(scope="module")
 def vivid() -> Iterator[str]:
-    # Video capture only, one device, so that the first node is the one.
-    subprocess.run(["modprobe", "vivid", "n_devs=1", "node_types=0x1"], check=True)
-    subprocess.run(["udevadm", "settle"], check=True)
-    device = video_device("vivid")
-    # Its times at the end of a frame are ideal ones, which a slow machine has not reached yet.
-    subprocess.run(["v4l2-ctl", "-d", device, "-c", "timestamp_source=1"], check=True)
-    yield device
-    subprocess.run(["modprobe", "-r", "vivid"], check=False)
+    with vivid_camera() as camera:
+        yield camera.device
 
 
 def test_v4l2_frames_are_stamped_by_the_kernel(vivid: str, report: Report) -> None:
@@ -100,37 +86,3 @@ def test_the_camera_contract_on_a_kernel_device(vivid: str, report: Report) -> N
     )
     assert done.returncode == 0, done.stdout[-4000:]
     report(f"camera contract on vivid: {done.stdout.strip().splitlines()[-1]}")
-
-
-@pytest.fixture(scope="module")
-def vimc() -> Iterator[None]:
-    sys.path.insert(0, str(TESTS / "camera_bench/stubs"))
-    subprocess.run(["modprobe", "vimc"], check=True)
-    subprocess.run(["udevadm", "settle"], check=True)
-    link = Path("/dev/dma_heap/linux,cma")
-    if not link.exists():
-        link.symlink_to("system")
-    yield
-    subprocess.run(["modprobe", "-r", "vimc"], check=False)
-
-
-@pytest.mark.filterwarnings("ignore:setDaemon:DeprecationWarning")
-def test_picamera2_on_vimc(vimc: None, report: Report) -> None:
-    pytest.importorskip("picamera2", reason="this machine was built without picamera2")
-    from edgeinspect.hw.picamera2 import Picamera2Camera
-
-    # vimc debayers to RGB and has no grey or YUV stream; the driver makes grey of it.
-    camera = Picamera2Camera(CameraWiring(driver="picamera2", width_px=640, height_px=480))
-    camera.open(CameraControls())
-    began = time.monotonic()
-    for _ in range(5):
-        now = time.monotonic_ns()
-        frame = camera.capture(not_before_mono_ns=now, deadline_mono_ns=now + 120 * S)
-        assert now <= frame.meta.exposure_mono_ns <= time.monotonic_ns()
-        assert frame.pixels.shape == (480, 640)
-    report(f"picamera2 on vimc: {5 / (time.monotonic() - began):.1f} frames/s (emulated)")
-    camera.check()
-    second = Picamera2Camera(CameraWiring(driver="picamera2", width_px=640, height_px=480))
-    with pytest.raises(CameraFault, match="Another program holds it"):
-        second.open(CameraControls())
-    camera.close()
