@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +15,6 @@ from edgeinspect.bundle.golden import check_golden, read_golden
 from edgeinspect.errors import UsageError
 from edgeinspect.hw.litert import open_engine
 from edgeinspect.ui.application import run_command_line
-from edgeinspect_tools.train import deeppcb
 from edgeinspect_tools.train.boards import (
     CLASSES,
     HELD_OUT_BOARD,
@@ -31,7 +28,6 @@ from edgeinspect_tools.train.boxes import Corners, Found, boxes_from_map, figure
 from edgeinspect_tools.train.deeppcb import (
     evaluate_deeppcb,
     finished_bundle,
-    learn_all_boards,
     main,
     make_bundle,
     recipe,
@@ -279,36 +275,3 @@ def test_the_whole_way_to_a_bundle_that_the_station_accepts(tmp_path: Path) -> N
         assert check_golden(bundle, engine).pictures == 2
     finally:
         engine.close()
-
-
-@pytest.mark.slow
-def test_the_board_that_validated_is_learned_last_and_chooses_nothing_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = boards(tmp_path / "pcb", pairs=24)
-    quick = replace(recipe(minutes=10), tile_px=160, tile_overlap_px=32, batch=2)
-    quick = replace(quick, steps=3, check_every=3, threads=1)
-
-    def silent(*, done: float, text: str) -> None:
-        pass
-
-    run = train_deeppcb(root, tmp_path / "run", quick, say=silent)
-    validated = make_bundle(run, root, tmp_path / "validated")
-    learned: list[int] = []
-    whole = deeppcb.train_map
-
-    def counted(training: Sequence[Sample], *arguments: Any, **named: Any) -> Any:
-        learned.append(len(training))
-        return whole(training, *arguments, **named)
-
-    monkeypatch.setattr(deeppcb, "train_map", counted)
-    again = learn_all_boards(run, root, tmp_path / "all", quick, steps=2, say=silent)
-    assert learned == [22]
-    assert again.description["all_boards"]["steps"] == 2
-    assert again.model.read_bytes() != run.model.read_bytes()
-    bundle = make_bundle(again, root, tmp_path / "bundle", validated=validated)
-    assert bundle.card.thresholds == validated.card.thresholds
-    assert bundle.card.provenance["validation"] == validated.card.provenance["validation"]
-    finished_bundle(bundle, again, root)
-    told = load_bundle(tmp_path / "bundle").card.provenance["data"]
-    assert told.endswith(f"{HELD_OUT_BOARD} for validation, and then in the last 2 steps")

@@ -40,7 +40,6 @@ from edgeinspect_tools.train.fit import Say
 from edgeinspect_tools.train.maps import MapMaker, run_tflite
 from edgeinspect_tools.train.outcome import TrainedRun, write_outcome
 from edgeinspect_tools.train.run import (
-    CHECKPOINT_FOLDER,
     described_choice,
     described_map,
     lasting,
@@ -59,8 +58,6 @@ TOP_K = 16
 """Cells whose mean is a box's score, and a part's: 16 x 16 px, less than most defects' boxes."""
 
 _CALIBRATION_PAIRS = 40
-_LAST_RATE = 0.1
-_MINUTES_WITHOUT_END = 60_000.0
 _SIDE_PX = 640
 
 ScoreMapOf = Callable[[Sample], tuple[NDArray[np.float32], float]]
@@ -110,7 +107,7 @@ def train_deeppcb(
     prepare_libraries(settings)
     make_folder(out)
     identity = {"settings": lasting(settings), "classes": list(CLASSES), "held out": held_out}
-    folder = out / CHECKPOINT_FOLDER
+    folder = out / "checkpoint"
     progress = checkpoint.load(folder, identity=identity) if resume else checkpoint.Progress()
 
     def value_of(maker: MapMaker) -> tuple[float, dict[str, float]]:
@@ -130,48 +127,6 @@ def train_deeppcb(
         vary=another_board,
     )
     return write_run(out, made, settings, root, held_out)
-
-
-def learn_all_boards(
-    run: TrainedRun, root: Path, out: Path, settings: TrainSettings, *, steps: int, say: Say
-) -> TrainedRun:
-    """Go on from what validated best, at a low rate, with the board that validated.
-
-    Nothing is chosen any more: the weights are the averaged ones after ``steps``, and the
-    thresholds stay those that were chosen before the board was learned from.
-    """
-    held_out = run.description["held_out"]
-    training, validation = train_and_validation(root, held_out)
-    identity = {"settings": lasting(settings), "classes": list(CLASSES), "held out": held_out}
-    before = checkpoint.load(run.folder / CHECKPOINT_FOLDER, identity=identity)
-    begun = checkpoint.Progress(
-        hard_spots=before.hard_spots,
-        model=before.chosen,
-        average=before.chosen,
-        optimizer=before.optimizer,
-    )
-    low = replace(
-        settings,
-        steps=steps,
-        minutes=_MINUTES_WITHOUT_END,
-        rate=settings.rate * _LAST_RATE,
-        check_every=steps,
-        seed=settings.seed + 1,
-    )
-    made = train_map(
-        [*training, *validation],
-        validation,
-        classes=len(CLASSES),
-        settings=low,
-        progress=begun,
-        say=say,
-        keep=lambda _: None,
-        value_of=lambda _: (0.0, {}),
-        vary=another_board,
-    )
-    make_folder(out)
-    description = {**run.description, "all_boards": {"steps": steps, "rate": low.rate}}
-    return write_outcome(out, made.float_model, description)
 
 
 def write_run(
@@ -209,16 +164,9 @@ def validate(maker: MapMaker, pictures: Pictures, *, threshold: float | None = N
     )
 
 
-def make_bundle(
-    run: TrainedRun, root: Path, out: Path, *, validated: Bundle | None = None
-) -> Bundle:
+def make_bundle(run: TrainedRun, root: Path, out: Path) -> Bundle:
     """The quantized model in a bundle, with the box threshold chosen on all validation pairs
-    through the station's own engine. Its golden pictures are drawn: DeepPCB's do not ship.
-
-    Args:
-        validated: what was chosen is this bundle's, for a model that has learned from the
-            validation pairs since.
-    """
+    through the station's own engine. Its golden pictures are drawn: DeepPCB's do not ship."""
     training, validation = train_and_validation(root, run.description["held_out"])
     pictures = Pictures(
         training[:: max(1, len(training) // _CALIBRATION_PAIRS)], gray=True, reference=True
@@ -235,9 +183,6 @@ def make_bundle(
         attribution=ATTRIBUTION,
         golden=drawn_boards(),
     )
-    if validated is not None:
-        known = {**bundle.card.provenance, "validation": validated.card.provenance["validation"]}
-        return _rewritten(bundle, thresholds=validated.card.thresholds, provenance=known)
     found = evaluate_bundle(bundle, validation, threshold=None)
     provenance = {**bundle.card.provenance, "validation": described_figures(found)}
     chosen_limits = {"default": _thresholds(found.threshold)}
@@ -345,14 +290,10 @@ def finished_bundle(bundle: Bundle, run: TrainedRun, root: Path) -> dict[str, An
         "iou": HIT_IOU,
         **int8,
     }
-    last = run.description.get("all_boards")
-    role = "for validation only"
-    if last:
-        role = f"for validation, and then in the last {last['steps']} steps"
     provenance = {
         **bundle.card.provenance,
         "script": "python -m edgeinspect_tools.train.deeppcb",
-        "data": f"DeepPCB, official training split; {held_out} {role}",
+        "data": f"DeepPCB, official training split; {held_out} for validation only",
         "minutes": run.description["minutes"],
         "steps": run.description["steps"],
         "versions": run.description["versions"],
@@ -372,25 +313,11 @@ def finished_bundle(bundle: Bundle, run: TrainedRun, root: Path) -> dict[str, An
 @click.option("--minutes", default=47.0, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on from OUT's checkpoint.")
-@click.option(
-    "--last-steps",
-    default=1000,
-    show_default=True,
-    type=click.IntRange(0),
-    help="With the board that validated, when all is chosen; 0: none.",
-)
 @json_option
 def main(  # noqa: PLR0917  click passes by name
-    root: Path,
-    out: Path,
-    minutes: float,
-    seed: int,
-    resume: bool,
-    last_steps: int,
-    as_json: bool,
+    root: Path, out: Path, minutes: float, seed: int, resume: bool, as_json: bool
 ) -> None:
-    """Train, quantize and measure the DeepPCB model: OUT/all-boards/bundle, or OUT/bundle with
-    ``--last-steps 0``."""
+    """Train, quantize and measure the DeepPCB model; OUT/bundle is the result."""
     terminal = console(stderr=True)
 
     def say(*, done: float, text: str) -> None:
@@ -399,12 +326,7 @@ def main(  # noqa: PLR0917  click passes by name
 
     settings = recipe(minutes=minutes, seed=seed)
     run = train_deeppcb(root, out, settings, say=say, resume=resume)
-    bundle = make_bundle(run, root, out / "bundle")
-    if last_steps:
-        folder = out / "all-boards"
-        run = learn_all_boards(run, root, folder, settings, steps=last_steps, say=say)
-        bundle = make_bundle(run, root, folder / "bundle", validated=bundle)
-    found = finished_bundle(bundle, run, root)
+    found = finished_bundle(make_bundle(run, root, out / "bundle"), run, root)
     if as_json:
         print_json(found)
     else:
