@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import threading
@@ -24,6 +25,17 @@ def keep_core_free(core: int) -> str:
     if not others:
         return f"core {core} is the only one that this process may use"
     return _use_cores(others)
+
+
+def keep_the_collector_short() -> None:
+    """Take all that exists now out of the garbage collector's rounds, for good.
+
+    A full round holds the interpreter, and so the pulse thread, for as long as it looks at
+    everything: 33 ms with the 53,000 objects of an assembled station on a busy x86 machine. Call it
+    when everything is made and nothing moves yet.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def make_this_thread_punctual(*, core: int | None = None) -> list[str]:

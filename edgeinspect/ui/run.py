@@ -43,12 +43,14 @@ def command(ctx: click.Context, *, config: Path | None, recipe: Path | None, as_
     if config is None:
         raise click.UsageError("Missing option '--config STATION_FILE'.", ctx)
     from edgeinspect.runtime.assemble import AssembledStation, load_plan
+    from edgeinspect.runtime.realtime import keep_the_collector_short
     from edgeinspect.runtime.watchdog import Notifier, ServiceWatchdog
 
     notifier = Notifier.from_environment()
     plan = load_plan(config, recipe_file=recipe)
     assembled = AssembledStation(plan)
     _announce(plan, assembled, config)
+    keep_the_collector_short()
     assembled.start()
     previous = _stop_on_signals(assembled.station)
     watchdog = ServiceWatchdog(notifier, assembled.station)
