@@ -15,6 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -169,6 +170,19 @@ def install_station(root: Path, version: str) -> None:
         run("chroot", str(root), *command)
     for path in (root / "etc/ssh").glob("ssh_host_*"):
         path.unlink()
+    mark_up_to_date(root)
+
+
+def mark_up_to_date(root: Path) -> None:
+    """What systemd does after an update, such as ldconfig, the image has: not at each start again.
+
+    ConditionNeedsUpdate= of systemd.unit(5) compares these times.
+    """
+    (root / "etc/.updated").touch()
+    (root / "var/.updated").touch()
+    now_s = int(time.time())
+    for folder in ("usr", "etc/.updated", "var/.updated"):
+        os.utime(root / folder, (now_s, now_s))
 
 
 def install_python(root: Path) -> None:

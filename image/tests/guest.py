@@ -43,7 +43,7 @@ def wait_until(what: str, holds: Callable[[], bool], *, limit_s: float = BOOT_LI
     while not holds():
         if time.monotonic() - began > limit_s:
             raise MachineError(f"not {what} within {limit_s:.0f} s")
-        time.sleep(2)
+        time.sleep(10)  # each question costs the machine a second of what it waits for
     return time.monotonic() - began
 
 
