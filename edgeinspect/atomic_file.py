@@ -69,8 +69,8 @@ def make_folder(folder: Path) -> None:
 def share_with_group(path: Path) -> None:
     """Open what this process just made to its group, if the folder that it is in is open to it.
 
-    A station's data are shared by its own user and the technicians' group. Whoever makes a lock or a
-    database must not lock the other out, whatever his umask.
+    A station's data are shared by its own user and the technicians' group. Whoever makes a lock
+    or a database must not lock the other out, whatever his umask.
     """
     with contextlib.suppress(OSError):
         status = path.stat()

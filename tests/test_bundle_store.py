@@ -260,6 +260,8 @@ def test_the_station_asks_for_the_signature_when_it_looks_for_a_bundle(
     digest = bundle_store(station).install(bundle).digest
     reference = BundleReference(name="spots", digest=digest)
     assert find_bundle(station, reference).digest == digest
+    with pytest.raises(EdgeInspectError, match=r"names the bundle spheres, and .* is spots"):
+        find_bundle(station, BundleReference(name="spheres", digest=digest))
     trusting = station.model_copy(update={"trusted_keys": made / "trusted"})
     assert find_bundle(trusting, reference).digest == digest
     shutil.rmtree(made / "others", ignore_errors=True)

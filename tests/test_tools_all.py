@@ -98,9 +98,15 @@ def test_a_keras_file_gives_first_weights_and_their_width(
 
     keras.utils.set_random_seed(4)
     weights = tmp_path / "encoder.keras"
-    keras.applications.MobileNetV2(
+    encoder = keras.applications.MobileNetV2(
         input_shape=(96, 96, 3), alpha=0.35, include_top=False, weights=None
-    ).save(weights)
+    )
+    for layer in encoder.layers:  # random weights, but values that do not vanish with depth
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.5
+    for seed in range(12):
+        encoder(np.random.default_rng(seed).normal(size=(8, 96, 96, 3)), training=True)
+    encoder.save(weights)
     out = tmp_path / "bundle"
     options = ("--weights", str(weights), "--steps", "20", "--accept-gap")
     found = make(pictures, out, capsys, *options)

@@ -195,7 +195,8 @@ def bundle_recipe(
 
 
 def find_bundle(station: StationFile, reference: BundleReference) -> Bundle:
-    """The installed or shipped bundle with exactly this digest. Raises ModelRefused."""
+    """The installed or shipped bundle with exactly this digest, if it has the name that records
+    and messages would give. Raises ModelRefused."""
     directory = find_bundle_directory(reference.digest, station.bundles_path)
     if directory is None:
         raise ModelRefused(
@@ -203,9 +204,15 @@ def find_bundle(station: StationFile, reference: BundleReference) -> Bundle:
             f"installed in {station.bundles_path}.",
             next_action="Run: edgeinspect model install DIRECTORY, or activate another revision.",
         )
-    if directory.parent == station.bundles_path:
-        return bundle_store(station).load(directory)
-    return load_bundle(directory)
+    own = directory.parent == station.bundles_path
+    bundle = bundle_store(station).load(directory) if own else load_bundle(directory)
+    if bundle.card.name != reference.name:
+        raise ModelRefused(
+            f"The recipe names the bundle {reference.name}, and {reference.digest[:12]}… is "
+            f"{bundle.card.name}.",
+            next_action="Give the recipe the name and digest of one bundle: edgeinspect model list",
+        )
+    return bundle
 
 
 def bundle_store(station: StationFile) -> BundleStore:

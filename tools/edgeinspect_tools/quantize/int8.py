@@ -148,7 +148,11 @@ def _ends_of(values: NDArray[np.float32], share: float) -> tuple[float, float]:
 
 
 def open_model(model: bytes, *, preserve: bool = False, reference: bool = False) -> Any:
-    """An allocated one-thread interpreter; ``reference`` takes the plain reference kernels."""
+    """An allocated one-thread interpreter; ``reference`` takes the plain reference kernels.
+
+    Raises:
+        ModelRefused: these kernels cannot run the model.
+    """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     kernels = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
@@ -160,7 +164,14 @@ def open_model(model: bytes, *, preserve: bool = False, reference: bool = False)
         experimental_preserve_all_tensors=preserve,
         experimental_op_resolver_type=kernels,
     )
-    interpreter.allocate_tensors()
+    try:
+        interpreter.allocate_tensors()
+    except RuntimeError as error:
+        raise ModelRefused(
+            f"The model cannot be run: {str(error).splitlines()[0]}",
+            next_action="A layer whose values all but vanish is the usual cause: train longer, or "
+            "begin from weights of a trained network.",
+        ) from error
     return interpreter
 
 
