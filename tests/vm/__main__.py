@@ -21,7 +21,7 @@ from tests.vm.image import HOST_PACKAGES, ensure_image
 from tests.vm.machine import Machine, booted
 
 GUEST_TESTS = "/opt/edgeinspect/source/tests/vm/guest"
-SUITES = ("gpio", "rpi_lgpio", "v4l2", "picamera2", "calibrate", "station")
+SUITES = ("gpio", "rpi_lgpio", "v4l2", "picamera2", "station")
 """Each in a process of its own, as its drivers would be; the longest last."""
 REPORT = "/root/report.md"
 TEST_LIMIT_S = 3600.0
