@@ -12,8 +12,8 @@ import guest
 from image.qemu import disk
 from image.qemu.machine import Machine
 
-WATCHDOG_S = 10.0
-"""``WatchdogSec`` of edgeinspect.service."""
+WATCHDOG_S = 60.0
+"""``WatchdogSec`` of edgeinspect.service on the emulated machine (overlay/…/emulated.conf)."""
 RESET_S = 120.0
 """``RuntimeWatchdogSec`` is 15 s of the machine's own time, which runs slowly here."""
 
