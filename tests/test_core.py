@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -504,6 +505,18 @@ def test_gate_that_may_not_be_held_long_enough_stops_the_line() -> None:
     bench.until(T + 2_000 * MS)
     assert only_record(bench).gate_outcome is GateOutcome.GATE_LIMITED
     assert len(bench.of(m.RequestLineStop)) == 1
+
+
+@pytest.mark.parametrize("lease_ms", [60, 600, 60_000])
+def test_a_long_lease_is_renewed_as_often_as_one_that_a_hang_can_be_told_from(
+    lease_ms: int,
+) -> None:
+    gate = GateConfig(kind=GateKind.NORMALLY_PASSING, lease_ns=lease_ms * MS)
+    bench = Bench(line_config(gate=gate))
+    bench.until(T)
+    renewed = [a.until_mono_ns - lease_ms * MS for a in bench.of(m.RenewLease)]
+    apart = {later - earlier for earlier, later in pairwise(renewed[1:])}
+    assert apart == {min(lease_ms * MS // 3, 250 * MS)}
 
 
 def test_every_event_for_an_unknown_part_is_harmless() -> None:

@@ -31,6 +31,8 @@ LOCKED = "locked"
 CAPTURES_PER_PART = 6
 REARM_NS = 200_000
 """A prediction that moved less than this is not worth telling the pulse thread."""
+_RENEWED_WITHIN_NS = 250_000_000
+"""However long the lease is: a core that does nothing for longer looks like one that hangs."""
 
 
 class LineCore:
@@ -98,7 +100,8 @@ class LineCore:
     @property
     def next_wake_mono_ns(self) -> int:
         """When the next ``Tick`` is due."""
-        times = [self._lease_renewed_mono_ns + self._config.gate.lease_ns // 3]
+        renewed_within_ns = min(self._config.gate.lease_ns // 3, _RENEWED_WITHIN_NS)
+        times = [self._lease_renewed_mono_ns + renewed_within_ns]
         times += [part.due_mono_ns for part in self._ledger]
         if isinstance(self._track, EncoderTrack) and self._track.overdue_mono_ns is not None:
             times.append(self._track.overdue_mono_ns)
