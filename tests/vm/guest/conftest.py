@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,3 +23,20 @@ def report(request: pytest.FixtureRequest) -> Iterator[Callable[[str], None]]:
             file.write(f"- {request.node.name}: {line}\n")
 
     yield add
+
+
+_ended: list[int] = []
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    _ended.append(int(exitstatus))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """rpi-lgpio's thread of edges outlives its chip and may crash a process that ends tidily;
+    what pytest found would be lost with it."""
+    if "RPi.GPIO" in sys.modules and _ended:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_ended[-1])
