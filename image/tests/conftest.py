@@ -135,6 +135,7 @@ def fresh(ready_card: Path, key: Path, tmp_path: Path) -> Iterator[Machine]:
     """A machine of its own, inspecting, for one test to break."""
     with Machine(_copy(ready_card, tmp_path), key) as machine:
         machine.start(state=READY)
+        machine.wait_for_login()
         yield machine
 
 
@@ -145,6 +146,7 @@ def shared_machine(
     """An inspecting machine for tests that only look, or put back what they changed."""
     with Machine(_copy(ready_card, tmp_path_factory.mktemp("shared")), key) as machine:
         machine.start(state=READY)
+        machine.wait_for_login()
         yield machine
 
 
