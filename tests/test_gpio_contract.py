@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
+from edgeinspect.hw import rpi_gpio
 from edgeinspect.hw.fake_chip import FakeChip
 from edgeinspect.settings.wiring import Io, IoDriver
 from tests.gpio_contract import GpioContract
@@ -49,3 +51,19 @@ class TestFakeChip(GpioContract):
     @pytest.fixture
     def bench(self) -> FakeBench:  # type: ignore[override]
         return FakeBench()
+
+
+def test_closed_lines_are_given_back_together_once_none_is_held() -> None:
+    """rpi-lgpio ends every other line's edges when one is cleaned up."""
+    given_back: list[int] = []
+    library = SimpleNamespace(cleanup=given_back.append)
+    for number in (4, 5, 6):
+        rpi_gpio._hold(number, f"GPIO{number}")
+    rpi_gpio._release(library, 5)
+    rpi_gpio._release(library, 6)
+    assert given_back == []
+    rpi_gpio._hold(6, "GPIO6")
+    rpi_gpio._release(library, 4)
+    assert given_back == []
+    rpi_gpio._release(library, 6)
+    assert given_back == [4, 5, 6]

@@ -29,6 +29,7 @@ from edgeinspect.settings.wiring import Active, Bias, EncoderLine, InputLine, Io
 _WATCH_PERIOD_S = 0.25
 _JOIN_S = 2.0
 _held: set[int] = set()
+_closed: set[int] = set()
 _holding = threading.Lock()
 
 
@@ -266,13 +267,25 @@ def _hold(number: int, name: str) -> None:
         if number in _held:
             raise busy(name, f"edgeinspect-{os.getpid()}")
         _held.add(number)
+        _closed.discard(number)
 
 
 def _release(gpio: Any, number: int) -> None:
-    with contextlib.suppress(Exception):
-        gpio.cleanup(number)
+    """Give the line back, with the others that were closed, once no line is held any more.
+
+    With rpi-lgpio 0.6, cleaning up one line ends the edges of every other one (seen on the
+    kernel's gpio-sim). Until then a closed output stays at its safe level.
+    """
     with _holding:
         _held.discard(number)
+        _closed.add(number)
+        if _held:
+            return
+        given_back = sorted(_closed)
+        _closed.clear()
+    for line in given_back:
+        with contextlib.suppress(Exception):
+            gpio.cleanup(line)
 
 
 @contextlib.contextmanager
