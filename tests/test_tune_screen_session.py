@@ -141,6 +141,8 @@ def test_a_threshold_is_moved_predicted_applied_and_holds(line: Line, terminal: 
     terminal.wait_for("reject from 0.020")
     text = terminal.wait_for("review from 0.020")
     in_force, drafted = counts(text, "in force"), counts(text, "as drafted")
+    assert terminal.frames > 0, "the screen is not drawn in whole frames"
+    assert sum(in_force) == sum(drafted)
 
     store = RecipeStore(line.data_dir / "recipes")
     before = store.active("sim-surface")
