@@ -275,7 +275,7 @@ def quick_folder() -> Path | None:
 
 
 def _break_picture_names() -> None:
-    ring.fsync_directory = lambda directory: None
+    ring.fsync_folder = lambda directory: None
 
 
 def _break_commits() -> None:

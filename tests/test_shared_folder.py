@@ -12,7 +12,7 @@ import pytest
 
 from edgeinspect.atomic_file import make_folder
 from edgeinspect.records.database import open_for_writing
-from edgeinspect.records.durable import make_directory, write_new_file
+from edgeinspect.records.durable import write_new_file
 from edgeinspect.settings.audit import AuditTrail
 from edgeinspect.settings.file_lock import exclusive
 from edgeinspect.tune.labels import LabelKind, LabelStore
@@ -36,7 +36,7 @@ def test_in_a_shared_folder_the_group_may_go_on_with_everything(tmp_path: Path) 
     connection = open_for_writing(tmp_path).connection
     LabelStore(tmp_path).add(1, LabelKind.GOOD, author="a")
     make_folder(tmp_path / "recipes" / "bracket")
-    make_directory(tmp_path / "labelled" / "more")
+    make_folder(tmp_path / "labelled" / "more")
     # also the log beside the database, while it is open
     modes = {path.name: group_may_write(path) for path in tmp_path.rglob("*")}
     connection.close()

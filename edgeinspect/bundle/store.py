@@ -83,8 +83,9 @@ class BundleStore:
         """
         bundle = self.load(source)
         target = self._root / folder_name(bundle)
-        if self._is_sound(target):
-            return self.load(target)
+        present = self._sound(target)
+        if present is not None:
+            return present
         make_folder(self._root)
         files = _verified_files(bundle)
         self._need_room(sum(map(len, files.values())))
@@ -99,12 +100,11 @@ class BundleStore:
                 _rename(staging, target)
         return self.load(target)
 
-    def _is_sound(self, directory: Path) -> bool:
+    def _sound(self, directory: Path) -> Bundle | None:
         try:
-            self.load(directory)
+            return self.load(directory)
         except EdgeInspectError:
-            return False
-        return True
+            return None
 
     def installed(self) -> list[InstalledBundle]:
         """Every folder that looks like a bundle, also those that would be refused."""

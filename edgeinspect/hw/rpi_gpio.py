@@ -281,11 +281,10 @@ def _release(gpio: Any, number: int) -> None:
         _closed.add(number)
         if _held:
             return
-        given_back = sorted(_closed)
+        for line in sorted(_closed):
+            with contextlib.suppress(Exception):
+                gpio.cleanup(line)
         _closed.clear()
-    for line in given_back:
-        with contextlib.suppress(Exception):
-            gpio.cleanup(line)
 
 
 @contextlib.contextmanager

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeinspect.atomic_file import share_with_group
+from edgeinspect.atomic_file import fsync_folder, share_with_group
 from edgeinspect.errors import DataFromNewerVersion, StorageFault
-from edgeinspect.records.durable import fsync_directory, storage_fault, storage_faults
+from edgeinspect.records.durable import storage_fault, storage_faults
 from edgeinspect.records.schema import APPLICATION_ID, SCHEMA_VERSION, migrate, version_of
 
 DATABASE_NAME = "records.sqlite3"
@@ -129,7 +129,7 @@ def _open_checked(path: Path, check_limit_s: float) -> tuple[sqlite3.Connection,
         connection.execute("PRAGMA journal_size_limit = 16777216")
         migrate(connection)
         if version == 0:
-            fsync_directory(path.parent)
+            fsync_folder(path.parent)
     except sqlite3.DatabaseError as error:
         connection.close()
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
@@ -199,7 +199,7 @@ def _set_aside(path: Path) -> Path:
         if source.exists():
             source.rename(target.with_name(target.name + suffix))
     path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
-    fsync_directory(path.parent)
+    fsync_folder(path.parent)
     return target
 
 

@@ -9,34 +9,15 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeinspect.atomic_file import share_with_group
+from edgeinspect.atomic_file import fsync_folder
 from edgeinspect.errors import DiskFull, StorageFault
 
 _FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NEARLY_FULL_BYTES = 64 * 1024
 
 
-def fsync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_directory(directory: Path) -> None:
-    """Create a directory and its missing parents, durably."""
-    if directory.is_dir():
-        return
-    make_directory(directory.parent)
-    directory.mkdir(exist_ok=True)
-    share_with_group(directory)
-    fsync_directory(directory.parent)
-
-
 def write_new_file(path: Path, data: bytes) -> None:
-    """Write a file and fsync it; its name is not durable before ``fsync_directory``.
+    """Write a file and fsync it; its name is not durable before ``fsync_folder``.
 
     A failure leaves no file behind, a crash may leave part of one.
     """
@@ -60,7 +41,7 @@ def replace_file(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.partial")
     write_new_file(temporary, data)
     temporary.replace(path)
-    fsync_directory(path.parent)
+    fsync_folder(path.parent)
 
 
 def free_bytes(directory: Path) -> int:

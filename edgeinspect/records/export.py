@@ -13,8 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from edgeinspect.atomic_file import fsync_folder
 from edgeinspect.errors import UsageError
-from edgeinspect.records.durable import fsync_directory, storage_faults
+from edgeinspect.records.durable import storage_faults
 from edgeinspect.records.reader import StoredPart
 
 _BATCH_ROWS = 5000
@@ -131,7 +132,7 @@ def export_parts(
             writer(rows, temporary)
             _fsync(temporary)
             temporary.replace(path)
-            fsync_directory(path.parent)
+            fsync_folder(path.parent)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()

@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeinspect.atomic_file import fsync_folder, make_folder
 from edgeinspect.errors import UsageError
 from edgeinspect.records.database import transaction
 from edgeinspect.records.durable import (
     free_bytes,
-    fsync_directory,
-    make_directory,
     storage_faults,
     write_new_file,
 )
@@ -139,7 +138,7 @@ class ImageRing:
                 self._unconfirmed[image.path] = image
         try:
             for folder in {Path(image.path).parent for image in stored}:
-                fsync_directory(self._data_dir / folder)
+                fsync_folder(self._data_dir / folder)
         except OSError as error:
             faults.append(f"{len(stored)} pictures: {error}")
             stored.clear()
@@ -210,7 +209,7 @@ class ImageRing:
             raise FileExistsError(f"{target} exists already")
         if not self._make_room(connection, len(data), picture.kind.keep_rank):
             return None
-        make_directory(target.parent)
+        make_folder(target.parent)
         partial = target.with_name(f".{target.name}{_PARTIAL}")
         write_new_file(partial, data)
         partial.rename(target)
@@ -258,7 +257,7 @@ class ImageRing:
             path.unlink(missing_ok=True)
         for folder in {path.parent for path in paths}:
             if folder.is_dir():
-                fsync_directory(folder)
+                fsync_folder(folder)
                 with contextlib.suppress(OSError):
                     folder.rmdir()
         with transaction(connection, doing="evict images", path=self._data_dir):

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect import __version__
+from edgeinspect.atomic_file import make_folder
 from edgeinspect.errors import DiskFull, StorageFault, UsageError
 from edgeinspect.part import PartRecord
 from edgeinspect.ports import Clock
 from edgeinspect.records.database import OpenedDatabase, open_for_writing, transaction
-from edgeinspect.records.durable import make_directory, storage_faults
+from edgeinspect.records.durable import storage_faults
 from edgeinspect.records.images import ImageKind, ImagePolicy
 from edgeinspect.records.lock import DataDirectoryLock
 from edgeinspect.records.part_ids import PartIds
@@ -130,7 +131,7 @@ class RecordWriter:
         self._connection: sqlite3.Connection | None = None
         self._closed = False
         with storage_faults("create the data directory", data_dir):
-            make_directory(data_dir)
+            make_folder(data_dir)
         self._lock = DataDirectoryLock(data_dir)
         try:
             self._open_at_start()

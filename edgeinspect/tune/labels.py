@@ -23,9 +23,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.atomic_file import share_with_group
+from edgeinspect.atomic_file import fsync_folder, make_folder, share_with_group
 from edgeinspect.errors import DataFromNewerVersion, StorageFault, UsageError
-from edgeinspect.records.durable import fsync_directory, make_directory, storage_faults
+from edgeinspect.records.durable import storage_faults
 
 LABELS_DATABASE = "labels.sqlite3"
 LABELLED_FOLDER = "labelled"
@@ -233,10 +233,10 @@ class LabelStore:
         """A second name for the same file: it takes no space, and eviction leaves it alone."""
         target = self._picture_path(part_id)
         with storage_faults("keep a labelled picture", self._data_dir):
-            make_directory(target.parent)
+            make_folder(target.parent)
             with contextlib.suppress(FileExistsError, FileNotFoundError):
                 os.link(picture, target)
-                fsync_directory(target.parent)
+                fsync_folder(target.parent)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from edgeinspect.ui.tune.source import TuneSource
 
 _NICE = 10
-_STDERR = 2
 """The station, on the same few cores, always comes first."""
+
+_STDERR = 2
 
 
 def run(
