@@ -146,6 +146,13 @@ def test_a_reader_neither_blocks_the_writer_nor_sees_half_a_batch(tmp_path: Path
                 reader.query("DELETE FROM parts", {})
 
 
+def test_records_that_are_just_being_made(tmp_path: Path) -> None:
+    (tmp_path / DATABASE_NAME).touch()
+    with pytest.raises(StorageFault, match="has not made its records") as caught:
+        RecordReader(tmp_path)
+    assert "try again" in caught.value.next_action
+
+
 def test_no_records(tmp_path: Path) -> None:
     with pytest.raises(StorageFault, match="There are no records"):
         RecordReader(tmp_path)

@@ -80,6 +80,11 @@ def open_for_reading(data_dir: Path) -> sqlite3.Connection:
         with storage_faults("read the records", data_dir):
             version = version_of(connection)
         _refuse_newer(version, path)
+        if version == 0:
+            raise StorageFault(
+                f"The station has not made its records in {data_dir} yet.",
+                next_action="It does so when it starts: try again in a moment.",
+            )
         if version < SCHEMA_VERSION:
             raise StorageFault(
                 f"{path} is at version {version}, this edgeinspect reads {SCHEMA_VERSION}.",
