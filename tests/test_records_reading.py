@@ -160,9 +160,10 @@ def test_no_records(tmp_path: Path) -> None:
 
 def test_an_older_and_a_damaged_database_are_named(tmp_path: Path) -> None:
     path = tmp_path / DATABASE_NAME
-    sqlite3.connect(path).close()
-    path.touch()
-    with pytest.raises(StorageFault, match="version 0"):
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    with pytest.raises(StorageFault, match="version 1"):
         RecordReader(tmp_path)
     path.write_bytes(b"rubbish" * 1000)
     with pytest.raises(StorageFault, match="not a database"):
