@@ -21,6 +21,7 @@ from edgeinspect.records import (
     RecordEntry,
     RecordReader,
     RecordWriter,
+    database,
     export_parts,
     part_as_dict,
     part_stats,
@@ -158,12 +159,14 @@ def test_no_records(tmp_path: Path) -> None:
         RecordReader(tmp_path)
 
 
-def test_an_older_and_a_damaged_database_are_named(tmp_path: Path) -> None:
+def test_an_older_and_a_damaged_database_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / DATABASE_NAME
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 1")
-    connection.close()
-    with pytest.raises(StorageFault, match="version 1"):
+    with RecordWriter(tmp_path, clock=StepClock(), policy=POLICY) as writer:
+        writer.write([sample_entry(1)])
+    monkeypatch.setattr(database, "SCHEMA_VERSION", database.SCHEMA_VERSION + 1)
+    with pytest.raises(StorageFault, match=f"is at version {database.SCHEMA_VERSION - 1}"):
         RecordReader(tmp_path)
     path.write_bytes(b"rubbish" * 1000)
     with pytest.raises(StorageFault, match="not a database"):
