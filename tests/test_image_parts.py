@@ -10,7 +10,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from image.qemu import kernel, sbom
+from image.qemu import build, kernel, sbom, steps
 
 QEMU = Path(__file__).parents[1] / "image" / "qemu"
 STATUS = """\
@@ -137,3 +137,43 @@ def test_no_part_of_the_builder_reaches_for_a_loop_device(file: str) -> None:
     text = (QEMU / file).read_text()
     assert "losetup" not in text
     assert "-o loop" not in text
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "Err:1 http://x trixie InRelease\nE: Failed to fetch http://x  Temporary failure\n"
+            "I: removing tempdir\nE: mmdebstrap failed to run\n",
+            "Failed to fetch http://x  Temporary failure",
+        ),
+        (
+            "WARNING: Retrying (Retry(total=0)) after connection broken by 'NameResolutionError(x)'\n"
+            "ERROR: No matching distribution found for numpy>=2\n",
+            "'NameResolutionError(x)'",
+        ),
+        ("ERROR: No matching distribution found for numpy>=9\n",
+         "No matching distribution found for numpy>=9"),
+        ("one\nlast words\n\n", "last words"),
+        ("", "no reason was given"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_fetched_is_told_in_one_line(said: str, reason: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        steps.run("sh", "-c", 'printf %s "$1"; exit 7', "-", said, fetches="Debian trixie")
+    text = str(ended.value.code)
+    assert text.startswith(f"image: Debian trixie could not be fetched ({reason}). Look at ")
+    assert "\n" not in text
+
+
+def test_a_missing_program_is_told_with_the_command_that_installs_it() -> None:
+    with pytest.raises(SystemExit, match="squash-it is not installed. Run: sudo apt-get install"):
+        steps.run("squash-it")
+
+
+def test_the_packages_that_a_build_needs_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert build.main(["--packages"]) == 0
+    assert capsys.readouterr().out.split() == list(build.HOST_PACKAGES)
+    with pytest.raises(SystemExit) as ended:
+        build.main([])
+    assert ended.value.code == 2

@@ -330,12 +330,12 @@ def test_parts_that_count_for_nothing_are_named(tmp_path: Path, run: Any) -> Non
     write(tmp_path, records)
     told = run("tune", "suggest", "--max-false-rejects", 0.05, "--all-good", expect=1)["error"]
     assert (
-        "20 parts of it could not be inspected and count for nothing: 20 locked."
+        "20 of the parts could not be inspected and count for nothing: 20 locked."
         in (told["message"])
     )
     chosen = ("--from", 11, "--max-false-rejects", 0.05)
     told = run("tune", "suggest", *chosen, expect=1)["error"]
-    assert told["message"].startswith("No part of the selection was scored. 20 parts of it")
+    assert told["message"].startswith("No part of the selection was scored. 20 of the parts")
 
 
 def test_a_suggestion_can_be_stored_as_it_is(tmp_path: Path, run: Any) -> None:

@@ -77,7 +77,7 @@ def select(reader: RecordReader, data_dir: Path, filters: dict[str, Any]) -> Sel
 def doubts(reader: RecordReader, wanted: PartFilter) -> str:
     """Why parts of the selection do not count: a sentence, "" if all were inspected.
 
-    E.g. ``12 parts of it could not be inspected and count for nothing: 10 locked, 2 no frame.``
+    E.g. ``12 of the parts could not be inspected and count for nothing: 10 locked, 2 no frame.``
     """
     from edgeinspect.records.reader import where
 
@@ -91,7 +91,7 @@ def doubts(reader: RecordReader, wanted: PartFilter) -> str:
         return ""
     total = sum(count for _, count in rows)
     words = ", ".join(f"{count:,} {str(name).replace('_', ' ')}" for name, count in rows)
-    return f"{total:,} parts of it could not be inspected and count for nothing: {words}."
+    return f"{total:,} of the parts could not be inspected and count for nothing: {words}."
 
 
 def comparable_scores(

@@ -4,7 +4,8 @@
 
 OUT gets ``edgeinspect.img`` (the disk), ``system.squashfs`` (one slot), ``edgeinspect.raucb`` (the
 same as a signed update), ``sbom.cdx.json`` and ``SHA256SUMS``; with ``--samples`` also
-``samples/``: updates for image/tests. Needs root and ``HOST_PACKAGES``.
+``samples/``: updates for image/tests. Needs root and the Debian packages that ``--packages`` prints.
+What it fetches is kept in ``EDGEINSPECT_IMAGE_CACHE``, else in ``~/.cache/edgeinspect-image``.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 COMMON = REPOSITORY / "image" / "common"
 HOST_PACKAGES = (
-    "mmdebstrap", "arch-test", "qemu-user-static", "binfmt-support", "qemu-system-arm",
-    "qemu-efi-aarch64", "squashfs-tools", "mtools", "dosfstools", "e2fsprogs", "fdisk", "cpio",
-    "kmod", "rauc", "grub-common", "openssl", "openssh-client",
+    "mmdebstrap", "arch-test", "debian-archive-keyring", "qemu-user-static", "binfmt-support",
+    "qemu-system-arm", "qemu-efi-aarch64", "qemu-utils", "squashfs-tools", "mtools", "dosfstools",
+    "e2fsprogs", "fdisk", "cpio", "kmod", "xz-utils", "rauc", "grub-common", "openssl",
+    "openssh-client",
 )  # fmt: skip
 SUITE = "trixie"
 PYTHON = "3.13"
@@ -49,10 +51,20 @@ AARCH64 = (
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m image.qemu.build")
-    parser.add_argument("out", type=Path)
+    parser.add_argument(
+        "out", type=Path, nargs="?", help="where to; must be given but for --packages"
+    )
+    parser.add_argument(
+        "--packages", action="store_true", help="print the Debian packages that this needs"
+    )
     parser.add_argument("--version", default="0.0.0+test")
     parser.add_argument("--samples", action="store_true", help="updates for image/tests, too")
     options = parser.parse_args(arguments)
+    if options.packages:
+        sys.stdout.write(" ".join(HOST_PACKAGES) + "\n")
+        return 0
+    if options.out is None:
+        parser.error("name the folder to write to")
     build(options.out, version=options.version, samples=options.samples)
     return 0
 
@@ -129,6 +141,7 @@ def debian_root(root: Path) -> None:
             f"--include={','.join(PACKAGES)}",
             SUITE,
             str(made),
+            fetches=f"Debian {SUITE}",
         )
         made.rename(cached)
     root.mkdir()
@@ -193,7 +206,7 @@ def install_python(root: Path) -> None:
     with tempfile.TemporaryDirectory() as wheels:
         run(
             sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check",
-            "--no-deps", "--wheel-dir", wheels, str(REPOSITORY),
+            "--no-deps", "--wheel-dir", wheels, str(REPOSITORY), fetches="what builds a wheel",
         )  # fmt: skip
         wheel = next(Path(wheels).glob("edgeinspect-*.whl"))
         run(
@@ -236,6 +249,7 @@ def install_libraries(root: Path) -> None:
             "--no-warn-conflicts", "--root-user-action=ignore", "--no-compile",
             "--target", str(root / SITE), "--only-binary=:all:", f"--python-version={PYTHON}",
             "--implementation=cp", *platforms, "--platform=manylinux2014_aarch64", *wanted,
+            fetches="the station's libraries",
         )  # fmt: skip
         for folder in ("bin", "include"):
             shutil.rmtree(root / SITE / folder, ignore_errors=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -57,16 +56,14 @@ def _download(root: Path, scratch: Path, suite: str) -> list[Path]:
         'APT::Architectures "arm64";\nAcquire::Retries "5";\n'
     )
     environment = {"APT_CONFIG": str(config)}
-    run("apt-get", "update", "-qq", env=environment)
-    shown = subprocess.run(
-        ["apt-cache", "depends", "linux-image-arm64"],
-        env={**os.environ, **environment}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    names = [line.split()[-1] for line in shown.stdout.splitlines() if "Depends: linux-" in line]
+    what = "the kernel's packages"
+    run("apt-get", "update", "-qq", "--error-on=any", env=environment, fetches=what)
+    shown = run("apt-cache", "depends", "linux-image-arm64", env=environment)
+    names = [line.split()[-1] for line in shown.splitlines() if "Depends: linux-" in line]
     folder = scratch / "packages"
     folder.mkdir()
     wanted = (names[0], "busybox-static", "grub-efi-arm64-bin")
-    run("apt-get", "download", *wanted, env=environment, cwd=folder)
+    run("apt-get", "download", *wanted, env=environment, cwd=folder, fetches=what)
     for package in folder.glob("grub-efi-arm64-bin*"):
         run("dpkg-deb", "-x", str(package), str(scratch / "grub"))
         package.unlink()

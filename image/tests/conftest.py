@@ -2,11 +2,13 @@
 
     make image-qemu test-image
 
-``EDGEINSPECT_IMAGE`` names the folder that ``image.qemu.build`` wrote.
+``EDGEINSPECT_IMAGE`` names the folder that ``image.qemu.build`` wrote. With ``--log-cli-level=INFO``
+every figure is told as soon as it is known.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -32,6 +34,7 @@ time_zone: Europe/Berlin
 station_file: station.yaml
 """
 _figures: list[str] = []
+_log = logging.getLogger("edgeinspect.image")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,8 +53,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def note() -> Callable[[str], None]:
-    """A figure for the end of the run."""
-    return _figures.append
+    """A figure for the end of the run; logged at once, for a run that somebody cuts off."""
+
+    def keep(figure: str) -> None:
+        _figures.append(figure)
+        _log.info("%s", figure)
+
+    return keep
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ keep only what was forced to it are those of ``tests/kill_records.py``.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import pytest
 from image.qemu.machine import Machine
 
 LONGEST_S = 60.0
+_log = logging.getLogger("edgeinspect.image")
 
 
 def test_a_power_cut_at_any_moment_loses_nothing_acknowledged(
@@ -26,6 +28,7 @@ def test_a_power_cut_at_any_moment_loses_nothing_acknowledged(
     rng = random.Random(seed)
     acknowledged: set[int] = set()
     came_back_s = []
+    _log.info("%d power cuts, seed %d", cuts, seed)
     for cut in range(1, cuts + 1):
         listener = guest.Listener(fresh)
         guest.wait_until("a record", lambda: bool(listener.acknowledged), limit_s=900)  # noqa: B023
@@ -45,6 +48,10 @@ def test_a_power_cut_at_any_moment_loses_nothing_acknowledged(
         assert len(found["parts"]) == len(set(found["parts"]))
         assert found["starts"][-1] == ["ok", ""], found["starts"]
         assert guest.unit(fresh, "data.mount")["ActiveState"] == "active"
+        _log.info(
+            "power cut %d of %d: 0 of %d acknowledged records lost, inspecting again after %.0f s",
+            *(cut, cuts, len(acknowledged), came_back_s[-1]),
+        )
     note(
         f"{cuts} power cuts (seed {seed}): 0 of {len(acknowledged)} acknowledged records lost; "
         f"inspecting again after {min(came_back_s):.0f} to {max(came_back_s):.0f} s"
