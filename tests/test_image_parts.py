@@ -148,7 +148,7 @@ def test_no_part_of_the_builder_reaches_for_a_loop_device(file: str) -> None:
             "Failed to fetch http://x  Temporary failure",
         ),
         (
-            "WARNING: Retrying (Retry(total=0)) after connection broken by 'NameResolutionError(x)'\n"
+            "WARNING: Retrying (Retry(total=0)) connection broken by 'NameResolutionError(x)'\n"
             "ERROR: No matching distribution found for numpy>=2\n",
             "'NameResolutionError(x)'",
         ),
@@ -167,7 +167,7 @@ def test_what_cannot_be_fetched_is_told_in_one_line(said: str, reason: str) -> N
 
 
 def test_a_missing_program_is_told_with_the_command_that_installs_it() -> None:
-    with pytest.raises(SystemExit, match="squash-it is not installed. Run: sudo apt-get install"):
+    with pytest.raises(SystemExit, match=r"squash-it is not installed. Run: sudo apt-get install"):
         steps.run("squash-it")
 
 

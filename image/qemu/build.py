@@ -4,8 +4,9 @@
 
 OUT gets ``edgeinspect.img`` (the disk), ``system.squashfs`` (one slot), ``edgeinspect.raucb`` (the
 same as a signed update), ``sbom.cdx.json`` and ``SHA256SUMS``; with ``--samples`` also
-``samples/``: updates for image/tests. Needs root and the Debian packages that ``--packages`` prints.
-What it fetches is kept in ``EDGEINSPECT_IMAGE_CACHE``, else in ``~/.cache/edgeinspect-image``.
+``samples/``: updates for image/tests. Needs root, and the Debian packages that ``--packages``
+prints. What it fetches is kept in ``EDGEINSPECT_IMAGE_CACHE``, else in
+``~/.cache/edgeinspect-image``.
 """
 
 from __future__ import annotations

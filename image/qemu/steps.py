@@ -43,8 +43,8 @@ def run(
     )
     if done.returncode != 0 and fetches:
         sys.exit(
-            f"image: {fetches} could not be fetched ({_reason(done.stdout + done.stderr)}). Look at "
-            "the network and run it again; what was fetched before is kept."
+            f"image: {fetches} could not be fetched ({_reason(done.stdout + done.stderr)}). "
+            "Look at the network and run it again; what was fetched before is kept."
         )
     if done.returncode != 0:
         said = "\n".join((done.stdout + done.stderr).splitlines()[-30:])

@@ -2,8 +2,8 @@
 
     make image-qemu test-image
 
-``EDGEINSPECT_IMAGE`` names the folder that ``image.qemu.build`` wrote. With ``--log-cli-level=INFO``
-every figure is told as soon as it is known.
+``EDGEINSPECT_IMAGE`` names the folder that ``image.qemu.build`` wrote. With
+``--log-cli-level=INFO`` every figure is told as soon as it is known.
 """
 
 from __future__ import annotations
