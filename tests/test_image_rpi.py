@@ -135,6 +135,14 @@ def test_scripts_find_their_places_on_both_layouts(tmp_path: Path) -> None:
     assert (tmp_path / "etc/rauc/keyring.pem").is_file()
     shared = tmp_path / "etc/rpi-image-gen/slot-shared.d/edgeinspect.conf"
     assert "Version=1\nPath=/data\n" in shared.read_text()
+    mount = tmp_path / "etc/systemd/system/persistent.mount.d/edgeinspect.conf"
+    assert mount_options(mount.read_text())[-1] == "x-systemd.device-bound=no"
+
+
+def mount_options(text: str) -> list[str]:
+    found = re.search(r"^Options=(.+)$", text, re.MULTILINE)
+    assert found is not None
+    return found[1].split(",")
 
 
 CHECKOUT = os.environ.get("EDGEINSPECT_RPI_IMAGE_GEN", "")
@@ -181,3 +189,13 @@ def test_it_resolves_every_layer_of_the_board(board: str, tmp_path: Path) -> Non
     assert "edgeinspect" in layers
     assert set(BOARDS[board]) < set(layers)
     assert "openssh-server" in layers
+
+
+@with_checkout
+def test_the_data_are_mounted_with_its_own_options_and_stay_mounted() -> None:
+    (generator,) = Path(CHECKOUT, "image/gpt").rglob("slot-perst-generator")
+    own = RPI / "overlay/etc/systemd/system/persistent.mount.d/edgeinspect.conf"
+    assert mount_options(own.read_text()) == [
+        *mount_options(generator.read_text()),
+        "x-systemd.device-bound=no",
+    ]
