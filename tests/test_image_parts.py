@@ -117,10 +117,26 @@ def test_a_healthy_system_boots_again_and_again(tmp_path: Path) -> None:
 
 def test_a_system_that_never_proves_healthy_gives_way_to_the_other(tmp_path: Path) -> None:
     slots = Slots(tmp_path, ORDER="B A")
-    assert slots.boot() == "B"
-    assert slots.boot() == "A"
+    assert [slots.boot() for _ in range(4)] == ["B", "B", "B", "A"]
     slots.mark_good("A")
     assert slots.boot() == "A"
+
+
+def test_a_power_cut_or_two_before_it_has_proved_healthy_do_not_bring_back_the_older_system(
+    tmp_path: Path,
+) -> None:
+    slots = Slots(tmp_path, ORDER="B A")
+    for _ in range(3):
+        assert [slots.boot(), slots.boot()] == ["B", "B"]
+        slots.mark_good("B")
+
+
+def test_a_system_whose_self_test_failed_is_not_booted_again(tmp_path: Path) -> None:
+    slots = Slots(tmp_path, ORDER="B A")
+    assert slots.boot() == "B"
+    slots.kept |= {"B_OK": "0", "B_TRY": "0"}  # as RAUC marks it bad
+    assert [slots.boot() for _ in range(3)] == ["A", "A", "A"]
+    assert slots.boot() == "A"  # never marked good either, but the only one that may be booted
 
 
 def test_a_slot_that_is_being_written_is_not_booted(tmp_path: Path) -> None:
@@ -128,8 +144,15 @@ def test_a_slot_that_is_being_written_is_not_booted(tmp_path: Path) -> None:
 
 
 def test_two_systems_that_both_failed_are_tried_again_in_order(tmp_path: Path) -> None:
-    slots = Slots(tmp_path, A_TRY="1", B_TRY="1")
-    assert [slots.boot(), slots.boot(), slots.boot()] == ["A", "B", "A"]
+    slots = Slots(tmp_path, A_TRY="3", B_TRY="3")
+    assert "".join(slots.boot() for _ in range(7)) == "AAABBBA"
+    assert Slots(tmp_path, A_OK="0", B_OK="0").boot() == "A"
+
+
+def test_a_lost_environment_of_the_boot_loader_still_starts_a_system(tmp_path: Path) -> None:
+    slots = Slots(tmp_path)
+    slots.kept = {}
+    assert slots.boot() == "A"
 
 
 @pytest.mark.parametrize("file", ["build.py", "kernel.py", "disk.py", "machine.py"])
