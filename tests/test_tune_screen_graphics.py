@@ -6,17 +6,10 @@ ones do; everything that the program writes is read back.
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import select
-import struct
-import subprocess
 import sys
-import termios
 import time
 from collections.abc import Iterator
-from fcntl import ioctl
 from pathlib import Path
 
 import pytest
@@ -25,6 +18,7 @@ from textual.events import Key
 from textual.message import Message
 
 from edgeinspect.ui.tune.late_answers import AnswerFilter
+from tests.answering_terminal import AnsweringTerminal
 from tests.terminal import DEADLINE_S
 from tests.test_terminal_graphics import KITTY, XTERM, read_kitty, read_sixels
 
@@ -39,36 +33,11 @@ FIRST_ID = 0x65690001
 PLACES = [1, 17, 33, 49, 65]
 
 
-class Screen:
-    """The program in a terminal that answers as it is told."""
+class Screen(AnsweringTerminal):
+    """The tuning screen's program."""
 
     def __init__(self, folder: Path, *, answers: dict[bytes, bytes], options: str = "auto") -> None:
-        self._answers = dict(answers)
-        self.output = b""
-        self._master, slave = pty.openpty()
-        ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 800, 480))
-        environment = {k: v for k, v in os.environ.items() if k not in ("TMUX", "STY")}
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(folder), options],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-            env={**environment, "TERM": "xterm-256color", "PYTHONPATH": str(Path.cwd())},
-        )
-        os.close(slave)
-
-    def press(self, keys: bytes) -> None:
-        os.write(self._master, keys)
-
-    def wait_for(self, what: bytes | re.Pattern[bytes], *, times: int = 1, since: int = 0) -> int:
-        """Until the output holds it so often after ``since``; where the output ends then."""
-        pattern = re.compile(re.escape(what)) if isinstance(what, bytes) else what
-        deadline = time.monotonic() + DEADLINE_S
-        while len(pattern.findall(self.output, since)) < times:
-            assert time.monotonic() < deadline, (what, self.output[since:][-3000:])
-            assert self._read(1.0), (what, "the program ended", self.output[since:][-3000:])
-        return len(self.output)
+        super().__init__([sys.executable, str(PROGRAM), str(folder), options], answers=answers)
 
     def quiet(self) -> int:
         """Until everything is shown that is being drawn: a key's echo comes after it."""
@@ -80,28 +49,9 @@ class Screen:
 
     def end(self) -> int:
         self.press(b"q")
-        while self._read(DEADLINE_S):
+        while self.read(DEADLINE_S):
             pass
         return self.process.wait(DEADLINE_S)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        os.close(self._master)
-
-    def _read(self, timeout_s: float) -> bool:
-        if not select.select([self._master], [], [], timeout_s)[0]:
-            return True
-        try:
-            self.output += os.read(self._master, 65_536)
-        except OSError:  # EIO: nobody has it open any more
-            return False
-        for question, answer in list(self._answers.items()):
-            if question in self.output:
-                del self._answers[question]
-                os.write(self._master, answer)
-        return True
 
 
 @pytest.fixture

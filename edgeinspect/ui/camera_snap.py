@@ -8,13 +8,13 @@ import click
 
 from edgeinspect.errors import StorageFault, UsageError
 from edgeinspect.ui.camera_station import (
+    PREVIEW_COLUMNS,
     camera_options,
     opened_camera,
-    preview,
     quality_fields,
     read_back_fields,
 )
-from edgeinspect.ui.options import FILE
+from edgeinspect.ui.options import FILE, graphics_option
 from edgeinspect.ui.output import console, examples, json_option, print_json, say
 
 
@@ -28,8 +28,11 @@ from edgeinspect.ui.output import console, examples, json_option, print_json, sa
 )
 @click.argument("file", type=FILE, required=False, metavar="[PICTURE.png]")
 @camera_options
+@graphics_option
 @json_option
-def command(*, file: Path | None, config: Path | None, force: bool, as_json: bool) -> None:
+def command(
+    *, file: Path | None, config: Path | None, force: bool, graphics: str, as_json: bool
+) -> None:
     """Take one picture with the active recipe's settings, and say how good its light is.
 
     In a terminal the picture is drawn as well. A file gets all of it, without loss.
@@ -55,7 +58,9 @@ def command(*, file: Path | None, config: Path | None, force: bool, as_json: boo
         )
         return
     if console().is_terminal:
-        say(preview(frame.pixels))
+        from edgeinspect.ui.picture_printer import PicturePrinter
+
+        PicturePrinter(graphics).show(frame.pixels, columns=PREVIEW_COLUMNS)
     said = {key: value for key, value in read_back_fields(frame.meta).items() if value is not None}
     say(f"{width} x {height}, {', '.join(f'{k} {v:g}' for k, v in said.items()) or 'no metadata'}")
     say(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgeinspect.settings.station import StationFile
 
 FRAME_NS = 5_000_000_000
-_PREVIEW_COLUMNS = 80
+PREVIEW_COLUMNS = 80
 _FRAMES_TO_FOLLOW = 40
 _FORCE = "Even while the station runs, whose camera it is."
 
@@ -176,7 +176,7 @@ def _active_recipe(station: StationFile) -> Recipe | None:
     return store.active(station.product)
 
 
-def preview(pixels: NDArray[np.uint8], *, columns: int = _PREVIEW_COLUMNS) -> Text:
+def preview(pixels: NDArray[np.uint8], *, columns: int = PREVIEW_COLUMNS) -> Text:
     """The picture in half blocks, at most ``columns`` wide."""
     import cv2
     import numpy as np

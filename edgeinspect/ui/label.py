@@ -10,7 +10,7 @@ import click
 
 from edgeinspect.errors import NotGood, UsageError
 from edgeinspect.ui.application import LazyCommand, LazyGroup
-from edgeinspect.ui.options import FOLDER, data_dir_options, find_data_dir
+from edgeinspect.ui.options import FOLDER, data_dir_options, find_data_dir, graphics_option
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
 from edgeinspect.ui.recipe_place import author_name
 from edgeinspect.ui.tune_selection import (
@@ -23,15 +23,13 @@ from edgeinspect.ui.tune_selection import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from edgeinspect.records.reader import RecordReader
     from edgeinspect.tune.label_queue import Wanted
+    from edgeinspect.ui.picture_printer import PicturePrinter
 
 KINDS = ("good", "defective", "unsure")
 _KEYS = {"g": "good", "d": "defective", "u": "unsure"}
-_PICTURE_WIDTH = 60
+_PICTURE_COLUMNS = 60
 
 command = LazyGroup(
     name="label",
@@ -119,8 +117,9 @@ def set_label(
 @selection_options
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
 @click.option("--author", metavar="NAME", help="Who, if not the login name.")
+@graphics_option
 @json_option
-def queue(*, limit: int, author: str | None, as_json: bool, **options: Any) -> None:
+def queue(*, limit: int, author: str | None, graphics: str, as_json: bool, **options: Any) -> None:
     """The parts that are the most useful to label: near a threshold, disagreeing, rare.
 
     In a terminal each is shown with its picture and asked for: g good, d defective, u unsure,
@@ -143,7 +142,7 @@ def queue(*, limit: int, author: str | None, as_json: bool, **options: Any) -> N
             limit=limit,
         )
         if not as_json and sys.stdin.isatty():
-            _ask(reader, selection, wanted, author_name(author))
+            _ask(reader, selection, wanted, author_name(author), graphics)
             return
     if as_json:
         from dataclasses import asdict
@@ -158,9 +157,17 @@ def queue(*, limit: int, author: str | None, as_json: bool, **options: Any) -> N
     say(table(columns_shown, rows, right=("part", "score")) if rows else "No part with a picture.")
 
 
-def _ask(reader: RecordReader, selection: Selection, wanted: list[Wanted], author: str) -> None:
+def _ask(
+    reader: RecordReader,
+    selection: Selection,
+    wanted: list[Wanted],
+    author: str,
+    graphics: str,
+) -> None:
     from edgeinspect.tune.labels import LabelKind, LabelStore
+    from edgeinspect.ui.picture_printer import PicturePrinter
 
+    printer = PicturePrinter(graphics)
     classes = [entry.name for entry in selection.recipe.thresholds]
     given = 0
     with LabelStore(selection.data_dir) as store:
@@ -168,7 +175,7 @@ def _ask(reader: RecordReader, selection: Selection, wanted: list[Wanted], autho
             stored = reader.part(part.part_id)
             if stored is None:
                 continue
-            _show(reader, part, number, len(wanted))
+            _show(reader, printer, part, f"{number} of {len(wanted)}")
             key = click.prompt(
                 "[g]ood, [d]efective, [u]nsure, [s]kip, [q]uit",
                 type=click.Choice(("g", "d", "u", "s", "q")),
@@ -195,13 +202,12 @@ def _ask(reader: RecordReader, selection: Selection, wanted: list[Wanted], autho
     say(f"{given} labels were kept." if wanted else "There is no part with a picture to label.")
 
 
-def _show(reader: RecordReader, part: Wanted, number: int, total: int) -> None:
+def _show(reader: RecordReader, printer: PicturePrinter, part: Wanted, which: str) -> None:
     from edgeinspect.errors import EdgeInspectError
-    from edgeinspect.ui.half_blocks import half_blocks
 
     stored = reader.part(part.part_id)
     say(
-        f"{number} of {total}: part {part.part_id}, {part.verdict}, {part.defect_class} "
+        f"{which}: part {part.part_id}, {part.verdict}, {part.defect_class} "
         f"{part.score:.4f}, {part.reason}"
     )
     if stored is None:
@@ -211,17 +217,7 @@ def _show(reader: RecordReader, part: Wanted, number: int, total: int) -> None:
     except EdgeInspectError as error:
         say(error.message)
         return
-    say(half_blocks(_small(pixels)))
-
-
-def _small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """As many pixels as fit into a terminal, RGB."""
-    import cv2
-    import numpy as np
-
-    height = max(2, round(_PICTURE_WIDTH * pixels.shape[0] / pixels.shape[1]))
-    small = cv2.resize(pixels, (_PICTURE_WIDTH, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(np.dstack([small] * 3) if small.ndim == 2 else small, np.uint8)
+    printer.show(pixels, columns=_PICTURE_COLUMNS)
 
 
 @click.command(epilog=examples("edgeinspect label list --config station.yaml --json"))

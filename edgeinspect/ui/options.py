@@ -30,6 +30,19 @@ def config_option(help_text: str = "The station file.") -> Decorator:
     return click.option("--config", type=FILE, metavar="STATION_FILE", help=help_text)
 
 
+def graphics_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--graphics``: how the terminal is to show pictures."""
+    return click.option(
+        "--graphics",
+        type=click.Choice(("auto", "kitty", "sixel", "blocks")),
+        default="auto",
+        show_default=True,
+        envvar="EDGEINSPECT_GRAPHICS",
+        show_envvar=True,
+        help="How pictures are drawn; auto asks the terminal.",
+    )(function)
+
+
 def data_dir_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--data-dir`` and ``--config``, one of which says where the records are."""
     for decorate in (

@@ -8,7 +8,7 @@ import click
 
 from edgeinspect.errors import UsageError
 from edgeinspect.ui.application import LazyCommand, LazyGroup
-from edgeinspect.ui.options import config_option
+from edgeinspect.ui.options import config_option, graphics_option
 from edgeinspect.ui.output import examples
 
 COMMANDS = {
@@ -36,15 +36,7 @@ COMMANDS = {
 @config_option()
 @click.option("--author", metavar="NAME", help="Who, if not the login name.")
 @click.option("--live/--still", "is_live", default=True, help="Follow the running line.")
-@click.option(
-    "--graphics",
-    type=click.Choice(("auto", "kitty", "sixel", "blocks")),
-    default="auto",
-    show_default=True,
-    envvar="EDGEINSPECT_GRAPHICS",
-    show_envvar=True,
-    help="How pictures are drawn; auto asks the terminal.",
-)
+@graphics_option
 @click.pass_context
 def command(
     ctx: click.Context, *, config: Path | None, author: str | None, is_live: bool, graphics: str
