@@ -43,7 +43,7 @@ if [ "$uninstall" = yes ]; then
   if has_systemd; then
     systemctl disable --now edgeinspect.service 2>/dev/null || true
   fi
-  rm -f /etc/systemd/system/edgeinspect.service /etc/udev/rules.d/60-edgeinspect.rules
+  rm -f /etc/systemd/system/edgeinspect.service /etc/udev/rules.d/70-edgeinspect.rules
   rm -f /usr/local/bin/edgeinspect
   rm -rf "$prefix"
   if has_systemd; then systemctl daemon-reload; fi
@@ -100,7 +100,7 @@ install -d /etc/systemd/system /etc/udev/rules.d
 sed -e "s|/data/edgeinspect|$data|g" -e '/edgeinspect-setup\.service/d' \
   -e "s|RequiresMountsFor=/data|RequiresMountsFor=$data|" \
   "$here/common/systemd/edgeinspect.service" > /etc/systemd/system/edgeinspect.service
-grep -v EDGEINSPECT "$here/common/udev/60-edgeinspect.rules" > /etc/udev/rules.d/60-edgeinspect.rules
+grep -v EDGEINSPECT "$here/common/udev/70-edgeinspect.rules" > /etc/udev/rules.d/70-edgeinspect.rules
 if command -v udevadm >/dev/null; then udevadm control --reload 2>/dev/null || true; fi
 
 say "Installed $("$prefix/bin/edgeinspect" --version) in $prefix; data in $data."

@@ -169,3 +169,10 @@ def test_the_journal_is_bounded_and_stays_in_memory_without_a_data_partition() -
     assert journal["Storage"] == "auto"
     assert journal["SystemMaxUse"] == "64M"
     assert journal["RuntimeMaxUse"] == "16M"
+
+
+def test_a_sticks_label_is_known_before_it_is_asked_for() -> None:
+    """Rules run in the order of their names; udev's own finds the labels."""
+    (rules,) = (COMMON / "udev").glob("*.rules")
+    assert "ID_FS_LABEL" in rules.read_text()
+    assert rules.name > "60-persistent-storage.rules"

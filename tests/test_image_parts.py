@@ -194,6 +194,13 @@ def test_a_missing_program_is_told_with_the_command_that_installs_it() -> None:
         steps.run("squash-it")
 
 
+def test_what_installs_updates_has_the_service_that_it_asks() -> None:
+    """Debian ships ``rauc``'s service, without which it installs and marks nothing, by itself."""
+    layer = (QEMU.parent / "rpi/layer/edgeinspect-slots.yaml").read_text()
+    for packages in (build.PACKAGES, layer.split()):
+        assert {"rauc", "rauc-service"} <= set(packages)
+
+
 def test_the_packages_that_a_build_needs_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert build.main(["--packages"]) == 0
     assert capsys.readouterr().out.split() == list(build.HOST_PACKAGES)

@@ -200,6 +200,14 @@ def test_a_healthy_system_is_kept(station: Station) -> None:
     assert not (station.root / "data/system/failed-starts").exists()
 
 
+def test_a_slot_that_cannot_be_marked_good_is_told(station: Station) -> None:
+    with_slots(station, healthy=True)
+    station.program("rauc", '[ "$2" != mark-good ] || exit 1')
+    result = station.run("health", HEALTH_ATTEMPTS=1)
+    assert result.returncode == 1
+    assert "could not be marked good" in result.stdout
+
+
 def test_a_system_that_fails_restarts_twice_and_then_stays_and_rejects(station: Station) -> None:
     with_slots(station, healthy=False)
     for restarts in (1, 2, 2):

@@ -37,8 +37,8 @@ SUITE = "trixie"
 PYTHON = "3.13"
 PACKAGES = (
     "systemd-sysv", "systemd-timesyncd", "udev", "dbus", "kmod", "iproute2", "openssh-server",
-    "sudo", "python3", "gpiod", "rauc", "fdisk", "e2fsprogs", "dosfstools", "util-linux", "tzdata",
-    "procps", "grub-common",
+    "sudo", "python3", "gpiod", "rauc", "rauc-service", "fdisk", "e2fsprogs", "dosfstools",
+    "util-linux", "tzdata", "procps", "grub-common",
 )  # fmt: skip
 SITE = f"opt/edgeinspect/lib/python{PYTHON}/site-packages"
 BINFMT = Path("/proc/sys/fs/binfmt_misc")

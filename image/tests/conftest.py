@@ -72,6 +72,15 @@ def image() -> Path:
 
 
 @pytest.fixture(scope="session")
+def samples(image: Path) -> Path:
+    """Updates to install, which only ``--samples`` of ``image.qemu.build`` makes."""
+    folder = image / "samples"
+    if not (folder / "broken.raucb").exists():
+        pytest.fail(f"no sample updates: python -m image.qemu.build {image} --samples")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def work(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the cards lie."""
     kept = pytestconfig.getoption("--work")

@@ -91,12 +91,12 @@ def test_an_update_that_cannot_be_trusted_is_refused(
 
 
 def test_a_good_update_is_kept_and_a_bad_one_is_gone_back_from(
-    fresh: Machine, image: Path, tmp_path: Path, note: Callable[[str], None]
+    fresh: Machine, samples: Path, tmp_path: Path, note: Callable[[str], None]
 ) -> None:
     before, recorded = kept(fresh), set(guest.records(fresh)["parts"])
     assert "station.yaml" in before
     began = time.monotonic()
-    fresh.plug_in(update_stick(tmp_path, image / "samples/good.raucb"))
+    fresh.plug_in(update_stick(tmp_path, samples / "good.raucb"))
     wait_for_restart(fresh)
     installed_s = time.monotonic() - began
     guest.wait_until_inspecting(fresh)
@@ -108,7 +108,7 @@ def test_a_good_update_is_kept_and_a_bad_one_is_gone_back_from(
     note(f"an update from a stick: installed and restarted in {installed_s:.0f} s, then inspecting")
 
     began = time.monotonic()
-    fresh.plug_in(update_stick(tmp_path, image / "samples/broken.raucb"))
+    fresh.plug_in(update_stick(tmp_path, samples / "broken.raucb"))
     wait_for_restart(fresh)
     assert (slot(fresh), version(fresh)) == ("A", "test-broken")
     wait_for_restart(fresh)  # by itself, once its self-test has failed
@@ -123,10 +123,10 @@ def test_a_good_update_is_kept_and_a_bad_one_is_gone_back_from(
 
 
 def test_a_power_cut_during_an_update_leaves_the_system_that_ran(
-    fresh: Machine, image: Path, tmp_path: Path
+    fresh: Machine, samples: Path, tmp_path: Path
 ) -> None:
     before, recorded = kept(fresh), set(guest.records(fresh)["parts"])
-    fresh.plug_in(update_stick(tmp_path, image / "samples/good.raucb"))
+    fresh.plug_in(update_stick(tmp_path, samples / "good.raucb"))
 
     def writing() -> bool:
         _, marks = fresh.root("grub-editenv /boot/grub/grub/grubenv list")
