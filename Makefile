@@ -22,7 +22,8 @@ help:
 	@echo "make test-training the tests that train against the clock; only on an idle machine"
 	@echo "make test-vm       the drivers on real kernel devices, in a virtual machine (needs root)"
 	@echo "make image-qemu    build the arm64 image for the emulated machine (needs root)"
-	@echo "make test-image    boot it, break it, update it; test-image-long: 20 power cuts too"
+	@echo "make test-image    boot it: what it does, whom it lets in, untrusted updates; CI's share"
+	@echo "make test-image-long  updates, first starts, failures, 20 power cuts too (hours)"
 	@echo "make test-kills    kill the recorder KILLS=10000 times (minutes)"
 	@echo "make test-million  simulate SIM_PARTS=1000000 parts a gate with every fault (20 min a gate)"
 	@echo "make bench         measure this machine"
@@ -58,16 +59,19 @@ test-converters: $(VENV)/.dev
 test-training: $(VENV)/.dev
 	$(BIN)/python -m pytest -m training --timeout 1800
 
-# Needs root and image/qemu/build.py's HOST_PACKAGES; IMAGE is filled once and used by both.
+# Needs root and the packages that  python3 -m image.qemu.build --packages  prints; what is fetched
+# is kept in EDGEINSPECT_IMAGE_CACHE. IMAGE is filled once and used by both kinds of tests.
 image-qemu: $(VENV)/.dev
-	$(BIN)/python -m image.qemu.build $(IMAGE) --samples
+	$(BIN)/python -m image.qemu.build $(IMAGE)
 
 test-image: $(VENV)/.dev
-	EDGEINSPECT_IMAGE=$(IMAGE) $(BIN)/python -m pytest image/tests --timeout 3600
+	EDGEINSPECT_IMAGE=$(IMAGE) $(BIN)/python -m pytest image/tests --timeout 1200 \
+	  --log-cli-level=INFO
 
 test-image-long: $(VENV)/.dev
+	[ -e $(IMAGE)/samples/broken.raucb ] || $(BIN)/python -m image.qemu.build $(IMAGE) --samples
 	EDGEINSPECT_IMAGE=$(IMAGE) $(BIN)/python -m pytest image/tests --timeout 14400 \
-	  -m "slow or not slow" --power-cuts 20
+	  -m "slow or not slow" --power-cuts 20 --log-cli-level=INFO
 
 test-vm: $(VENV)/.dev
 	$(BIN)/python -m tests.vm test

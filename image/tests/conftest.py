@@ -157,14 +157,21 @@ def fresh(ready_card: Path, key: Path, tmp_path: Path) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="session")
-def shared_machine(
+def _shared(
     ready_card: Path, key: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Machine]:
-    """An inspecting machine for tests that only look, or put back what they changed."""
     with Machine(_copy(ready_card, tmp_path_factory.mktemp("shared")), key) as machine:
         machine.start(state=READY)
         machine.wait_for_login()
         yield machine
+
+
+@pytest.fixture
+def shared_machine(_shared: Machine) -> Iterator[Machine]:
+    """An inspecting machine for tests that only look, or put back what they changed."""
+    _shared.go_on()
+    yield _shared
+    _shared.pause()  # so that it takes no time from another test's machine
 
 
 def _copy(ready_card: Path, folder: Path) -> Path:

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 
 import guest
+import pytest
 
 from image.qemu import disk
 from image.qemu.machine import Machine
 
+pytestmark = pytest.mark.slow
 WATCHDOG_S = 60.0
 """``WatchdogSec`` of edgeinspect.service on the emulated machine (overlay/…/emulated.conf)."""
 RESET_S = 120.0

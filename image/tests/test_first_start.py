@@ -77,6 +77,7 @@ def read(stick: Path, name: str) -> str:
     return done.stdout.decode()
 
 
+@pytest.mark.slow
 def test_without_and_with_a_wrong_station_conf_it_waits_and_says_so_until_it_is_corrected(
     new_card: Callable[..., Path], key: Path, conf: Path, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from image.qemu.machine import Machine
 
+pytestmark = pytest.mark.slow
 LONGEST_S = 60.0
 _log = logging.getLogger("edgeinspect.image")
 
