@@ -24,9 +24,14 @@ WRONG = {
     "wrong station file": ("{good}", "station.yaml:3: "),
 }
 """What is wrong; the file; how the log begins to tell it."""
+ALWAYS = ("unknown key", "wrong station file")
+"""Tested even where there is little time; each takes a minute or two."""
 
 
-@pytest.mark.parametrize("what", WRONG)
+@pytest.mark.parametrize(
+    "what",
+    [pytest.param(what, marks=() if what in ALWAYS else pytest.mark.slow) for what in WRONG],
+)
 def test_a_stick_with_a_mistake_is_told_so_on_the_stick(
     shared_machine: Machine, conf: Path, key: Path, tmp_path: Path, what: str
 ) -> None:
