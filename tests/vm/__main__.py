@@ -14,20 +14,28 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from tests.vm.image import HOST_PACKAGES, ensure_image
-from tests.vm.machine import Machine, booted
+from tests.vm.image import HOST_PACKAGES, Image, ensure_image
+from tests.vm.machine import Machine, MachineError, booted
 
 GUEST_TESTS = "/opt/edgeinspect/source/tests/vm/guest"
-SUITES = ("gpio", "rpi_lgpio", "v4l2", "picamera2", "station")
-"""Each in a process of its own, as its drivers would be; the longest last."""
+GUESTS = {
+    "drivers": ("gpio", "rpi_lgpio", "v4l2", "picamera2", "calibrate"),
+    "station": ("station",),
+}
+"""Suites of each guest, which take about as long; a suite is a process of its own, as its drivers
+would be. Both guests run at once: a guest is one thread of the host."""
+SUITES = tuple(suite for suites in GUESTS.values() for suite in suites)
 ALONE = {"rpi_lgpio": "unplugged"}
 """Tests that another process of their suite runs: the library never lets go of a chip that has
 gone, and hears no edge of the next one."""
 REPORT = "/root/report.md"
 TEST_LIMIT_S = 3600.0
+_writing = threading.Lock()
 NOTHING_SELECTED = 5
 EMULATED = """
 What ran above ran on an emulated machine: GPIO lines of the kernel's gpio-sim, cameras of the
@@ -49,24 +57,51 @@ def main(arguments: Sequence[str]) -> int:
     _say(f"image ready after {time.monotonic() - began_s:.0f} s")
     if action == "build":
         return 0
-    with booted(image) as machine:
-        _say(f"booted after {time.monotonic() - began_s:.0f} s")
-        machine.send_source()
-        code = {"test": _test, "run": _run, "up": _up}[action](machine, rest)
+    if action == "test":
+        code = _test(image, rest)
+    else:
+        with booted(image) as machine:
+            machine.send_source()
+            code = {"run": _run, "up": _up}[action](machine, rest)
     _say(f"finished after {time.monotonic() - began_s:.0f} s")
     return code
 
 
-def _test(machine: Machine, arguments: list[str]) -> int:
+def _test(image: Image, arguments: list[str]) -> int:
     chosen = [name for name in arguments if name in SUITES] or SUITES
     options = [argument for argument in arguments if argument not in SUITES]
-    codes = [_suite(machine, name, options) for name in chosen]
-    report = machine.fetch(REPORT).decode()
-    if report:
-        sys.stdout.write(f"\n{report}")
+    guests = {
+        guest: suites
+        for guest, names in GUESTS.items()
+        if (suites := [name for name in names if name in chosen])
+    }
+    with ThreadPoolExecutor() as pool:
+        outcomes = list(
+            pool.map(lambda guest: _in_guest(image, guest, guests[guest], options), guests)
+        )
+    for report, _ in outcomes:
+        sys.stdout.write(report)
     sys.stdout.write(EMULATED)
+    codes = [code for _, of_guest in outcomes for code in of_guest]
     failed = [code for code in codes if code not in (0, NOTHING_SELECTED)]
     return failed[0] if failed else min(codes)
+
+
+def _in_guest(
+    image: Image, guest: str, suites: Sequence[str], options: list[str]
+) -> tuple[str, list[int]]:
+    """The report and the exit codes of these suites, in a guest of their own."""
+    began_s = time.monotonic()
+    try:
+        with booted(image, name=guest) as machine:
+            _say(f"{guest} booted after {time.monotonic() - began_s:.0f} s")
+            machine.send_source()
+            codes = [_suite(machine, name, options) for name in suites]
+            report = machine.fetch(REPORT).decode()
+    except (MachineError, subprocess.SubprocessError) as error:
+        _say(f"{guest}: FAILED, {error}")
+        return "", [1]
+    return (f"\n{report}" if report else ""), codes
 
 
 def _suite(machine: Machine, name: str, arguments: list[str]) -> int:
@@ -76,10 +111,13 @@ def _suite(machine: Machine, name: str, arguments: list[str]) -> int:
     runs: list[list[str]] = [[]]
     if name in ALONE and "-k" not in arguments:
         runs = [["-k", f"not {ALONE[name]}"], ["-k", ALONE[name]]]
-    codes = [machine.run([*command, *only], limit_s=TEST_LIMIT_S).returncode for only in runs]
-    code = max(codes, key=lambda code: code not in (0, NOTHING_SELECTED))
+    done = [machine.run([*command, *only], limit_s=TEST_LIMIT_S, capture=True) for only in runs]
+    code = max((run.returncode for run in done), key=lambda code: code not in (0, NOTHING_SELECTED))
     outcome = {0: "ok", NOTHING_SELECTED: "nothing selected"}.get(code, f"FAILED ({code})")
-    _say(f"suite {name}: {outcome} after {time.monotonic() - began_s:.0f} s")
+    with _writing:
+        sys.stdout.write("".join(run.stdout for run in done))
+        sys.stdout.flush()
+        _say(f"suite {name}: {outcome} after {time.monotonic() - began_s:.0f} s")
     return code
 
 
