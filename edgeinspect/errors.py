@@ -26,6 +26,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+REPEAT = "run the command again"
+"""In next actions; where no command was run, other words take its place."""
+
 
 class EdgeInspectError(Exception):
     """Base of every deliberate error; ``str(error)`` is one sentence for a person.
@@ -86,7 +89,7 @@ class ConfigError(EdgeInspectError, ValueError):
             shown = shown[:77] + "..."
         super().__init__(
             f"{place}: {key} is {shown}; expected {expected}.",
-            next_action=next_action or "Correct the file and run the command again.",
+            next_action=next_action or f"Correct the file and {REPEAT}.",
         )
 
 

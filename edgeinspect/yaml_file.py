@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from edgeinspect.errors import ConfigError
+from edgeinspect.errors import REPEAT, ConfigError
 from edgeinspect.yaml_expected import (
     Found,
     KeyPath,
@@ -149,7 +149,7 @@ def _list_others(others: list[tuple[str, int | None]]) -> str:
         return ""
     shown = ", ".join(f"{key} (line {line})" for key, line in others[:5])
     more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-    return f"Also wrong: {shown}{more}. Correct the file and run the command again."
+    return f"Also wrong: {shown}{more}. Correct the file and {REPEAT}."
 
 
 def _read_bytes(file: Path, max_bytes: int) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from bundle_samples import spot_bundle
 
-from edgeinspect.errors import StorageFault
+from edgeinspect.errors import REPEAT, StorageFault
 from edgeinspect.settings.recipe import load_recipe, recipe_yaml
 from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.settings.station import load_station
@@ -194,6 +194,8 @@ def test_each_mistake_is_told_with_its_line_and_changes_nothing(
     assert outcome.state is State.REFUSED
     assert said in log(places)
     assert "NOTHING CHANGED" in log(places)
+    assert "give it to the station again" in log(places)
+    assert REPEAT not in log(places)
     assert str(places.boot) not in log(places)
     assert "12345678" not in log(places)
     assert "short'" not in log(places)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import edgeinspect
 from edgeinspect.atomic_file import replace_file
-from edgeinspect.errors import EdgeInspectError
+from edgeinspect.errors import REPEAT, EdgeInspectError
 from edgeinspect.setup.station_conf import CONF_FILE, LOG_FILE
 
 _WORDS = {
@@ -52,13 +52,16 @@ def _body(
 ) -> str:
     lines = [_WORDS[state], ""]
     for number, problem in enumerate(problems, 1):
-        # the person at the PC knows the partition by another name than the station
-        message = problem.message.replace(f"{folder}/", "")
-        lines.append(f"{number}. {message}")
+        lines.append(f"{number}. {_for_the_pc(problem.message, folder)}")
         if problem.next_action:
-            lines.append(f"   {problem.next_action.replace(f'{folder}/', '')}")
+            lines.append(f"   {_for_the_pc(problem.next_action, folder)}")
     if problems:
         lines.append("")
     lines += [f"Taken: {sentence}" for sentence in done]
     # line ends that every editor on every PC shows as such
     return "\r\n".join("\n".join(lines).splitlines()) + "\r\n"
+
+
+def _for_the_pc(text: str, folder: Path) -> str:
+    """Whoever reads it there knows the partition by another name, and has no command to run."""
+    return text.replace(f"{folder}/", "").replace(REPEAT, "give it to the station again")
