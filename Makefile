@@ -22,7 +22,7 @@ help:
 	@echo "make test-training the tests that train against the clock; only on an idle machine"
 	@echo "make test-vm       the drivers on real kernel devices, in a virtual machine (needs root)"
 	@echo "make image-qemu    build the arm64 image for the emulated machine (needs root)"
-	@echo "make test-image    boot it: what it does, whom it lets in, untrusted updates; CI's share"
+	@echo "make test-image    boot it: what it does, whom it lets in, untrusted updates (20 min)"
 	@echo "make test-image-long  updates, first starts, failures, 20 power cuts too (hours)"
 	@echo "make test-kills    kill the recorder KILLS=10000 times (minutes)"
 	@echo "make test-million  simulate SIM_PARTS=1000000 parts a gate with every fault (20 min a gate)"
