@@ -24,15 +24,19 @@ from tests.vm.machine import Machine, MachineError, booted
 
 GUEST_TESTS = "/opt/edgeinspect/source/tests/vm/guest"
 GUESTS = {
-    "drivers": ("gpio", "rpi_lgpio", "v4l2", "picamera2", "calibrate"),
-    "station": ("station",),
+    "lines": ("gpio", "rpi_lgpio", "v4l2", "kills"),
+    "station": ("picamera2", "calibrate", "station"),
 }
 """Suites of each guest, which take about as long; a suite is a process of its own, as its drivers
 would be. Both guests run at once: a guest is one thread of the host."""
 SUITES = tuple(suite for suites in GUESTS.values() for suite in suites)
-ALONE = {"rpi_lgpio": "unplugged"}
-"""Tests that another process of their suite runs: the library never lets go of a chip that has
-gone, and hears no edge of the next one."""
+PARTS_OF_FILES = {
+    "rpi_lgpio": ("rpi_lgpio", ("not unplugged", "unplugged")),
+    "station": ("station", ("not kills",)),
+    "kills": ("station", ("kills",)),
+}
+"""Suites that are not one process with one file of their own: the file, and what ``-k`` chooses for
+each process. rpi-lgpio never lets go of a chip that has gone, and hears no edge of the next one."""
 REPORT = "/root/report.md"
 TEST_LIMIT_S = 3600.0
 _writing = threading.Lock()
@@ -106,11 +110,10 @@ def _in_guest(
 
 def _suite(machine: Machine, name: str, arguments: list[str]) -> int:
     began_s = time.monotonic()
-    file = f"{GUEST_TESTS}/test_vm_{name}.py"
-    command = ["python3", "-m", "pytest", "-p", "no:cacheprovider", "-q", file, *arguments]
-    runs: list[list[str]] = [[]]
-    if name in ALONE and "-k" not in arguments:
-        runs = [["-k", f"not {ALONE[name]}"], ["-k", ALONE[name]]]
+    file, chosen = PARTS_OF_FILES.get(name, (name, ()))
+    path = f"{GUEST_TESTS}/test_vm_{file}.py"
+    command = ["python3", "-m", "pytest", "-p", "no:cacheprovider", "-q", path, *arguments]
+    runs = [[]] if "-k" in arguments or not chosen else [["-k", words] for words in chosen]
     done = [machine.run([*command, *only], limit_s=TEST_LIMIT_S, capture=True) for only in runs]
     code = max((run.returncode for run in done), key=lambda code: code not in (0, NOTHING_SELECTED))
     outcome = {0: "ok", NOTHING_SELECTED: "nothing selected"}.get(code, f"FAILED ({code})")
