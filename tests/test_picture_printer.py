@@ -12,6 +12,7 @@ import pytest
 
 from tests.answering_terminal import AnsweringTerminal
 from tests.test_terminal_graphics import KITTY, XTERM, read_kitty, read_sixels
+from tests.test_tune_screen_graphics import VT340, VT340_COLORS
 
 PROGRAM = """
 import sys, numpy as np
@@ -25,8 +26,7 @@ for number in range(2):
     printer.show(picture, columns=int(sys.argv[2]))
     print("typed", input("question "), flush=True)
 """
-VT340 = b"\x1b[?63;1;2;4;6;9;15;16;22;28c"
-SIXEL_ANSWERS = {b"\x1b[K\x1b[c": VT340, b"\x1b[?1;1;0S\x1b[c": b"\x1b[?1;0;1024S" + VT340}
+SIXEL_ANSWERS = {b"\x1b[K\x1b[c": VT340, b"\x1b[?1;1;0S\x1b[c": VT340_COLORS}
 DRAWN = re.compile(rb"(\n|\r\n)+\x1b\[(\d+)A\x1b7(.*?)\x1b8\x1b\[(\d+)B\r", re.DOTALL)
 
 

@@ -16,6 +16,8 @@ from edgeinspect.ui.sixel import BAND_ROWS, reduce_colors, sixels
 MOST_COLORS = 64
 """More cannot be told apart on a part's picture, and cost bytes."""
 FEWEST_COLORS = 8
+MOST_CLOSE_PX, MOST_CLOSE_BYTES = 300_000, 160 * 1024
+"""Of a picture that is looked at by itself: a second or two on a slow line."""
 
 
 class GraphicsKind(StrEnum):
@@ -112,8 +114,14 @@ class Graphics:
 def as_blocks(picture: Rgb, *, columns: int, rows: int) -> Rgb:
     """The picture small enough for half blocks over these cells, in its own shape."""
     height, width = picture.shape[:2]
-    scale = min(columns / width, 2 * rows / height)
-    if scale >= 1:
+    if width <= columns and height <= 2 * rows:
         return picture
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return within(picture, width=columns, height=2 * rows)
+
+
+def within(picture: Rgb, *, width: int, height: int) -> Rgb:
+    """The picture as large as it can be within so many pixels, in its own shape."""
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    size = tuple(max(1, round(side * scale)) for side in picture.shape[1::-1])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8)

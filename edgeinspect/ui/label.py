@@ -23,7 +23,7 @@ from edgeinspect.ui.tune_selection import (
 )
 
 if TYPE_CHECKING:
-    from edgeinspect.records.reader import RecordReader
+    from edgeinspect.records.reader import RecordReader, StoredPart
     from edgeinspect.tune.label_queue import Wanted
     from edgeinspect.ui.picture_printer import PicturePrinter
 
@@ -175,7 +175,7 @@ def _ask(
             stored = reader.part(part.part_id)
             if stored is None:
                 continue
-            _show(reader, printer, part, f"{number} of {len(wanted)}")
+            _show(reader, printer, part, stored, f"{number} of {len(wanted)}")
             key = click.prompt(
                 "[g]ood, [d]efective, [u]nsure, [s]kip, [q]uit",
                 type=click.Choice(("g", "d", "u", "s", "q")),
@@ -202,16 +202,15 @@ def _ask(
     say(f"{given} labels were kept." if wanted else "There is no part with a picture to label.")
 
 
-def _show(reader: RecordReader, printer: PicturePrinter, part: Wanted, which: str) -> None:
+def _show(
+    reader: RecordReader, printer: PicturePrinter, part: Wanted, stored: StoredPart, which: str
+) -> None:
     from edgeinspect.errors import EdgeInspectError
 
-    stored = reader.part(part.part_id)
     say(
         f"{which}: part {part.part_id}, {part.verdict}, {part.defect_class} "
         f"{part.score:.4f}, {part.reason}"
     )
-    if stored is None:
-        return
     try:
         pixels = reader.picture(stored)
     except EdgeInspectError as error:

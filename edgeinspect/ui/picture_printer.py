@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 
 from edgeinspect.ui.ask_terminal import Asked, GraphicsChoice, ask_terminal
 from edgeinspect.ui.draw import Rgb
-from edgeinspect.ui.graphics import Graphics, GraphicsKind
+from edgeinspect.ui.graphics import (
+    MOST_CLOSE_BYTES,
+    MOST_CLOSE_PX,
+    Graphics,
+    GraphicsKind,
+    within,
+)
 from edgeinspect.ui.half_blocks import half_blocks
 from edgeinspect.ui.output import say
 
-MOST_PX, MOST_BYTES = 300_000, 160 * 1024
-"""A second or two on a slow line."""
 _LINES_BESIDE = 4
 _SAVE, _RESTORE = "\x1b7", "\x1b8"
 
@@ -55,7 +59,7 @@ class PicturePrinter:
             columns, rows = max(1, columns * most_rows // rows), most_rows
         drawn = self._drawn(picture, columns, rows)
         if drawn is None:
-            say(half_blocks(_within(picture, columns, 2 * rows)))
+            say(half_blocks(within(picture, width=columns, height=2 * rows)))
         else:
             # Scrolls first, so that all of it is in view; terminals leave the cursor elsewhere.
             make_room = "\n" * rows + f"\x1b[{rows}A"
@@ -68,24 +72,16 @@ class PicturePrinter:
     def _drawn(self, picture: Rgb, columns: int, rows: int) -> str | None:
         if self._graphics.kind is GraphicsKind.BLOCKS:
             return None
-        width, height = self._graphics.size_px(columns=columns, rows=rows, most_px=MOST_PX)
+        width, height = self._graphics.size_px(columns=columns, rows=rows, most_px=MOST_CLOSE_PX)
         encoded = self._graphics.encode(
-            _within(picture, width, height),
+            within(picture, width=width, height=height),
             columns=columns,
             rows=rows,
-            most_px=MOST_PX,
-            most_bytes=MOST_BYTES,
+            most_px=MOST_CLOSE_PX,
+            most_bytes=MOST_CLOSE_BYTES,
         )
         if encoded is None:
             return None
         self._shown += 1
         # pictures of earlier commands stay on the screen under their own numbers
         return self._graphics.show(encoded, image_id=(os.getpid() % 65_536) << 12 | self._shown)
-
-
-def _within(picture: Rgb, width: int, height: int) -> Rgb:
-    """As large as it can be within so many pixels, in its own shape."""
-    scale = min(width / picture.shape[1], height / picture.shape[0])
-    size = tuple(max(1, round(side * scale)) for side in picture.shape[1::-1])
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
-    return np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8)

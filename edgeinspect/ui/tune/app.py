@@ -27,7 +27,7 @@ from edgeinspect.records.columns import VERDICTS
 from edgeinspect.tune.health import Health
 from edgeinspect.tune.labels import Label, LabelKind
 from edgeinspect.ui import kitty
-from edgeinspect.ui.graphics import Graphics, GraphicsKind
+from edgeinspect.ui.graphics import MOST_CLOSE_BYTES, MOST_CLOSE_PX, Graphics, GraphicsKind
 from edgeinspect.ui.tune.desk import Desk
 from edgeinspect.ui.tune.dialogs import (
     CLOSE_COLUMNS,
@@ -58,8 +58,6 @@ from edgeinspect.ui.tune.follow import Follower
 from edgeinspect.ui.tune.picture import (
     CLOSE_IMAGE_ID,
     FIRST_IMAGE_ID,
-    MOST_CLOSE_BYTES,
-    MOST_CLOSE_PX,
     MOST_FILM_BYTES,
     MOST_FILM_PX,
     Picture,

@@ -30,7 +30,6 @@ FIRST_IMAGE_ID = 0x65690001
 """Numbers that no other program is likely to use in the same terminal."""
 CLOSE_IMAGE_ID = FIRST_IMAGE_ID - 1
 MOST_FILM_PX, MOST_FILM_BYTES = 24_000, 24 * 1024
-MOST_CLOSE_PX, MOST_CLOSE_BYTES = 300_000, 160 * 1024
 _NO_TEXT = ((ControlType.CURSOR_FORWARD, 0),)
 
 
