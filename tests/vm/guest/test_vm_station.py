@@ -42,7 +42,7 @@ PITCH_S = 0.5
 HALF_WINDOW_MS, TOLERANCE_MS = 180, 170
 START_LIMIT_S = 600.0
 BEYOND_GATE_S = 3.0
-RUNNING_S = 4.0
+RUNNING_S = 3.0
 """A station is killed within this time after it would be ready, or while it starts."""
 ONE_TILE = Region(240, 190, 160, 160)
 """Below the text that vivid writes into its pictures; the text's clock makes each picture new."""
