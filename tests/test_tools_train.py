@@ -31,8 +31,16 @@ from edgeinspect_tools.train.crops import (
 from edgeinspect_tools.train.cross_validation import ious, pixel_confusion
 from edgeinspect_tools.train.head import STRENGTHS, fit_head
 from edgeinspect_tools.train.maps import RANKS, MapMaker, Seen, look, worth
-from edgeinspect_tools.train.samples import UNKNOWN, Box, Picture, Pictures, Sample, label_map
-from edgeinspect_tools.train.segmentation import crop_settings, spread
+from edgeinspect_tools.train.samples import (
+    UNKNOWN,
+    Box,
+    Picture,
+    Pictures,
+    Sample,
+    label_map,
+    spread,
+)
+from edgeinspect_tools.train.segmentation import crop_settings
 from edgeinspect_tools.train.settings import TrainSettings
 
 SHORT = TrainSettings(tile_px=64, tile_overlap_px=16, crop_px=64, stride_px=4, batch=4)
@@ -301,6 +309,19 @@ def test_the_reducer_that_separates_is_chosen() -> None:
     assert chosen.auroc == 1.0
     assert (chosen.good, chosen.defective) == (5, 5)
     assert 0.1 < chosen.reject < 0.8
+
+
+def test_a_lead_within_its_error_does_not_replace_the_maximum() -> None:
+    """One picture of forty ranks better by its second cell; half of them do in the other case."""
+    good = [seen_of(None, 0.5 + n / 100, 0.1) for n in range(20)]
+    bad = [seen_of(0, 0.8 + n / 100, 0.7) for n in range(20)]
+    by_chance = choose([*good, *bad[1:], seen_of(0, 0.6, 0.55)])
+    assert (by_chance.kind, by_chance.k) == (ReducerKind.MAX, 1)
+    assert by_chance.auroc is not None
+    assert by_chance.auroc < 1
+    really = choose([*good, *bad[10:], *[seen_of(0, 0.6, 0.55)] * 10])
+    assert really.kind is not ReducerKind.MAX
+    assert really.auroc == 1.0
 
 
 def test_with_one_kind_only_nothing_is_claimed() -> None:

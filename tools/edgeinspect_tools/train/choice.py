@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.line.scores import ReducerKind
-from edgeinspect_tools.statistics import auroc
+from edgeinspect_tools.statistics import auroc, auroc_loss_error
 from edgeinspect_tools.train.maps import RANKS, Seen
 
 _ESCAPE_COST = 5.0
@@ -39,31 +40,59 @@ class Choice:
     defective: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """How well a reducer ranks: scores of the bad and the good pictures, and ``gap`` between."""
+
+    kind: ReducerKind
+    k: int
+    bad: list[float]
+    good: list[float]
+
+    @classmethod
+    def of(
+        cls, kind: ReducerKind, k: int, scores: NDArray[np.float64], *, bad: NDArray[np.bool_]
+    ) -> Self:
+        return cls(kind, k, scores[bad].tolist(), scores[~bad].tolist())
+
+    @property
+    def auroc(self) -> float:
+        return auroc(self.bad, self.good)
+
+    @property
+    def gap(self) -> float:
+        return float(np.quantile(self.bad, 0.05) - np.quantile(self.good, 0.99))
+
+    def leads(self, other: Self, *, by_errors: float = 0.0) -> bool:
+        """Whether it ranks better, by more than so many standard errors of the difference."""
+        lead = round(self.auroc - other.auroc, 6)
+        error = auroc_loss_error((self.bad, other.bad), (self.good, other.good)) or 0.0
+        return lead > by_errors * error
+
+
 def choose(seen: Sequence[Seen]) -> Choice:
     """The reducer that ranks defective above good best, and thresholds for it.
 
     Of reducers that rank equally well, the one with the widest gap between the kinds is taken.
-    Without both kinds nothing can be ranked: the maximum and a threshold of one half.
+    The maximum is taken unless another leads it by more than the standard error of their
+    difference: a lead within that is of these pictures, not of the product. Without both kinds
+    nothing can be ranked: the maximum and a threshold of one half.
     """
     bad = np.array([one.index is not None for one in seen], np.bool_)
     good_count, bad_count = int((~bad).sum()), int(bad.sum())
-    best = (-1.0, -np.inf)
-    kind, k, scores = ReducerKind.MAX, 1, np.zeros(len(seen))
-    for other_kind, other_k, reduced in _reductions(seen):
-        if not (good_count and bad_count):
-            scores = reduced
-            break
-        area = auroc(reduced[bad].tolist(), reduced[~bad].tolist())
-        gap = float(np.quantile(reduced[bad], 0.05) - np.quantile(reduced[~bad], 0.99))
-        if (round(area, 6), gap) > best:
-            best, kind, k, scores = (round(area, 6), gap), other_kind, other_k, reduced
-    review, reject = thresholds(scores[~bad], scores[bad])
+    tried = [_Ranking.of(*reduction, bad=bad) for reduction in _reductions(seen)]
+    largest, best = tried[0], tried[0]
+    if good_count and bad_count:
+        best = max(tried, key=lambda one: (round(one.auroc, 6), one.gap))
+        if best.leads(largest) and not best.leads(largest, by_errors=1.0):
+            best = largest
+    review, reject = thresholds(np.array(best.good), np.array(best.bad))
     return Choice(
-        kind=kind,
-        k=k,
+        kind=best.kind,
+        k=best.k,
         review=review,
         reject=reject,
-        auroc=best[0] if good_count and bad_count else None,
+        auroc=round(best.auroc, 6) if good_count and bad_count else None,
         good=good_count,
         defective=bad_count,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,12 @@ _ENCODERS = ("auto", "frozen", "fine-tuned")
 )
 @click.option(
     "--picture-loss", default=0.0, show_default=True, help="Weight of a crop's highest scores."
+)
+@click.option(
+    "--pooled-head",
+    default=0.0,
+    show_default=True,
+    help="Weight of a second opinion on each tile as a whole; 1 with --encoder frozen.",
 )
 @click.option("--paste", default=0.2, show_default=True, help="Share of good crops with a defect.")
 @click.option("--strength", default=1.0, show_default=True, help="Of light, noise and blur.")
@@ -203,7 +210,10 @@ def settings_of(options: dict[str, Any], *, given: Collection[str] = ()) -> Any:
         "encoder_stride_px": int(options["encoder_stride_px"]),
         "freeze_stride_px": int(freeze),
     }
-    return TrainSettings(**chosen)
+    without = TrainSettings(**{**chosen, "pooled_head": 0.0})
+    if "pooled_head" not in given and not without.frozen_encoder:
+        return without
+    return replace(without, pooled_head=chosen["pooled_head"])
 
 
 @contextmanager

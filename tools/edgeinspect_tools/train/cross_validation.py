@@ -42,8 +42,7 @@ from edgeinspect_tools.train.run import (
     samples_of,
     train,
 )
-from edgeinspect_tools.train.samples import UNKNOWN, Pictures
-from edgeinspect_tools.train.segmentation import spread
+from edgeinspect_tools.train.samples import UNKNOWN, Pictures, spread
 from edgeinspect_tools.train.settings import FROZEN_ENCODER, Network, TrainSettings
 from edgeinspect_tools.train.station import frame_of, quick_bundle, station_inspector
 from edgeinspect_tools.train.tile_source import Features
@@ -247,6 +246,7 @@ def _fold_auroc(result: dict[str, Any]) -> float:
 @click.option("--steps", default=900, show_default=True, help="Training steps of a fold.")
 @click.option("--minutes", default=60.0, show_default=True, help="At most so long a fold.")
 @click.option("--seed", default=1, show_default=True)
+@click.option("--pooled-head", default=1.0, show_default=True, help="As in the command train.")
 @click.option(
     "--groups",
     type=click.Choice(list(GROUPS)),
@@ -265,12 +265,15 @@ def main(
     steps: int,
     minutes: float,
     seed: int,
+    pooled_head: float,
     groups: str,
     as_json: bool,
 ) -> None:
     """Cross-validate the magnetic-tile recipe on a data set with masks."""
     terminal = console(stderr=True)
-    settings = magnetic_tile_recipe(weights, steps=steps, minutes=minutes, seed=seed)
+    settings = magnetic_tile_recipe(
+        weights, steps=steps, minutes=minutes, seed=seed, pooled_head=pooled_head
+    )
     make_folder(out)
     source = read_source(dataset)
     judged = build_dataset(source if groups == GROUPS[0] else without_groups(source), seed=seed)
@@ -298,7 +301,9 @@ def without_groups(source: Source) -> Source:
     return replace(source, pictures=tuple(replace(each, group="") for each in source.pictures))
 
 
-def magnetic_tile_recipe(weights: str, *, steps: int, minutes: float, seed: int) -> TrainSettings:
+def magnetic_tile_recipe(
+    weights: str, *, steps: int, minutes: float, seed: int, pooled_head: float = 1.0
+) -> TrainSettings:
     """Few parts of each class, on ground steel, under six exposures each, and two cores: so the
     published encoder stays as it is, and a decoder from stride 32 learns from its features. A
     tile holds nearly a whole picture: `uneven` is told by what lies on either side of an edge.
@@ -306,8 +311,9 @@ def magnetic_tile_recipe(weights: str, *, steps: int, minutes: float, seed: int)
     fitting = dict(FROZEN_ENCODER)
     if weights == "none":
         fitting |= {"network": Network.SMALL, "encoder_stride_px": 16, "freeze_stride_px": 0}
+        pooled_head = 0.0
     return TrainSettings(
-        **fitting,
+        **{**fitting, "pooled_head": pooled_head},
         weights=weights,
         gray=True,
         grain=True,

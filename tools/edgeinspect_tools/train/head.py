@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect_tools.missing import need
+from edgeinspect_tools.statistics import auroc
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Of the squared weights beside the mean cross-entropy, on standardised features."""
 
+_SCALE_STRENGTH = 1e-3
+"""Of the scale that is fitted to logits: keeps it finite where they tell both kinds apart."""
+
 Real = NDArray[np.float32]
 Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Logit:
+    """Log odds of defective against good, both taken as equally frequent.
+
+    Attributes:
+        weights: (f,), for the features as they come, and ``bias``.
+        strength: of the regularisation.
+        auroc: on rows that the weights were not fitted on.
+    """
+
+    weights: Real = field(repr=False)
+    bias: float
+    strength: float
+    auroc: float
 
 
 def fit_head(
@@ -38,13 +59,8 @@ def fit_head(
     Returns:
         Weights (f, classes) and bias (classes,) for the features as they come, and the strength.
     """
-    mean, spread = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(spread > 1e-6, 1.0 / np.maximum(spread, 1e-6), 0.0)
-
-    def standard(values: Real) -> NDArray[np.float64]:
-        return np.asarray((values - mean) * scale, np.float64)
-
-    learned, checked = standard(features), standard(held_out)
+    mean, scale = _standard(features)
+    learned, checked = (features - mean) * scale, (held_out - mean) * scale
     start = np.zeros((features.shape[1] + 1, classes))
     best: tuple[float, NDArray[np.float64], float] = (-np.inf, start, STRENGTHS[-1])
     for strength in reversed(STRENGTHS):  # each starts from the solution of a stronger one
@@ -55,6 +71,65 @@ def fit_head(
     weights = best[1][:-1] * scale[:, None]
     bias = best[1][-1] - mean @ weights
     return weights.astype(np.float32), bias.astype(np.float32), best[2]
+
+
+def fit_logit(features: Real, defective: NDArray[np.bool_], folds: Labels) -> Logit | None:
+    """Two-class logistic regression whose strength and scale are chosen on rows held out.
+
+    Each fold is judged by weights fitted on the others: the strength that ranks best is taken, and
+    the logits are scaled and shifted so that they are log odds there, not on what was learned.
+
+    Args:
+        features: (n, f).
+        folds: (n,), of each row; rows of one fold are held out together.
+
+    Returns:
+        None where too few folds have a kind, or the held-out rows rank no better than by chance.
+    """
+    labels = defective.astype(np.int64)
+    apart = np.unique(folds)
+    if len(apart) < 2 or any(len(np.unique(labels[folds != fold])) < 2 for fold in apart):
+        return None
+    held_out = np.zeros((len(STRENGTHS), len(labels)))
+    for fold in apart:
+        fitted = _path(features[folds != fold], labels[folds != fold])
+        for row, (weights, bias) in zip(held_out, fitted, strict=True):
+            row[folds == fold] = features[folds == fold] @ weights + bias
+    areas = [auroc(row[defective].tolist(), row[~defective].tolist()) for row in held_out]
+    best = len(areas) - 1 - int(np.argmax(areas[::-1]))  # the strongest of equals
+    if areas[best] <= 0.5:
+        return None
+    start = np.zeros((2, 2))
+    found = _minimised(held_out[best][:, None], labels, 2, _SCALE_STRENGTH, start)
+    slope, shift = found[:, 1] - found[:, 0]
+    weights, bias = _path(features, labels)[best]
+    return Logit(
+        (slope * weights).astype(np.float32),
+        float(slope * bias + shift),
+        STRENGTHS[best],
+        float(areas[best]),
+    )
+
+
+def _path(features: Real, labels: Labels) -> list[tuple[NDArray[np.float64], float]]:
+    """Two-class weights and bias for each of ``STRENGTHS``, for the features as they come."""
+    mean, scale = _standard(features)
+    learned = (features - mean) * scale
+    start = np.zeros((features.shape[1] + 1, 2))
+    found = []
+    for strength in reversed(STRENGTHS):
+        start = _minimised(learned, labels, 2, strength, start)
+        one = start[:, 1] - start[:, 0]
+        weights = one[:-1] * scale
+        found.append((weights, float(one[-1] - mean @ weights)))
+    return found[::-1]
+
+
+def _standard(features: Real) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean, and one over the standard deviation; 0 for features that never change."""
+    spread = features.std(axis=0, dtype=np.float64)
+    scale = np.where(spread > 1e-6, 1.0 / np.maximum(spread, 1e-6), 0.0)
+    return features.mean(axis=0, dtype=np.float64), scale
 
 
 def _minimised(

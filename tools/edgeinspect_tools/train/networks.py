@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeinspect_tools.train.settings import Network, TrainSettings
 
@@ -11,6 +15,7 @@ DEFECTS_ARE_RARE = -4.0
 """First bias of every defect logit."""
 
 _COARSEST = 96
+_POOLED_PART = "pooled_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +59,17 @@ def segmenter(
     import keras
 
     picture = keras.Input((side_px, side_px, channels), name="picture")
+    levels: dict[int, Any] = {}
     if settings.network is Network.MOBILENET_V2:
-        features = _decoded(mobilenet_v2(picture, settings, norm=norm), settings.stride_px)
+        levels = mobilenet_v2(picture, settings, norm=norm)
+        features = _decoded(levels, settings.stride_px)
     else:
         features = _plain(picture, settings)
     bias = keras.initializers.Constant(DEFECTS_ARE_RARE)
-    layer = keras.layers.Conv2D(classes, 1, bias_initializer=bias, name="logits")
-    return keras.Model(picture, layer(features), name=settings.network.value)
+    logits = keras.layers.Conv2D(classes, 1, bias_initializer=bias, name="logits")(features)
+    if settings.pooled_head:
+        logits = _less_where_sound(logits, [levels[stride] for stride in tap_strides(settings)])
+    return keras.Model(picture, logits, name=settings.network.value)
 
 
 def classifier(
@@ -68,8 +77,8 @@ def classifier(
 ) -> Any:
     """A Keras model from real (n, side, side, channels) to logits (n, classes).
 
-    The head sees the mean, the maximum and the spread (mean distance from the mean) of every
-    feature of several levels: a small defect moves a maximum, not a mean.
+    The head sees the mean, the maximum and the spread of every feature of several levels: a small
+    defect moves a maximum, not a mean.
     """
     import keras
     from keras import layers
@@ -80,7 +89,7 @@ def classifier(
         taps = [levels[stride] for stride in (4, 8, 16, 32) if stride in levels]
     else:
         taps = [_plain(picture, settings)]
-    pooled = [value for tap in taps for value in _pooled(tap)]
+    pooled = [layers.Flatten()(value) for tap in taps for value in _pooled(tap)]
     features = layers.Concatenate(name="pooled")(pooled)
     features = layers.Dropout(0.2)(features)
     return keras.Model(picture, layers.Dense(classes, name="logits")(features), name="classifier")
@@ -145,12 +154,35 @@ def split_at_frozen(model: Any, settings: TrainSettings) -> tuple[Any, Any] | No
     """
     import keras
 
-    frozen = settings.freeze_stride_px
-    if settings.network is not Network.MOBILENET_V2 or frozen < 2:
+    if settings.network is not Network.MOBILENET_V2 or settings.freeze_stride_px < 2:
         return None
-    strides = [stride for stride in _LAST_OF_STRIDE if settings.stride_px <= stride < frozen]
-    taps = [model.get_layer(_LAST_OF_STRIDE[stride]).output for stride in (*strides, frozen)]
+    names = [_LAST_OF_STRIDE[stride] for stride in tap_strides(settings)]
+    taps = [model.get_layer(name).output for name in names]
     return keras.Model(model.input, taps), keras.Model(taps, model.output)
+
+
+def tap_strides(settings: TrainSettings) -> list[int]:
+    """Strides of the frozen features that something is learned from, the finest first."""
+    frozen = settings.freeze_stride_px
+    finer = [stride for stride in _LAST_OF_STRIDE if settings.stride_px <= stride < frozen]
+    return [*finer, frozen]
+
+
+def set_pooled_head(model: Any, weights: NDArray[np.float32], bias: float, share: float) -> None:
+    """Fill in what ``settings.pooled_head`` takes off every cell.
+
+    Args:
+        weights: (f,), and ``bias``: of the log odds that a tile is defective, from its pooled
+            features in the order of ``pooled_head.pooled``.
+        share: how many times the log odds are taken off.
+    """
+    sound = model.get_layer("sound")
+    parts = [model.get_layer(f"{_POOLED_PART}{n:02}") for n in range(sound.input.shape[-1])]
+    ends = np.cumsum([layer.input.shape[-1] for layer in parts])
+    for layer, own in zip(parts, np.split(weights, ends[:-1]), strict=True):
+        layer.set_weights([own.reshape(1, 1, -1, 1)])
+    kernel = np.full((1, 1, len(parts), 1), -share, np.float32)
+    sound.set_weights([kernel, np.array([-share * bias], np.float32)])
 
 
 def encoder_layers(model: Any) -> list[Any]:
@@ -244,15 +276,37 @@ def _conv(
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
+def _less_where_sound(logits: Any, levels: Sequence[Any]) -> Any:
+    """Every cell is lowered by the log odds that the tile is sound, where those are positive.
+
+    One-sided, for it says nothing of where a defect is: raised as well, the cells around a defect
+    would come up with it. Each kind of pooling at each level has weights and so a quantized range
+    of its own: joined before, the largest range would be that of all.
+    """
+    from keras import layers
+
+    pooled = [value for level in levels for value in _pooled(level)]
+    parts = [
+        layers.Conv2D(1, 1, use_bias=False, name=f"{_POOLED_PART}{number:02}")(value)
+        for number, value in enumerate(pooled)
+    ]
+    sound = layers.Conv2D(1, 1, activation="relu", name="sound")(layers.Concatenate()(parts))
+    return layers.Subtract(name="lowered")([logits, sound])
+
+
 def _pooled(x: Any) -> list[Any]:
-    """Mean, maximum and spread over the map, each (n, channels)."""
-    import keras
+    """Mean, maximum and spread over the map, each (n, 1, 1, channels).
+
+    The spread is how far values lie above their mean, on average: half of the mean distance from
+    it, without the absolute value that the Edge TPU does not know. The maximum is taken by a window
+    as large as the map, for the quantizer leaves a global one in float.
+    """
     from keras import layers
 
     mean = layers.GlobalAveragePooling2D(keepdims=True)(x)
-    apart = keras.ops.abs(layers.Subtract()([x, mean]))
+    above = layers.ReLU()(layers.Subtract()([x, mean]))
     return [
-        layers.Flatten()(mean),
-        layers.GlobalMaxPooling2D()(x),
-        layers.GlobalAveragePooling2D()(apart),
+        mean,
+        layers.MaxPooling2D(x.shape[1:3])(x),
+        layers.GlobalAveragePooling2D(keepdims=True)(above),
     ]

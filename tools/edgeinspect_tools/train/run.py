@@ -96,7 +96,7 @@ def train(
             made = train_map(
                 training, validation, classes=len(classes), features=features, **arguments
             )
-            description |= described_map(classes, settings)
+            description |= described_map(classes, settings) | made.notes
             if settings.reference:
                 description["input"] |= described_alignment(dataset)
     except KeyboardInterrupt:
@@ -220,7 +220,7 @@ def _sample(item: Item, number: dict[str, int], search_px: int) -> Sample:
 
 def lasting(settings: TrainSettings) -> dict[str, Any]:
     """The settings that a resumed run must share; its budget and speed may change."""
-    free = ("minutes", "steps", "threads", "patience")
+    free = ("minutes", "steps", "threads", "patience", "pooled_head")
     return {key: value for key, value in settings.as_dict().items() if key not in free}
 
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ UNKNOWN = 255
 """Label of pixels of which only the picture's class is known."""
 
 MAX_CLASSES = 250
+T = TypeVar("T")
 _CACHE_BYTES = 1 << 30
 
 
@@ -190,3 +191,19 @@ def label_map(sample: Sample, shape: tuple[int, ...], box_fill: float) -> NDArra
 
 def _size(pixels: NDArray[np.uint8]) -> str:
     return f"{pixels.shape[1]} x {pixels.shape[0]} px"
+
+
+def spread(samples: Sequence[Sample], most: int) -> list[int]:
+    """At most ``most`` pictures, evenly over good and defective ones."""
+    good = [n for n, sample in enumerate(samples) if sample.index is None]
+    bad = [n for n, sample in enumerate(samples) if sample.index is not None]
+    half = most // 2
+    of_bad = min(len(bad), max(half, most - len(good)))
+    of_good = min(len(good), most - of_bad)
+    return sorted([*evenly(good, of_good), *evenly(bad, of_bad)])
+
+
+def evenly(values: Sequence[T], count: int) -> list[T]:
+    """At most ``count`` of them, evenly from first to last."""
+    count = min(count, len(values))
+    return [values[i * len(values) // count] for i in range(count)]

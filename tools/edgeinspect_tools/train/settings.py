@@ -76,6 +76,9 @@ class TrainSettings:
         coverage_gain: a cell is taught the share of it that is defective, times this, at most 1.
             1 gives outlines that are true; more keeps defects that fill no cell.
         picture_loss: weight of a loss on each crop's highest scores, besides that on its cells.
+        pooled_head: with a frozen encoder: weight of a second opinion on the tile as a whole. So
+            many times the log odds that it is sound, by a regularised head on pooled features,
+            are taken off every cell of a tile that looks sound; 0 for none.
         paste: share of sound crops that get a defect cut from another training picture.
         strength: of light, gain, noise and blur in training, 0 for none, 1 as usual.
         batch: crops a step.
@@ -111,6 +114,7 @@ class TrainSettings:
     good_share: float = 0.35
     coverage_gain: float = 1.5
     picture_loss: float = 0.0
+    pooled_head: float = 0.0
     paste: float = 0.2
     strength: float = 1.0
     batch: int = 8
@@ -153,6 +157,7 @@ class TrainSettings:
             ("good_share", 0.0, 1.0),
             ("coverage_gain", 1.0, 4.0),
             ("picture_loss", 0.0, 10.0),
+            ("pooled_head", 0.0, 2.0),
             ("paste", 0.0, 1.0),
             ("strength", 0.0, 3.0),
             ("minutes", 0.01, 60_000.0),
@@ -167,6 +172,8 @@ class TrainSettings:
             value = getattr(self, name)
             fits = math.isfinite(value) and low <= value <= high
             _require(name, value, fits, f"a number from {low} to {high}")
+        head = self.pooled_head
+        _require("pooled_head", head, not head or self.frozen_encoder, "0 without a frozen encoder")
 
     @property
     def frozen_encoder(self) -> bool:
@@ -196,6 +203,7 @@ FROZEN_ENCODER: Mapping[str, Any] = MappingProxyType(
         "good_share": 0.5,
         "coverage_gain": 1.0,
         "picture_loss": 0.5,
+        "pooled_head": 1.0,
     }
 )
 """Settings that go with loaded weights of which nothing is trained: for few defective parts."""

@@ -7,17 +7,18 @@ it looks turned or mirrored; that is all the variation there is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.line.tiles import TileCutter, TileLayout, lay_tiles
+from edgeinspect.line.tiles import TileCutter, TileLayout, TileOrigin, lay_tiles
 from edgeinspect_tools.train.augment import laid, ways_to_lie
 from edgeinspect_tools.train.crops import Arrays, learned, numbers_by_class
 from edgeinspect_tools.train.maps import real_input
-from edgeinspect_tools.train.samples import UNKNOWN, Pictures
+from edgeinspect_tools.train.pooled_head import WholeTile
+from edgeinspect_tools.train.samples import UNKNOWN, Pictures, evenly, spread
 from edgeinspect_tools.train.settings import TrainSettings
 
 Encode = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
@@ -107,26 +108,41 @@ class TileSource:
             weights[row, -(-height // stride) :] = weights[row, :, -(-width // stride) :] = 0
         return inputs, [targets, weights, bags]
 
+    def whole_tiles(self, most: int) -> Iterator[WholeTile]:
+        """Tiles of the pictures as they lie, with how much of the defect each holds.
+
+        Args:
+            most: of more tiles, so many are taken, half of them with defects if there are as
+                many, evenly from the pictures.
+        """
+        tile = self._settings.tile_px
+        sound: list[tuple[int, TileOrigin, float]] = []
+        marked: list[tuple[int, TileOrigin, float]] = []
+        for number in spread(self._pictures.samples, most):
+            defect = self._pictures[number].labels > 0
+            for origin in self._layout(defect.shape).origins:
+                x, y = origin
+                inside = float(defect[y : y + tile, x : x + tile].sum() / max(1, defect.sum()))
+                (marked if inside else sound).append((number, origin, inside))
+        of_marked = min(len(marked), max(most // 2, most - len(sound)))
+        chosen = [*evenly(marked, of_marked), *evenly(sound, most - of_marked)]
+        for number, origin, inside in chosen:
+            sample = self._pictures.samples[number]
+            layout = self._layout(self._pictures[number].labels.shape)
+            levels = self._levels(number, 0, layout, origin)
+            yield WholeTile(levels, inside, sample.group or str(sample.path))
+
     def _drawn(
         self, rng: np.random.Generator
     ) -> tuple[list[NDArray[np.float16]], NDArray[np.uint8], tuple[int, int], int | None]:
         """Features and labels of a window, how much of it the picture fills, and its class."""
         number, defective = self._number(rng)
         way = self._ways[int(rng.integers(len(self._ways)))]
-        picture = self._pictures[number]
-        labels = laid(picture.labels, way)
+        labels = laid(self._pictures[number].labels, way)
         layout = self._layout(labels.shape)
         spot = _marked_spot(labels, rng) if defective else None
         window = self._window(layout, spot, rng)
-
-        def compute() -> list[NDArray[np.float32]]:
-            cutter = TileCutter(layout, dtype="uint8", channels=picture.pixels.shape[2])
-            tiles = cutter.cut(laid(picture.pixels, way))
-            chosen = tiles[layout.origins.index((window.tile_x, window.tile_y))]
-            return [level[0] for level in self._encode(real_input(np.array(chosen)[None]))]
-
-        path = self._pictures.samples[number].path
-        levels = self._features.of((path, way, window.tile_x, window.tile_y), compute)
+        levels = self._levels(number, way, layout, TileOrigin(window.tile_x, window.tile_y))
         tile = self._settings.tile_px
         left, top = window.x - window.tile_x, window.y - window.tile_y
         cut = []
@@ -139,6 +155,20 @@ class TileSource:
         marks = np.zeros((self._side, self._side), np.uint8)
         marks[: inside.shape[0], : inside.shape[1]] = inside
         return cut, marks, inside.shape, self._pictures.samples[number].index
+
+    def _levels(
+        self, number: int, way: int, layout: TileLayout, origin: TileOrigin
+    ) -> list[NDArray[np.float16]]:
+        """Features of one tile of a picture laid one way."""
+
+        def compute() -> list[NDArray[np.float32]]:
+            pixels = laid(self._pictures[number].pixels, way)
+            cutter = TileCutter(layout, dtype="uint8", channels=pixels.shape[2])
+            chosen = cutter.cut(pixels)[layout.origins.index(origin)]
+            return [level[0] for level in self._encode(real_input(np.array(chosen)[None]))]
+
+        path = self._pictures.samples[number].path
+        return self._features.of((path, way, *origin), compute)
 
     def _number(self, rng: np.random.Generator) -> tuple[int, bool]:
         """A picture, and whether a defect in it is wanted."""
