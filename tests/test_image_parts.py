@@ -10,7 +10,8 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from image.qemu import build, kernel, sbom, steps
+from image import sbom, steps
+from image.qemu import build, kernel
 
 QEMU = Path(__file__).parents[1] / "image" / "qemu"
 STATUS = """\

@@ -21,8 +21,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from image.qemu import disk, kernel, sbom
-from image.qemu.steps import run, say
+from image import release, sbom
+from image.qemu import disk, kernel
+from image.steps import run, say
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -85,7 +86,7 @@ def build(out: Path, *, version: str, samples: bool = False) -> None:
         say("station")
         install_station(root, version)
         sbom.write(root, root / SITE, out / "sbom.cdx.json", version=version)
-        keys = disk.update_keys(out / "keys")
+        keys = release.update_keys(out / "keys")
         shutil.copy(keys.certificate, root / "etc/rauc/keyring.pem")
         say("system")
         disk.squash(root, out / "system.squashfs")
@@ -95,10 +96,10 @@ def build(out: Path, *, version: str, samples: bool = False) -> None:
         if samples:
             say("sample updates")
             write_samples(root, out / "samples", keys)
-    disk.write_sums(out)
+    release.write_sums(out)
 
 
-def write_samples(root: Path, out: Path, keys: disk.UpdateKeys) -> None:
+def write_samples(root: Path, out: Path, keys: release.UpdateKeys) -> None:
     """Updates that the tests install: a good one, and one on which the station cannot inspect."""
     out.mkdir(exist_ok=True)
     system = out / "system.squashfs"

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from image.qemu.steps import run
+from image.steps import run
 
 HERE = Path(__file__).parent
 INITRD_MODULES = (

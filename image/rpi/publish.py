@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from image.qemu import disk, sbom
-from image.qemu.steps import say
+from image import release, sbom
+from image.steps import say
 
 SITE = "opt/edgeinspect/lib/python3*/site-packages"
 RAUC_SETTINGS = "etc/rauc/system.conf"
@@ -51,14 +51,14 @@ def publish(folder: Path, root: Path, *, version: str, keys: Path | None) -> Non
                 f"image: {name} has no two slots to update: {RAUC_SETTINGS} or "
                 f"{', '.join(missing)} is missing. Leave --keys out."
             )
-        disk.write_bundle(
+        release.write_bundle(
             folder / f"{name}.raucb",
             parts,
-            disk.update_keys(keys),
+            release.update_keys(keys),
             compatible=compatible(root / RAUC_SETTINGS),
             version=version,
         )
-    disk.write_sums(folder, (".img", ".img.xz", ".img.zst", ".raucb", ".cdx.json"))
+    release.write_sums(folder, (".img", ".img.xz", ".img.zst", ".raucb", ".cdx.json"))
     say(f"{name}: see {folder / 'SHA256SUMS'}")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import guest
 import pytest
 
+from image import release
 from image.qemu import disk
 from image.qemu.machine import Machine
 
@@ -64,7 +65,7 @@ def wait_for_restart(machine: Machine) -> None:
     guest.wait_until_shell(machine)
 
 
-def small_update(folder: Path, keys: disk.UpdateKeys) -> Path:
+def small_update(folder: Path, keys: release.UpdateKeys) -> Path:
     """A signed update with a file for a system, which is quick to carry over SSH."""
     system = folder / "system.squashfs"
     system.write_bytes(random.Random(1).randbytes(1 << 20))
@@ -76,8 +77,8 @@ def small_update(folder: Path, keys: disk.UpdateKeys) -> Path:
 def test_an_update_that_cannot_be_trusted_is_refused(
     shared_machine: Machine, image: Path, tmp_path: Path, how: str
 ) -> None:
-    ours = disk.UpdateKeys(image / "keys/update-certificate.pem", image / "keys/update.key")
-    keys = disk.update_keys(tmp_path / "keys") if how == "signed by somebody else" else ours
+    ours = release.UpdateKeys(image / "keys/update-certificate.pem", image / "keys/update.key")
+    keys = release.update_keys(tmp_path / "keys") if how == "signed by somebody else" else ours
     update = small_update(tmp_path, keys)
     content = bytearray(update.read_bytes())
     if how == "not signed":
