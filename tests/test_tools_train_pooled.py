@@ -317,3 +317,20 @@ def test_int8_lowers_as_much_and_replays_bit_for_bit(exported: Exported, tmp_pat
     lowered = maps(exported.before, corners) - maps(exported.whole, corners)
     unlowered = 0.25 * float(lowered.mean())  # a score of one half moves by a quarter of the logit
     assert checked.scored.map_error["mean"] < unlowered / 4
+
+
+def test_a_classifiers_head_weighs_the_features_that_it_was_fitted_to() -> None:
+    pytest.importorskip("tensorflow", reason="the tools extra is not installed")
+    from edgeinspect_tools.train.networks import classifier, pooled_features, set_classifier_head
+
+    settings = replace(SMALL, pooled_head=0.0, freeze_stride_px=0)
+    model = classifier(settings, channels=1, classes=3, side_px=SIDE, norm=False)
+    lively(model)
+    rng = np.random.default_rng(5)
+    pictures = rng.uniform(-1, 1, (2, SIDE, SIDE, 1)).astype(np.float32)
+    features = np.asarray(pooled_features(model)(pictures))
+    weights = rng.normal(size=(features.shape[1], 3)).astype(np.float32)
+    bias = rng.normal(size=3).astype(np.float32)
+    set_classifier_head(model, weights, bias)
+    assert features.std() > 1e-3
+    assert np.allclose(np.asarray(model(pictures)), features @ weights + bias, rtol=1e-3, atol=1e-3)

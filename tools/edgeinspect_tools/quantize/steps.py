@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeinspect.bundle.card import Task
 from edgeinspect.errors import ModelRefused, UsageError
 from edgeinspect.hw.folder_camera import list_pictures
 from edgeinspect_tools.data.dataset import Dataset, Item, Split
@@ -18,6 +19,9 @@ from edgeinspect_tools.quantize.ways import FineTune, Quantized, Way, quantize_b
 
 MOST_CALIBRATION_PICTURES = 120
 MOST_JUDGING_PICTURES = 80
+MOST_JUDGING_WHOLE = 400
+"""Of a classifier, which looks at a picture once."""
+
 MOST_LESSON_PICTURES = 240
 MOST_LESSON_TILES = 256
 
@@ -38,12 +42,14 @@ def quantize_trained(
     Fine-tuning, where there is any, learns from tiles of the training split.
     """
     source = dataset.of(Split.CALIBRATION) or dataset.of(Split.TRAIN)
+    is_map = described["task"] == Task.SEGMENTATION
+    most = MOST_JUDGING_PICTURES if is_map else MOST_JUDGING_WHOLE
     return _quantized(
         float_model,
         described,
         calibrating=labelled(spread(source, MOST_CALIBRATION_PICTURES)),
         teaching=labelled(spread(dataset.of(Split.TRAIN), MOST_LESSON_PICTURES)),
-        judging=labelled(spread(dataset.of(Split.VALIDATION), MOST_JUDGING_PICTURES)),
+        judging=labelled(spread(dataset.of(Split.VALIDATION), most)),
         ways=ways,
         fine_tune=fine_tune,
         say=say,

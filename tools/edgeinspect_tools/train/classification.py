@@ -23,7 +23,7 @@ from edgeinspect_tools.train.crops import Arrays, prepared
 from edgeinspect_tools.train.fit import Say, Task, fit
 from edgeinspect_tools.train.head import fit_head
 from edgeinspect_tools.train.maps import Run, real_input, run_tflite
-from edgeinspect_tools.train.networks import classifier
+from edgeinspect_tools.train.networks import classifier, pooled_features, set_classifier_head
 from edgeinspect_tools.train.samples import Sample, read_pixels
 from edgeinspect_tools.train.settings import EncoderChoice, TrainSettings
 from edgeinspect_tools.train.weights import load_encoder
@@ -139,9 +139,7 @@ def frozen_head(
 
     The features are computed by the station's kernels, which take a fraction of Keras's time.
     """
-    import keras
-
-    encoder = run_tflite(float_tflite(keras.Model(model.input, model.get_layer("pooled").output)))
+    encoder = run_tflite(float_tflite(pooled_features(model)))
     variants = _VARIANTS if settings.turns else 1
     parts, labels = [], []
     for variant in range(variants):
@@ -156,7 +154,7 @@ def frozen_head(
     weights, bias, strength = fit_head(
         np.concatenate(parts), np.concatenate(labels), held_out, worth_of, classes=classes
     )
-    model.get_layer("logits").set_weights([weights, bias])
+    set_classifier_head(model, weights, bias)
     return strength, worth_of((held_out @ weights + bias).astype(np.float64))
 
 

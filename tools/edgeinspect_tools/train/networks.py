@@ -89,10 +89,31 @@ def classifier(
         taps = [levels[stride] for stride in (4, 8, 16, 32) if stride in levels]
     else:
         taps = [_plain(picture, settings)]
-    pooled = [layers.Flatten()(value) for tap in taps for value in _pooled(tap)]
-    features = layers.Concatenate(name="pooled")(pooled)
-    features = layers.Dropout(0.2)(features)
-    return keras.Model(picture, layers.Dense(classes, name="logits")(features), name="classifier")
+    pooled = [layers.Dropout(0.2)(value) for tap in taps for value in _pooled(tap)]
+    parts = layers.Concatenate()(_weighed(pooled, classes))
+    total = layers.Dense(classes, name="logits")
+    model = keras.Model(picture, total(layers.Flatten()(parts)), name="classifier")
+    total.set_weights([_sums(len(pooled), classes), np.zeros(classes, np.float32)])
+    return model
+
+
+def pooled_features(model: Any) -> Any:
+    """The part of a classifier that its head is fitted to: pictures to features (n, f)."""
+    import keras
+    from keras import layers
+
+    pooled = [layers.Flatten()(part.input) for part in _pooled_parts(model)]
+    return keras.Model(model.input, layers.Concatenate()(pooled))
+
+
+def set_classifier_head(
+    model: Any, weights: NDArray[np.float32], bias: NDArray[np.float32]
+) -> None:
+    """Fill in the head: weights (f, classes) and bias (classes,) for ``pooled_features``."""
+    parts = _pooled_parts(model)
+    for part, own in zip(parts, _split(weights, parts), strict=True):
+        part.set_weights([own[None, None]])
+    model.get_layer("logits").set_weights([_sums(len(parts), len(bias)), bias])
 
 
 def mobilenet_v2(picture: Any, settings: TrainSettings, *, norm: bool) -> dict[int, Any]:
@@ -176,13 +197,11 @@ def set_pooled_head(model: Any, weights: NDArray[np.float32], bias: float, share
             features in the order of ``pooled_head.pooled``.
         share: how many times the log odds are taken off.
     """
-    sound = model.get_layer("sound")
-    parts = [model.get_layer(f"{_POOLED_PART}{n:02}") for n in range(sound.input.shape[-1])]
-    ends = np.cumsum([layer.input.shape[-1] for layer in parts])
-    for layer, own in zip(parts, np.split(weights, ends[:-1]), strict=True):
-        layer.set_weights([own.reshape(1, 1, -1, 1)])
+    parts = _pooled_parts(model)
+    for part, own in zip(parts, _split(weights[:, None], parts), strict=True):
+        part.set_weights([own[None, None]])
     kernel = np.full((1, 1, len(parts), 1), -share, np.float32)
-    sound.set_weights([kernel, np.array([-share * bias], np.float32)])
+    model.get_layer("sound").set_weights([kernel, np.array([-share * bias], np.float32)])
 
 
 def encoder_layers(model: Any) -> list[Any]:
@@ -280,18 +299,44 @@ def _less_where_sound(logits: Any, levels: Sequence[Any]) -> Any:
     """Every cell is lowered by the log odds that the tile is sound, where those are positive.
 
     One-sided, for it says nothing of where a defect is: raised as well, the cells around a defect
-    would come up with it. Each kind of pooling at each level has weights and so a quantized range
-    of its own: joined before, the largest range would be that of all.
+    would come up with it.
     """
     from keras import layers
 
     pooled = [value for level in levels for value in _pooled(level)]
-    parts = [
-        layers.Conv2D(1, 1, use_bias=False, name=f"{_POOLED_PART}{number:02}")(value)
+    joined = layers.Concatenate()(_weighed(pooled, 1))
+    sound = layers.Conv2D(1, 1, activation="relu", name="sound")(joined)
+    return layers.Subtract(name="lowered")([logits, sound])
+
+
+def _weighed(pooled: Sequence[Any], units: int) -> list[Any]:
+    """What each kind of pooling at each level adds to the logits, (n, 1, 1, units).
+
+    Each has weights and so a quantized range of its own: joined before, the largest range would
+    be that of all.
+    """
+    from keras import layers
+
+    return [
+        layers.Conv2D(units, 1, use_bias=False, name=f"{_POOLED_PART}{number:02}")(value)
         for number, value in enumerate(pooled)
     ]
-    sound = layers.Conv2D(1, 1, activation="relu", name="sound")(layers.Concatenate()(parts))
-    return layers.Subtract(name="lowered")([logits, sound])
+
+
+def _sums(parts: int, units: int) -> NDArray[np.float32]:
+    """The kernel (parts * units, units) that adds up what each part says."""
+    return np.tile(np.eye(units, dtype=np.float32), (parts, 1))
+
+
+def _pooled_parts(model: Any) -> list[Any]:
+    """The layers of ``_weighed``, in order."""
+    return [layer for layer in model.layers if layer.name.startswith(_POOLED_PART)]
+
+
+def _split(weights: NDArray[np.float32], parts: Sequence[Any]) -> list[NDArray[np.float32]]:
+    """The rows of (f, units) that belong to each of ``parts``."""
+    ends = np.cumsum([part.input.shape[-1] for part in parts])
+    return np.split(weights, ends[:-1])
 
 
 def _pooled(x: Any) -> list[Any]:
