@@ -156,20 +156,19 @@ def test_settings_follow_pictures_and_time(pictures: Path) -> None:
     assert long.network is Network.SMALL
 
 
-def test_loaded_weights_go_under_a_head_where_only_labels_are_known(pictures: Path) -> None:
+def test_where_only_labels_are_known_a_map_is_compared_with_a_classifier(pictures: Path) -> None:
     dataset = build_dataset(read_source(pictures), seed=1).dataset
     found = candidates(dataset, Wishes(weights="imagenet", minutes=60))
-    assert list(found) == ["head"]
-    head = found["head"]
-    assert (head.task, head.network) == (TaskChoice.CLASSIFICATION, Network.MOBILENET_V2)
-    assert (head.gray, head.resize_px) == (True, 96)
-    assert head.contrast == look_at(dataset.of(Split.TRAIN)).contrast > 1
+    assert list(found) == ["frozen encoder", "classifier"]
+    whole = found["classifier"]
+    assert found["frozen encoder"].frozen_encoder
+    assert (whole.task, whole.network) == (TaskChoice.CLASSIFICATION, Network.MOBILENET_V2)
+    assert (whole.gray, whole.resize_px) == (True, 96)
+    assert whole.contrast == look_at(dataset.of(Split.TRAIN)).contrast > 1
+    assert whole.minutes == found["frozen encoder"].minutes == pytest.approx(18)
     large = enlarged(dataset, 10)
-    both = candidates(large, Wishes(weights="imagenet", minutes=60))
-    assert list(both) == ["head", "map"]
-    assert both["head"].resize_px == 448
-    assert both["head"].minutes == both["map"].minutes == pytest.approx(18)
-    assert list(candidates(large, Wishes(weights="imagenet", minutes=10))) == ["head"]
+    assert candidates(large, Wishes(weights="imagenet", minutes=60))["classifier"].resize_px == 448
+    assert list(candidates(large, Wishes(weights="imagenet", minutes=10))) == ["frozen encoder"]
 
 
 def test_loaded_weights_stay_under_a_decoder_where_masks_are_known(pictures: Path) -> None:

@@ -85,11 +85,10 @@ class Look:
 def candidates(dataset: Dataset, wishes: Wishes) -> dict[str, TrainSettings]:
     """What is worth training, by name; validation chooses among several.
 
-    Without loaded weights, one network. With them the encoder stays as it is, because few
-    defective parts teach it nothing new: under a decoder where masks or boxes say which pixels
-    are defective, and under a regularised head on pooled features where only the picture's label
-    is known. Tuning the encoder is tried against that where there is time, and a map against a
-    head where pictures are larger than what a head looks at.
+    Without loaded weights, one network. With them the encoder stays as it is under a decoder,
+    because few defective parts teach it nothing new. Where there is time, that is compared with a
+    tuned encoder where masks or boxes say which pixels are defective, and with a classifier of
+    whole pictures where only their labels are known.
     """
     look = look_at(dataset.of(Split.TRAIN))
     reference = all(item.reference is not None for item in dataset.items)
@@ -119,25 +118,22 @@ def candidates(dataset: Dataset, wishes: Wishes) -> dict[str, TrainSettings]:
     if reference:  # loaded weights know of no reference, so every layer has to learn of it
         return {"map": TrainSettings(**shared, **_tiles(look), **_budget(wishes))}
     both = wishes.minutes >= _ENOUGH_FOR_TWO_MINUTES and wishes.steps is None
-    tuned = shared | {"freeze_stride_px": 8, **_tiles(look)}
-    if all(item.is_good or item.mask or item.boxes for item in dataset.items):
-        frozen = {**FROZEN_ENCODER, **shared, **_frozen_tiles(look), "rate": 3e-3}
-        share = 0.5 if both else 1.0
-        found = {"frozen encoder": TrainSettings(**frozen, **_budget(wishes, share))}
-        if both:
-            found["tuned encoder"] = TrainSettings(**tuned, **_budget(wishes, 1 - share))
+    frozen = {**FROZEN_ENCODER, **shared, **_frozen_tiles(look), "rate": 3e-3}
+    share = 0.5 if both else 1.0
+    found = {"frozen encoder": TrainSettings(**frozen, **_budget(wishes, share))}
+    if not both:
         return found
-    larger = look.long_px > _LARGEST_SQUARE_PX and both
-    head = shared | {
+    if all(item.is_good or item.mask or item.boxes for item in dataset.items):
+        tuned = shared | {"freeze_stride_px": 8, **_tiles(look)}
+        found["tuned encoder"] = TrainSettings(**tuned, **_budget(wishes, share))
+        return found
+    whole = shared | {
         "task": TaskChoice.CLASSIFICATION,
         "encoder_stride_px": 32,
         "resize_px": min(_LARGEST_SQUARE_PX, max(96, _up(look.long_px))),
         "rate": 5e-4,
     }
-    share = 0.5 if larger else 1.0
-    found = {"head": TrainSettings(**head, **_budget(wishes, share))}
-    if larger:
-        found["map"] = TrainSettings(**tuned, **_budget(wishes, 1 - share))
+    found["classifier"] = TrainSettings(**whole, **_budget(wishes, share))
     return found
 
 
