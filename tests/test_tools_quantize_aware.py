@@ -102,6 +102,22 @@ def test_dilated_convolutions_can_be_fine_tuned() -> None:
     assert np.isfinite(made.error_after)
 
 
+def test_fine_tuning_keeps_to_its_time_and_says_how_far_it_is() -> None:
+    import keras
+
+    picture = keras.Input((16, 16, 1), name="picture")
+    model = float_tflite(keras.Model(picture, keras.layers.Conv2D(1, 3)(picture)))
+    samples = random_samples(8, 16)
+    said: list[str] = []
+    fine_tune(
+        model, samples, seen_ranges(model, samples), activation=Activation.NONE, minutes=1e-6,
+        say=said.append,
+    )  # fmt: skip
+    assert said[0] == "40 steps of fine-tuning, about 0 minutes"
+    assert "fine-tuning, 50%" in said
+    assert said[-1].startswith("fine-tuned 40 steps on 8 tiles: error ")
+
+
 def wide_model() -> bytes:
     """Bright squares on dark ground through two channels, the second 2,000 times as loud.
 

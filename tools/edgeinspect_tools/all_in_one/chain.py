@@ -12,7 +12,7 @@ from edgeinspect.atomic_file import make_folder, replace_file
 from edgeinspect.bundle.card import CARD_FILE
 from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.errors import ModelRefused
-from edgeinspect_tools.all_in_one.recipes import Wishes, candidates
+from edgeinspect_tools.all_in_one.recipes import FINE_TUNING_SHARE, Wishes, candidates
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import Dataset, Split
 from edgeinspect_tools.data.manifest import save_manifest
@@ -65,7 +65,12 @@ def run_chain(
     done("train")
     float_model = trained.model.read_bytes()
     quantized = quantize_trained(
-        trained.description, float_model, dataset, (Way.TRUE, Way.ROBUST, Way.TIGHT), say=say
+        trained.description,
+        float_model,
+        dataset,
+        (Way.TRUE, Way.ROBUST, Way.TIGHT),
+        minutes=None if wishes.steps else wishes.minutes * FINE_TUNING_SHARE,
+        say=say,
     )
     check_gap(quantized.gap, quantized.worst_layers, accept=wishes.accept_gap)
     report = {"file": INT8_MODEL, **quantized.as_dict()}

@@ -16,6 +16,9 @@ from edgeinspect_tools.train import Network, TaskChoice, TrainSettings
 from edgeinspect_tools.train.settings import FROZEN_ENCODER
 from edgeinspect_tools.train.weights import width_of
 
+FINE_TUNING_SHARE = 0.25
+"""Of the time for everything: the quantization-aware fine-tuning, where it is needed."""
+
 _TRAINING_SHARE = 0.6
 _STEPS_WITHOUT_END = 100_000
 _MINUTES_WITHOUT_END = 60_000.0

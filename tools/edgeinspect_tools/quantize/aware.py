@@ -8,6 +8,7 @@ labels, so that it works for a model of any origin.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,10 @@ from edgeinspect_tools.quantize.int8 import TrueRanges, open_model
 from edgeinspect_tools.quantize.student import Student
 
 _STEPS = 400
+_LEAST_STEPS = 40
+_TIMED_STEPS = 4
+"""After the first, which compiles: what a step takes is known then."""
+
 _BATCH = 8
 _RATE = 4e-3
 _WARM_UP_STEPS = 20
@@ -52,6 +57,7 @@ def fine_tune(
     activation: Activation,
     output_range: tuple[float, float] | None = None,
     steps: int = _STEPS,
+    minutes: float | None = None,
     seed: int = 0,
     say: Callable[[str], None] = lambda _: None,
 ) -> FineTuned:
@@ -61,6 +67,7 @@ def fine_tune(
         lessons: inputs in the model's shape, with the batch axis.
         ranges: of every tensor, to begin with.
         output_range: of the output, kept; None: as in ``ranges``, kept too.
+        minutes: about as long at most, by fewer steps, but at least 40 of them.
 
     Raises:
         ModelRefused: the model has an operator that cannot be trained here.
@@ -104,14 +111,31 @@ def fine_tune(
     before = error_now()
     rng = np.random.default_rng(seed)
     queue: list[NDArray[np.intp]] = []
-    for step in range(steps):
+    step, timed_from_s = 0, 0.0
+    while step < steps:
         optimizer.learning_rate.assign(_rate(step, steps))
         queue = queue or _batches(len(inputs), rng.permutation(len(inputs)))
         at = queue.pop()
         learn(inputs[at], wanted[at], weights[at])
+        step += 1
+        if step == 1:
+            timed_from_s = time.monotonic()
+        elif step == 1 + _TIMED_STEPS:
+            step_s = (time.monotonic() - timed_from_s) / _TIMED_STEPS
+            steps = _fitting(steps, step_s, minutes)
+            say(f"{steps} steps of fine-tuning, about {steps * step_s / 60:.0f} minutes")
+        elif step * 10 // steps > (step - 1) * 10 // steps:
+            say(f"fine-tuning, {step / steps:.0%}")
     after = error_now()
     say(f"fine-tuned {steps} steps on {len(inputs)} tiles: error {before:.4g} to {after:.4g}")
     return FineTuned(student.float_model(), student.ranges(), before, after)
+
+
+def _fitting(steps: int, step_s: float, minutes: float | None) -> int:
+    """How many steps of ``step_s`` fit into the time, within 40 and what was wanted."""
+    if minutes is None:
+        return steps
+    return min(steps, max(_LEAST_STEPS, int(60 * minutes / max(step_s, 1e-6))))
 
 
 def outputs_of(float_model: bytes, samples: Samples) -> NDArray[np.float32]:

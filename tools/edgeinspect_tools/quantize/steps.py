@@ -35,11 +35,13 @@ def quantize_trained(
     ways: Sequence[Way],
     *,
     fine_tune: FineTune = FineTune.AUTO,
+    minutes: float | None = None,
     say: Say = lambda _: None,
 ) -> Quantized:
     """Calibrate on the calibration split (training where it is empty), judge on validation.
 
-    Fine-tuning, where there is any, learns from tiles of the training split.
+    Fine-tuning, where there is any, learns from tiles of the training split, for about so many
+    ``minutes`` at most.
     """
     source = dataset.of(Split.CALIBRATION) or dataset.of(Split.TRAIN)
     is_map = described["task"] == Task.SEGMENTATION
@@ -52,6 +54,7 @@ def quantize_trained(
         judging=labelled(spread(dataset.of(Split.VALIDATION), most)),
         ways=ways,
         fine_tune=fine_tune,
+        minutes=minutes,
         say=say,
     )
 
@@ -101,6 +104,7 @@ def _quantized(
     ways: Sequence[Way],
     fine_tune: FineTune,
     say: Say,
+    minutes: float | None = None,
 ) -> Quantized:
     card = card_of(described, float_model)
     floating = FloatModel(float_model, card)
@@ -114,6 +118,7 @@ def _quantized(
         ways=ways,
         lessons=lambda: calibration_samples(floating, card, teaching, most=MOST_LESSON_TILES),
         fine_tune=fine_tune,
+        minutes=minutes,
         say=say,
     )
 

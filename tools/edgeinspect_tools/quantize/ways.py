@@ -100,6 +100,7 @@ def quantize_best(
     ways: Sequence[Way] = (Way.TRUE, Way.ROBUST, Way.TIGHT),
     lessons: Callable[[], Samples] | None = None,
     fine_tune: FineTune = FineTune.AUTO,
+    minutes: float | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Quantized:
     """Quantize in each way and keep the one that stays closest to the float model.
@@ -111,6 +112,7 @@ def quantize_best(
         samples: calibration inputs, see ``calibration_samples``.
         judging: pictures that are not among them.
         lessons: gives the inputs to fine-tune on; None: that way is never taken.
+        minutes: of fine-tuning, see ``aware.fine_tune``.
 
     Raises:
         ModelRefused: no way leads to an int8 model.
@@ -132,7 +134,7 @@ def quantize_best(
     if lessons is not None and trial.wants_fine_tuning(fine_tune):
         say("fine-tuning with the rounding in it")
         try:
-            trial.fine_tune(lessons())
+            trial.fine_tune(lessons(), minutes)
         except (ModelRefused, DriverMissing) as error:  # the ways before it still stand
             trial.tried[Way.AWARE.value] = error.message
             say(error.message)
@@ -182,7 +184,7 @@ class _Trial:
             return not gap.is_within_bound and gap.max_error > _WORTH_TUNING
         return wish is FineTune.ALWAYS
 
-    def fine_tune(self, lessons: Samples) -> None:
+    def fine_tune(self, lessons: Samples, minutes: float | None) -> None:
         """Begin where the best way before ended, and judge what comes of it."""
         from edgeinspect_tools.quantize.aware import fine_tune
 
@@ -194,6 +196,7 @@ class _Trial:
             ranges,
             activation=self._activation,
             output_range=self._output,
+            minutes=minutes,
             say=self._say,
         )
         self.judge(Way.AWARE, self.int8(made.float_model, made.ranges))
