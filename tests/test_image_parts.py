@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -208,3 +209,21 @@ def test_the_packages_that_a_build_needs_are_printed(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as ended:
         build.main([])
     assert ended.value.code == 2
+
+
+def test_a_folder_may_be_named_relatively(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Makefile does so; programs that it runs stand elsewhere, or take it for one below /."""
+    made: list[Path] = []
+
+    def stop_here(root: Path) -> None:
+        made.append(root)
+        sys.exit("far enough")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(build, "debian_root", stop_here)
+    monkeypatch.setattr(build, "register_aarch64", lambda: None)
+    monkeypatch.setattr(build.os, "geteuid", lambda: 0)
+    with pytest.raises(SystemExit, match="far enough"):
+        build.build(Path("build/image"), version="1")
+    assert made[0].is_absolute()
+    assert made[0].is_relative_to(tmp_path / "build" / "image")

@@ -76,6 +76,7 @@ def build(out: Path, *, version: str, samples: bool = False) -> None:
     if os.geteuid() != 0:
         sys.exit("image: building a root file system needs root. Run it with sudo.")
     out.mkdir(parents=True, exist_ok=True)
+    out = out.resolve()  # apt takes a relative name for one below /
     register_aarch64()
     with tempfile.TemporaryDirectory(dir=out, prefix=".build.") as scratch:
         root = Path(scratch) / "root"
