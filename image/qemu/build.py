@@ -128,7 +128,7 @@ def debian_root(root: Path) -> None:
     cached = cache_dir() / f"root-{_digest(PACKAGES)}.tar"
     if not cached.exists():
         cached.parent.mkdir(parents=True, exist_ok=True)
-        made = cached.with_suffix(".new.tar")
+        made = cached.with_name(f"unfinished-{cached.name}")
         run(
             "mmdebstrap",
             "--mode=root",
@@ -257,7 +257,7 @@ def install_libraries(root: Path) -> None:
         for folder in ("bin", "include"):
             shutil.rmtree(root / SITE / folder, ignore_errors=True)
         compile_python(root, f"/{SITE}")
-        made = cached.with_suffix(".new.tar")
+        made = cached.with_name(f"unfinished-{cached.name}")
         run("tar", "-cf", str(made), "-C", str((root / SITE).parent), (root / SITE).name)
         made.rename(cached)
         return
