@@ -243,9 +243,7 @@ def test_recipe_change_misses_no_trigger_and_keeps_old_parts_on_the_old_recipe()
     with rig:
         rig.part()
         wait_until(lambda: len(rig.inspectors[0].frames) == 1)
-        started = time.monotonic()
         rig.station.apply_recipe(prepared(line_config(digest="recipe-2"), [strict]))
-        assert time.monotonic() - started < 1.0
         rig.part()
         rig.sink.wait_for(lambda sink: len(sink.written) == 2)
     digests = [entry.record.recipe_digest for entry in rig.sink.written]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.errors import CameraFault, StorageFault
 from edgeinspect.hw.picture_file import read_picture
 from edgeinspect_tools.data.dataset import Dataset, Item, Split
+from edgeinspect_tools.data.pick import evenly
 from edgeinspect_tools.data.scan import read_mask
 
 SPLIT_COLORS: dict[Split, tuple[int, int, int]] = {
@@ -67,7 +66,7 @@ def contact_sheet(dataset: Dataset, *, columns: int = 8, rows_per_class: int = 2
         items = [item for item in dataset.items if item.label == label]
         if not items:
             continue
-        chosen = _spread(items, columns * rows_per_class)
+        chosen = evenly(items, columns * rows_per_class)
         stripes.append(_title(f"{label}: {len(items)} pictures", columns))
         for start in range(0, len(chosen), columns):
             cells = [_cell(item) for item in chosen[start : start + columns]]
@@ -77,13 +76,6 @@ def contact_sheet(dataset: Dataset, *, columns: int = 8, rows_per_class: int = 2
     if not written:
         raise StorageFault("The contact sheet could not be encoded.")
     return bytes(data)
-
-
-def _spread(items: Sequence[Item], count: int) -> list[Item]:
-    """Evenly over the list, so over folders and time."""
-    if len(items) <= count:
-        return list(items)
-    return [items[at * len(items) // count] for at in range(count)]
 
 
 def _cell(item: Item) -> NDArray[np.uint8]:

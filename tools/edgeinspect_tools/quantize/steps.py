@@ -10,6 +10,7 @@ from edgeinspect.bundle.card import Task
 from edgeinspect.errors import ModelRefused, UsageError
 from edgeinspect.hw.folder_camera import list_pictures
 from edgeinspect_tools.data.dataset import Dataset, Item, Split
+from edgeinspect_tools.data.pick import evenly
 from edgeinspect_tools.quantize.calibration import calibration_samples
 from edgeinspect_tools.quantize.draft import card_of
 from edgeinspect_tools.quantize.gap import Labelled
@@ -174,5 +175,5 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
     chosen: list[Item] = []
     for same in by_label.values():
         count = max(1, most * len(same) // len(items))
-        chosen.extend(same[len(same) * n // count] for n in range(count))
+        chosen.extend(evenly(same, count))
     return sorted(chosen, key=lambda item: item.path)

@@ -48,26 +48,27 @@ class _Ranking:
     k: int
     bad: list[float]
     good: list[float]
+    auroc: float
+    gap: float
 
     @classmethod
     def of(
         cls, kind: ReducerKind, k: int, scores: NDArray[np.float64], *, bad: NDArray[np.bool_]
     ) -> Self:
-        return cls(kind, k, scores[bad].tolist(), scores[~bad].tolist())
+        of_bad, of_good = scores[bad].tolist(), scores[~bad].tolist()
+        return cls(
+            kind=kind,
+            k=k,
+            bad=of_bad,
+            good=of_good,
+            auroc=round(auroc(of_bad, of_good), 6),
+            gap=float(np.quantile(of_bad, 0.05) - np.quantile(of_good, 0.99)),
+        )
 
-    @property
-    def auroc(self) -> float:
-        return auroc(self.bad, self.good)
-
-    @property
-    def gap(self) -> float:
-        return float(np.quantile(self.bad, 0.05) - np.quantile(self.good, 0.99))
-
-    def leads(self, other: Self, *, by_errors: float = 0.0) -> bool:
-        """Whether it ranks better, by more than so many standard errors of the difference."""
-        lead = round(self.auroc - other.auroc, 6)
+    def leads_by_chance(self, other: Self) -> bool:
+        """Whether its lead is within the standard error of the difference."""
         error = auroc_loss_error((self.bad, other.bad), (self.good, other.good)) or 0.0
-        return lead > by_errors * error
+        return self.auroc - other.auroc <= error
 
 
 def choose(seen: Sequence[Seen]) -> Choice:
@@ -80,19 +81,30 @@ def choose(seen: Sequence[Seen]) -> Choice:
     """
     bad = np.array([one.index is not None for one in seen], np.bool_)
     good_count, bad_count = int((~bad).sum()), int(bad.sum())
+    if not good_count or not bad_count:
+        nothing = np.empty(0)
+        review, reject = thresholds(nothing, nothing)
+        return Choice(
+            kind=ReducerKind.MAX,
+            k=1,
+            review=review,
+            reject=reject,
+            auroc=None,
+            good=good_count,
+            defective=bad_count,
+        )
     tried = [_Ranking.of(*reduction, bad=bad) for reduction in _reductions(seen)]
-    largest, best = tried[0], tried[0]
-    if good_count and bad_count:
-        best = max(tried, key=lambda one: (round(one.auroc, 6), one.gap))
-        if best.leads(largest) and not best.leads(largest, by_errors=1.0):
-            best = largest
+    largest = tried[0]
+    best = max(tried, key=lambda one: (one.auroc, one.gap))
+    if best.auroc > largest.auroc and best.leads_by_chance(largest):
+        best = largest
     review, reject = thresholds(np.array(best.good), np.array(best.bad))
     return Choice(
         kind=best.kind,
         k=best.k,
         review=review,
         reject=reject,
-        auroc=round(best.auroc, 6) if good_count and bad_count else None,
+        auroc=best.auroc,
         good=good_count,
         defective=bad_count,
     )

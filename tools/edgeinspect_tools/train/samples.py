@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from edgeinspect.bundle.align import DEFAULT_AGREEMENT, aligned
 from edgeinspect.errors import Misaligned, UsageError
 from edgeinspect.part import Region
+from edgeinspect_tools.data.pick import evenly
 
 UNKNOWN = 255
 """Label of pixels of which only the picture's class is known."""
 
 MAX_CLASSES = 250
-T = TypeVar("T")
 _CACHE_BYTES = 1 << 30
 
 
@@ -201,9 +201,3 @@ def spread(samples: Sequence[Sample], most: int) -> list[int]:
     of_bad = min(len(bad), max(half, most - len(good)))
     of_good = min(len(good), most - of_bad)
     return sorted([*evenly(good, of_good), *evenly(bad, of_bad)])
-
-
-def evenly(values: Sequence[T], count: int) -> list[T]:
-    """At most ``count`` of them, evenly from first to last."""
-    count = min(count, len(values))
-    return [values[i * len(values) // count] for i in range(count)]

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.line.tiles import TileCutter, TileLayout, TileOrigin, lay_tiles
+from edgeinspect_tools.data.pick import evenly
 from edgeinspect_tools.train.augment import laid, ways_to_lie
 from edgeinspect_tools.train.crops import Arrays, learned, numbers_by_class
 from edgeinspect_tools.train.maps import real_input
 from edgeinspect_tools.train.pooled_head import WholeTile
-from edgeinspect_tools.train.samples import UNKNOWN, Pictures, evenly, spread
+from edgeinspect_tools.train.samples import UNKNOWN, Pictures, spread
 from edgeinspect_tools.train.settings import TrainSettings
 
 Encode = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
