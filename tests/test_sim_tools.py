@@ -142,6 +142,13 @@ def test_flips_are_told_apart_by_the_band() -> None:
     assert counted == {"parts": 4, "flips": 3, "flips_outside_band": 1, "parts_in_band": 2}
 
 
+def test_a_class_near_its_threshold_excuses_no_flip_of_another_that_decides() -> None:
+    before = np.array([[0.95, 0.48], [0.55, 0.48], [0.47, 0.1]])
+    after = np.array([[0.20, 0.48], [0.45, 0.48], [0.51, 0.1]])
+    counted = flips(before, after, [0.5, 0.5])
+    assert counted == {"parts": 3, "flips": 3, "flips_outside_band": 1, "parts_in_band": 2}
+
+
 def test_score_error_is_the_largest_cell_difference() -> None:
     error = score_error([np.zeros((4, 4, 2))], [np.full((4, 4, 2), 0.25)])
     assert error == {"mean": 0.25, "p99_9": 0.25, "max": 0.25}

@@ -79,12 +79,14 @@ def flips(
 
     Returns:
         parts, those that flip, those that flip although their float score is more than the band
-        away from the threshold, and those in the band.
+        away from the threshold, and those in the band. A part's score is that of the class which
+        is farthest above its threshold, or nearest below it: this one decides the verdict.
     """
     limits = np.asarray(thresholds)
-    before = (float_scores >= limits).any(axis=1)
+    above = (float_scores - limits).max(axis=1)
+    before = above >= 0
     after = (int8_scores >= limits).any(axis=1)
-    near = (np.abs(float_scores - limits) <= _NEAR).any(axis=1)
+    near = np.abs(above) <= _NEAR
     flipped = before != after
     return {
         "parts": int(before.size),

@@ -225,6 +225,23 @@ def score_int8(
     )
 
 
+def gap_against_float(
+    float_model: bytes, card: Card, pictures: Sequence[Labelled], int8: NDArray[np.float64]
+) -> Gap:
+    """The gap where the int8 model's scores (pictures, defect classes) are known already.
+
+    Raises:
+        CameraFault: a picture cannot be read.
+        ModelRefused: the float model does not have the card's shapes.
+    """
+    floating = FloatModel(float_model, card)
+    real = [floating.look(entry.region(card)).scores for entry in pictures]
+    found = Scored(
+        pictures=tuple(pictures), real=np.array(real, np.float64), int8=int8, map_error={}
+    )
+    return gap_of(found, card)
+
+
 def gap_of(scored: Scored, card: Card) -> Gap:
     """The figures of scored pictures at the card's thresholds."""
     areas = [auroc(*scored.bad_and_good(scores)) for scores in (scored.real, scored.int8)]

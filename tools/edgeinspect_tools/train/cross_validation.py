@@ -34,6 +34,8 @@ from edgeinspect.ui.output import console, json_option, print_json
 from edgeinspect_tools.data.build import build_dataset, k_folds
 from edgeinspect_tools.data.dataset import Dataset, Source, Split
 from edgeinspect_tools.data.read import read_source
+from edgeinspect_tools.quantize.gap import gap_against_float
+from edgeinspect_tools.quantize.steps import labelled
 from edgeinspect_tools.statistics import auroc
 from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
 from edgeinspect_tools.train.run import (
@@ -50,6 +52,7 @@ from edgeinspect_tools.train.tile_source import Features
 _CALIBRATION_PICTURES = 30
 _GOLDEN_PICTURES = 4
 GROUPS = ("parts", "near-duplicates")
+_GAP = "int8_against_float"
 _PIXEL_SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
@@ -111,6 +114,9 @@ def run_fold(
                 }
             )
     limits = bundle.card.threshold(bundle.card.defect_classes[0])
+    pictures = labelled(dataset.of(Split.TEST))
+    int8 = np.array([row["scores"] for row in rows])
+    gap = gap_against_float(run.model.read_bytes(), bundle.card, pictures, int8)
     result = {
         "fold": number,
         "identity": identity,
@@ -123,6 +129,7 @@ def run_fold(
         "minutes": run.description["minutes"],
         "steps": run.description["steps"],
         "model_bytes": len(bundle.model),
+        _GAP: gap.as_dict(),
     }
     replace_file(out / f"fold_{number}.json", json.dumps(result).encode())
     return result
@@ -192,7 +199,7 @@ def _result(file: Path) -> dict[str, Any] | None:
         found = json.loads(file.read_bytes())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and "identity" in found else None
+    return found if isinstance(found, dict) and _GAP in found else None
 
 
 def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -221,6 +228,16 @@ def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "minutes_a_fold": [result["minutes"] for result in results],
         "steps_a_fold": [result["steps"] for result in results],
         "model_bytes": results[0]["model_bytes"],
+        **_against_float([result[_GAP] for result in results]),
+    }
+
+
+def _against_float(gaps: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "auroc_mean_float": round(float(np.mean([gap["auroc_float"] for gap in gaps])), 5),
+        "flips": sum(gap["flips"] for gap in gaps),
+        "flips_outside_band": sum(gap["flips_outside_band"] for gap in gaps),
+        "score_error_max": max(gap["score_error_max"] for gap in gaps),
     }
 
 
