@@ -24,6 +24,8 @@ from edgeinspect_tools.cli import application as tools
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import GOOD, Dataset, Item, Split
 from edgeinspect_tools.data.read import read_source
+from edgeinspect_tools.quantize.gap import Gap
+from edgeinspect_tools.quantize.ways import Quantized, Way
 from edgeinspect_tools.train import Network, TaskChoice, TrainedRun, TrainSettings
 from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
 
@@ -219,28 +221,62 @@ def test_what_pictures_look_like_is_seen(tmp_path: Path) -> None:
     assert not seen("coloured", coloured).gray
 
 
-def test_what_validates_best_is_taken(
+def test_several_are_trained_each_in_a_folder_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: Path
 ) -> None:
     dataset = build_dataset(read_source(pictures), seed=1).dataset
-    worth = {"a-b": 0.8, "c": 0.9}
     resumed = []
 
     def trained(_: Dataset, settings: TrainSettings, folder: Path, **options: Any) -> TrainedRun:
         resumed.append(options["resume"])
-        described = {"validation": {"auroc": worth[folder.name]}, "seed": settings.seed}
-        return TrainedRun(folder=folder, model=folder / "model", description=described)
+        return TrainedRun(folder=folder, model=folder / "model", description={})
 
     monkeypatch.setattr(chain, "train", trained)
     (tmp_path / "c" / "checkpoint").mkdir(parents=True)
     (tmp_path / "c" / "checkpoint" / CHECKPOINT_FILE).write_bytes(b"")
     choices = {"a b": TrainSettings(seed=1), "c": TrainSettings(seed=2)}
     told: list[str] = []
-    found = chain.best_of(choices, dataset, tmp_path, Wishes(resume=True), say=told.append)
-    assert found.description["seed"] == 2
-    assert found.description["chosen_among"] == {"a b": 0.8, "c": 0.9}
+    runs = chain.train_each(choices, dataset, tmp_path, Wishes(resume=True), say=told.append)
+    assert {name: run.folder.name for name, run in runs.items()} == {"a b": "a-b", "c": "c"}
     assert resumed == [False, True]
-    assert told[-1] == "AUROC on validation pictures: a b 0.8000, c 0.9000; the c is taken"
+    assert told == ["training a a b", "training a c"]
+
+
+def candidate(*, auroc_int8: float, outside: int = 0) -> chain.Candidate:
+    gap = Gap(
+        pictures=200,
+        pairs=10_000,
+        auroc_float=auroc_int8,
+        auroc_int8=auroc_int8,
+        auroc_loss_error=0.001,
+        flips=outside,
+        flips_outside_band=outside,
+        mean_error=0.0,
+        max_error=0.0,
+        agreement=1.0,
+        map_error={},
+    )
+    quantized = Quantized(model=b"", way=Way.TRUE, gap=gap, tried={}, layers=[])
+    described = {"int8": auroc_int8}
+    return chain.Candidate(description=described, float_model=b"", quantized=quantized)
+
+
+def test_the_int8_model_that_validates_best_is_taken() -> None:
+    told: list[str] = []
+    made = {"a": candidate(auroc_int8=0.8), "b": candidate(auroc_int8=0.9)}
+    found = chain.best_of(made, say=told.append)
+    assert found.description == {"int8": 0.9, "chosen_among": {"a": 0.8, "b": 0.9}}
+    assert told == ["AUROC of int8 on validation pictures: a 0.8000, b 0.9000; the b is taken"]
+
+
+def test_one_that_keeps_its_bound_comes_before_a_better_one_that_strays() -> None:
+    told: list[str] = []
+    made = {"a": candidate(auroc_int8=0.8), "b": candidate(auroc_int8=0.9, outside=3)}
+    assert chain.best_of(made, say=told.append).description["int8"] == 0.8
+    assert "b 0.9000, which strays from its float model; the a is taken" in told[0]
+    only = candidate(auroc_int8=0.7, outside=3)
+    assert chain.best_of({"a": only}, say=told.append) is only
+    assert len(told) == 1
 
 
 def test_a_training_that_fails_leaves_no_bundle(

@@ -19,6 +19,7 @@ from edgeinspect.errors import UsageError
 from edgeinspect_tools.data.dataset import Split
 from edgeinspect_tools.edgetpu.check import check_model
 from edgeinspect_tools.flatbuffer import parse_tflite
+from edgeinspect_tools.quantize.int8 import narrowed_to_output
 from edgeinspect_tools.train import Network, TrainSettings, cross_validation
 from edgeinspect_tools.train.command import command, settings_of
 from edgeinspect_tools.train.head import Logit, fit_logit
@@ -287,6 +288,17 @@ def test_without_weight_the_network_is_the_one_before(exported: Exported) -> Non
     assert "MAX_POOL_2D" in more
     assert "MAX_POOL_2D" not in names
     assert [name for name in names if name != "SUB"] == names
+
+
+def test_logits_are_as_fine_before_they_are_lowered_as_the_output_is(exported: Exported) -> None:
+    last = parse_tflite(exported.whole, Path("m")).operators[-1]
+    places, sound = (tensor.name for tensor in last.inputs if tensor is not None)
+    wide = {places: (-48.0, 17.0), sound: (0.0, 3.0), "another": (-99.0, 99.0)}
+    found = narrowed_to_output(exported.whole, wide, (-8.0, 7.9375))
+    assert found == {**wide, places: (-8.0, 10.9375)}
+    narrow = {**wide, places: (-2.0, 1.0)}
+    assert narrowed_to_output(exported.whole, narrow, (-8.0, 7.9375)) == narrow
+    assert narrowed_to_output(exported.before, wide, (-8.0, 7.9375)) == wide
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ai_edge_quantizer")

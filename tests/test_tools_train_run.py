@@ -17,6 +17,7 @@ from edgeinspect.errors import DiskFull, ModelRefused, NotGood, UsageError
 from edgeinspect_tools.data.dataset import GOOD, Dataset, Item, Split
 from edgeinspect_tools.quantize import open_model
 from edgeinspect_tools.train import Network, TaskChoice, TrainSettings, checkpoint, run, train
+from edgeinspect_tools.train.maps import MEAN, STD
 from edgeinspect_tools.train.networks import encoder_layers, segmenter
 from edgeinspect_tools.train.weights import load_encoder, tflite_convolutions
 
@@ -114,8 +115,8 @@ def test_a_run_is_interrupted_resumed_and_learns(tmp_path: Path) -> None:
     (source,), (sink,) = interpreter.get_input_details(), interpreter.get_output_details()
     assert source["shape"].tolist() == [1, 64, 64, 1]
     assert sink["shape"].tolist() == [1, 16, 16, 1]
-    tile = np.full((1, 64, 64, 1), (55 - 127.5) / 127.5, np.float32)
-    tile[0, 20:36, 24:40] = (205 - 127.5) / 127.5
+    tile = np.full((1, 64, 64, 1), (55 - MEAN) / STD, np.float32)
+    tile[0, 20:36, 24:40] = (205 - MEAN) / STD
     interpreter.set_tensor(source["index"], tile)
     interpreter.invoke()
     logits = interpreter.get_tensor(sink["index"])[0, :, :, 0]

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgeinspect.bundle.inspector import Inspector
+from edgeinspect.bundle.quantization import PixelPath, pixel_path, pixel_table
 from edgeinspect.errors import UsageError
+from edgeinspect.line.scores import Quantization
 from edgeinspect.part import Frame
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import GOOD, Dataset, Item, Split
@@ -27,9 +29,10 @@ from edgeinspect_tools.train import Network, TrainSettings, checkpoint, cross_va
 from edgeinspect_tools.train.augment import laid, turned, ways_to_lie
 from edgeinspect_tools.train.checkpoint import Progress
 from edgeinspect_tools.train.command import command, settings_of
+from edgeinspect_tools.train.maps import MEAN, STD
 from edgeinspect_tools.train.samples import UNKNOWN, Pictures, Sample
 from edgeinspect_tools.train.settings import FROZEN_ENCODER
-from edgeinspect_tools.train.tile_source import Features, TileSource
+from edgeinspect_tools.train.tile_source import Features, TileSource, with_noise
 from edgeinspect_tools.train.weights import Convolution, with_contrast
 
 DEEP = TrainSettings(
@@ -44,7 +47,7 @@ DEEP = TrainSettings(
     coverage_gain=1.0,
     batch=6,
 )
-BRIGHT = (240 - 127.5) / 127.5
+BRIGHT = (240 - MEAN) / STD
 
 
 def pooled(tiles: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -180,13 +183,45 @@ def test_contrast_is_folded_into_the_first_convolution() -> None:
     )
     folded = with_contrast(first, replace(DEEP, contrast=2.0, brightness=110.0))
     pixels = rng.integers(0, 256, (3, 3, 3)).astype(np.float64)
-    given_to_it = (pixels - 127.5) / 127.5
+    given_to_it = (pixels - MEAN) / STD
     wanted_seen = 2.0 * (pixels - 110.0) / 127.5
     found = np.tensordot(given_to_it, folded.kernel, 3) + folded.bias
     assert np.allclose(found, np.tensordot(wanted_seen, first.kernel, 3) + first.bias, atol=1e-4)
-    same = with_contrast(first, DEEP)
+    same = with_contrast(first, replace(DEEP, brightness=MEAN))
     assert np.array_equal(same.kernel, first.kernel)
     assert np.array_equal(same.bias, first.bias)
+
+
+def test_every_grey_level_is_an_int8_step_of_its_own() -> None:
+    ends = (0 - MEAN) / STD, (255 - MEAN) / STD
+    scale = (ends[1] - ends[0]) / 255
+    zero_point = round(-128 - ends[0] / scale)
+    found = pixel_table(
+        mean=(MEAN,),
+        std=(STD,),
+        quantization=Quantization(dtype="int8", scale=scale, zero_point=zero_point),
+    )
+    assert pixel_path(found) is PixelPath.FLIP_SIGN_BIT
+
+
+def test_noise_is_a_share_of_each_features_own_spread() -> None:
+    rng = np.random.default_rng(3)
+    spreads = np.array([0.1, 1.0, 20.0], np.float32)
+    level = (5 + spreads * rng.standard_normal((4, 40, 40, 3))).astype(np.float32)
+    added = with_noise(level, 0.2, np.random.default_rng(7)) - level
+    assert added.dtype == np.float32
+    assert added.std(axis=(0, 1, 2)) / spreads == pytest.approx([0.2] * 3, rel=0.1)
+    assert abs(added.mean(axis=(0, 1, 2)) / spreads).max() < 0.01
+    assert with_noise(level, 0.0, rng) is level
+
+
+def test_a_batch_has_noise_and_its_number_says_which(tmp_path: Path) -> None:
+    def first(**changes: Any) -> list[NDArray[np.float32]]:
+        return list(source_of(pictures(tmp_path), replace(DEEP, **changes)).batch(5)[0])
+
+    sound, noisy, again = first(), first(feature_noise=0.3), first(feature_noise=0.3)
+    assert all(np.array_equal(*pair) for pair in zip(noisy, again, strict=True))
+    assert not any(np.array_equal(*pair) for pair in zip(sound, noisy, strict=True))
 
 
 def test_a_checkpoint_from_before_a_setting_existed_is_resumed(tmp_path: Path) -> None:

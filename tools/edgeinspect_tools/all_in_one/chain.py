@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from edgeinspect_tools.data_of import as_split_before, stored_split
 from edgeinspect_tools.pack.bundle import Identity, Trained, pack
 from edgeinspect_tools.quantize.draft import INT8_MODEL, QUANTIZED_FILE
 from edgeinspect_tools.quantize.steps import quantize_trained
-from edgeinspect_tools.quantize.ways import Way, check_gap
+from edgeinspect_tools.quantize.ways import Quantized, Way, check_gap
 from edgeinspect_tools.train import TrainedRun, TrainSettings, train
 from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
 from edgeinspect_tools.train.run import CHECKPOINT_FOLDER, MANIFEST
@@ -61,17 +62,13 @@ def run_chain(
     make_folder(run_folder)
     save_manifest(dataset, run_folder / MANIFEST)
     done("data")
-    trained = best_of(candidates(dataset, wishes), dataset, run_folder, wishes, say=say)
+    runs = train_each(candidates(dataset, wishes), dataset, run_folder, wishes, say=say)
     done("train")
-    float_model = trained.model.read_bytes()
-    quantized = quantize_trained(
-        trained.description,
-        float_model,
-        dataset,
-        (Way.TRUE, Way.ROBUST, Way.TIGHT),
-        minutes=None if wishes.steps else wishes.minutes * FINE_TUNING_SHARE,
-        say=say,
+    minutes = None if wishes.steps else wishes.minutes * FINE_TUNING_SHARE / len(runs)
+    best = best_of(
+        {name: _quantized(run, dataset, minutes, say=say) for name, run in runs.items()}, say=say
     )
+    quantized = best.quantized
     check_gap(quantized.gap, quantized.worst_layers, accept=wishes.accept_gap)
     report = {"file": INT8_MODEL, **quantized.as_dict()}
     replace_file(run_folder / INT8_MODEL, quantized.model)
@@ -79,8 +76,8 @@ def run_chain(
     done("quantize")
     pack(
         Trained(
-            described=trained.description,
-            float_model=float_model,
+            described=best.description,
+            float_model=best.float_model,
             int8_model=quantized.model,
             quantized=report,
         ),
@@ -93,27 +90,24 @@ def run_chain(
     )
     done("pack")
     say("verifying the finished bundle")
-    found = verify_written(out, dataset, float_model)
+    found = verify_written(out, dataset, best.float_model)
     done("verify")
     return found, seconds
 
 
-def best_of(
+def train_each(
     choices: Mapping[str, TrainSettings],
     dataset: Dataset,
     run_folder: Path,
     wishes: Wishes,
     *,
     say: Say,
-) -> TrainedRun:
-    """Train each and take what tells good from defective best on validation pictures.
-
-    One is trained in the run folder itself, several each in a folder of its own.
-    """
+) -> dict[str, TrainedRun]:
+    """Train one in the run folder itself, several each in a folder of its own."""
     if len(choices) == 1:
-        (settings,) = choices.values()
-        progress = _Training(say)
-        return train(dataset, settings, run_folder, progress=progress, resume=wishes.resume)
+        ((name, settings),) = choices.items()
+        progress, resume = _Training(say), wishes.resume
+        return {name: train(dataset, settings, run_folder, progress=progress, resume=resume)}
     runs = {}
     for name, settings in choices.items():
         say(f"training a {name}")
@@ -122,12 +116,50 @@ def best_of(
         runs[name] = train(
             dataset, settings, folder, progress=_Training(say), resume=wishes.resume and begun
         )
-    worth = {name: run.description["validation"]["auroc"] or 0.0 for name, run in runs.items()}
-    best = max(worth, key=lambda name: worth[name])
-    told = ", ".join(f"{name} {value:.4f}" for name, value in worth.items())
-    say(f"AUROC on validation pictures: {told}; the {best} is taken")
-    runs[best].description["chosen_among"] = worth
-    return runs[best]
+    return runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A trained model and what int8 makes of it."""
+
+    description: dict[str, Any]
+    float_model: bytes = field(repr=False)
+    quantized: Quantized
+
+
+def _quantized(run: TrainedRun, dataset: Dataset, minutes: float | None, *, say: Say) -> Candidate:
+    float_model = run.model.read_bytes()
+    quantized = quantize_trained(
+        run.description,
+        float_model,
+        dataset,
+        (Way.TRUE, Way.ROBUST, Way.TIGHT),
+        minutes=minutes,
+        say=say,
+    )
+    return Candidate(description=run.description, float_model=float_model, quantized=quantized)
+
+
+def best_of(made: Mapping[str, Candidate], *, say: Say) -> Candidate:
+    """What will run is compared: the int8 models, on validation pictures.
+
+    Those that stay close enough to their float model come first; of these the one that tells good
+    from defective best.
+    """
+    if len(made) == 1:
+        (only,) = made.values()
+        return only
+    gaps = {name: one.quantized.gap for name, one in made.items()}
+    worth = {name: gap.auroc_int8 or 0.0 for name, gap in gaps.items()}
+    best = max(made, key=lambda name: (gaps[name].is_within_bound, worth[name]))
+    told = ", ".join(
+        f"{name} {value:.4f}"
+        + ("" if gaps[name].is_within_bound else ", which strays from its float model")
+        for name, value in worth.items()
+    )
+    say(f"AUROC of int8 on validation pictures: {told}; the {best} is taken")
+    return replace(made[best], description={**made[best].description, "chosen_among": worth})
 
 
 class _Training:

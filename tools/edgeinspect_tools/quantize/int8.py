@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.errors import ModelRefused
+from edgeinspect_tools.flatbuffer import parse_tflite
 from edgeinspect_tools.missing import need
 from edgeinspect_tools.quantize.dead_channels import with_live_channels
 
@@ -61,6 +62,8 @@ def quantize_int8(
     recipe = need("ai_edge_quantizer.recipe")
     float_model = with_signature(float_model)
     ranges = seen_ranges(float_model, samples) if ranges is None else ranges
+    if output_range is not None:
+        ranges = narrowed_to_output(float_model, ranges, output_range)
     float_model = with_live_channels(float_model, ranges)
     with _quiet(), tempfile.TemporaryDirectory() as folder, _refusing("ai-edge-quantizer"):
         source = Path(folder) / "float.tflite"
@@ -145,6 +148,27 @@ def _ends_of(values: NDArray[np.float32], share: float) -> tuple[float, float]:
         return float(values.min()), float(values.max())
     ordered = np.partition(values.ravel(), (cut, values.size - 1 - cut))
     return float(ordered[cut]), float(ordered[values.size - 1 - cut])
+
+
+def narrowed_to_output(
+    model: bytes, ranges: TrueRanges, output_range: tuple[float, float]
+) -> TrueRanges:
+    """The ranges, with that of the output's minuend or first summand as wide as the output needs.
+
+    What saturates there saturates in the output anyway, so finer steps cost nothing.
+    """
+    last = parse_tflite(model, Path("model.float.tflite")).operators[-1]
+    if last.name not in {"ADD", "SUB"} or len(last.inputs) != 2:
+        return ranges
+    first, second = last.inputs
+    if first is None or second is None or not {first.name, second.name} <= ranges.keys():
+        return ranges
+    low, high = ranges[second.name]
+    if last.name == "ADD":
+        low, high = -high, -low
+    bottom, top = ranges[first.name]
+    bottom, top = max(bottom, output_range[0] + low), min(top, output_range[1] + high)
+    return {**ranges, first.name: (bottom, top)} if bottom < top else ranges
 
 
 def open_model(model: bytes, *, preserve: bool = False, reference: bool = False) -> Any:

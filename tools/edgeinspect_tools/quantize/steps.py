@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeinspect.bundle.card import Task
 from edgeinspect.errors import ModelRefused, UsageError
 from edgeinspect.hw.folder_camera import list_pictures
 from edgeinspect_tools.data.dataset import Dataset, Item, Split
@@ -19,9 +18,9 @@ from edgeinspect_tools.quantize.real import FloatModel
 from edgeinspect_tools.quantize.ways import FineTune, Quantized, Way, quantize_best
 
 MOST_CALIBRATION_PICTURES = 120
-MOST_JUDGING_PICTURES = 80
-MOST_JUDGING_WHOLE = 400
-"""Of a classifier, which looks at a picture once."""
+MOST_JUDGING_TILES = 400
+ENOUGH_JUDGING_PICTURES = 80
+"""However many tiles a picture is cut into."""
 
 MOST_LESSON_PICTURES = 240
 MOST_LESSON_TILES = 256
@@ -45,14 +44,12 @@ def quantize_trained(
     ``minutes`` at most.
     """
     source = dataset.of(Split.CALIBRATION) or dataset.of(Split.TRAIN)
-    is_map = described["task"] == Task.SEGMENTATION
-    most = MOST_JUDGING_PICTURES if is_map else MOST_JUDGING_WHOLE
     return _quantized(
         float_model,
         described,
         calibrating=labelled(spread(source, MOST_CALIBRATION_PICTURES)),
         teaching=labelled(spread(dataset.of(Split.TRAIN), MOST_LESSON_PICTURES)),
-        judging=labelled(spread(dataset.of(Split.VALIDATION), most)),
+        judging=lambda most: labelled(spread(dataset.of(Split.VALIDATION), most)),
         ways=ways,
         fine_tune=fine_tune,
         minutes=minutes,
@@ -88,7 +85,7 @@ def quantize_pictures(
         described,
         calibrating=calibrating[:MOST_CALIBRATION_PICTURES],
         teaching=calibrating[:MOST_LESSON_PICTURES],
-        judging=[Labelled(path, None) for path in files[1::2][:MOST_JUDGING_PICTURES]],
+        judging=lambda most: [Labelled(path, None) for path in evenly(files[1::2], most)],
         ways=ways,
         fine_tune=fine_tune,
         say=say,
@@ -101,7 +98,7 @@ def _quantized(
     *,
     calibrating: Sequence[Labelled],
     teaching: Sequence[Labelled],
-    judging: Sequence[Labelled],
+    judging: Callable[[int], Sequence[Labelled]],
     ways: Sequence[Way],
     fine_tune: FineTune,
     say: Say,
@@ -111,11 +108,12 @@ def _quantized(
     floating = FloatModel(float_model, card)
     samples = calibration_samples(floating, card, calibrating)
     say(f"calibrated on {len(samples)} tiles of {len(calibrating)} pictures")
+    tiles = len(floating.samples(calibrating[0].region(card)))
     return quantize_best(
         float_model,
         described,
         samples,
-        judging,
+        judging(max(ENOUGH_JUDGING_PICTURES, MOST_JUDGING_TILES // tiles)),
         ways=ways,
         lessons=lambda: calibration_samples(floating, card, teaching, most=MOST_LESSON_TILES),
         fine_tune=fine_tune,

@@ -16,7 +16,10 @@ from edgeinspect_tools.train.crops import cell_targets
 from edgeinspect_tools.train.samples import UNKNOWN, Picture, Pictures
 from edgeinspect_tools.train.settings import TrainSettings
 
-MEAN = 127.5
+MEAN = 128.0
+"""A whole grey level: then zero is one, and int8 holds every grey level as it is. In the middle, at
+127.5, dark ones would be rounded down and light ones up, which doubles the step between."""
+
 STD = 127.5
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Reducer ranks that are tried; a subset of the station's order statistics."""
@@ -26,7 +29,7 @@ _LARGE_TILE_PX = 512
 
 
 def real_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Grey levels to what the network takes: (pixel - 127.5) / 127.5."""
+    """Grey levels to what the network takes: (pixel - 128) / 127.5."""
     return (pixels.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
 
 
