@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeinspect.bundle.card import ReducerCard
+from edgeinspect.bundle.quantization import pixel_table
 from edgeinspect.errors import ModelRefused, NotGood, UsageError
-from edgeinspect.line.scores import ReducerKind
+from edgeinspect.line.scores import Quantization, ReducerKind
 from edgeinspect.ui.application import run_command_line
 from edgeinspect_tools.cli import application
 from edgeinspect_tools.quantize.calibration import calibration_samples, spread_over_scores
@@ -144,6 +145,23 @@ def test_int8_follows_float_through_the_stations_inspection(spots: tuple[Path, P
     assert set(made.tried) == {"true", "robust"}
     assert made.layers[-1]["tensor"] == "logits"
     assert made.layers[-1]["sqnr_db"] > 10  # far logits saturate, on purpose
+
+
+def test_a_mean_between_two_grey_levels_becomes_one(spots: tuple[Path, Path]) -> None:
+    described, model = load_run(spots[1])
+    assert described["input"]["mean"] == [127.5]
+    assert card_of(described, model).input.mean == (127.5,)
+    made = quantize_trained(described, model, read_dataset(spots[0]), (Way.TRUE,))
+    found = card_of(described, made.model).input
+    assert found.mean == (128.0,)
+    steps = pixel_table(
+        mean=found.mean,
+        std=found.std,
+        quantization=Quantization(
+            dtype=found.dtype, scale=found.scale, zero_point=found.zero_point
+        ),
+    )
+    assert len(np.unique(steps)) >= 255
 
 
 def test_the_gap_counts_flips_and_lost_auroc(spots: tuple[Path, Path]) -> None:

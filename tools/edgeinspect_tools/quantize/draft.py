@@ -35,6 +35,7 @@ FLOAT_MODEL = "model.float.tflite"
 INT8_MODEL = "model.int8.tflite"
 QUANTIZED_FILE = "quantized.json"
 
+_ALIKE = 1e-3
 LOOSE = Tolerance(output_steps=64, score_error=0.25)
 
 
@@ -106,7 +107,7 @@ def card_of(
         fields["reducer"] = ReducerCard()
     try:
         return Card(
-            input=InputCard.model_validate({**entry, **_tensor(source)}),
+            input=_input_card(entry, source),
             output=OutputCard.model_validate({**exit_, **_tensor(sink)}),
             **fields,
         )
@@ -114,6 +115,25 @@ def card_of(
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"]) or "the card"
         raise ModelRefused(f"The run and its model do not fit: {key}: {first['msg']}.") from error
+
+
+def _input_card(entry: Mapping[str, Any], source: Mapping[str, Any]) -> InputCard:
+    card = InputCard.model_validate({**entry, **_tensor(source)})
+    return card if source["dtype"] is np.float32 else _on_whole_steps(card)
+
+
+def _on_whole_steps(card: InputCard) -> InputCard:
+    """Another mean where each grey level lies half-way between two steps of the model's input.
+
+    Halves round away from zero, so that levels below the mean would go down and those above it up,
+    and the step between them count double. Half a level more moves all of them alike.
+    """
+    mean = []
+    for level, std in zip(card.mean, card.std, strict=True):
+        step = std * card.scale
+        is_half = abs(step - 1) < _ALIKE and abs(level / step % 1 - 0.5) < _ALIKE
+        mean.append(round(level + step / 2, 6) if is_half else level)
+    return card.model_copy(update={"mean": tuple(mean)})
 
 
 def _tensor(details: Mapping[str, Any]) -> dict[str, Any]:
