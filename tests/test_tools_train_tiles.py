@@ -32,7 +32,7 @@ from edgeinspect_tools.train.command import command, settings_of
 from edgeinspect_tools.train.maps import MEAN, STD
 from edgeinspect_tools.train.samples import UNKNOWN, Pictures, Sample
 from edgeinspect_tools.train.settings import FROZEN_ENCODER
-from edgeinspect_tools.train.tile_source import Features, TileSource, with_noise
+from edgeinspect_tools.train.tile_source import Features, TileSource
 from edgeinspect_tools.train.weights import Convolution, with_contrast
 
 DEEP = TrainSettings(
@@ -202,26 +202,6 @@ def test_every_grey_level_is_an_int8_step_of_its_own() -> None:
         quantization=Quantization(dtype="int8", scale=scale, zero_point=zero_point),
     )
     assert pixel_path(found) is PixelPath.FLIP_SIGN_BIT
-
-
-def test_noise_is_a_share_of_each_features_own_spread() -> None:
-    rng = np.random.default_rng(3)
-    spreads = np.array([0.1, 1.0, 20.0], np.float32)
-    level = (5 + spreads * rng.standard_normal((4, 40, 40, 3))).astype(np.float32)
-    added = with_noise(level, 0.2, np.random.default_rng(7)) - level
-    assert added.dtype == np.float32
-    assert added.std(axis=(0, 1, 2)) / spreads == pytest.approx([0.2] * 3, rel=0.1)
-    assert abs(added.mean(axis=(0, 1, 2)) / spreads).max() < 0.01
-    assert with_noise(level, 0.0, rng) is level
-
-
-def test_a_batch_has_noise_and_its_number_says_which(tmp_path: Path) -> None:
-    def first(**changes: Any) -> list[NDArray[np.float32]]:
-        return list(source_of(pictures(tmp_path), replace(DEEP, **changes)).batch(5)[0])
-
-    sound, noisy, again = first(), first(feature_noise=0.3), first(feature_noise=0.3)
-    assert all(np.array_equal(*pair) for pair in zip(noisy, again, strict=True))
-    assert not any(np.array_equal(*pair) for pair in zip(sound, noisy, strict=True))
 
 
 def test_a_checkpoint_from_before_a_setting_existed_is_resumed(tmp_path: Path) -> None:

@@ -79,8 +79,6 @@ class TrainSettings:
         pooled_head: with a frozen encoder: weight of a second opinion on the tile as a whole. So
             many times the log odds that it is sound, by a regularised head on pooled features,
             are taken off every cell of a tile that looks sound; 0 for none.
-        feature_noise: with a frozen encoder: noise on the features that a decoder learns from, as a
-            share of each one's spread: about what int8 adds to them, so that it does not matter.
         paste: share of sound crops that get a defect cut from another training picture.
         strength: of light, gain, noise and blur in training, 0 for none, 1 as usual.
         batch: crops a step.
@@ -117,7 +115,6 @@ class TrainSettings:
     coverage_gain: float = 1.5
     picture_loss: float = 0.0
     pooled_head: float = 0.0
-    feature_noise: float = 0.0
     paste: float = 0.2
     strength: float = 1.0
     batch: int = 8
@@ -161,7 +158,6 @@ class TrainSettings:
             ("coverage_gain", 1.0, 4.0),
             ("picture_loss", 0.0, 10.0),
             ("pooled_head", 0.0, 2.0),
-            ("feature_noise", 0.0, 1.0),
             ("paste", 0.0, 1.0),
             ("strength", 0.0, 3.0),
             ("minutes", 0.01, 60_000.0),
@@ -208,7 +204,6 @@ FROZEN_ENCODER: Mapping[str, Any] = MappingProxyType(
         "coverage_gain": 1.0,
         "picture_loss": 0.5,
         "pooled_head": 1.0,
-        "feature_noise": 0.15,
     }
 )
 """Settings that go with loaded weights of which nothing is trained: for few defective parts."""

@@ -100,8 +100,7 @@ class TileSource:
         rng = np.random.default_rng((self._settings.seed, number))
         drawn = [self._drawn(rng) for _ in range(self._settings.batch)]
         by_level = zip(*(levels for levels, _, _, _ in drawn), strict=True)
-        noise = self._settings.feature_noise
-        inputs = [with_noise(np.stack(level).astype(np.float32), noise, rng) for level in by_level]
+        inputs = [np.stack(level).astype(np.float32) for level in by_level]
         labels = np.stack([marks for _, marks, _, _ in drawn])
         indices = [index for _, _, _, index in drawn]
         targets, weights, bags = learned(labels, indices, self._classes, self._settings)
@@ -220,17 +219,6 @@ class TileSource:
             first = max(0, -(-(at + 1 - self._side) // self._grid))
             last = max(first, min(last, at // self._grid))
         return self._grid * int(rng.integers(first, last + 1))
-
-
-def with_noise(
-    level: NDArray[np.float32], share: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Features (n, side, side, channels) with noise of so large a share of each one's spread."""
-    if not share:
-        return level
-    width = np.float32(share) * level.std(axis=(0, 1, 2), keepdims=True)
-    noise = rng.standard_normal(level.shape, np.float32)
-    return np.asarray(level + width * noise, np.float32)
 
 
 def _marked_spot(labels: NDArray[np.uint8], rng: np.random.Generator) -> tuple[int, int] | None:
