@@ -210,6 +210,18 @@ def test_a_gap_beyond_the_bound_is_refused_or_marked(made: Made, tmp_path: Path)
     assert "accepted that" in (tmp_path / "out" / "card.html").read_text()
 
 
+def test_the_card_says_what_the_model_was_chosen_among(made: Made, tmp_path: Path) -> None:
+    trained = load_trained(made.run)
+    others = {"frozen encoder": 0.8627, "classifier": 0.86844}
+    chosen = dataclasses.replace(trained, described={**trained.described, "chosen_among": others})
+    identity = Identity(name="chosen")
+    bundle, _ = pack(chosen, read_dataset(made.pictures), tmp_path / "out", identity=identity)
+    assert bundle.card.provenance["training"]["chosen_among"] == others
+    shown = (tmp_path / "out" / "card.html").read_text()
+    assert "frozen encoder 0.863, classifier 0.868 (AUROC of int8" in shown
+    assert "chosen among" not in (made.bundle.directory / "card.html").read_text()
+
+
 def test_no_picture_and_no_float_model_need_to_ship(
     made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

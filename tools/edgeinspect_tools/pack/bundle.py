@@ -240,7 +240,16 @@ def _provenance(trained: Trained, dataset: Dataset) -> dict[str, Any]:
         }
         for split in Split
     }
-    kept = ("seed", "settings", "steps", "minutes", "pictures", "validation", "versions")
+    kept = (
+        "seed",
+        "settings",
+        "steps",
+        "minutes",
+        "pictures",
+        "validation",
+        "chosen_among",
+        "versions",
+    )
     return {
         "made_by": f"edgeinspect-tools {edgeinspect.__version__}",
         "data": {

@@ -123,10 +123,18 @@ def _data(card: Card) -> str:
         ("digest", data.get("sha256", "")),
         ("seed", training.get("seed", "")),
         ("training", f"{training.get('steps', '?')} steps, {training.get('minutes', '?')} min"),
+        *_chosen(training.get("chosen_among", {})),
         ("made by", card.provenance.get("made_by", "")),
     ]
     table = rows(lines, head=("pictures for", "good", "defective"), numbers=(1, 2))
     return table + rows(facts)
+
+
+def _chosen(among: dict[str, float]) -> list[tuple[str, str]]:
+    if not among:
+        return []
+    told = ", ".join(f"{name} {value:.3f}" for name, value in among.items())
+    return [("chosen among", f"{told} (AUROC of int8 on validation pictures)")]
 
 
 def _percent(share: float) -> str:
