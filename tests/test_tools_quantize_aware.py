@@ -14,7 +14,7 @@ from edgeinspect.errors import ModelRefused
 from edgeinspect.line.scores import Activation
 from edgeinspect.ui.application import run_command_line
 from edgeinspect_tools.cli import application
-from edgeinspect_tools.quantize.aware import fine_tune, outputs_of
+from edgeinspect_tools.quantize.aware import _RATE, _rate, fine_tune, outputs_of
 from edgeinspect_tools.quantize.draft import load_run
 from edgeinspect_tools.quantize.int8 import float_tflite, open_model, quantize_int8, seen_ranges
 from edgeinspect_tools.quantize.steps import quantize_trained
@@ -192,3 +192,10 @@ def test_a_tensor_without_a_range_is_refused() -> None:
                       stride=4)  # fmt: skip
     with pytest.raises(ModelRefused, match="no range to begin with"):
         Student(dead, {"picture": (0.0, 1.0)})
+
+
+def test_few_steps_are_small_ones() -> None:
+    peaks = [max(_rate(step, steps) for step in range(steps)) for steps in (40, 200, 400, 800)]
+    assert peaks[0] < peaks[2] / 90
+    assert peaks[0] < peaks[1] < peaks[2] <= peaks[3] <= _RATE
+    assert _rate(399, 400) < peaks[2] / 40

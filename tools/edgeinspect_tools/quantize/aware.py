@@ -113,7 +113,8 @@ def fine_tune(
     queue: list[NDArray[np.intp]] = []
     step, timed_from_s = 0, 0.0
     while step < steps:
-        optimizer.learning_rate.assign(_rate(step, steps))
+        is_timed = minutes is None or step > _TIMED_STEPS
+        optimizer.learning_rate.assign(_rate(step, steps if is_timed else min(steps, _LEAST_STEPS)))
         queue = queue or _batches(len(inputs), rng.permutation(len(inputs)))
         at = queue.pop()
         learn(inputs[at], wanted[at], weights[at])
@@ -167,6 +168,11 @@ def _batches(count: int, order: NDArray[np.intp]) -> list[NDArray[np.intp]]:
 
 
 def _rate(step: int, steps: int) -> float:
-    """A short warm-up, then a half cosine."""
+    """A short warm-up, then a half cosine.
+
+    Fewer steps than usual are smaller ones too, by the square: at the usual rate a deep network of
+    60 layers was worse after 47 of them than before, for few do not put right what they disturb.
+    """
+    peak = _RATE * min(1.0, steps / _STEPS) ** 2
     warm_up = min(1.0, (step + 1) / _WARM_UP_STEPS)
-    return _RATE * warm_up * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
+    return peak * warm_up * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
