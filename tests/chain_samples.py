@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import Dataset
 from edgeinspect_tools.data.read import read_source
+from edgeinspect_tools.quantize.gap import Gap
 
 SIDE_PX = 32
 STRIDE_PX = 4
@@ -124,3 +125,21 @@ def write_run(run: Path, dataset: Dataset, model: bytes | None = None, **entry: 
     }
     (run / "run.json").write_text(json.dumps(described))
     return run
+
+
+def gap_that(
+    *,
+    pairs: int = 100_000,
+    lost: float = 0.0,
+    auroc_int8: float | None = None,
+    loss_error: float | None = 0.0,
+    max_error: float = 0.0,
+    flips_outside: int = 0,
+) -> Gap:
+    """A gap to judge, from a float model with an AUROC of 0.99 unless the int8 one's is given."""
+    auroc_float = 0.99 if auroc_int8 is None else auroc_int8 + lost
+    return Gap(
+        pictures=20, pairs=pairs, auroc_float=auroc_float, auroc_int8=auroc_float - lost,
+        auroc_loss_error=loss_error, flips=0, flips_outside_band=flips_outside, mean_error=0.0,
+        max_error=max_error, agreement=1.0, map_error={},
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from chain_samples import spot_model
+from chain_samples import gap_that, spot_model
 from numpy.typing import NDArray
 from sim_folder import write_sim_folder
 
@@ -24,7 +24,6 @@ from edgeinspect_tools.cli import application as tools
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import GOOD, Dataset, Item, Split
 from edgeinspect_tools.data.read import read_source
-from edgeinspect_tools.quantize.gap import Gap
 from edgeinspect_tools.quantize.ways import Quantized, Way
 from edgeinspect_tools.train import Network, TaskChoice, TrainedRun, TrainSettings
 from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
@@ -243,19 +242,7 @@ def test_several_are_trained_each_in_a_folder_of_its_own(
 
 
 def candidate(*, auroc_int8: float, outside: int = 0) -> chain.Candidate:
-    gap = Gap(
-        pictures=200,
-        pairs=10_000,
-        auroc_float=auroc_int8,
-        auroc_int8=auroc_int8,
-        auroc_loss_error=0.001,
-        flips=outside,
-        flips_outside_band=outside,
-        mean_error=0.0,
-        max_error=0.0,
-        agreement=1.0,
-        map_error={},
-    )
+    gap = gap_that(auroc_int8=auroc_int8, flips_outside=outside)
     quantized = Quantized(model=b"", way=Way.TRUE, gap=gap, tried={}, layers=[])
     described = {"int8": auroc_int8}
     return chain.Candidate(description=described, float_model=b"", quantized=quantized)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ from edgeinspect_tools.train.crops import (
     cell_weights,
     prepared,
 )
-from edgeinspect_tools.train.cross_validation import ious, pixel_confusion
+from edgeinspect_tools.train.cross_validation import ious, pixel_confusion, summary
 from edgeinspect_tools.train.head import STRENGTHS, fit_head
 from edgeinspect_tools.train.maps import RANKS, MapMaker, Seen, look, worth
 from edgeinspect_tools.train.samples import (
@@ -368,6 +369,36 @@ def test_maps_are_stitched_at_the_right_place() -> None:
     good = look(maker, Picture(np.zeros_like(pixels), np.zeros_like(labels), None), 4)
     found = worth([seen, good])
     assert (found.auroc, found.iou, found.value) == (1.0, 1.0, 1.0)
+
+
+def test_the_summary_holds_int8_of_all_folds_against_float() -> None:
+    def fold(*, auroc_float: float, flips: int, outside: int, error: float) -> dict[str, Any]:
+        return {
+            "classes": ["scratch"],
+            "confusion": [[9, 1], [2, 8]],
+            "pictures": [{"index": None, "scores": [0.1]}, {"index": 0, "scores": [0.9]}],
+            "reject": 0.5,
+            "minutes": 1.0,
+            "steps": 10,
+            "model_bytes": 1000,
+            "int8_against_float": {
+                "auroc_float": auroc_float,
+                "flips": flips,
+                "flips_outside_band": outside,
+                "score_error_max": error,
+            },
+        }
+
+    found = summary(
+        [
+            fold(auroc_float=0.9, flips=3, outside=0, error=0.2),
+            fold(auroc_float=1.0, flips=4, outside=2, error=0.1),
+        ]
+    )
+    assert found["auroc_mean_float"] == 0.95
+    assert (found["flips"], found["flips_outside_band"]) == (7, 2)
+    assert found["score_error_max"] == 0.2
+    assert found["auroc_mean"] == 1.0
 
 
 def test_pixels_are_counted_by_true_and_reported_class() -> None:
