@@ -210,7 +210,10 @@ class _Composer:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark is not None else None
-            raise self._syntax(error.problem or str(error), line) from error
+            problem = error.problem or str(error)
+            if "nesting" in problem:  # libyaml has a limit of its own, which may come first
+                raise self._too_deep(line) from error
+            raise self._syntax(problem, line) from error
         except yaml.YAMLError as error:
             problem = getattr(error, "reason", None) or str(error).splitlines()[0]
             raise self._syntax(str(problem), self._line_of_bad_character(error)) from error
@@ -231,6 +234,15 @@ class _Composer:
             expected="`key: value` lines, indented by spaces",
         )
 
+    def _too_deep(self, line: int | None) -> ConfigError:
+        return ConfigError(
+            file=self._file,
+            line=line,
+            key="the file",
+            value=Found("nested too deep"),
+            expected=f"at most {MAX_DEPTH} levels",
+        )
+
     def _refuse(self, event: yaml.Event, key: KeyPath, found: str, expected: str) -> ConfigError:
         return ConfigError(
             file=self._file,
@@ -242,7 +254,7 @@ class _Composer:
 
     def _value(self, key: KeyPath, event: yaml.Event) -> Plain:
         if len(key) > MAX_DEPTH:
-            raise self._refuse(event, key[:3], "nested too deep", f"at most {MAX_DEPTH} levels")
+            raise self._too_deep(_line(event))
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise self._refuse(event, key, "an anchor or alias", "the value itself, written out")
         if getattr(event, "tag", None) not in (None, "!"):

@@ -96,8 +96,9 @@ def test_commands_reach_the_station(client: ControlClient, station: FakeStation)
     assert station.commands == ["trigger", "pause", "resume", "acknowledge", "stop now"]
 
 
-def test_status_is_json_even_with_nan(client: ControlClient) -> None:
-    assert client.status() == {"state": "inspecting", "latency": None}
+def test_status_is_json_even_with_nan(client: ControlClient, path: Path) -> None:
+    status = client.status()
+    assert status == {"state": "inspecting", "latency": None, "control_socket": str(path)}
 
 
 def test_a_full_event_queue_is_said(client: ControlClient, station: FakeStation) -> None:
@@ -228,14 +229,12 @@ def test_a_live_socket_is_refused_and_a_stale_one_replaced(
 
 def test_what_is_no_socket_is_left_alone(station: FakeStation, path: Path) -> None:
     path.write_text("precious")
-    with pytest.raises(UsageError, match="is no socket"):
+    with pytest.raises(UsageError, match="is not a socket"):
         ControlServer(path=path, controlled=station).start()
     assert path.read_text() == "precious"
 
 
 def test_bad_places_are_refused(station: FakeStation, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="more than 107 bytes"):
-        ControlServer(path=tmp_path / ("x" * 120), controlled=station).start()
     with pytest.raises(StorageFault, match="cannot be made"):
         ControlServer(path=tmp_path / "missing" / "s", controlled=station).start()
     with pytest.raises(UsageError, match="no group"):

@@ -95,12 +95,16 @@ class ControlServer:
         self._clients: dict[int, _Client] = {}
         self._stopping = False
         self._inode: int | None = None
+        self._address = ""
         self._slow_command = threading.Lock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="control-command")
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self.error: BaseException | None = None
         self._commands: dict[str, Callable[[_Client, Mapping[str, Any]], Mapping[str, object]]] = {
-            "status": lambda client, arguments: controlled.status(),
+            "status": lambda client, arguments: {
+                **controlled.status(),
+                "control_socket": self._address,
+            },
             "trigger": lambda client, arguments: _accepted(controlled.trigger()),
             "pause": lambda client, arguments: _accepted(controlled.pause()),
             "resume": lambda client, arguments: _accepted(controlled.resume()),
@@ -120,7 +124,8 @@ class ControlServer:
         self._listener = listen_on(
             self._path, mode=self._mode, group=self._group, backlog=MAX_CLIENTS
         )
-        self._inode = self._path.lstat().st_ino
+        self._address = str(self._listener.getsockname())
+        self._inode = Path(self._address).lstat().st_ino
         self._wake_reader, self._wake_writer = socket.socketpair()
         for end in (self._wake_reader, self._wake_writer):
             end.setblocking(False)

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from edgeinspect.errors import EdgeInspectError
 from edgeinspect.runtime.protocol import MAX_REPLY_BYTES, PROTOCOL_VERSION, encode
+from edgeinspect.runtime.socket_place import address_to_connect_to
 
 
 class StationUnreachable(EdgeInspectError, ConnectionError):
@@ -60,7 +61,7 @@ class ControlClient:
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connection.settimeout(timeout_s)
         try:
-            self._connection.connect(os.fspath(self._path))
+            self._connection.connect(os.fspath(address_to_connect_to(self._path)))
         except OSError as error:
             self._connection.close()
             raise StationUnreachable(

@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 
 from edgeinspect.errors import StationBusy, StorageFault, UsageError
-from edgeinspect.runtime.protocol import MAX_SOCKET_PATH_BYTES
+from edgeinspect.runtime.socket_place import address_to_listen_on, fits, point_to
 
 _PROBE_S = 1.0
 
@@ -19,29 +19,30 @@ _PROBE_S = 1.0
 def listen_on(path: Path, *, mode: int, group: str | None, backlog: int) -> socket.socket:
     """Bind and listen; nobody but ``mode`` and ``group`` allow can ever connect.
 
-    A socket file that a dead process left behind is replaced.
+    A socket file that a dead process left behind is replaced. Where the path is too long for the
+    kernel, the socket lies in a short directory and ``path`` is a link to it.
 
     Raises:
-        StationBusy: somebody listens there.
-        UsageError: the path is too long, something else is in the way, or the group is unknown.
+        StationBusy: a station listens there.
+        UsageError: the path is taken by something else, or the group is unknown.
         StorageFault: the file cannot be made.
     """
-    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
-        raise UsageError(
-            f"The control socket's path has more than {MAX_SOCKET_PATH_BYTES} bytes: {path}.",
-            next_action="Set control.socket to a shorter path.",
-        )
+    path = path.absolute()
     group_id = _group_id(group)
+    address = address_to_listen_on(path, shared=group is not None)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _remove_stale(path)
+        if not fits(path):
+            _refuse_all_but_a_link(path)
+        _remove_stale(address)
         # Linux gives the file the mode of the unbound socket, so it is never more open.
         os.fchmod(listener.fileno(), 0o600)
-        listener.bind(os.fspath(path))
+        listener.bind(os.fspath(address))
         if group_id is not None:
-            os.chown(path, -1, group_id)
-        path.chmod(mode)
+            os.chown(address, -1, group_id)
+        address.chmod(mode)
         listener.listen(backlog)
+        point_to(address, path=path)
         listener.setblocking(False)
     except OSError as error:
         listener.close()
@@ -55,10 +56,13 @@ def listen_on(path: Path, *, mode: int, group: str | None, backlog: int) -> sock
 
 
 def remove_own(path: Path, inode: int) -> None:
-    """Remove the file if it is still the one that this process made."""
+    """Remove the socket, and the link to it, if it is still the one that this process made."""
     with contextlib.suppress(OSError):
-        if path.lstat().st_ino == inode:
-            path.unlink()
+        if path.stat().st_ino == inode:
+            address = path.resolve()
+            address.unlink()
+            if address != path:
+                path.unlink(missing_ok=True)
 
 
 def _group_id(group: str | None) -> int | None:
@@ -73,16 +77,27 @@ def _group_id(group: str | None) -> int | None:
         ) from None
 
 
+def _refuse_all_but_a_link(path: Path) -> None:
+    """Raises UsageError if something else than an earlier link lies at the socket's own path."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISLNK(path.lstat().st_mode):
+            raise _taken(path)
+
+
+def _taken(path: Path) -> UsageError:
+    return UsageError(
+        f"{path} already exists and is not a socket.",
+        next_action="Move it away or set control.socket to another path.",
+    )
+
+
 def _remove_stale(path: Path) -> None:
     try:
         is_socket = stat.S_ISSOCK(path.lstat().st_mode)
     except FileNotFoundError:
         return
     if not is_socket:
-        raise UsageError(
-            f"{path} is in the way of the control socket and is no socket.",
-            next_action="Move it away or set control.socket to another path.",
-        )
+        raise _taken(path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_PROBE_S)
         try:

@@ -11,7 +11,6 @@ from edgeinspect.errors import EdgeInspectError
 PROTOCOL_VERSION = 1
 MAX_REQUEST_BYTES = 16_384
 MAX_REPLY_BYTES = 1_048_576
-MAX_SOCKET_PATH_BYTES = 107  # sun_path in <sys/un.h>, less the terminating zero
 
 
 class ProtocolError(Exception):

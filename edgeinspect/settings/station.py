@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from edgeinspect.errors import ConfigError, UsageError
+from edgeinspect.errors import UsageError
 from edgeinspect.line.config import GateKind, ReviewAction
 from edgeinspect.settings.base import (
     FormatOne,
@@ -32,7 +32,6 @@ from edgeinspect.settings.wiring import EncoderLine, Io, Lines, check_wires
 from edgeinspect.yaml_expected import Rule
 from edgeinspect.yaml_file import YamlFile, read_yaml, validate
 
-MAX_SOCKET_PATH_BYTES = 107
 """``sun_path`` in unix(7) holds 108 bytes with its terminator."""
 
 
@@ -291,9 +290,7 @@ def parse_station(yaml_file: YamlFile, *, at: Path | None = None) -> StationFile
     Args:
         at: the folder that relative paths start at; None: the file's own.
     """
-    station = _resolve(validate(yaml_file, StationFile), at or yaml_file.path.absolute().parent)
-    _check_socket_path(yaml_file, station)
-    return station
+    return _resolve(validate(yaml_file, StationFile), at or yaml_file.path.absolute().parent)
 
 
 def example_names() -> tuple[str, ...]:
@@ -315,7 +312,8 @@ def example_station(name: str, *, data_dir: Path) -> StationFile:
     with resources.as_file(
         resources.files("edgeinspect.settings") / "examples" / f"{name}.yaml"
     ) as file:
-        station = load_station(file)
+        read = read_yaml(file)
+    station = parse_station(read, at=data_dir.absolute())  # never a path below the package
     return station.model_copy(update={"data_dir": data_dir.absolute()})
 
 
@@ -339,15 +337,3 @@ def _resolve(station: StationFile, folder: Path) -> StationFile:
         "challenge": challenge,
     }
     return station.model_copy(update=changes)
-
-
-def _check_socket_path(yaml_file: YamlFile, station: StationFile) -> None:
-    size = len(os.fsencode(station.socket_path))
-    if size > MAX_SOCKET_PATH_BYTES:
-        raise ConfigError(
-            file=yaml_file.path,
-            line=yaml_file.line_of(("control", "socket")),
-            key="control.socket",
-            value=str(station.socket_path),
-            expected=f"a path of at most {MAX_SOCKET_PATH_BYTES} bytes (this one has {size})",
-        )

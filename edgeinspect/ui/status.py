@@ -115,6 +115,7 @@ def _say(status: Mapping[str, Any]) -> None:
         ("recipe digest", str(status["recipe_digest"])[:12]),
         ("parts in flight", status["parts_in_flight"]),
         ("records acknowledged", f"{status['records_acknowledged']:,}"),
+        ("control socket", status["control_socket"]),
         ("rejecting everything", ", ".join(status["rejecting_everything"]) or "no"),
         ("open alarms", ", ".join(status["open_alarms"]) or "none"),
     ]
