@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+NEWEST = .venv-newest
+LOCKED = tools/install-locked.sh $(BIN)/python
 CAMERA_BENCH = $(or $(EDGEINSPECT_CAMERA_BENCH),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/edgeinspect/camera-bench)
 DEMO ?= --parts 300
 SIM_PARTS ?= 1000000
@@ -10,13 +12,15 @@ KILLS ?= 10000
 IMAGE ?= build/image
 CONVERTERS ?= $(HOME)/.cache/edgeinspect/converters
 
-.PHONY: image-qemu test-image test-image-long test-vm help demo test check lint types test-slow test-camera test-converters test-training test-kills test-million bench model clean
+.PHONY: lock test-newest image-qemu test-image test-image-long test-vm help demo test check lint types test-slow test-camera test-converters test-training test-kills test-million bench model clean
 
 help:
 	@echo "make demo          run the station on the simulated line, with the shipped model"
 	@echo "make test          run the tests"
 	@echo "make check         ruff, mypy --strict, the tests and their coverage: what CI runs"
 	@echo "make test-slow     the longer tests (minutes)"
+	@echo "make test-newest   the tests with the newest libraries that pyproject.toml allows"
+	@echo "make lock          renew requirements.lock: the versions that all of these use"
 	@echo "make test-camera   the real picamera2 on libcamera's virtual cameras (builds them first: 10 min)"
 	@echo "make test-converters the converters for PyTorch and ONNX (makes their environments, 5 GB)"
 	@echo "make test-training the tests that train against the clock; only on an idle machine"
@@ -97,16 +101,28 @@ $(VENV)/.made:
 	@$(PYTHON) -m venv $(VENV) || { \
 	  echo "Python cannot make a virtual environment here. Install it and try again:"; \
 	  echo "  sudo apt install python3-venv"; exit 2; }
-	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@touch $@
 
-$(VENV)/.station: $(VENV)/.made pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+$(VENV)/.station: $(VENV)/.made pyproject.toml requirements.lock
+	$(LOCKED) --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.made pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+$(VENV)/.dev: $(VENV)/.made pyproject.toml requirements.lock
+	$(LOCKED) --editable ".[dev]"
 	@touch $@ $(VENV)/.station
 
+# One resolution for Python 3.11 to 3.13 on x86-64 and aarch64. [legacy] is not in it: what it needs
+# is pinned in pyproject.toml and contradicts everything else. Run `make check` before you commit it.
+lock: $(VENV)/.made
+	tools/install-locked.sh $(BIN)/python uv
+	$(BIN)/uv pip compile pyproject.toml --group install --extra dev --extra gpiod --extra rpi \
+	  --universal --python-version 3.11 --upgrade --generate-hashes --no-annotate \
+	  --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
+
+test-newest: $(VENV)/.dev
+	[ -e $(NEWEST)/bin/python ] || $(PYTHON) -m venv $(NEWEST)
+	$(BIN)/uv pip install --quiet --python $(NEWEST)/bin/python --upgrade --editable ".[dev]" pip
+	$(BIN)/python -m tests.newest $(NEWEST)/bin/python
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(NEWEST) build dist *.egg-info

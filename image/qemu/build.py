@@ -36,6 +36,9 @@ HOST_PACKAGES = (
 )  # fmt: skip
 SUITE = "trixie"
 PYTHON = "3.13"
+PLATFORM = "aarch64-manylinux_2_40"  # at most the suite's glibc
+UV = (sys.executable, "-m", "uv")
+LOCK = REPOSITORY / "requirements.lock"
 PACKAGES = (
     "systemd-sysv", "systemd-timesyncd", "udev", "dbus", "kmod", "iproute2", "openssh-server",
     "sudo", "python3", "gpiod", "rauc", "rauc-service", "fdisk", "e2fsprogs", "dosfstools",
@@ -208,21 +211,18 @@ def install_python(root: Path) -> None:
     install_libraries(root)
     with tempfile.TemporaryDirectory() as wheels:
         run(
-            sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check",
-            "--no-deps", "--wheel-dir", wheels, str(REPOSITORY), fetches="what builds a wheel",
+            *UV, "build", "--wheel", "--quiet", "--build-constraints", str(LOCK),
+            "--out-dir", wheels, str(REPOSITORY), fetches="what builds a wheel",
         )  # fmt: skip
         wheel = next(Path(wheels).glob("edgeinspect-*.whl"))
-        run(
-            sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-            "--root-user-action=ignore", "--no-compile", "--no-deps", "--target", str(site),
-            str(wheel),
-        )  # fmt: skip
+        run(*UV, "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel))
     shutil.rmtree(site / "edgeinspect_tools", ignore_errors=True)
     prefix = root / "opt/edgeinspect"
     if (site / "share").exists():  # what the wheel ships as data lands beside the modules
         shutil.copytree(site / "share", prefix / "share", dirs_exist_ok=True)
         shutil.rmtree(site / "share")
     shutil.rmtree(site / "bin", ignore_errors=True)
+    (site / ".lock").unlink(missing_ok=True)  # uv's own, while it installed
     compile_python(root, f"/{SITE}/edgeinspect")
     (prefix / "bin").mkdir()
     (prefix / "pyvenv.cfg").write_text(f"home = /usr/bin\nversion = {PYTHON}\n")
@@ -244,15 +244,12 @@ def install_libraries(root: Path) -> None:
     would pay for it again.
     """
     wanted = requirements()
-    cached = cache_dir() / f"libraries-{_digest(wanted)}.tar"
+    cached = cache_dir() / f"libraries-{_digest([*wanted, LOCK.read_text()])}.tar"
     if not cached.exists():
-        platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(41, 16, -1)]
         run(
-            sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-            "--no-warn-conflicts", "--root-user-action=ignore", "--no-compile",
-            "--target", str(root / SITE), "--only-binary=:all:", f"--python-version={PYTHON}",
-            "--implementation=cp", *platforms, "--platform=manylinux2014_aarch64", *wanted,
-            fetches="the station's libraries",
+            *UV, "pip", "install", "--quiet", "--target", str(root / SITE),
+            "--python-version", PYTHON, "--python-platform", PLATFORM, "--only-binary", ":all:",
+            "--constraints", str(LOCK), *wanted, fetches="the station's libraries",
         )  # fmt: skip
         for folder in ("bin", "include"):
             shutil.rmtree(root / SITE / folder, ignore_errors=True)

@@ -64,7 +64,10 @@ WHEELS_WITHOUT_DEPENDENCIES = (
 )
 TEST_WHEELS = ("pytest>=8.2", "pytest-timeout>=2.3", "hypothesis>=6.100,<7")
 GUEST_PYTHON = "3.13"
+GUEST_PLATFORM = "x86_64-manylinux_2_40"
 GUEST_GLIBC_MINOR = 41
+LOCK = REPOSITORY / "requirements.lock"
+UV_INSTALL = (sys.executable, "-m", "uv", "pip", "install", "--quiet")
 DISK_BYTES = 4_000_000_000
 
 
@@ -188,7 +191,11 @@ def _install_wheels(site: Path) -> None:
         *(f"--python-version={GUEST_PYTHON}", "--implementation=cp", *platforms),
         *("--platform=manylinux2014_x86_64", "--platform=linux_x86_64"),
     )
-    _pip(*into, *_station_wheels(), *TEST_WHEELS)
+    locked = (
+        *("--target", str(site), "--only-binary", ":all:", "--python-version", GUEST_PYTHON),
+        *("--python-platform", GUEST_PLATFORM, "--constraints", str(LOCK)),
+    )
+    _run(*UV_INSTALL, *locked, *_station_wheels(), *TEST_WHEELS)
     _pip(*into, "--no-deps", *WHEELS_WITHOUT_DEPENDENCIES)
 
 
