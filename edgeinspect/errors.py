@@ -2,7 +2,8 @@
 
     EdgeInspectError                     exit code 1
     ├── NotGood                          1  the checked thing is not good
-    │   └── RecipeConflict               1  somebody else changed the recipe meanwhile
+    │   ├── RecipeConflict               1  somebody else changed the recipe meanwhile
+    │   └── RecipeNotTaken               1  the running station keeps its recipe
     ├── UsageError      (ValueError)     2  wrong usage of a command or a call
     ├── ConfigError     (ValueError)     3  station file, recipe or bundle card is wrong
     ├── HardwareError   (OSError)        4  hardware or its driver is missing or failed
@@ -55,6 +56,10 @@ class NotGood(EdgeInspectError):
 
 class RecipeConflict(NotGood):
     """Somebody else stored or activated a revision since this change was begun."""
+
+
+class RecipeNotTaken(NotGood):
+    """The running station could not take a recipe in time. It will not take it later either."""
 
 
 class UsageError(EdgeInspectError, ValueError):

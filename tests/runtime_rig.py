@@ -157,11 +157,11 @@ class Rig:
     camera: FakeCamera = field(default_factory=ShadeCamera)
     inspectors: Sequence[ShadeInspector] = field(default_factory=lambda: [ShadeInspector()])
     gate: FakeOutput = field(default_factory=FakeOutput)
+    heartbeat: FakeOutput = field(default_factory=FakeOutput)
     record_capacity: int = 4096
 
     def __post_init__(self) -> None:
         self.trigger = FakeEdgeInput()
-        self.heartbeat = FakeOutput()
         self.line_stop = FakeOutput()
         self.red = FakeOutput()
         self.sink = MemorySink()

@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,8 @@ def server(station: FakeStation, path: Path) -> Iterator[ControlServer]:
     assert not path.exists()
 
 
-def _apply(arguments: Mapping[str, Any]) -> Mapping[str, object]:
+def _apply(arguments: Mapping[str, Any], wanted: Callable[[], bool]) -> Mapping[str, object]:
+    assert wanted()
     if arguments.get("revision") == 13:
         raise ModelRefused("The model is not the one.", next_action="Fetch it again.")
     return {"recipe_digest": f"digest of {arguments['revision']}"}

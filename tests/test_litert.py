@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from edgeinspect.errors import DriverMissing, InferenceFailed, ModelRefused, Usa
 from edgeinspect.hw import model_probe
 from edgeinspect.hw.arrangement import Arrangement, candidates, median_run_ns
 from edgeinspect.hw.fake_engine import FakeEngine
+from edgeinspect.hw.interpreters import Lane, Loader
 from edgeinspect.hw.litert import Kernels, LiteRtEngine, open_model
 from edgeinspect.hw.model_file import check_against_card, read_model
 from edgeinspect.hw.model_probe import probe_in_child
@@ -145,6 +148,30 @@ def test_wrong_tiles_fail_and_a_closed_engine_answers_nothing() -> None:
         engine.run([np.zeros((16, 16, 1), np.uint8)])
     engine.close()
     engine.close()
+    with pytest.raises(InferenceFailed, match="closed"):
+        engine.run(noise(1))
+
+
+@pytest.mark.parametrize("arrangement", ["threads", "interpreters"])
+def test_a_closed_engine_holds_no_interpreter(
+    arrangement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: weakref.WeakSet[Lane] = weakref.WeakSet()
+    load = Loader.lane
+
+    def counted(loader: Loader, **options: Any) -> Lane:
+        lane = load(loader, **options)
+        loaded.add(lane)
+        return lane
+
+    monkeypatch.setattr(Loader, "lane", counted)
+    engine = open_tiny(arrangement=arrangement, threads=2, tiles_at_once=4)
+    engine.run(noise(4))
+    assert loaded
+    engine.close()
+    engine.close()
+    gc.collect()
+    assert not loaded
     with pytest.raises(InferenceFailed, match="closed"):
         engine.run(noise(1))
 

@@ -20,7 +20,7 @@ from runtime_rig import (
     wait_until,
 )
 
-from edgeinspect.errors import CameraFault, DiskFull, LineFault, UsageError
+from edgeinspect.errors import CameraFault, DiskFull, LineFault, RecipeNotTaken, UsageError
 from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeOutput
 from edgeinspect.line.config import GateKind
@@ -291,6 +291,48 @@ def test_a_recipe_that_changes_the_wiring_is_refused() -> None:
     with rig:
         with pytest.raises(UsageError, match="belong to the wiring"):
             rig.station.apply_recipe(prepared(other, [ShadeInspector()]))
+        assert rig.station.status()["recipe_digest"] == "recipe-1"
+
+
+class StuckOutput(FakeOutput):
+    """Blocks its driver until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = threading.Event()
+        self.free.set()
+
+    def drive(self, active: bool) -> None:
+        assert self.free.wait(DEADLINE_S)
+        super().drive(active)
+
+
+@pytest.mark.parametrize("digest", ["recipe-1", "recipe-2"])
+def test_a_recipe_that_timed_out_does_not_come_later(digest: str) -> None:
+    heartbeat = StuckOutput()
+    rig = Rig(heartbeat=heartbeat)
+    late = ShadeInspector()
+    with rig:
+        heartbeat.free.clear()  # the line thread will hang in its next beat
+        wait_until(lambda: "hangs_line" in rig.station.lasting_faults())
+        with pytest.raises(RecipeNotTaken, match="did not take the recipe"):
+            rig.station.apply_recipe(prepared(line_config(digest=digest), [late]), timeout_s=0.05)
+        heartbeat.free.set()
+        wait_until(lambda: "hangs_line" not in rig.station.lasting_faults())
+        rig.part()
+        rig.sink.wait_for(lambda sink: len(sink.written) == 1)
+    (entry,) = rig.sink.written
+    assert entry.record.recipe_digest == "recipe-1"
+    assert entry.record.verdict.kind is VerdictKind.PASS
+    assert (len(rig.inspectors[0].frames), late.frames) == (1, [])
+
+
+def test_a_recipe_whose_client_has_gone_is_not_taken() -> None:
+    rig = Rig()
+    with rig:
+        recipe = prepared(line_config(digest="recipe-2"), [ShadeInspector()])
+        with pytest.raises(RecipeNotTaken, match="has gone"):
+            rig.station.apply_recipe(recipe, wanted=lambda: False)
         assert rig.station.status()["recipe_digest"] == "recipe-1"
 
 

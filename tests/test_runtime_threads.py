@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,14 +30,15 @@ from edgeinspect.errors import CameraFault, DiskFull, StationBusy
 from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeOutput
 from edgeinspect.line.messages import Inspect, Inspected, InspectionFailed
-from edgeinspect.part import StageTimes
+from edgeinspect.part import Frame, Inspection, StageTimes
+from edgeinspect.ports import CameraControls
 from edgeinspect.runtime.control import ControlServer
 from edgeinspect.runtime.control_client import ControlClient
 from edgeinspect.runtime.faults import FaultBoard
 from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
 from edgeinspect.runtime.latency import Reservoir, StageLatencies
-from edgeinspect.runtime.line_thread import FinishedPart
+from edgeinspect.runtime.line_thread import FinishedPart, SwapRecipe
 from edgeinspect.runtime.queues import BoundedQueue
 from edgeinspect.runtime.recorder_thread import RECORDS_FAULT, RECORDS_LOST, RecorderThread
 from edgeinspect.runtime.run import run_station
@@ -151,6 +153,7 @@ def test_three_recipes_stay_loaded_and_older_ones_are_released() -> None:
     bench = WorkerBench(ShadeInspector())
     for number in (2, 3, 4):
         bench.workers.add(bench.set_of(f"recipe-{number}", [ShadeInspector()]))
+        bench.workers.release_retired()
     assert bench.closed == ["recipe-1"]
     assert isinstance(bench.run("recipe-2"), Inspected)
     assert isinstance(bench.run("recipe-1"), InspectionFailed)
@@ -158,6 +161,72 @@ def test_three_recipes_stay_loaded_and_older_ones_are_released() -> None:
         bench.workers.add(bench.set_of("recipe-5", []))
     bench.workers.close()
     assert sorted(bench.closed) == ["recipe-1", "recipe-2", "recipe-3", "recipe-4"]
+
+
+def test_engines_that_a_recipe_replaces_are_released_once() -> None:
+    bench = WorkerBench(ShadeInspector())
+    bench.workers.add(bench.set_of("recipe-1", [ShadeInspector()]))
+    assert bench.closed == []  # nobody waits for it in the line thread
+    bench.workers.release_retired()
+    bench.workers.release_retired()
+    assert bench.closed == ["recipe-1"]
+    assert isinstance(bench.run("recipe-1"), Inspected)
+
+
+def test_engines_in_use_are_released_when_their_picture_is_done() -> None:
+    inspector = ShadeInspector()
+    bench = WorkerBench(inspector)
+
+    def look(frame: Frame, *, want_map: bool = False) -> Inspection:
+        del want_map
+        bench.workers.add(bench.set_of("recipe-1", [ShadeInspector()]))
+        bench.workers.release_retired()
+        assert bench.closed == []
+        return ShadeInspector().inspect(frame)
+
+    inspector.inspect = look  # type: ignore[method-assign]
+    assert isinstance(bench.run("recipe-1"), Inspected)
+    assert bench.closed == ["recipe-1"]
+
+
+def test_engines_that_cannot_be_released_are_counted_and_harm_nobody() -> None:
+    bench = WorkerBench(ShadeInspector())
+
+    def broken() -> None:
+        raise RuntimeError("the driver hangs")
+
+    stuck = InspectorSet(recipe_digest="recipe-2", inspectors=[ShadeInspector()], close=broken)
+    bench.workers.add(stuck)
+    bench.workers.close()
+    assert bench.closed == ["recipe-1"]
+    fault = bench.faults.snapshot()["driver_did_not_close"]
+    assert fault.detail == "an engine: RuntimeError: the driver hangs"
+
+
+def swap(**options: Any) -> SwapRecipe:
+    inspectors = InspectorSet(recipe_digest="recipe-2", inspectors=[ShadeInspector()])
+    return SwapRecipe(line_config(digest="recipe-2"), CameraControls(), inspectors, **options)
+
+
+def test_a_recipe_that_was_given_up_never_comes_into_force() -> None:
+    change = swap()
+    assert "did not take the recipe within 0 s" in change.wait(0)
+    change.settle(lambda: pytest.fail("it was answered with an error"))
+    assert "did not take the recipe within 0 s" in change.wait(0)
+
+
+def test_a_recipe_that_nobody_wants_any_more_is_not_taken() -> None:
+    change = swap(wanted=lambda: False)
+    change.settle(lambda: pytest.fail("nobody wants it"))
+    assert change.wait(0) == "Whoever asked for the recipe has gone."
+
+
+@pytest.mark.parametrize("why_not", ["", "The camera is too busy."])
+def test_a_recipe_is_answered_as_it_was_settled(why_not: str) -> None:
+    change = swap()
+    change.settle(lambda: why_not)
+    change.settle(lambda: pytest.fail("it was settled before"))
+    assert change.wait(0) == why_not
 
 
 def test_bounded_queue_refuses_and_keeps_the_order() -> None:

@@ -7,6 +7,7 @@ what is looked at, and ``model_probe`` for files of unknown origin.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import queue
@@ -47,7 +48,7 @@ class LiteRtEngine:
         self._tile_shape = first.input_spec.shape[1:]
         self._dtype = np.dtype(first.input_spec.dtype)
         self._batch = arrangement.batch
-        self._idle: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[Lane | None] = queue.SimpleQueue()
         for lane in lanes:
             self._idle.put(lane)
         self._lanes = len(lanes)
@@ -92,11 +93,11 @@ class LiteRtEngine:
 
     def _run(self, tiles: Sequence[Tile]) -> list[Tile]:
         if self._helpers is None or len(tiles) <= self._batch:
-            lane = self._idle.get()
+            lane = self._take_lane()
             try:
                 return lane.infer(tiles)
             finally:
-                self._idle.put(lane)
+                self._put_back(lane)
         jobs = deque(range(0, len(tiles), self._batch))
         outputs: dict[int, list[Tile]] = {}
         helpers = [
@@ -113,7 +114,7 @@ class LiteRtEngine:
     def _work(
         self, jobs: deque[int], tiles: Sequence[Tile], outputs: dict[int, list[Tile]]
     ) -> None:
-        lane = self._idle.get()
+        lane = self._take_lane()
         try:
             while jobs:
                 try:
@@ -122,13 +123,37 @@ class LiteRtEngine:
                     return
                 outputs[start] = lane.infer(tiles[start : start + self._batch])
         finally:
+            self._put_back(lane)
+
+    def _take_lane(self) -> Lane:
+        lane = self._idle.get()
+        if lane is None:
+            self._idle.put(None)  # for the next one who comes too late
+            raise InferenceFailed("The engine is closed.")
+        return lane
+
+    def _put_back(self, lane: Lane) -> None:
+        """A lane of a closed engine is dropped, and with it the interpreter's memory."""
+        if not self._closed.is_set():
             self._idle.put(lane)
+            if self._closed.is_set():
+                self._drop_lanes()
+
+    def _drop_lanes(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait()
+        self._idle.put(None)
 
     def close(self) -> None:
-        """Stop the threads; closing twice is allowed. Runs in progress end normally."""
+        """Free the interpreters and end the threads; closing twice is allowed.
+
+        Tiles that are being inferred are finished first, and nobody waits for them here.
+        """
         self._closed.set()
+        self._drop_lanes()
         if self._helpers is not None:
-            self._helpers.shutdown(wait=True)
+            self._helpers.shutdown(wait=False)
 
 
 def _settle(helpers: list[Future[None]]) -> None:

@@ -104,8 +104,7 @@ class AssembledStation:
     """A station with its records and its control socket. Use it in a ``with`` block.
 
     Attributes:
-        plan: what it was started with; ``apply_recipe`` over the socket may bring another.
-        plans: every plan that was in force since the start.
+        plan: what is in force; ``apply_recipe`` over the socket may bring another.
     """
 
     def __init__(
@@ -117,6 +116,7 @@ class AssembledStation:
         want_map: bool = False,
         serve: bool = True,
         watch: Watcher | None = None,
+        on_plan: Callable[[StationPlan], None] = lambda plan: None,
     ) -> None:
         """Open the records and the model; nothing moves before ``start``.
 
@@ -126,12 +126,13 @@ class AssembledStation:
             want_map: keep the score maps of the last parts for a live view.
             serve: listen on the control socket.
             watch: called in an inference worker with every frame and what was seen in it.
+            on_plan: told every plan that comes into force, this one included.
 
         Raises:
             EdgeInspectError: with what is missing; nothing stays open.
         """
         self.plan = plan
-        self.plans = [plan]
+        self._on_plan = on_plan
         self._clock = clock or SystemClock()
         self._serve = serve
         self._watch = watch
@@ -190,6 +191,7 @@ class AssembledStation:
             for name, count in self._writer.report.faults.items():
                 self.station.faults.count(name, "found when the records were opened", times=count)
             opened.pop_all()
+        on_plan(plan)
 
     @property
     def records_report(self) -> OpenReport:
@@ -263,22 +265,23 @@ class AssembledStation:
         clean = self.station.exit_code == 0 and not self.station.status()["parts_in_flight"]
         self._writer.close(next_part_id=self._sink.next_part_id if clean else None)
 
-    def _apply_recipe(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
+    def _apply_recipe(
+        self, arguments: Mapping[str, Any], wanted: Callable[[], bool]
+    ) -> Mapping[str, object]:
         """The control command; see ``RecipeChange`` for the arguments."""
         change = RecipeChange.of(arguments)
         before = self.plan
         plan = change.plan(before)
-        prepared = prepare(plan, watch=self._watch)
-        try:
+        with contextlib.ExitStack() as unused:
+            prepared = prepare(plan, watch=self._watch)
+            unused.callback(prepared.inspectors.close)
             with change.kept(plan, instead_of=before):
                 self._sink.add_recipe(plan.digest, plan.config.thresholds, document=plan.document)
                 with self.challenges.changing_to(plan):
-                    self.station.apply_recipe(prepared)
+                    self.station.apply_recipe(prepared, wanted=wanted)
+                    unused.pop_all()  # they are the station's from here on
                     self.plan = plan
-        except BaseException:
-            prepared.inspectors.close()
-            raise
-        self.plans.append(plan)
+        self._on_plan(plan)
         return {
             "product": plan.recipe.product,
             "revision": plan.recipe.revision,

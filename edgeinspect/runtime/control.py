@@ -49,8 +49,11 @@ class Controlled(Protocol):
     def request_stop(self, *, immediate: bool = False) -> None: ...
 
 
-ApplyRecipe = Callable[[Mapping[str, Any]], Mapping[str, object]]
-"""Loads, checks and applies a recipe; may take seconds; returns what is in force then."""
+ApplyRecipe = Callable[[Mapping[str, Any], Callable[[], bool]], Mapping[str, object]]
+"""Loads, checks and applies a recipe; may take seconds; returns what is in force then.
+
+The second argument says whether somebody still waits for it: False means that it must not happen.
+"""
 Challenge = Callable[[Mapping[str, Any]], Mapping[str, object]]
 """One step of a challenge; returns how it stands."""
 
@@ -62,6 +65,7 @@ class _Client:
         self.unsent = bytearray()
         self.next_event: int | None = None
         self.closing = False
+        self.gone = False
         self.lock = threading.Lock()
 
     def send(self, line: bytes) -> bool:
@@ -243,6 +247,7 @@ class ControlServer:
             self._drop(client)
 
     def _drop(self, client: _Client) -> None:
+        client.gone = True
         self._clients.pop(client.connection.fileno(), None)
         with suppress(KeyError, ValueError):
             self._selector.unregister(client.connection)
@@ -308,7 +313,7 @@ class ControlServer:
     def _apply(self, client: _Client, request_id: object, arguments: Mapping[str, Any]) -> None:
         try:
             assert self._apply_recipe is not None
-            reply = success(request_id, self._apply_recipe(arguments))
+            reply = success(request_id, self._apply_recipe(arguments, lambda: not client.gone))
         except Exception as error:  # noqa: BLE001  the running recipe stays in force
             reply = error_reply(request_id, error)
         finally:

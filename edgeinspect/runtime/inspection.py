@@ -14,6 +14,7 @@ from edgeinspect.runtime.faults import FaultBoard
 from edgeinspect.runtime.queues import BoundedQueue
 
 INSPECTION_FAULT = "inspection_failed"
+CLOSE_FAULT = "driver_did_not_close"
 _SETS_KEPT = 3
 _JOBS_PER_WORKER = 8
 
@@ -41,6 +42,15 @@ class InspectorSet:
     description: str = ""
     close: Callable[[], None] = lambda: None
     trouble: Callable[[], Mapping[str, str]] = dict
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """Inspectors with how many workers use them now; closed once retired and unused."""
+
+    inspectors: InspectorSet
+    uses: int = 0
+    retired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +83,8 @@ class InspectionWorkers:
         self._report = report
         self._want_map = want_map
         self.queue: BoundedQueue[_Job] = BoundedQueue("inspection", _JOBS_PER_WORKER * self.count)
-        self._sets = {inspectors.recipe_digest: inspectors}
+        self._sets = {inspectors.recipe_digest: _Loaded(inspectors)}
+        self._retired: list[_Loaded] = []
         self._lock = threading.Lock()
         self._stopping = False
         self._busy_since: dict[int, int] = {}
@@ -81,19 +92,35 @@ class InspectionWorkers:
         self.longest_in_time_ns = 0
 
     def add(self, inspectors: InspectorSet) -> None:
-        """Make a recipe's inspectors available; the oldest beyond three are released.
+        """Make a recipe's inspectors available, in place of those of the same recipe.
 
-        A part still on its way under a released recipe fails its inspection and is rejected.
+        The oldest beyond three recipes are retired: a part still on its way under one of them
+        fails its inspection and is rejected. Waits for nothing; ``release_retired`` frees them.
         """
         if len(inspectors.inspectors) != self.count:
             raise ValueError(f"expected {self.count} inspectors")
         with self._lock:
-            kept = [s for d, s in self._sets.items() if d != inspectors.recipe_digest]
-            kept.append(inspectors)
-            released, kept = kept[:-_SETS_KEPT], kept[-_SETS_KEPT:]
-            self._sets = {s.recipe_digest: s for s in kept}
-        for old in released:
-            old.close()
+            replaced = self._sets.pop(inspectors.recipe_digest, None)
+            self._sets[inspectors.recipe_digest] = _Loaded(inspectors)
+            oldest = list(self._sets)[:-_SETS_KEPT]
+            retired = [self._sets.pop(digest) for digest in oldest]
+            self._retired += retired if replaced is None else [replaced, *retired]
+
+    def release_retired(self) -> None:
+        """Release the engines that nobody can need any more; those in use, when they are not."""
+        with self._lock:
+            retired, self._retired = self._retired, []
+            for loaded in retired:
+                loaded.retired = True
+            unused = [loaded for loaded in retired if not loaded.uses]
+        for loaded in unused:
+            self._release(loaded)
+
+    def _release(self, loaded: _Loaded) -> None:
+        try:
+            loaded.inspectors.close()
+        except Exception as error:  # noqa: BLE001  the recipe that replaced it is in force
+            self._faults.count(CLOSE_FAULT, f"an engine: {type(error).__name__}: {error}")
 
     def submit(self, action: Inspect, *, deadline_mono_ns: int | None) -> bool:
         """Queue a frame; False if the queue is full. A job past its deadline is not begun."""
@@ -111,9 +138,9 @@ class InspectionWorkers:
     def close(self) -> None:
         """Release every engine; only after the workers have ended."""
         with self._lock:
-            sets, self._sets = list(self._sets.values()), {}
-        for inspectors in sets:
-            inspectors.close()
+            self._retired += self._sets.values()
+            self._sets = {}
+        self.release_retired()
 
     def run(self, worker: int) -> None:
         """The thread of one worker."""
@@ -131,9 +158,25 @@ class InspectionWorkers:
         deadline = job.deadline_mono_ns
         if deadline is not None and self._clock.now_mono_ns() > deadline:
             return InspectionFailed(part_id, "its turn came after its deadline")
-        inspectors = self._sets.get(job.action.recipe_digest)
-        if inspectors is None:
+        with self._lock:
+            loaded = self._sets.get(job.action.recipe_digest)
+            if loaded is not None:
+                loaded.uses += 1
+        if loaded is None:
             return InspectionFailed(part_id, "its recipe is no longer loaded")
+        try:
+            return self._inspect(worker, job, loaded.inspectors)
+        finally:
+            with self._lock:
+                loaded.uses -= 1
+                last = loaded.retired and not loaded.uses
+            if last:
+                self._release(loaded)
+
+    def _inspect(
+        self, worker: int, job: _Job, inspectors: InspectorSet
+    ) -> Inspected | InspectionFailed:
+        part_id = job.action.part_id
         try:
             inspection = inspectors.inspectors[worker].inspect(
                 job.action.frame, want_map=self._want_map

@@ -23,7 +23,7 @@ from edgeinspect.ports import CameraControls, Clock, Output
 from edgeinspect.runtime.camera_thread import CameraThread
 from edgeinspect.runtime.faults import FaultBoard
 from edgeinspect.runtime.feed import EventFeed
-from edgeinspect.runtime.inspection import InspectionWorkers
+from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
 from edgeinspect.runtime.latency import StageLatencies
 from edgeinspect.runtime.pulse_thread import GATE_OUTPUT_FAULT, PulseThread
 from edgeinspect.runtime.queues import BoundedQueue
@@ -94,13 +94,52 @@ class LineView:
     lock_state: LockState = LockState.OPEN
 
 
-@dataclass(slots=True)
 class SwapRecipe:
-    """Take a new configuration between two parts; ``done`` is set once it is in force."""
+    """A recipe on its way to the line thread: it comes into force once, or never.
 
-    config: LineConfig
-    controls: CameraControls
-    done: threading.Event = field(default_factory=threading.Event)
+    Whoever waits for it and the line thread settle it under one lock. So a change that was
+    answered with an error cannot happen later, and one that happened is never answered with an
+    error.
+    """
+
+    def __init__(
+        self,
+        config: LineConfig,
+        controls: CameraControls,
+        inspectors: InspectorSet,
+        *,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Args:
+        wanted: asked in the line thread in the moment of the change; must not wait.
+        """
+        self.config = config
+        self.controls = controls
+        self.inspectors = inspectors
+        self._wanted = wanted
+        self._lock = threading.Lock()
+        self._answer: str | None = None
+        self._answered = threading.Event()
+
+    def settle(self, put_into_force: Callable[[], str]) -> None:
+        """In the line thread: do it, unless it was given up.
+
+        Args:
+            put_into_force: does it without waiting for anything; returns why not, or "".
+        """
+        with self._lock:
+            if self._answer is None:
+                gone = "Whoever asked for the recipe has gone."
+                self._answer = put_into_force() if self._wanted() else gone
+        self._answered.set()
+
+    def wait(self, timeout_s: float) -> str:
+        """Give it up unless it is in force in time; returns why it never will be, or ""."""
+        self._answered.wait(timeout_s)
+        with self._lock:
+            if self._answer is None:
+                self._answer = f"The line did not take the recipe within {timeout_s:g} s."
+            return self._answer
 
 
 class _Mailbox(Generic[State]):
@@ -190,7 +229,11 @@ class LineShell:
 
     # --- for other threads ------------------------------------------------------------------
 
-    def post(self, item: m.Event | SwapRecipe) -> bool:
+    def post_swap(self, swap: SwapRecipe) -> bool:
+        """Queue a change of recipe; False if there is no room, which loses no event."""
+        return self._queue.offer(swap)
+
+    def post(self, item: m.Event) -> bool:
         """Queue an event. If there is no room it is lost, counted, and the core is told."""
         if self._queue.offer(item):
             return True
@@ -274,14 +317,21 @@ class LineShell:
             self._carry_out(self._core.handle(overflow, self._clock.now_mono_ns()))
 
     def _swap(self, swap: SwapRecipe) -> None:
-        if not self._camera.apply(swap.controls):
-            self._faults.count(EVENTS_LOST, "no room for the new recipe's camera controls")
-            return
-        self._handle(m.ApplyConfig(swap.config))
-        self._config = swap.config
-        self._feed.publish(event="recipe", recipe_digest=swap.config.recipe_digest)
-        self._update_view()  # who is told that it is done also sees it
-        swap.done.set()
+        actions: list[m.Action] = []
+
+        def put_into_force() -> str:
+            if not self._camera.apply(swap.controls):
+                return "The camera is too busy to take the recipe's settings."
+            self._workers.add(swap.inspectors)
+            actions.extend(self._core.handle(m.ApplyConfig(swap.config), self._clock.now_mono_ns()))
+            self._config = swap.config
+            self._feed.publish(event="recipe", recipe_digest=swap.config.recipe_digest)
+            self._update_view()  # who is told that it is done also sees it
+            return ""
+
+        swap.settle(put_into_force)
+        self._carry_out(actions)
+        self._tell_overflows()
 
     # --- carrying out the core's actions --------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeinspect.errors import StorageFault, UsageError
+from edgeinspect.errors import EdgeInspectError, StorageFault, UsageError
 from edgeinspect.runtime.plan import StationPlan, make_plan, plan_station
 from edgeinspect.settings.recipe_audit import CONFIRMED
 from edgeinspect.settings.recipe_store import ActivePointer, RecipeStore
@@ -92,10 +92,17 @@ class RecipeChange:
         try:
             yield
         except BaseException as error:
-            _put_back(store, product, before, why=f"revision {revision} was refused: {error}")
-            if changes_job:
-                old = instead_of.recipe.product
-                store.change_job(old, instead_of=plan.file_product, **_refused(error))
+            try:
+                _put_back(store, product, before, why=f"revision {revision} was refused: {error}")
+                if changes_job:
+                    old = instead_of.recipe.product
+                    store.change_job(old, instead_of=plan.file_product, **_refused(error))
+            except EdgeInspectError as second:
+                raise StorageFault(
+                    f"Revision {revision} of {product} was refused ({_one_line(str(error))}), and "
+                    f"is still marked for the next start, because {_one_line(second.message)}",
+                    next_action="Free the disk, then apply the revision that you want.",
+                ) from error
             raise
         confirm_applied(store, plan, live=True, **who)
 
@@ -107,15 +114,15 @@ def confirm_applied(
 
     A trail that cannot be written now does not undo it: it was announced before it was done.
     """
-    pointer = store.active_pointer(plan.recipe.product)
-    details = {
-        "entry": "" if pointer is None else pointer.audit,
-        "product": plan.recipe.product,
-        "revision": plan.recipe.revision,
-        "recipe_digest": plan.digest,
-        "live": live,
-    }
-    with contextlib.suppress(StorageFault):
+    with contextlib.suppress(EdgeInspectError, OSError):
+        pointer = store.active_pointer(plan.recipe.product)
+        details = {
+            "entry": "" if pointer is None else pointer.audit,
+            "product": plan.recipe.product,
+            "revision": plan.recipe.revision,
+            "recipe_digest": plan.digest,
+            "live": live,
+        }
         store.audit.append(CONFIRMED, author=author, reason=reason, details=details)
 
 

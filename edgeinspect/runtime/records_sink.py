@@ -15,6 +15,8 @@ from edgeinspect.runtime.line_thread import FinishedPart
 
 PICTURES_FAULT = "pictures_not_written"
 _IDS_AHEAD = 100_000
+_RECIPES_KEPT = 16
+"""More than can have parts on their way at once."""
 
 
 class RecordsSink:
@@ -54,7 +56,10 @@ class RecordsSink:
         """Know a recipe before its parts come. Raises StorageFault."""
         classes = [threshold.name for threshold in thresholds]
         with self._lock:
+            self._thresholds.pop(digest, None)
             self._thresholds[digest] = tuple(thresholds)
+            while len(self._thresholds) > _RECIPES_KEPT:
+                del self._thresholds[next(iter(self._thresholds))]
             self._writer.register_recipe(digest, classes=classes, document=document)
 
     def write(self, batch: Sequence[FinishedPart]) -> Acknowledgement:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edgeinspect.errors import LineFault, UsageError
+from edgeinspect.errors import LineFault, RecipeNotTaken, UsageError
 from edgeinspect.hw.drivers import Drivers
 from edgeinspect.hw.input_faults import TellsFaults
 from edgeinspect.line import messages as m
@@ -18,7 +18,7 @@ from edgeinspect.ports import CameraControls, Clock
 from edgeinspect.runtime.camera_thread import CameraThread
 from edgeinspect.runtime.faults import Fault, FaultBoard
 from edgeinspect.runtime.feed import EventFeed
-from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
+from edgeinspect.runtime.inspection import CLOSE_FAULT, InspectionWorkers, InspectorSet
 from edgeinspect.runtime.line_thread import Core, FinishedPart, Item, LineShell, Picture, SwapRecipe
 from edgeinspect.runtime.pulse_thread import PulseThread
 from edgeinspect.runtime.queues import BoundedQueue
@@ -38,7 +38,6 @@ from edgeinspect.runtime.threads import StationThread
 
 SWITCH_INTERVAL_S = 0.0005
 """A thread that computes in Python gives way this soon to one that must act on time."""
-CLOSE_FAULT = "driver_did_not_close"
 _EVENTS_CAPACITY = 4096
 _HANG_NS = 750_000_000
 """With the supervisor's period a stuck stage is named within a second."""
@@ -246,13 +245,25 @@ class Station:
         """A person has seen the alarms and cleared their cause."""
         return self._post(m.AcknowledgeAlarms())
 
-    def apply_recipe(self, recipe: PreparedRecipe, *, timeout_s: float = 5.0) -> None:
+    def apply_recipe(
+        self,
+        recipe: PreparedRecipe,
+        *,
+        timeout_s: float = 5.0,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Parts triggered from now on are inspected under ``recipe``.
 
-        Parts on their way keep the recipe that they were triggered under.
+        Parts on their way keep the recipe that they were triggered under. The station owns the
+        recipe's inspectors from now on; if this raises, they stay the caller's and the recipe
+        never comes into force.
+
+        Args:
+            wanted: asked in the moment of the change; False gives it up. Must not wait.
 
         Raises:
             UsageError: the recipe does not fit the running station, which keeps the old one.
+            RecipeNotTaken: the line could not take it in time, or nobody wants it any more.
         """
         old, new = self._recipe.config, recipe.config
         if new.gate != old.gate or new.track.tracking != old.track.tracking:
@@ -261,12 +272,22 @@ class Station:
                 next_action="Restart the station to use it.",
             )
         _refuse_misfit(new, self._drivers)
+        if len(recipe.inspectors.inspectors) != self._workers.count:
+            raise UsageError(
+                f"The recipe brings {len(recipe.inspectors.inspectors)} inspectors, and the "
+                f"station runs {self._workers.count}."
+            )
         with self._applying:
-            self._workers.add(recipe.inspectors)
-            swap = SwapRecipe(new, recipe.controls)
-            if not self._line.post(swap) or not swap.done.wait(timeout_s):
-                raise UsageError("The station is too busy to take the recipe; try again.")
+            swap = SwapRecipe(new, recipe.controls, recipe.inspectors, wanted=wanted)
+            full = "The event queue is full."
+            why_not = swap.wait(timeout_s) if self._line.post_swap(swap) else full
+            if why_not:
+                raise RecipeNotTaken(
+                    f"{why_not} The recipe in force stays.",
+                    next_action="Look at: edgeinspect status. Then try again.",
+                )
             self._recipe = recipe
+        self._workers.release_retired()
 
     # --- stopping ---------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from edgeinspect.errors import (
     ConfigError,
     ModelRefused,
     RecipeConflict,
+    RecipeNotTaken,
     StationBusy,
     StorageFault,
     UsageError,
@@ -33,7 +34,8 @@ from edgeinspect.settings.station import StationFile
 
 _TIMEOUT_S = 15.0
 _REFUSALS = {
-    kind.__name__: kind for kind in (RecipeConflict, ModelRefused, UsageError, StorageFault)
+    kind.__name__: kind
+    for kind in (RecipeConflict, RecipeNotTaken, ModelRefused, UsageError, StorageFault)
 }
 """A running station's refusals, as they would have been raised here."""
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.live import Live
 
+from edgeinspect.line.config import LineConfig
 from edgeinspect.line.verdict import judge_inspection
 from edgeinspect.part import Frame, GateOutcome, Inspection, VerdictKind
 from edgeinspect.records.reader import PartFilter, RecordReader
@@ -103,8 +104,13 @@ class LiveDemo:
             plan.station, parts=parts, seed=seed, rate_per_s=rate_per_s, defect_rate=defect_rate
         )
         self._seen: OrderedDict[int, VerdictKind] = OrderedDict()
+        self._configs: list[LineConfig] = []
         self._assembled = AssembledStation(
-            plan, simulated=self._line, want_map=True, watch=self._watch
+            plan,
+            simulated=self._line,
+            want_map=True,
+            watch=self._watch,
+            on_plan=lambda plan: self._configs.append(plan.config),
         )
         self._last: deque[LastPart] = deque(maxlen=_LAST_PARTS)
         self._reasons: Counter[str] = Counter()
@@ -266,8 +272,7 @@ class LiveDemo:
         first = PartFilter(from_part_id=self._assembled.sink.first_part_id)
         with RecordReader(self._plan.station.data_dir) as reader:
             records = [part.record for part in reader.parts(first)]
-        configs = [plan.config for plan in self._assembled.plans]
-        account = self._line.line.account(records, configs=configs)
+        account = self._line.line.account(records, configs=self._configs)
         verdicts = Counter(record.verdict.kind.value for record in records)
         faults = self._assembled.station.status()["faults"]
         result = {
