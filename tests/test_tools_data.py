@@ -213,20 +213,60 @@ def test_the_good_class_can_be_named(tmp_path: Path):
         judge(tmp_path, good="prima")
 
 
-def test_a_csv_may_lie_elsewhere_than_its_pictures(tmp_path: Path):
-    make_folders(tmp_path / "pictures", good=8, scratch=8)
-    rows = [f"{path},{path.parent.name}" for path in sorted(tmp_path.rglob("*.png"))]
-    (tmp_path / "labels").mkdir()
-    table = tmp_path / "labels" / "labels.csv"
-    table.write_text("\n".join(["path,label", *rows]))
+def test_a_csv_names_pictures_below_its_folder_only(tmp_path: Path):
+    make_folders(tmp_path / "set" / "pictures", good=8, scratch=8)
+    table = tmp_path / "set" / "labels.csv"
+    pictures = sorted(tmp_path.rglob("*.png"))
+    rows = [f"{path},{path.parent.name}" for path in pictures]
+    table.write_text("\n".join(["path,label", *rows]))  # absolute, and below all the same
     judged = judge(table, group_pattern=r"\d+")
     assert_sound(judged)
     save_manifest(judged.dataset, tmp_path / "manifest.json")
-    kept = load_manifest(tmp_path / "manifest.json")
-    assert paths_of(kept) == sorted(tmp_path.rglob("*.png"))
-    relative = [f"../{path.relative_to(tmp_path)},{path.parent.name}" for path in paths_of(kept)]
-    table.write_text("\n".join(["path,label", *relative]))
-    assert_sound(judge(table, group_pattern=r"\d+"))
+    assert paths_of(load_manifest(tmp_path / "manifest.json")) == pictures
+
+    outside = write(tmp_path / "elsewhere" / "secret.png", picture(1))
+    (tmp_path / "set" / "link.png").symlink_to(outside)
+    (tmp_path / "set" / "folder").symlink_to(outside.parent)
+    (tmp_path / "set" / "circle").symlink_to(tmp_path / "set" / "circle")
+    for name in (
+        str(outside),
+        "../elsewhere/secret.png",
+        "pictures/../../elsewhere/secret.png",
+        "link.png",
+        "folder/secret.png",
+        "circle/secret.png",
+        "a" * 300,
+    ):
+        for row in (f"{name},good,", f"pictures/good/0.png,good,{name}"):
+            table.write_text(f"path,label,reference\n{row}\n")
+            with pytest.raises(ConfigError, match=r"labels\.csv:2: .*a file below"):
+                read_source(table)
+
+
+def test_a_list_of_boxes_names_pictures_below_its_folder_only(tmp_path: Path):
+    outside = write(tmp_path / "secret.png", picture(1))
+    folder = tmp_path / "a" / "set"
+    folder.mkdir(parents=True)
+    for name in (str(outside), "../../secret.png"):
+        data = {
+            "images": [{"id": 1, "file_name": name}],
+            "annotations": [],
+            "categories": [{"id": 1, "name": "pit"}],
+        }
+        (folder / "labels.json").write_text(json.dumps(data))
+        with pytest.raises(ConfigError, match="a file below"):
+            read_source(f"coco:{folder / 'labels.json'}")
+        (folder / "trainval.txt").write_text(f"{name} {name}\n")
+        (folder / "test.txt").write_text("")
+        with pytest.raises(ConfigError, match=r"trainval\.txt:1: .*a file below"):
+            read_source(f"deeppcb:{folder}")
+
+
+def test_text_that_was_kept_from_being_a_formula_is_read_as_it_was(tmp_path: Path):
+    write(tmp_path / "=a.png", picture(1))
+    (tmp_path / "labels.csv").write_text("path,label\n'=a.png,'-dent\n")
+    (found,) = read_source(tmp_path / "labels.csv").pictures
+    assert (found.path.name, found.label) == ("=a.png", "-dent")
 
 
 def paths_of(dataset: Dataset) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import math
 import os
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from edgeinspect.atomic_file import fsync_folder
+from edgeinspect.csv_cells import write_table
 from edgeinspect.errors import UsageError
 from edgeinspect.records.durable import storage_faults
 from edgeinspect.records.reader import StoredPart
@@ -142,9 +142,7 @@ def export_parts(
 
 def write_csv(rows: Iterable[dict[str, Any]], stream: TextIO) -> None:
     """Rows of ``part_as_dict`` as CSV with a header; nested values as JSON."""
-    writer = csv.DictWriter(stream, COLUMNS)
-    writer.writeheader()
-    writer.writerows(_flat(row) for row in rows)
+    write_table(stream, tuple(COLUMNS), (tuple(_flat(row).values()) for row in rows))
 
 
 def write_jsonl(rows: Iterable[dict[str, Any]], stream: TextIO) -> None:

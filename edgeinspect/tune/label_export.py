@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgeinspect.atomic_file import make_folder, replace_file, storage_faults
+from edgeinspect.csv_cells import write_table
 from edgeinspect.errors import NotGood
 from edgeinspect.tune.labels import Label, LabelKind, LabelStore
 
@@ -92,15 +92,15 @@ def export_labels(data_dir: Path, folder: Path) -> Exported:
             next_action="Label some: edgeinspect label queue",
         )
     make_folder(folder)
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow(_COLUMNS)
+    rows = []
     for picture in found.pictures:
         label = picture.label
         with storage_faults(picture.path):
             content = picture.path.read_bytes()
         replace_file(folder / picture.path.name, content)
         who = (label.part_id, label.author, label.labelled_wall.isoformat())
-        table.writerow((picture.path.name, picture.name, picture.group, *who))
+        rows.append((picture.path.name, picture.name, picture.group, *who))
+    text = io.StringIO(newline="")
+    write_table(text, _COLUMNS, rows)
     replace_file(folder / LABELS_CSV, text.getvalue().encode())
     return Exported(len(found.pictures), found.unsure, found.without_picture)

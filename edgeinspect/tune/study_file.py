@@ -17,6 +17,7 @@ from random import Random
 
 import numpy as np
 
+from edgeinspect.csv_cells import restored, write_table
 from edgeinspect.errors import ConfigError, UsageError
 from edgeinspect.tune.study import BAD, GOOD, Study
 from edgeinspect.yaml_expected import MISSING, Found
@@ -148,12 +149,17 @@ def plan_rows(
 def write_rows(rows: Sequence[Row], *, blind: bool = False) -> bytes:
     """The rows as one file; blind: without the references."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(BLIND_COLUMNS if blind else COLUMNS)
-    for row in rows:
-        decision = "" if row.decision is None else NAMES[row.decision]
-        reference = () if blind else (NAMES[row.reference],)
-        writer.writerow((row.part, *reference, row.appraiser, row.trial, decision))
+    cells = [
+        (
+            row.part,
+            *(() if blind else (NAMES[row.reference],)),
+            row.appraiser,
+            row.trial,
+            "" if row.decision is None else NAMES[row.decision],
+        )
+        for row in rows
+    ]
+    write_table(text, BLIND_COLUMNS if blind else COLUMNS, cells, lineterminator="\n")
     return text.getvalue().encode()
 
 
@@ -183,7 +189,7 @@ def _lines(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, 
                 if number > MAX_LINES:
                     found = Found("too long")
                     raise _wrong(path, None, "the file", found, f"at most {MAX_LINES} lines")
-                shown = (cell.strip() for cell in cells)
+                shown = (restored(cell.strip()) for cell in cells)
                 yield reader.line_num, dict(zip(header, shown, strict=True))
     except csv.Error as error:
         found = Found(f"broken ({error})")

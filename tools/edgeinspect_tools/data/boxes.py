@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from edgeinspect.errors import ConfigError
 from edgeinspect_tools.data.dataset import GOOD, Box, Picture, Source
-from edgeinspect_tools.data.files import pictures_below
+from edgeinspect_tools.data.files import file_below, pictures_below
 
 MAX_BYTES = 256 * 1024 * 1024
 
@@ -117,8 +117,9 @@ def _find(file: Path, name: str) -> Path:
         file.parent.parent / "images",
         file.parent.parent,
     ):
-        if (folder / name).is_file():
-            return (folder / name).resolve()
+        found = file_below(folder, name)
+        if found is not None:
+            return found.resolve()
     raise _wrong(file, "images.file_name", name, f"a file below {file.parent} or its images/")
 
 

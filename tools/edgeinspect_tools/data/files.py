@@ -35,6 +35,21 @@ def pictures_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def file_below(folder: Path, name: str) -> Path | None:
+    """The file of that name below a folder, as a list of pictures names it.
+
+    None if there is no such file, or if it lies elsewhere: ``..``, absolute paths and links lead
+    nowhere outside, for whoever wrote the list need not be whoever reads the pictures. In a folder
+    that is read without a list, links are followed.
+    """
+    try:
+        where = folder / name
+        inside = where.resolve().is_relative_to(folder.resolve())
+        return where if inside and where.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, links in a circle
+        return None
+
+
 def with_masks(paths: list[Path]) -> list[tuple[Path, Path | None]]:
     """Take the masks out of a list of pictures and put each beside its picture.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgeinspect.errors import ConfigError
 from edgeinspect_tools.data.boxes import main_label
 from edgeinspect_tools.data.dataset import GOOD, Box, Picture, Source, Split
-from edgeinspect_tools.data.files import pictures_below, with_masks
+from edgeinspect_tools.data.files import file_below, pictures_below, with_masks
 
 PCB_CLASSES = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
 """DeepPCB's types 1 to 6."""
@@ -68,11 +68,11 @@ def read_magnetic_tile(root: Path, good: str) -> Source:
 def _pcb(root: Path, file: Path, number: int, words: list[str], split: Split | None) -> Picture:
     if len(words) != 2:
         raise _wrong(file, number, "the line", " ".join(words), "a picture and its label file")
-    stem = root / words[0].removesuffix(".jpg")
-    picture, template = (stem.with_name(f"{stem.name}_{end}.jpg") for end in ("test", "temp"))
-    for needed in (picture, template):
-        if not needed.is_file():
-            raise _wrong(file, number, "the picture", needed.name, f"a file in {stem.parent}")
+    stem = words[0].removesuffix(".jpg")
+    for name in (f"{stem}_test.jpg", f"{stem}_temp.jpg", words[1]):
+        if file_below(root, name) is None:
+            raise _wrong(file, number, "the line", name, f"a file below {root}")
+    picture, template = (root / f"{stem}_{end}.jpg" for end in ("test", "temp"))
     boxes = _pcb_boxes(root / words[1])
     return Picture(
         path=picture, label=main_label(boxes), boxes=boxes, split=split, reference=template

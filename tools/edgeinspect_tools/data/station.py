@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgeinspect.errors import UsageError
 from edgeinspect_tools.data.dataset import Picture, Source
+from edgeinspect_tools.data.files import file_below
 from edgeinspect_tools.data.folders import class_label
 from edgeinspect_tools.data.table import read_rows, wrong
 
@@ -71,8 +72,8 @@ def _read_table(file: Path, good: str) -> Source:
         elif not name:
             gone += 1
         else:
-            where = file.parent / name
-            if not where.is_file():
+            where = Path(name) if Path(name).is_absolute() else file_below(file.parent, name)
+            if where is None or not where.is_file():
                 raise wrong(file, line, column, name, f"a picture, absolute or below {file.parent}")
             if where in pictures:
                 raise wrong(file, line, column, name, "each picture once")

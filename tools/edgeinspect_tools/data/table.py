@@ -6,15 +6,17 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgeinspect.csv_cells import restored
 from edgeinspect.errors import ConfigError
 from edgeinspect_tools.data.dataset import Picture, Source
+from edgeinspect_tools.data.files import file_below
 from edgeinspect_tools.data.folders import class_label
 
 MAX_BYTES = 64 * 1024 * 1024
 
 
 def read_csv(path: Path, good: str) -> Source:
-    """Read a CSV file with a header; paths are relative to the file's folder.
+    """Read a CSV file with a header; paths are relative to the file's folder and stay below it.
 
     Columns: ``path`` and ``label``, and where there is one ``group`` (the same part) and
     ``reference`` (a picture of the product without a defect). Others are ignored. Rows with an
@@ -55,7 +57,10 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, s
                 if column not in header:
                     raise wrong(path, 1, "the header", ",".join(header), f"a column {column!r}")
             return [
-                (reader.line_num, {name: (row.get(name) or "").strip() for name in header})
+                (
+                    reader.line_num,
+                    {name: restored((row.get(name) or "").strip()) for name in header},
+                )
                 for row in reader
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -68,11 +73,8 @@ def _picture(file: Path, line: int, row: dict[str, str], good: str) -> Picture |
         raise wrong(file, line, "path", name, "the name of a picture")
     if not label:
         return None
-    where = file.parent / name
-    if not where.is_file():
-        raise wrong(file, line, "path", name, f"a file below {file.parent}")
     return Picture(
-        path=where,
+        path=_below(file, line, "path", name),
         label=class_label(label, good),
         group=row.get("group", ""),
         reference=_reference(file, line, row.get("reference", "")),
@@ -80,10 +82,14 @@ def _picture(file: Path, line: int, row: dict[str, str], good: str) -> Picture |
 
 
 def _reference(file: Path, line: int, name: str) -> Path | None:
-    where = file.parent / name
-    if name and not where.is_file():
-        raise wrong(file, line, "reference", name, f"a file below {file.parent}")
-    return where if name else None
+    return _below(file, line, "reference", name) if name else None
+
+
+def _below(file: Path, line: int, key: str, name: str) -> Path:
+    where = file_below(file.parent, name)
+    if where is None:
+        raise wrong(file, line, key, name, f"a file below {file.parent}")
+    return where
 
 
 def wrong(file: Path, line: int | None, key: str, value: object, expected: str) -> ConfigError:
