@@ -38,6 +38,7 @@ from syscall_tracing import Durable, can_trace, run_traced
 
 from edgeinspect.records import ImagePolicy, RecordReader, RecordWriter, database, ring
 from edgeinspect.records.database import DATABASE_NAME
+from edgeinspect.records.schema import SCHEMA_VERSION
 
 MAX_IMAGE_BYTES = 6_000
 IDS_A_START = 500
@@ -74,7 +75,13 @@ class Account:
 
 def open_writer(data_dir: Path) -> RecordWriter:
     policy = ImagePolicy(max_bytes=MAX_IMAGE_BYTES, min_free_bytes=0)
-    return RecordWriter(data_dir, clock=StepClock(), policy=policy, reserve_bytes=65536)
+    return RecordWriter(
+        data_dir,
+        clock=StepClock(),
+        policy=policy,
+        reserve_bytes=65536,
+        draw=lambda below: 0,  # what is given out again must not be hidden by chance
+    )
 
 
 def record_parts(data_dir: Path, pipe: int, *, seed: int, batches: int | None) -> None:
@@ -108,7 +115,7 @@ def verify(data_dir: Path, account: Account) -> None:
     with contextlib.closing(sqlite3.connect(copies / DATABASE_NAME)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+        if connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
             assert not account.acknowledged, "the tables are gone"
             shutil.rmtree(copies)
             return

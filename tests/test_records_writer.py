@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import math
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -44,6 +45,7 @@ from edgeinspect.records import (
 from edgeinspect.records import writer as writer_module
 from edgeinspect.records.database import DATABASE_NAME, open_for_writing, transaction
 from edgeinspect.records.images import decode_png, encode_png, is_sampled
+from edgeinspect.records.part_ids import MAX_DRAWN_ID, Draw
 from edgeinspect.records.rows import decode_record, encode_record
 from edgeinspect.records.schema import SCHEMA_VERSION
 
@@ -51,9 +53,19 @@ NO_FLOOR = ImagePolicy(max_bytes=1_000_000, min_free_bytes=0)
 
 
 def open_writer(
-    data_dir: Path, *, clock: StepClock | None = None, policy: ImagePolicy = NO_FLOOR
+    data_dir: Path,
+    *,
+    clock: StepClock | None = None,
+    policy: ImagePolicy = NO_FLOOR,
+    draw: Draw = lambda below: 0,
 ) -> RecordWriter:
-    return RecordWriter(data_dir, clock=clock or StepClock(), policy=policy, reserve_bytes=100_000)
+    return RecordWriter(
+        data_dir,
+        clock=clock or StepClock(),
+        policy=policy,
+        reserve_bytes=100_000,
+        draw=draw,
+    )
 
 
 @pytest.fixture
@@ -235,22 +247,79 @@ def test_a_commit_that_was_reported_as_failed_but_is_durable(
 def test_ids_are_never_given_out_twice(tmp_path: Path) -> None:
     with open_writer(tmp_path) as writer:
         first, second = writer.reserve_part_ids(10), writer.reserve_part_ids(10)
-    assert (first, second) == (range(1, 11), range(11, 21))
+    assert second == range(first.stop, first.stop + 10)
     with open_writer(tmp_path) as writer:
-        assert writer.reserve_part_ids(1).start == 21
+        assert writer.reserve_part_ids(1).start == second.stop
 
 
 def test_unused_ids_can_be_given_back_but_used_ones_cannot(tmp_path: Path) -> None:
     writer = open_writer(tmp_path)
-    writer.reserve_part_ids(1000)
-    writer.write([sample_entry(1), sample_entry(2)])
-    writer.close(next_part_id=4)
+    first = writer.reserve_part_ids(1000).start
+    writer.write([sample_entry(first), sample_entry(first + 1)])
+    writer.close(next_part_id=first + 3)
     writer = open_writer(tmp_path)
-    assert writer.reserve_part_ids(5).start == 4
+    assert writer.reserve_part_ids(5).start == first + 3
     with pytest.raises(UsageError, match="in use"):
-        writer.close(next_part_id=2)
+        writer.close(next_part_id=first + 1)
     with open_writer(tmp_path) as again:
-        assert again.reserve_part_ids(1).start == 9
+        assert again.reserve_part_ids(1).start == first + 8
+
+
+def restore(backup: Path, place: Path, what: str) -> None:
+    """Put back the database alone, the counter alone, both, or the whole directory."""
+    if what == "all":
+        shutil.rmtree(place)
+        shutil.copytree(backup, place)
+        return
+    if what != "counter":
+        for path in place.glob(f"{DATABASE_NAME}*"):
+            path.unlink()
+        shutil.copy2(backup / DATABASE_NAME, place)
+    if what != "database":
+        shutil.copy2(backup / "next-part-id", place)
+
+
+@pytest.mark.parametrize("what", ["database", "counter", "both", "all"])
+@pytest.mark.parametrize("cleanly", [True, False])
+def test_a_restored_backup_gives_no_id_again(tmp_path: Path, what: str, cleanly: bool) -> None:
+    place, backup = tmp_path / "data", tmp_path / "backup"
+
+    def life(chance: int) -> range:
+        """The ids that one life of the station gave out, as far as ``reserve`` goes."""
+        writer = open_writer(place, draw=lambda below: chance % below)
+        ids = writer.reserve_part_ids(1000)
+        writer.close(next_part_id=ids.start + 50 if cleanly else None)
+        return ids[:50] if cleanly else ids
+
+    given = [life(5_000)]
+    shutil.copytree(backup if backup.exists() else place, backup)
+    given.append(life(7_000))
+    restore(backup, place, what)
+    given.append(life(9_000))
+    given.append(life(3_000))
+    assert len({part_id for ids in given for part_id in ids}) == sum(map(len, given))
+    assert given[3].start > given[2][-1]
+
+
+def test_after_a_reboot_the_ids_begin_somewhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A memory card that is written anew from its image shows nothing but another boot."""
+    with open_writer(tmp_path) as writer:
+        ids = writer.reserve_part_ids(10)
+    asked: list[int] = []
+    monkeypatch.setattr(writer_module, "_read_boot_id", lambda: "another boot")
+    with open_writer(tmp_path, draw=lambda below: asked.append(below) or 123_456) as writer:
+        assert writer.reserve_part_ids(10).start == ids.stop + 123_456
+    assert asked == [(MAX_DRAWN_ID - ids.stop) // 1_000]
+
+
+def test_drawn_ids_stay_exact_in_spreadsheets_and_json(tmp_path: Path) -> None:
+    with open_writer(tmp_path, draw=lambda below: below - 1) as writer:
+        assert writer.reserve_part_ids(10).stop < MAX_DRAWN_ID / 900
+    (tmp_path / "next-part-id").write_text(f"{MAX_DRAWN_ID + 7}\n")
+    with open_writer(tmp_path, draw=lambda below: below - 1) as writer:
+        assert writer.reserve_part_ids(10).start == MAX_DRAWN_ID + 7  # none left to draw from
 
 
 @pytest.mark.parametrize("counter", [b"", b"rubbish", b"\xff\xfe", b"9" * 30, b"-5"])
@@ -258,25 +327,26 @@ def test_ids_survive_the_loss_of_the_database_or_of_the_counter(
     tmp_path: Path, counter: bytes
 ) -> None:
     with open_writer(tmp_path) as writer:
-        writer.reserve_part_ids(50)
-        writer.write([sample_entry(7, picture=True)])
+        ids = writer.reserve_part_ids(50)
+        writer.write([sample_entry(ids.start + 6, picture=True)])
     (tmp_path / "next-part-id").write_bytes(counter)
     with open_writer(tmp_path) as writer:
-        assert writer.reserve_part_ids(50).start == 51
+        second = writer.reserve_part_ids(50)
+        assert second.start >= ids.stop
     (tmp_path / DATABASE_NAME).unlink()
     with open_writer(tmp_path) as writer:
-        assert writer.reserve_part_ids(1).start == 101
+        assert writer.reserve_part_ids(1).start >= second.stop
     (tmp_path / DATABASE_NAME).unlink()
     (tmp_path / "next-part-id").unlink()
-    with open_writer(tmp_path) as writer:
+    with open_writer(tmp_path, draw=lambda below: 0) as writer:
         assert writer.report.faults == {"images_unindexed": 1}
-        assert writer.reserve_part_ids(1).start == 8
+        assert writer.reserve_part_ids(1).start == ids.start + 7
 
 
 def test_a_file_with_an_absurd_number_does_not_use_up_the_ids(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / f"{10**30}.png").touch()
-    with open_writer(tmp_path) as writer:
+    with open_writer(tmp_path, draw=lambda below: 0) as writer:
         assert writer.reserve_part_ids(1).start == 1
 
 

@@ -96,7 +96,11 @@ CREATE TABLE images (
 CREATE INDEX images_to_evict ON images (keep_rank, part_id) WHERE state = 'kept';
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1,)
+_VERSION_2 = """
+ALTER TABLE part_id_reservation ADD COLUMN witness TEXT NOT NULL DEFAULT ''
+"""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
 """``MIGRATIONS[v]`` takes a database from version v to v + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import functools
 import json
+import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from edgeinspect.records.database import OpenedDatabase, open_for_writing, trans
 from edgeinspect.records.durable import storage_faults
 from edgeinspect.records.images import ImageKind, ImagePolicy
 from edgeinspect.records.lock import DataDirectoryLock
-from edgeinspect.records.part_ids import PartIds
+from edgeinspect.records.part_ids import Draw, PartIds
 from edgeinspect.records.reserve import SpaceReserve
 from edgeinspect.records.ring import ImageRing, Picture, RingAudit, StoreResult
 from edgeinspect.records.rows import SqlValue, encode_record
@@ -104,6 +105,7 @@ class RecordWriter:
         uncovered_faults: sentences on what this station's gate cannot stop, kept per start.
         reserve_bytes: space set aside for the moment the disk is full.
         check_limit_s: the integrity check at opening takes no longer than this.
+        draw: a random number below its argument; part ids begin there (``part_ids``).
 
     Raises:
         StationBusy: another process owns the directory.
@@ -120,11 +122,14 @@ class RecordWriter:
         uncovered_faults: Sequence[str] = (),
         reserve_bytes: int = 4 << 20,
         check_limit_s: float = 1.0,
+        draw: Draw = secrets.randbelow,
     ) -> None:
         self._data_dir = data_dir
         self._clock = clock
         self._uncovered_faults = tuple(uncovered_faults)
         self._check_limit_s = check_limit_s
+        self._draw = draw
+        self._reserved_to = 1
         self._boot_id = _read_boot_id()
         self._ring = ImageRing(data_dir, policy or ImagePolicy())
         self._reserve = SpaceReserve(data_dir, size_bytes=reserve_bytes)
@@ -156,7 +161,9 @@ class RecordWriter:
         Raises StorageFault, DiskFull.
         """
         with self._storage() as connection:
-            return self._part_ids.reserve(connection, count)
+            ids = self._part_ids.reserve(connection, count)
+        self._reserved_to = ids.stop
+        return ids
 
     def register_recipe(self, digest: str, *, classes: Sequence[str], document: str = "") -> None:
         """Keep what a recipe digest stands for.
@@ -318,7 +325,13 @@ class RecordWriter:
         opened = open_for_writing(self._data_dir, check_limit_s=self._check_limit_s)
         try:
             audit = self._ring.load(opened.connection)
-            self._part_ids = PartIds(self._data_dir, highest_image_id=audit.highest_part_id)
+            self._part_ids = PartIds(
+                self._data_dir,
+                opened.connection,
+                boot_id=self._boot_id,
+                floor=max(self._reserved_to, audit.highest_part_id + 1),
+                draw=self._draw,
+            )
             self._start_id = self._insert_start(opened)
         except BaseException:
             opened.connection.close()
