@@ -74,8 +74,10 @@ class FrameMeta:
     """What the camera driver says of one exposure.
 
     Attributes:
-        sequence: the driver's frame counter; strictly increasing while the camera is open.
+        sequence: the driver's frame counter; strictly increasing, also when the camera is opened
+            again.
         exposure_mono_ns: start of the exposure on CLOCK_MONOTONIC.
+        exposure_error_ns: the exposure really began at most this much earlier or later.
         arrived_mono_ns: when the driver handed the frame over, on CLOCK_MONOTONIC.
         exposure_us: exposure time read back from the camera, None if it cannot say.
         gain: analogue gain read back from the camera, None if it cannot say.
@@ -96,6 +98,17 @@ class FrameMeta:
     blue_gain: float | None = None
     white_balance_k: float | None = None
     lens_position: float | None = None
+    exposure_error_ns: int = 0
+
+    @property
+    def earliest_mono_ns(self) -> int:
+        """The exposure did not begin before this."""
+        return self.exposure_mono_ns - self.exposure_error_ns
+
+    @property
+    def latest_mono_ns(self) -> int:
+        """The exposure did not begin after this."""
+        return self.exposure_mono_ns + self.exposure_error_ns
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,18 +95,23 @@ class FakeV4l2Device:
             return 5 - len(self._queued)
 
     def expose(
-        self, stamp_mono_ns: int, *, grey: int = 0, at_start: bool = False, damaged: bool = False
+        self,
+        stamp_mono_ns: int,
+        *,
+        grey: int = 0,
+        at_start: bool = False,
+        damaged: bool = False,
+        sequence: int | None = None,
     ) -> None:
-        """Fill a buffer with one frame of one grey level."""
+        """Fill a buffer with one frame of one grey level; its counter is the next unless given."""
         width, height = self._size
         with self._changed:
             index = self._queued.pop()
             data = np.full(width * height * 2, 128, np.uint8)
             data[0::2] = grey
-            self._filled.append(
-                Picture(index, self._sequence, stamp_mono_ns, at_start, damaged, data)
-            )
-            self._sequence += 1
+            counter = self._sequence if sequence is None else sequence
+            self._filled.append(Picture(index, counter, stamp_mono_ns, at_start, damaged, data))
+            self._sequence = counter + 1
             self._changed.notify_all()
 
     def unplug(self, error: CameraFault) -> None:

@@ -94,14 +94,20 @@ class Bench:
     def trigger(self, at: int) -> list[m.Action]:
         return self.give(m.TriggerEdge(at), at)
 
-    def frame(self, exposed: int, at: int, *, content: int | None = None) -> list[m.Action]:
+    def frame(
+        self, exposed: int, at: int, *, content: int | None = None, error_ns: int = 0
+    ) -> list[m.Action]:
         self.sequence += 1
-        return self.give(m.FrameArrived(self.make_frame(exposed, at, content=content)), at)
+        frame = self.make_frame(exposed, at, content=content, error_ns=error_ns)
+        return self.give(m.FrameArrived(frame), at)
 
-    def make_frame(self, exposed: int, at: int, *, content: int | None = None) -> Frame:
+    def make_frame(
+        self, exposed: int, at: int, *, content: int | None = None, error_ns: int = 0
+    ) -> Frame:
+        """The pixels are a number's bytes, so pictures of other content are other pictures."""
         value = self.sequence if content is None else content
-        pixels = np.full((2, 4), value % 256, np.uint8)
-        return Frame(FrameMeta(self.sequence, exposed, at), pixels)
+        pixels = np.frombuffer(value.to_bytes(8, "little"), np.uint8).reshape(2, 4)
+        return Frame(FrameMeta(self.sequence, exposed, at, exposure_error_ns=error_ns), pixels)
 
     def good_part(self, at: int, part_id: int, score: float = 0.1) -> None:
         """Trigger, frame and scores of one part, all in time."""

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 import types
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 
 from edgeinspect.errors import CameraFault, CameraLost, DriverMissing
 from edgeinspect.hw import picamera2_timeout
+from edgeinspect.hw.clock import LARGEST_ERROR_NS, BootToMono
 from edgeinspect.hw.picamera2 import Picamera2Camera, _number, camera_ids, open_driver
 from edgeinspect.hw.picamera2_controls import libcamera_controls, read_back
 from edgeinspect.ports import CameraControls
@@ -257,6 +259,7 @@ def test_frames_carry_their_settings_and_their_buffers_go_back(
     assert frame.pixels.shape == (4, 8) and (frame.pixels == 5).all()
     assert (frame.meta.exposure_us, frame.meta.gain) == (500.0, 1.5)
     assert 0 <= frame.meta.exposure_mono_ns - now < 1000 * MS
+    assert 0 < frame.meta.exposure_error_ns <= LARGEST_ERROR_NS
     camera.apply(CameraControls(exposure_us=700))
     assert made.controls == {"ExposureTime": 700}
     made.pre_callback(Request(0, 0))  # without a stamp nobody knows what it shows
@@ -299,6 +302,38 @@ def test_a_camera_without_a_first_frame_is_refused_but_not_one_with_its_own_trig
     triggered.open(CameraControls())
     triggered.check()
     triggered.close()
+
+
+def test_frames_that_cannot_be_trusted_are_dropped_and_counted(
+    install: Callable[[Library], Library],
+) -> None:
+    library, dropped = install(Library()), Counter[str]()
+    reads = iter(range(0, 10**9, 200))
+    clocks = {"now_mono_ns": lambda: next(reads), "now_boot_ns": lambda: next(reads)}
+    camera = Picamera2Camera(
+        wiring(stamp_error_ms=2), now_mono_ns=lambda: 0, to_mono=BootToMono(**clocks)
+    )
+    camera.tell_drops(lambda name, detail: dropped.update([name]))
+    library.first = lambda camera: camera.pre_callback(Request(5 * MS, 1, ExposureTime=500))
+    camera.open(CameraControls())
+    deliver = library.made[0].pre_callback
+    for stamp_ns in (5 * MS, 4 * MS, 0):
+        deliver(Request(stamp_ns, 2, ExposureTime=500))
+    reads = iter(range(0, 10**12, 2 * LARGEST_ERROR_NS))  # the reading is disturbed every time
+    deliver(Request(6 * MS, 3, ExposureTime=500))
+    assert dropped == {
+        "frame_repeated_by_driver": 2,
+        "frame_without_stamp": 1,
+        "frame_clock_unsure": 1,
+    }
+    reads = iter(range(0, 10**9, 200))
+    last = Request(60 * MS, 4, ExposureTime=500)
+    deliver(last)
+    frame = camera.capture(not_before_mono_ns=7 * MS, deadline_mono_ns=0)
+    assert (frame.pixels == 4).all()
+    assert frame.meta.exposure_error_ns == 2 * MS + 200
+    camera.close()
+    assert last.held == 1
 
 
 def test_a_camera_that_falls_silent_is_lost(install: Callable[[Library], Library]) -> None:

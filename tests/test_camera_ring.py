@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeinspect.errors import CameraFault, CameraLost
-from edgeinspect.hw.camera_ring import Exposure, ExposureBegin, ExposureRing
+from edgeinspect.hw.camera_drops import FrameOrder
+from edgeinspect.hw.camera_ring import Exposure, ExposureBegin, ExposureRing, middle
 
 MS = 1_000_000
 NOW = 10_000 * MS
@@ -26,8 +27,8 @@ class Rig:
         )
         self.count = 0
 
-    def expose(self, begin_mono_ns: int) -> None:
-        self.ring.offer(Exposure(self.count, begin_mono_ns, self.count))
+    def expose(self, begin_mono_ns: int, *, error_ns: int = 0) -> None:
+        self.ring.offer(Exposure(self.count, begin_mono_ns, self.count, error_ns))
         self.count += 1
 
     def take(self, not_before: int, deadline: int | None = None) -> int:
@@ -54,6 +55,14 @@ def test_an_older_exposure_is_never_taken() -> None:
     rig.expose(NOW - 1)
     with pytest.raises(CameraFault, match="runs, but no frame was exposed in time"):
         rig.take(NOW)
+    assert rig.returned == [0]
+
+
+def test_an_exposure_that_may_have_begun_too_early_is_never_taken() -> None:
+    rig = Rig()
+    rig.expose(NOW + 9, error_ns=10)
+    rig.expose(NOW + 20, error_ns=20)
+    assert rig.take(NOW) == 1
     assert rig.returned == [0]
 
 
@@ -121,6 +130,44 @@ def test_every_buffer_is_owned_once_and_none_is_older_than_asked(
 def test_when_an_exposure_began() -> None:
     begin = ExposureBegin()
     assert begin.of(1_000_000, exposure_us=None) is None
-    assert begin.of(2_000_000, exposure_us=None) == 1_000_000
-    assert begin.of(3_000_000, exposure_us=250.0) == 2_750_000
-    assert begin.of(4_000_000, exposure_us=0) == 3_000_000
+    assert begin.of(2_000_000, exposure_us=None) == (1_000_000, 2_000_000)
+    assert begin.of(3_000_000, exposure_us=250.0) == (2_750_000, 2_750_000)
+    assert begin.of(4_000_000, exposure_us=0) == (3_000_000, 4_000_000)
+
+
+@given(earliest=st.integers(-1000, 1000), length=st.integers(0, 1000))
+def test_the_middle_of_a_span_and_its_error_cover_the_span(earliest: int, length: int) -> None:
+    centre, error = middle(earliest, earliest + length)
+    assert centre - error <= earliest and earliest + length <= centre + error
+    assert error <= (length + 1) // 2
+
+
+def test_frames_are_numbered_on_and_gaps_of_the_driver_are_kept() -> None:
+    order = FrameOrder()
+    assert [order.number(10 * n, n) for n in (5, 6, 8)] == [0, 1, 3]
+    order.reopened()
+    assert order.number(100, 0) == 4
+    assert order.number(110, 2) == 6
+
+
+@pytest.mark.parametrize(
+    ("stamp", "counter"), [(100, 8), (99, 8), (101, 7), (101, 6), (100, 7), (50, 2)]
+)
+def test_a_frame_whose_stamp_or_counter_does_not_rise_came_before(stamp: int, counter: int) -> None:
+    order = FrameOrder()
+    assert order.number(100, 7) == 0
+    assert order.number(stamp, counter) is None
+    assert order.number(101, 8) == 1
+
+
+def test_a_stamp_has_to_rise_even_across_a_reopening_and_without_a_counter() -> None:
+    order = FrameOrder()
+    assert order.number(100) == 0
+    order.reopened()
+    assert order.number(100) is None
+    assert order.number(101) == 1
+
+
+def test_a_counter_of_32_bits_may_wrap() -> None:
+    order = FrameOrder()
+    assert [order.number(1, 2**32 - 1), order.number(2, 0), order.number(3, 1)] == [0, 1, 2]

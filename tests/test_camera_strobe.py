@@ -81,3 +81,11 @@ def test_a_lamp_that_cannot_be_driven_costs_the_part_before_a_frame_is_taken() -
         bench.capture(ahead_ns=0)
     assert bench.lit == []
     bench.strobed.check()
+
+
+def test_what_the_camera_drops_is_told_through_the_lamp() -> None:
+    bench = Bench()
+    told: list[tuple[str, str]] = []
+    bench.strobed.tell_drops(lambda name, detail: told.append((name, detail)))
+    bench.camera.drop("frame_damaged", "why")
+    assert told == [("frame_damaged", "why")]

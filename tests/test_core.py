@@ -141,6 +141,59 @@ def test_frame_exposed_after_the_part_left_the_view(kind: GateKind) -> None:
 
 
 @BOTH_GATES
+@pytest.mark.parametrize(
+    ("exposed_ms", "doubt"), [(60, Doubt.STALE), (61.9, Doubt.STALE), (88.1, Doubt.MISALIGNED)]
+)
+def test_a_frame_counts_only_if_it_is_fresh_by_more_than_its_stamp_may_be_off(
+    kind: GateKind, exposed_ms: float, doubt: Doubt
+) -> None:
+    bench = Bench(line_config(kind))
+    bench.trigger(T)
+    bench.frame(T + round(exposed_ms * MS), T + 95 * MS, error_ns=2 * MS)
+    bench.until(T + 2_000 * MS)
+    assert only_record(bench).verdict.doubt is doubt
+    assert was_rejected(bench, T)
+
+
+@pytest.mark.parametrize("exposed_ms", [62, 88])
+def test_a_frame_that_is_fresh_whatever_its_stamp_is_off_counts(exposed_ms: int) -> None:
+    bench = Bench(line_config())
+    bench.trigger(T)
+    bench.frame(T + exposed_ms * MS, T + 95 * MS, error_ns=2 * MS)
+    bench.give(m.Inspected(1, seen(0.1)), T + 120 * MS)
+    bench.until(T + 2_000 * MS)
+    frame = only_record(bench).frame
+    assert frame is not None and frame.exposure_error_ns == 2 * MS
+    assert only_record(bench).gate_outcome is GateOutcome.PASSED
+
+
+def test_a_stamp_that_is_later_by_less_than_the_errors_is_no_new_exposure() -> None:
+    bench = Bench(line_config())
+    bench.trigger(T)
+    bench.frame(T + 65 * MS, T + 70 * MS, error_ns=MS)
+    bench.give(m.Inspected(1, seen(0.1)), T + 75 * MS)
+    bench.trigger(T + 150 * MS)
+    bench.frame(T + 67 * MS, T + 155 * MS, error_ns=MS)
+    assert bench.core.status["frame_repeated"] == 1
+    bench.frame(T + 67 * MS + 1, T + 156 * MS, error_ns=MS)
+    assert bench.core.status["frame_repeated"] == 1
+    assert bench.core.status["frame_stale"] == 1
+
+
+@BOTH_GATES
+def test_a_new_stamp_under_an_old_number_is_repeated(kind: GateKind) -> None:
+    bench = Bench(line_config(kind))
+    bench.sequence = 7
+    bench.good_part(T, 1)
+    bench.trigger(T + 200 * MS)
+    bench.sequence = 3
+    bench.frame(T + 265 * MS, T + 270 * MS)
+    bench.until(T + 2_500 * MS)
+    assert [r.verdict.doubt for r in bench.records] == [None, Doubt.REPEATED]
+    assert was_rejected(bench, T + 200 * MS)
+
+
+@BOTH_GATES
 def test_same_frame_twice_serves_one_part_only(kind: GateKind) -> None:
     bench = Bench(line_config(kind))
     bench.good_part(T, 1)

@@ -17,7 +17,10 @@ STATION = Path(edgeinspect.__file__).parent
 TOOLS = Path(edgeinspect_tools.__file__).parent
 
 # What each package may import of edgeinspect; top-level modules are named by their own name.
-BASE = {"errors", "part", "ports", "atomic_file", "csv_cells", "yaml_file", "yaml_expected"}
+BASE = {
+    *("errors", "part", "ports", "clocks"),
+    *("atomic_file", "csv_cells", "yaml_file", "yaml_expected"),
+}
 MAY_IMPORT = {
     "line": BASE,
     "bundle": BASE | {"line"},

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records_samples import (
     CLASSES,
+    START_WALL,
     StepClock,
     sample_entry,
     sample_inspection,
@@ -463,6 +464,37 @@ def test_each_start_is_kept_with_what_its_gate_cannot_stop(tmp_path: Path) -> No
     assert start["uncovered_faults"] == '["no guard sensor"]'
     assert start["started_wall"] == "2026-03-01T12:00:00.001000+00:00"
     assert start["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+class InterruptedClock(StepClock):
+    """Both clocks run together; the thread loses the processor within the first wall read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gaps_ns = [40_000_000]
+
+    def now_mono_ns(self) -> int:
+        self.mono_ns += 1_000
+        return self.mono_ns
+
+    def now_wall(self) -> datetime.datetime:
+        now = START_WALL + datetime.timedelta(microseconds=self.mono_ns / 1000)
+        self.mono_ns += self.gaps_ns.pop() if self.gaps_ns else 1_000
+        return now
+
+
+def test_wall_and_monotonic_time_of_a_row_belong_together_whatever_interrupts(
+    tmp_path: Path,
+) -> None:
+    clock = InterruptedClock()
+    with open_writer(tmp_path, clock=clock) as writer:
+        clock.gaps_ns = [40_000_000]
+        writer.write([sample_entry(1)])
+    with RecordReader(tmp_path) as reader:
+        part = reader.part(1)
+    assert part is not None and not clock.gaps_ns
+    apart = part.recorded_wall - START_WALL
+    assert abs(apart / datetime.timedelta(microseconds=1) - part.recorded_mono_ns / 1000) <= 2
 
 
 def test_a_clock_that_jumps_back_a_day_changes_no_order(tmp_path: Path) -> None:

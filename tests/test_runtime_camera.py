@@ -7,6 +7,7 @@ from runtime_rig import make_frame
 from test_runtime_pulse import MS, ManualClock
 
 from edgeinspect.errors import CameraFault, CameraLost
+from edgeinspect.hw.camera_drops import Drop
 from edgeinspect.hw.fake_camera import Answer, FakeCamera
 from edgeinspect.line.messages import Capture, CaptureFailed, FrameArrived
 from edgeinspect.ports import CameraControls
@@ -53,6 +54,14 @@ def test_a_request_past_its_deadline_is_not_begun() -> None:
         CaptureFailed(7, "the camera was still busy at the capture's deadline")
     ]
     assert bench.camera.captures == []
+
+
+def test_frames_that_the_driver_drops_are_counted_by_name() -> None:
+    bench = Bench(FakeCamera(otherwise=FRAME))
+    for _ in range(2):
+        bench.camera.drop(Drop.CLOCK_UNSURE, "why")
+    fault = bench.faults.snapshot()["frame_clock_unsure"]
+    assert (fault.count, fault.active, fault.detail) == (2, False, "why")
 
 
 @pytest.mark.parametrize("error", [CameraFault("cable"), ValueError("a driver's bug")])

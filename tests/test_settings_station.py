@@ -18,6 +18,7 @@ from edgeinspect.settings.station import (
     load_station,
 )
 from edgeinspect.settings.uncovered import describe_uncovered_faults
+from edgeinspect.settings.wiring import IoDriver
 from edgeinspect.yaml_expected import KeyPath, dotted
 from edgeinspect.yaml_file import dump_yaml, parse_yaml, validate
 
@@ -192,6 +193,7 @@ RULES = [
     (GUARDED, ("gate", "min_off_ms"), 70.5, "at most what neighbours' windows leave"),
     (GUARDED, ("gate", "max_on_ms"), 79, "at least the part's window (80)"),
     (GUARDED, ("gate", "timing_tolerance_ms"), 40, "less than half the part's window (40)"),
+    (GUARDED, ("camera", "stamp_error_ms"), 15, "less than half of exposure_window_ms (15)"),
     (GUARDED, ("gate", "lease_ms"), 860, "less than the travel from trigger to gate (860)"),
     (GUARDED, ("gate", "decision_margin_ms"), 0, "a number above 0"),
     (GUARDED, ("gate", "decision_margin_ms"), 770, "the lens to the gate (770)"),
@@ -324,6 +326,10 @@ def test_fully_wired_station_covers_every_fault() -> None:
         ([(("review_action",), "pass")], "review_action is pass"),
         ([(("gate", "max_on_ms"), 500)], "lets go after every 500 ms"),
         ([(("io", "driver"), "sim")], "no real gate is driven"),
+        (
+            [(("camera",), {"driver": "v4l2", "device": "/dev/video0"})],
+            "camera.stamp_error_ms is not stated",
+        ),
     ],
 )
 def test_each_missing_wire_is_one_uncovered_fault(
@@ -332,6 +338,18 @@ def test_each_missing_wire_is_one_uncovered_fault(
     found = faults("raspberry-pi-5", *changes)
     assert words in found
     assert found.count("\n") == 0
+
+
+def test_a_usb_camera_whose_stamp_error_is_stated_is_covered() -> None:
+    stated = {"driver": "v4l2", "device": "/dev/video0", "stamp_error_ms": 12}
+    assert faults("raspberry-pi-5", (("camera",), stated)) == ""
+
+
+def test_edges_that_the_kernel_does_not_stamp_are_an_uncovered_fault() -> None:
+    station = station_of(DATA["raspberry-pi-5"])
+    io = station.io.model_copy(update={"driver": IoDriver.RPI_GPIO})
+    found = describe_uncovered_faults(station.model_copy(update={"io": io}))
+    assert ["io.driver is rpi-gpio" in sentence for sentence in found] == [True]
 
 
 def test_uncovered_faults_of_each_gate() -> None:

@@ -27,14 +27,14 @@ _LONGEST_INTERVAL_NS = 20_000_000_000
 class Exposure(Generic[Payload]):
     """Attributes:
     sequence: the driver's counter.
-    begin_mono_ns: the exposure did not begin before this; exact where the camera tells its
-        exposure time.
+    begin_mono_ns: when the exposure began, give or take ``error_ns``.
     payload: the buffer that holds the picture.
     """
 
     sequence: int
     begin_mono_ns: int
     payload: Payload
+    error_ns: int = 0
 
 
 class ExposureBegin:
@@ -43,18 +43,28 @@ class ExposureBegin:
     Sensor stamps (libcamera's SensorTimestamp, the start of an MIPI frame) mark the moment at which
     the first row, exposed already, is read out; so its exposure began its exposure time before.
     Where the camera does not tell that time, it began no earlier than the readout of the frame
-    before: a row is reset after it was read. The first frame of all is then not to be trusted.
+    before (a row is reset after it was read) and no later than its own. The first frame of all is
+    then not to be trusted.
     """
 
     def __init__(self) -> None:
         self._last_stamp_ns: int | None = None
 
-    def of(self, stamp_ns: int, *, exposure_us: float | None) -> int | None:
-        """In the stamp's own base; None: unknown. Call it once for every frame, in order."""
+    def of(self, stamp_ns: int, *, exposure_us: float | None) -> tuple[int, int] | None:
+        """The earliest and the latest moment at which it may have begun, in the stamp's own base.
+
+        None: unknown. Call it once for every frame, in order.
+        """
         before, self._last_stamp_ns = self._last_stamp_ns, stamp_ns
         if exposure_us is not None and exposure_us > 0:
-            return stamp_ns - round(exposure_us * 1000)
-        return before
+            began = stamp_ns - round(exposure_us * 1000)
+            return began, began
+        return None if before is None else (before, stamp_ns)
+
+
+def middle(earliest_ns: int, latest_ns: int) -> tuple[int, int]:
+    """The middle of a span, and how far at most any moment of the span is from it."""
+    return (earliest_ns + latest_ns) // 2, (latest_ns - earliest_ns + 1) // 2
 
 
 class ExposureRing(Generic[Payload]):
@@ -109,7 +119,9 @@ class ExposureRing(Generic[Payload]):
             self._changed.notify_all()
 
     def take(self, *, not_before_mono_ns: int, deadline_mono_ns: int) -> Exposure[Payload]:
-        """The first exposure that began at or after ``not_before_mono_ns``; the caller owns it.
+        """The first exposure that surely began at or after ``not_before_mono_ns``.
+
+        The caller owns it.
 
         Raises:
             CameraLost: the camera has stopped.
@@ -128,7 +140,7 @@ class ExposureRing(Generic[Payload]):
     def _pop(self, not_before: int, old: list[Exposure[Payload]]) -> Exposure[Payload] | None:
         while self._kept:
             exposure = self._kept.popleft()
-            if exposure.begin_mono_ns >= not_before:
+            if exposure.begin_mono_ns - exposure.error_ns >= not_before:
                 return exposure
             old.append(exposure)
         return None

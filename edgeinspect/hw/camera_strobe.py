@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from edgeinspect.errors import EdgeInspectError
+from edgeinspect.hw.camera_drops import DropListener, TellsDrops
 from edgeinspect.part import Frame
 from edgeinspect.ports import Camera, CameraControls, Output
 
@@ -41,6 +42,11 @@ class StrobedCamera:
         self._lead_ns = lead_ns
         self._now_mono_ns = now_mono_ns
         self._sleep_s = sleep_s
+
+    def tell_drops(self, listener: DropListener) -> None:
+        """See ``edgeinspect.hw.camera_drops.TellsDrops``."""
+        if isinstance(self._camera, TellsDrops):
+            self._camera.tell_drops(listener)
 
     def open(self, controls: CameraControls) -> None:
         self._camera.open(controls)

@@ -6,12 +6,18 @@ import ctypes
 import datetime
 import os
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+from edgeinspect.clocks import read_beside_mono
 
 _TIMESYNCD_MARK = Path("/run/systemd/timesync/synchronized")
 _STA_UNSYNC = 0x0040  # <sys/timex.h>: the clock is not disciplined by anything
 _TIME_ERROR = 5  # adjtimex(2): "the clock is not synchronized to a reliable server"
 _TIMEX_STATUS_OFFSET = 5 * ctypes.sizeof(ctypes.c_long)  # after modes (padded) and four longs
+LARGEST_ERROR_NS = 1_000_000
+"""A stamp that cannot be converted better than this says too little of which part it shows."""
 _TIMEX_BYTES = 512  # struct timex is 208 bytes on 64-bit Linux and 128 on 32-bit; room to spare
 
 
@@ -47,16 +53,50 @@ def kernel_clock_synchronized() -> bool:
     return state != _TIME_ERROR and not status & _STA_UNSYNC
 
 
-def boot_to_mono_ns(boot_ns: int) -> int:
-    """Convert a CLOCK_BOOTTIME stamp (libcamera's sensor timestamp) to CLOCK_MONOTONIC.
+@dataclass(frozen=True, slots=True)
+class MonoStamp:
+    """A moment on CLOCK_MONOTONIC that is known to lie within ``error_ns`` of ``mono_ns``."""
 
-    The two differ by the time spent suspended, which a running station never is, so the
-    difference taken now holds for the stamp as well.
+    mono_ns: int
+    error_ns: int
+
+
+class BootToMono:
+    """Converts CLOCK_BOOTTIME stamps (libcamera's sensor timestamp) to CLOCK_MONOTONIC.
+
+    The two clocks differ by the time that the machine has spent suspended. The difference is read
+    anew for every stamp, so it is never an old one.
     """
-    before = time.monotonic_ns()
-    boot = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    after = time.monotonic_ns()
-    return boot_ns - (boot - (before + after) // 2)
+
+    def __init__(
+        self,
+        *,
+        now_mono_ns: Callable[[], int] = time.monotonic_ns,
+        now_boot_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+    ) -> None:
+        self._now_mono_ns = now_mono_ns
+        self._now_boot_ns = now_boot_ns
+        self._difference: tuple[int, int] | None = None
+        self._not_before_boot_ns = 0
+
+    def convert(self, boot_ns: int) -> MonoStamp | None:
+        """The same moment on CLOCK_MONOTONIC; None if nobody can say when it was.
+
+        That is so if the reading was disturbed again and again, and if the machine was suspended
+        after the moment: the difference that held then is gone.
+        """
+        pair = read_beside_mono(self._now_boot_ns, self._now_mono_ns)
+        if pair.error_ns > LARGEST_ERROR_NS:
+            return None
+        difference_ns = pair.other - pair.mono_ns
+        if self._difference is not None:
+            before_ns, error_ns = self._difference
+            if abs(difference_ns - before_ns) > error_ns + pair.error_ns:
+                self._not_before_boot_ns = pair.other
+        self._difference = (difference_ns, pair.error_ns)
+        if boot_ns < self._not_before_boot_ns:
+            return None
+        return MonoStamp(boot_ns - difference_ns, pair.error_ns)
 
 
 def boot_id() -> str:

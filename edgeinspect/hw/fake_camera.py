@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from edgeinspect.errors import CameraFault, UsageError
+from edgeinspect.hw.camera_drops import DropListener, tell_nobody
 from edgeinspect.part import Frame
 from edgeinspect.ports import CameraControls
 
@@ -27,6 +28,7 @@ class FakeCamera:
         controls: of ``open`` and every ``apply``, in order.
         opened: how often the camera was opened.
         lost: raised by every ``check`` while it is set.
+        drop: tells whoever listens of a dropped frame.
     """
 
     def __init__(
@@ -49,10 +51,14 @@ class FakeCamera:
         self.controls: list[CameraControls] = []
         self.opened = 0
         self.lost: CameraFault | None = None
+        self.drop: DropListener = tell_nobody
 
     @property
     def is_open(self) -> bool:
         return self._is_open
+
+    def tell_drops(self, listener: DropListener) -> None:
+        self.drop = listener
 
     def open(self, controls: CameraControls) -> None:
         if self._is_open:

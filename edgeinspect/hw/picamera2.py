@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeinspect.errors import CameraFault, DriverMissing, UsageError
+from edgeinspect.hw.camera_drops import Drop, DropListener, FrameOrder, tell_nobody
 from edgeinspect.hw.camera_pixels import BufferFormat, Layout, pixels_of
-from edgeinspect.hw.camera_ring import Exposure, ExposureBegin, ExposureRing
-from edgeinspect.hw.clock import boot_to_mono_ns
+from edgeinspect.hw.camera_ring import Exposure, ExposureBegin, ExposureRing, middle
+from edgeinspect.hw.clock import BootToMono
 from edgeinspect.hw.picamera2_controls import libcamera_controls, read_back
 from edgeinspect.hw.picamera2_timeout import ask_for_long_timeout
 from edgeinspect.part import Frame, FrameMeta
@@ -62,14 +63,25 @@ class Picamera2Camera:
     """One libcamera camera that runs freely, or on its own trigger input."""
 
     def __init__(
-        self, wiring: CameraWiring, *, now_mono_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        wiring: CameraWiring,
+        *,
+        now_mono_ns: Callable[[], int] = time.monotonic_ns,
+        to_mono: BootToMono | None = None,
     ) -> None:
         self._wiring = wiring
         self._now_mono_ns = now_mono_ns
+        self._to_mono = to_mono or BootToMono()
+        self._order = FrameOrder()
+        self._dropped: DropListener = tell_nobody
         self._camera: Any = None
         self._ring: ExposureRing[Any] | None = None
         self._form: BufferFormat | None = None
         self._begin = ExposureBegin()
+
+    def tell_drops(self, listener: DropListener) -> None:
+        """See ``edgeinspect.hw.camera_drops.TellsDrops``."""
+        self._dropped = listener
 
     def open(self, controls: CameraControls) -> None:
         """Configure, start, and wait for the first frame.
@@ -149,12 +161,25 @@ class Picamera2Camera:
         metadata = request.get_metadata()
         stamp = metadata.get("SensorTimestamp")
         if not stamp:
+            self._dropped(Drop.NO_STAMP, "a frame came without a sensor timestamp")
             return
-        begin = self._begin.of(int(stamp), exposure_us=metadata.get("ExposureTime"))
-        if begin is None:
+        sequence = self._order.number(int(stamp))
+        if sequence is None:
+            self._dropped(Drop.REPEATED, f"the sensor timestamp {stamp} ns did not rise")
             return
+        span = self._begin.of(int(stamp), exposure_us=metadata.get("ExposureTime"))
+        if span is None:
+            return  # the first frame of a camera that does not tell its exposure time
+        began_boot_ns, error_ns = middle(*span)
+        began = self._to_mono.convert(began_boot_ns)
+        if began is None:
+            self._dropped(
+                Drop.CLOCK_UNSURE, "the sensor timestamp could not be converted well enough"
+            )
+            return
+        error_ns += began.error_ns + round((self._wiring.stamp_error_ms or 0) * 1e6)
         request.acquire()
-        ring.offer(Exposure(ring.offered, boot_to_mono_ns(begin), (request, metadata)))
+        ring.offer(Exposure(sequence, began.mono_ns, (request, metadata), error_ns))
 
     def apply(self, controls: CameraControls) -> None:
         """Ask for other controls; frames follow some exposures later, and say so themselves."""
@@ -182,6 +207,7 @@ class Picamera2Camera:
         meta = FrameMeta(
             sequence=exposure.sequence,
             exposure_mono_ns=exposure.begin_mono_ns,
+            exposure_error_ns=exposure.error_ns,
             arrived_mono_ns=self._now_mono_ns(),
             **read_back(metadata),
         )

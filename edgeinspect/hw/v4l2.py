@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from edgeinspect.errors import CameraFault
+from edgeinspect.hw.camera_drops import Drop, DropListener, FrameOrder, tell_nobody
 from edgeinspect.hw.camera_pixels import BufferFormat, Layout, pixels_of
-from edgeinspect.hw.camera_ring import Exposure, ExposureBegin, ExposureRing
+from edgeinspect.hw.camera_ring import Exposure, ExposureBegin, ExposureRing, middle
 from edgeinspect.hw.v4l2_controls import V4l2Controls
 from edgeinspect.hw.v4l2_device import Picture, StreamFormat, V4l2Device, fourcc
 from edgeinspect.part import Frame, FrameMeta
@@ -89,6 +90,12 @@ class V4l2Camera:
         self._reader: threading.Thread | None = None
         self._closing = threading.Event()
         self._in_future = 0
+        self._order = FrameOrder()
+        self._dropped: DropListener = tell_nobody
+
+    def tell_drops(self, listener: DropListener) -> None:
+        """See ``edgeinspect.hw.camera_drops.TellsDrops``."""
+        self._dropped = listener
 
     def open(self, controls: CameraControls) -> None:
         """Set format and controls, start, and wait for the first frame. Raises CameraFault."""
@@ -115,6 +122,7 @@ class V4l2Camera:
             now_mono_ns=self._now_mono_ns,
         )
         self._closing.clear()
+        self._order.reopened()
         self._reader = threading.Thread(
             target=self._read, args=(device, ring), name="v4l2", daemon=True
         )
@@ -136,18 +144,41 @@ class V4l2Camera:
             ring.fail(error)
 
     def _offer(self, picture: Picture, ring: ExposureRing[Picture], begin: ExposureBegin) -> None:
-        exposure_us = self._controls.exposure_us if self._controls is not None else None
-        began = begin.of(picture.stamp_mono_ns, exposure_us=exposure_us)
-        if picture.stamped_at_start:
-            began = picture.stamp_mono_ns
+        sequence = None
         in_future = picture.stamp_mono_ns > self._now_mono_ns()
         self._in_future = self._in_future + 1 if in_future else 0
         if self._in_future >= _FUTURE_STAMPS:
             raise CameraFault("its frames carry times of the future, so nobody knows which part")
-        if began is None or picture.damaged or in_future:
-            self._give_back(picture)
+        if in_future:
+            self._dropped(Drop.FROM_FUTURE, "a frame carries a time of the future")
         else:
-            ring.offer(Exposure(picture.sequence, began, picture))
+            sequence = self._order.number(picture.stamp_mono_ns, picture.sequence)
+            if sequence is None:
+                counter = f"counter {picture.sequence}, stamp {picture.stamp_mono_ns} ns"
+                self._dropped(Drop.REPEATED, f"the driver gave a frame out of order: {counter}")
+        if sequence is None:
+            self._give_back(picture)
+            return
+        began = self._span(picture, begin)
+        if picture.damaged:
+            self._dropped(Drop.DAMAGED, "the driver says that a frame may be corrupt")
+        if began is None or picture.damaged:
+            self._give_back(picture)
+            return
+        begin_mono_ns, error_ns = middle(*began)
+        ring.offer(Exposure(sequence, begin_mono_ns, picture, error_ns + self._stamp_error_ns))
+
+    def _span(self, picture: Picture, begin: ExposureBegin) -> tuple[int, int] | None:
+        """When the exposure began, at the earliest and at the latest, if the stamp is true."""
+        exposure_us = self._controls.exposure_us if self._controls is not None else None
+        span = begin.of(picture.stamp_mono_ns, exposure_us=exposure_us)
+        if picture.stamped_at_start:
+            return picture.stamp_mono_ns, picture.stamp_mono_ns
+        return span
+
+    @property
+    def _stamp_error_ns(self) -> int:
+        return round((self._wiring.stamp_error_ms or 0) * 1e6)
 
     def _give_back(self, picture: Picture) -> None:
         device = self._device
@@ -178,6 +209,7 @@ class V4l2Camera:
         meta = FrameMeta(
             sequence=exposure.sequence,
             exposure_mono_ns=exposure.begin_mono_ns,
+            exposure_error_ns=exposure.error_ns,
             arrived_mono_ns=self._now_mono_ns(),
             **controls.read_back(),
         )

@@ -219,9 +219,8 @@ class LineCore:
             return
         waiting[0].frame_doubt = doubt
         if doubt is Doubt.MISALIGNED:
-            self._judge(
-                waiting[0], cannot_inspect(doubt, "exposed after the part had left the view")
-            )
+            detail = "exposed after the part had left the view, or too near to that for its stamp"
+            self._judge(waiting[0], cannot_inspect(doubt, detail))
         elif waiting[0].captures_requested < CAPTURES_PER_PART:
             self._request_frame(waiting[0])
 

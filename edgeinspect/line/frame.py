@@ -1,7 +1,8 @@
 """Which part does a frame show? Only its exposure time and its content may answer.
 
-A frame belongs to the part that was in view while it was exposed: not earlier than the part's
-arrival at the lens, not later than its leaving the view. Anything else is named and refused.
+A frame belongs to the part that was in view when its exposure began: not earlier than the part's
+arrival at the lens, not later than its leaving the view, by more than the stamp may be wrong.
+Anything else is named and refused.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgeinspect.line.ledger import InFlight
 from edgeinspect.line.track import Track
-from edgeinspect.part import Doubt, Frame
+from edgeinspect.part import Doubt, Frame, FrameMeta
 
 DIGEST_BYTES = 65_536
 DIGESTS_KEPT = 16
@@ -49,8 +50,7 @@ class FrameMatcher:
     """Matches frames to the parts that wait for one, in the order of their exposures."""
 
     def __init__(self) -> None:
-        self._last_sequence: int | None = None
-        self._last_exposure_mono_ns: int | None = None
+        self._last: FrameMeta | None = None
         self._digests: deque[int] = deque(maxlen=DIGESTS_KEPT)
 
     def match(
@@ -62,38 +62,43 @@ class FrameMatcher:
             frame: as the driver delivered it.
             waiting: the parts without a frame, oldest first.
             track: where the belt was when.
-            now_mono_ns: an exposure after now is a driver's mixed-up clock.
+            now_mono_ns: an exposure that surely began after now is a driver's mixed-up clock.
         """
         meta = frame.meta
         digest = content_digest(frame.pixels)
         frozen = digest in self._digests
         self._digests.append(digest)
-        if meta.exposure_mono_ns > now_mono_ns:
+        if meta.earliest_mono_ns > now_mono_ns:
             return Match(None, Doubt.STALE)
-        if self._seen_before(frame):
+        if self._seen_before(meta):
             return Match(None, Doubt.REPEATED)
-        self._last_sequence = meta.sequence
-        self._last_exposure_mono_ns = meta.exposure_mono_ns
-        part, doubt = _in_view(track.position_at(meta.exposure_mono_ns), waiting)
+        self._last = meta
+        earliest = track.position_at(meta.earliest_mono_ns)
+        latest = track.position_at(meta.latest_mono_ns)
+        part, doubt = _in_view(earliest, latest, waiting)
         if part is not None and frozen and part.config.checks.reject_frozen:
             return Match(part, Doubt.FROZEN)
         return Match(part, doubt)
 
-    def _seen_before(self, frame: Frame) -> bool:
-        last = self._last_exposure_mono_ns
+    def _seen_before(self, meta: FrameMeta) -> bool:
+        """Neither its number nor, by more than both stamps' errors, its exposure is later."""
+        last = self._last
         if last is None:
             return False
-        same_sequence = frame.meta.sequence == self._last_sequence
-        return same_sequence or frame.meta.exposure_mono_ns <= last
+        return meta.sequence <= last.sequence or meta.earliest_mono_ns <= last.latest_mono_ns
 
 
-def _in_view(position: int, waiting: Iterable[InFlight]) -> tuple[InFlight | None, Doubt | None]:
+def _in_view(
+    earliest: int, latest: int, waiting: Iterable[InFlight]
+) -> tuple[InFlight | None, Doubt | None]:
+    """The part that was in view wherever between these two positions the exposure began."""
     doubt: Doubt = Doubt.STALE
     for part in waiting:
         track = part.config.track
-        travelled = position - part.position
-        if track.to_lens <= travelled <= track.to_lens + track.exposure_window:
+        comes = part.position + track.to_lens
+        goes = comes + track.exposure_window
+        if comes <= earliest and latest <= goes:
             return part, None
-        if travelled > track.to_lens:
+        if latest > goes:
             doubt = Doubt.MISALIGNED
     return None, doubt

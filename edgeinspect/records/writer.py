@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgeinspect import __version__
 from edgeinspect.atomic_file import make_folder
+from edgeinspect.clocks import read_beside_mono
 from edgeinspect.errors import DiskFull, StorageFault, UsageError
 from edgeinspect.part import PartRecord
 from edgeinspect.ports import Clock
@@ -249,11 +250,12 @@ class RecordWriter:
     def _commit(
         self, connection: sqlite3.Connection, batch: Sequence[RecordEntry], stored: StoreResult
     ) -> None:
+        now = read_beside_mono(self._clock.now_wall, self._clock.now_mono_ns)
         stamp: dict[str, SqlValue] = {
             "start_id": self._start_id,
-            "recorded_wall": _iso_utc(self._clock.now_wall()),
+            "recorded_wall": _iso_utc(now.other),
             "clock_synchronized": int(self._clock.is_synchronized()),
-            "recorded_mono_ns": self._clock.now_mono_ns(),
+            "recorded_mono_ns": now.mono_ns,
         }
         with self._transaction(connection, "write records"):
             for entry in batch:
@@ -344,6 +346,7 @@ class RecordWriter:
 
     def _insert_start(self, opened: OpenedDatabase) -> int:
         connection = opened.connection
+        now = read_beside_mono(self._clock.now_wall, self._clock.now_mono_ns)
         with self._transaction(connection, "record the start"):
             (start_id,) = connection.execute(
                 "INSERT INTO starts (boot_id, started_wall, started_mono_ns, clock_synchronized,"
@@ -351,8 +354,8 @@ class RecordWriter:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING start_id",
                 (
                     self._boot_id,
-                    _iso_utc(self._clock.now_wall()),
-                    self._clock.now_mono_ns(),
+                    _iso_utc(now.other),
+                    now.mono_ns,
                     int(self._clock.is_synchronized()),
                     __version__,
                     opened.integrity,

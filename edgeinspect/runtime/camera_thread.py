@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from edgeinspect.errors import CameraLost
+from edgeinspect.hw.camera_drops import TellsDrops
 from edgeinspect.line.messages import Capture, CaptureFailed, FrameArrived
 from edgeinspect.ports import Camera, CameraControls, Clock
 from edgeinspect.runtime.faults import FaultBoard
@@ -39,6 +40,8 @@ class CameraThread:
         report: takes the frame or the failure of each capture, in the camera thread.
         """
         self._camera = camera
+        if isinstance(camera, TellsDrops):
+            camera.tell_drops(faults.count)
         self._controls = controls
         self._clock = clock
         self._faults = faults

@@ -10,6 +10,7 @@ import datetime
 from collections.abc import Callable
 from dataclasses import replace
 
+from edgeinspect.clocks import read_beside_mono
 from edgeinspect.errors import EdgeInspectError
 from edgeinspect.hw.clock import boot_id as this_boot
 from edgeinspect.ports import Clock
@@ -84,10 +85,11 @@ class Debt:
 
     def moment(self) -> Moment:
         """Now, on both clocks."""
+        now = read_beside_mono(self._clock.now_wall, self._clock.now_mono_ns)
         return Moment(
             boot_id=self._boot_id,
-            mono_ns=self._clock.now_mono_ns(),
-            wall=self._clock.now_wall().astimezone(datetime.UTC),
+            mono_ns=now.mono_ns,
+            wall=now.other.astimezone(datetime.UTC),
             synchronized=self._clock.is_synchronized(),
         )
 

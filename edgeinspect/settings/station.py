@@ -49,6 +49,8 @@ class Camera(Section):
     frames_per_s: the rate at which the sensor runs freely; None leaves it to the driver.
     external_trigger: the sensor exposes on a signal of its own, so silence is no fault.
     strobe_lead_ms: from switching ``lines.strobe`` on to its full light.
+    stamp_error_ms: the camera's stamps are at most this far from the start of the exposure; None:
+        not known, and taken for 0.
     """
 
     driver: CameraDriver
@@ -59,6 +61,7 @@ class Camera(Section):
     color: Literal["gray", "rgb"] = "gray"
     external_trigger: bool = False
     strobe_lead_ms: Milliseconds = 1.0
+    stamp_error_ms: Milliseconds | None = None
 
     @model_validator(mode="after")
     def _check_device(self) -> Self:
@@ -262,6 +265,11 @@ class StationFile(Section):
         if gate.lease_ms >= d.gate_opens:
             expected = f"less than the travel from trigger to gate ({d.gate_opens:g})"
             raise Rule("gate", "lease_ms", value=gate.lease_ms, expected=expected)
+        stamp_error_ms = self.camera.stamp_error_ms or 0.0
+        if 2 * stamp_error_ms >= d.exposure_window:
+            half = d.exposure_window / 2
+            expected = f"less than half of exposure_window_ms ({half:g}), or no frame is ever fresh"
+            raise Rule("camera", "stamp_error_ms", value=stamp_error_ms, expected=expected)
         left = d.gate_opens - d.sensor_to_lens - d.exposure_window
         if gate.decision_margin_ms >= left:
             expected = f"less than the travel from the lens to the gate ({left:g})"

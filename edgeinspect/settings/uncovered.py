@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeinspect.line.config import GateKind, ReviewAction
-from edgeinspect.settings.station import StationFile
+from edgeinspect.settings.station import CameraDriver, StationFile
 from edgeinspect.settings.wiring import IoDriver
 
 
@@ -13,7 +13,7 @@ def describe_uncovered_faults(station: StationFile) -> list[str]:
     Shown at start, by ``check``, and kept with the records. An empty list means that every fault
     the station knows of ends in a rejected part or in a stopped line.
     """
-    faults = [*_gate_faults(station), *_confirm_faults(station)]
+    faults = [*_gate_faults(station), *_confirm_faults(station), *_stamp_faults(station)]
     if station.review_action is ReviewAction.PASS:
         faults.append(
             "review_action is pass: parts between the review and the reject threshold pass."
@@ -25,6 +25,23 @@ def describe_uncovered_faults(station: StationFile) -> list[str]:
         )
     if station.io.driver is IoDriver.SIM:
         faults.append("io.driver is sim: no real gate is driven.")
+    return faults
+
+
+def _stamp_faults(station: StationFile) -> list[str]:
+    faults = []
+    if station.camera.driver is CameraDriver.V4L2 and station.camera.stamp_error_ms is None:
+        faults.append(
+            "The camera stamps a frame later than it exposed it, by an unknown time"
+            " (camera.stamp_error_ms is not stated): a picture of another place on the belt can"
+            " count as the part's."
+        )
+    if station.io.driver is IoDriver.RPI_GPIO:
+        faults.append(
+            "Edges are stamped when the library's thread hears of them, not by the kernel"
+            " (io.driver is rpi-gpio): on a busy machine a part is taken for behind its true"
+            " place. The driver gpiod has the kernel's stamps."
+        )
     return faults
 
 

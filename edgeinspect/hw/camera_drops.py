@@ -1,0 +1,71 @@
+"""Frames that a driver drops because they cannot be trusted; each is counted by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+
+class Drop(StrEnum):
+    """Why a frame was dropped; the names under which the station counts them."""
+
+    CLOCK_UNSURE = "frame_clock_unsure"
+    REPEATED = "frame_repeated_by_driver"
+    FROM_FUTURE = "frame_from_future"
+    DAMAGED = "frame_damaged"
+    NO_STAMP = "frame_without_stamp"
+
+
+DropListener = Callable[[str, str], None]
+"""Called with a ``Drop`` and one sentence, in the camera's own thread. It must return at once."""
+
+
+def tell_nobody(name: str, detail: str) -> None:
+    """For a camera that is used on its own."""
+    del name, detail
+
+
+@runtime_checkable
+class TellsDrops(Protocol):
+    """A camera whose driver drops frames that cannot be trusted."""
+
+    def tell_drops(self, listener: DropListener) -> None:
+        """Whom to tell; to be called before ``open``."""
+        ...
+
+
+class FrameOrder:
+    """Do the frames of a camera come in order? Numbers them on, over any number of openings.
+
+    The driver's counter and the sensor's stamp must both rise strictly: a buffer that comes a
+    second time has the old ones, whatever else is true of it.
+    """
+
+    def __init__(self) -> None:
+        self._number = -1
+        self._counter: int | None = None
+        self._stamp_ns: int | None = None
+
+    def reopened(self) -> None:
+        """The driver's counter begins again; stamps do not."""
+        self._counter = None
+
+    def number(self, stamp_ns: int, counter: int | None = None) -> int | None:
+        """The frame's sequence number; None if this frame, or a later one, came before.
+
+        Args:
+            stamp_ns: of the sensor, as it came, in whatever base.
+            counter: the driver's own 32-bit count, which may wrap; a gap in it is kept, for it is a
+                dropped frame. None: the driver does not count.
+        """
+        if self._stamp_ns is not None and stamp_ns <= self._stamp_ns:
+            return None
+        step = 1
+        if counter is not None and self._counter is not None:
+            step = (counter - self._counter) % 2**32
+            if not 0 < step < 2**31:
+                return None
+        self._counter, self._stamp_ns = counter, stamp_ns
+        self._number += step
+        return self._number
