@@ -6,22 +6,36 @@ import json
 import os
 import socket
 import stat
+import subprocess
+import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from runtime_rig import DEADLINE_S, wait_until
+from test_runtime_pulse import ManualClock
 
 from edgeinspect.errors import ModelRefused, StationBusy, StorageFault, UsageError
-from edgeinspect.runtime.control import MAX_CLIENTS, MAX_UNSENT_BYTES, ControlServer
+from edgeinspect.runtime.control import ControlServer
 from edgeinspect.runtime.control_client import (
     CommandRefused,
     ControlClient,
     StationTimeout,
     StationUnreachable,
 )
+from edgeinspect.runtime.control_clients import (
+    HALF_LINE_S,
+    IDLE_S,
+    MAX_CLIENTS_A_USER,
+    MAX_SUBSCRIPTIONS_A_USER,
+    MAX_UNSENT_BYTES,
+    Role,
+)
+from edgeinspect.runtime.control_socket import Door
 from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.protocol import MAX_REQUEST_BYTES
 
@@ -173,21 +187,221 @@ def test_an_endless_line_is_cut_off(server: ControlServer) -> None:
         assert _closed(connection)
 
 
-def test_too_many_clients_are_turned_away(server: ControlServer) -> None:
-    connections = [_connected(server.path) for _ in range(MAX_CLIENTS)]
-    for connection in connections:
-        assert _ask(connection, b'{"v":1,"id":1,"cmd":"status"}')["ok"]
+STATUS = b'{"v":1,"id":1,"cmd":"status"}'
+
+
+def test_idle_clients_make_room_for_who_wants_something(server: ControlServer) -> None:
+    idle = [_connected(server.path) for _ in range(5 * MAX_CLIENTS_A_USER)]
+    idle[0].close()
+    for half in idle[1:4]:
+        with suppress(OSError):
+            half.sendall(b'{"v":1,')
     with _connected(server.path) as late:
-        assert _receive_line(late)["error"]["code"] == "too_many_clients"
-    connections.pop().close()
-
-    def lets_in() -> bool:
-        with _connected(server.path) as again:
-            return _ask(again, b'{"v":1,"id":1,"cmd":"status"}')["ok"] is True
-
-    wait_until(lets_in)
-    for connection in connections:
+        assert _ask(late, STATUS)["ok"]
+    assert _closed(idle[1])
+    for connection in idle:
         connection.close()
+
+
+def test_ten_thousand_connections_keep_nobody_out(server: ControlServer, path: Path) -> None:
+    held: deque[ControlClient] = deque(maxlen=200)
+    for _ in range(10_000):
+        if len(held) == held.maxlen:
+            held[0].close()
+        held.append(ControlClient(path, timeout_s=DEADLINE_S))
+    with ControlClient(path, timeout_s=DEADLINE_S) as late:
+        assert late.status()["state"] == "inspecting"
+    for client in held:
+        client.close()
+
+
+def test_followers_leave_room_for_commands(server: ControlServer) -> None:
+    followers = [_connected(server.path) for _ in range(MAX_SUBSCRIPTIONS_A_USER + 1)]
+    follow = b'{"v":1,"id":1,"cmd":"events"}'
+    answers = [_ask(follower, follow) for follower in followers]
+    assert [answer["ok"] for answer in answers] == [True] * MAX_SUBSCRIPTIONS_A_USER + [False]
+    assert "follow the events on 8 connections" in answers[-1]["error"]["message"]
+    others = [_connected(server.path) for _ in range(MAX_CLIENTS_A_USER)]
+    assert _ask(others[-1], STATUS)["ok"]
+    for connection in (*followers, *others):
+        connection.close()
+
+
+@pytest.mark.parametrize("begun", [b"", b'{"v":1,"cmd"', b"\n \n{"])
+def test_a_silent_client_is_sent_away(station: FakeStation, path: Path, begun: bytes) -> None:
+    clock = ManualClock()
+    server = ControlServer(path=path, controlled=station, now_mono_ns=clock.now_mono_ns)
+    server.start()
+    allowed_s = HALF_LINE_S if begun else IDLE_S
+    with _connected(path) as silent, _connected(path) as follower:
+        assert _ask(silent, STATUS)["ok"]
+        silent.sendall(begun)
+        assert _ask(follower, b'{"v":1,"cmd":"events"}')["ok"]
+        clock.now += (allowed_s - 1) * 10**9
+        with _connected(path) as other:
+            assert _ask(other, STATUS)["ok"]
+        clock.now += 2 * 10**9
+        assert _closed(silent)
+        station.feed.publish(event="part", part_id=1)
+        assert _receive_line(follower)["part_id"] == 1
+    server.stop()
+
+
+def test_a_client_that_only_stops_writing_gets_its_answers(server: ControlServer) -> None:
+    with _connected(server.path) as connection:
+        apply = b'{"v":1,"id":2,"cmd":"apply_recipe","revision":12}\n'
+        connection.sendall(STATUS + b"\n" + apply)
+        connection.shutdown(socket.SHUT_WR)
+        data = b""
+        while more := connection.recv(65_536):
+            data += more
+    assert [json.loads(line)["id"] for line in data.splitlines()] == [1, 2]
+
+
+def test_commands_of_a_client_that_leaves_at_once_are_carried_out(
+    server: ControlServer, station: FakeStation
+) -> None:
+    with _connected(server.path) as connection:
+        connection.sendall(b'{"v":1,"cmd":"pause"}\n' * 40)
+    wait_until(lambda: len(station.commands) == 40)
+
+
+def test_a_recipe_is_told_that_its_client_has_gone(station: FakeStation, path: Path) -> None:
+    still_wanted: list[bool] = []
+    began, go_on = threading.Event(), threading.Event()
+
+    def apply(arguments: Mapping[str, Any], wanted: Callable[[], bool]) -> Mapping[str, object]:
+        del arguments
+        still_wanted.append(wanted())
+        began.set()
+        assert go_on.wait(DEADLINE_S)
+        wait_until(lambda: not wanted())
+        still_wanted.append(wanted())
+        return {}
+
+    server = ControlServer(path=path, controlled=station, apply_recipe=apply)
+    server.start()
+    with _connected(path) as connection:
+        connection.sendall(b'{"v":1,"cmd":"apply_recipe"}\n')
+        assert began.wait(DEADLINE_S)
+    go_on.set()
+    wait_until(lambda: len(still_wanted) == 2)
+    assert still_wanted == [True, False]
+    server.stop()
+
+
+WATCHING = [{"cmd": "status"}, {"cmd": "events"}]
+COMMANDING = [
+    {"cmd": name}
+    for name in ("trigger", "pause", "resume", "acknowledge", "stop", "apply_recipe", "challenge")
+]
+
+
+def _served(
+    station: FakeStation, path: Path, *, commanders: Collection[str] | None = None
+) -> ControlServer:
+    server = ControlServer(
+        path=path,
+        controlled=station,
+        apply_recipe=_apply,
+        challenge=lambda arguments: {"challenge": 1},
+        mode=0o666,
+        watch=Door(path.with_name("watch.sock"), mode=0o666, role=Role.WATCH),
+        commanders=commanders,
+    )
+    server.start()
+    return server
+
+
+def _refused_commands(path: Path) -> list[str]:
+    refused = []
+    for request in COMMANDING:
+        with _connected(path) as connection:
+            answer = _ask(connection, json.dumps({"v": 1, "id": 1, **request}).encode())
+            if not answer["ok"] and answer["error"]["code"] == "not_allowed":
+                assert answer["error"]["message"] == (
+                    f"{request['cmd']} needs the right to command; this connection may only use: "
+                    "events, status."
+                )
+                assert str(path.parent / "control.sock") in answer["error"]["next_action"]
+                refused.append(request["cmd"])
+    return refused
+
+
+def test_the_watch_socket_only_watches(station: FakeStation, path: Path) -> None:
+    server = _served(station, path)
+    watch = path.with_name("watch.sock")
+    assert _refused_commands(watch) == [request["cmd"] for request in COMMANDING]
+    assert station.commands == []
+    with ControlClient(watch, timeout_s=DEADLINE_S) as client:
+        status = client.status()
+        assert (status["control_socket"], status["watch_socket"]) == (str(path), str(watch))
+        with pytest.raises(CommandRefused, match="There is no command 'explode'"):
+            client.call("explode")
+        station.feed.publish(event="part", part_id=1)
+        assert next(client.events(from_sequence=0))["part_id"] == 1
+    with pytest.raises(CommandRefused, match="not the one"), ControlClient(path) as client:
+        client.call("apply_recipe", revision=13)
+    server.stop()
+    assert not watch.exists() and not path.exists()
+
+
+def test_watchers_never_keep_commanders_out(station: FakeStation, path: Path) -> None:
+    server = _served(station, path)
+    watchers = [_connected(path.with_name("watch.sock")) for _ in range(MAX_CLIENTS_A_USER)]
+    with _connected(path) as commander:
+        assert _ask(commander, STATUS)["ok"]
+        assert all(_ask(watcher, STATUS)["ok"] for watcher in watchers)
+    for watcher in watchers:
+        watcher.close()
+    server.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize(
+    ("commanders", "may_command"), [(None, True), (["nobody"], True), (["daemon"], False)]
+)
+def test_the_users_who_may_command_are_told_by_the_kernel(
+    station: FakeStation, commanders: list[str] | None, may_command: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        place.chmod(0o755)
+        server = _served(station, place / "control.sock", commanders=commanders)
+        asked = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+        asked += "s.sendall(sys.argv[2].encode()); print(s.recv(65536).decode())"
+        told = []
+        for name in ("control.sock", "watch.sock"):
+            for request in ({"cmd": "status"}, {"cmd": "pause"}):
+                line = json.dumps({"v": 1, **request}) + "\n"
+                ran = subprocess.run(
+                    ["/usr/bin/env", "python3", "-c", asked, str(place / name), line],
+                    user="nobody",
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
+                told.append(json.loads(ran.stdout)["ok"])
+        assert _refused_commands(place / "control.sock") == []  # this process is the station's own
+        server.stop()
+    assert told == [True, may_command, True, False]
+
+
+def test_a_commander_whom_the_machine_does_not_know_is_named(
+    station: FakeStation, path: Path
+) -> None:
+    with pytest.raises(UsageError, match="no user no-such-user"):
+        ControlServer(path=path, controlled=station, commanders=["no-such-user"]).start()
+
+
+def test_a_watch_socket_that_cannot_be_made_leaves_no_control_socket(
+    station: FakeStation, path: Path
+) -> None:
+    path.with_name("watch.sock").write_text("precious")
+    with pytest.raises(UsageError, match="is not a socket"):
+        _served(station, path)
+    assert not path.exists()
+    assert path.with_name("watch.sock").read_text() == "precious"
 
 
 def test_a_client_that_never_reads_is_dropped_and_harms_nobody(

@@ -23,6 +23,8 @@ from edgeinspect.records.images import ImagePolicy
 from edgeinspect.records.writer import OpenReport, RecordWriter
 from edgeinspect.runtime.challenge_desk import ChallengeDesk
 from edgeinspect.runtime.control import ControlServer
+from edgeinspect.runtime.control_clients import Role
+from edgeinspect.runtime.control_socket import Door
 from edgeinspect.runtime.inspection import FrameInspector
 from edgeinspect.runtime.models import open_inspectors
 from edgeinspect.runtime.plan import StationPlan, plan_station, refuse_half_simulated
@@ -226,6 +228,13 @@ class AssembledStation:
             challenge=self.challenges.command,
             mode=control.mode,
             group=control.group,
+            watch=Door(
+                self.plan.station.watch_path,
+                mode=control.watch_mode,
+                group=control.watch_group or control.group,
+                role=Role.WATCH,
+            ),
+            commanders=control.commanders,
         )
         try:
             server.start()

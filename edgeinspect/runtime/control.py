@@ -6,17 +6,28 @@ hostile costs itself its connection and nobody else anything.
 
 from __future__ import annotations
 
-import selectors
+import contextlib
+import os
+import pwd
+import select
 import socket
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from edgeinspect.errors import EdgeInspectError, UsageError
-from edgeinspect.runtime.control_socket import listen_on, remove_own
+from edgeinspect.runtime.control_clients import (
+    MAX_SUBSCRIPTIONS_A_USER,
+    Client,
+    NoRoom,
+    Role,
+    may_subscribe,
+    to_make_room,
+)
+from edgeinspect.runtime.control_socket import Door, Listener, peer_user_id
 from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.protocol import (
     MAX_REQUEST_BYTES,
@@ -28,12 +39,14 @@ from edgeinspect.runtime.protocol import (
     success,
 )
 
-MAX_CLIENTS = 16
-MAX_UNSENT_BYTES = 262_144
-_POLL_S = 0.05
+APPLY_RECIPE = "apply_recipe"
+_BACKLOG = 128
+_FOLLOW_S = 0.05
+_LOOK_S = 1.0
 _READ_BYTES = 4096
 _EVENTS_A_POLL = 200
 _REQUESTS_A_POLL = 16
+_CONNECTIONS_A_POLL = 64
 
 
 class Controlled(Protocol):
@@ -56,29 +69,11 @@ The second argument says whether somebody still waits for it: False means that i
 """
 Challenge = Callable[[Mapping[str, Any]], Mapping[str, object]]
 """One step of a challenge; returns how it stands."""
-
-
-class _Client:
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.received = bytearray()
-        self.unsent = bytearray()
-        self.next_event: int | None = None
-        self.closing = False
-        self.gone = False
-        self.lock = threading.Lock()
-
-    def send(self, line: bytes) -> bool:
-        """Queue a line; False if the client does not read what it was sent."""
-        with self.lock:
-            if len(self.unsent) + len(line) > MAX_UNSENT_BYTES and self.unsent:
-                return False
-            self.unsent += line
-            return True
+Command = Callable[[Client, Mapping[str, Any]], Mapping[str, object]]
 
 
 class ControlServer:
-    """Serves the control socket from ``start`` to ``stop``."""
+    """Serves the control socket, and the socket that can only watch, from ``start`` to ``stop``."""
 
     def __init__(
         self,
@@ -89,63 +84,78 @@ class ControlServer:
         challenge: Challenge | None = None,
         mode: int = 0o660,
         group: str | None = None,
+        watch: Door | None = None,
+        commanders: Collection[str] | None = None,
+        now_mono_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._path = path
-        self._mode = mode
-        self._group = group
+        """Args:
+        path, mode, group: of the control socket.
+        watch: a second socket, on which every command is refused.
+        commanders: the users who may command over the control socket; others may watch there.
+            None: whoever may connect. Root and the station's own user always may.
+        """
+        self._doors = [Door(path, mode=mode, group=group)]
+        self._doors += [watch] if watch is not None else []
+        self._commanders = commanders
         self._controlled = controlled
         self._apply_recipe = apply_recipe
-        self._selector = selectors.DefaultSelector()
-        self._clients: dict[int, _Client] = {}
+        self._now_mono_ns = now_mono_ns
+        self._clients: dict[int, Client] = {}
+        self._listeners: dict[int, Listener] = {}
+        self._addresses: dict[str, str] = {}
         self._stopping = False
-        self._inode: int | None = None
-        self._address = ""
         self._slow_command = threading.Lock()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="control-command")
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self.error: BaseException | None = None
-        self._commands: dict[str, Callable[[_Client, Mapping[str, Any]], Mapping[str, object]]] = {
-            "status": lambda client, arguments: {
-                **controlled.status(),
-                "control_socket": self._address,
-            },
+        self._watching: dict[str, Command] = {
+            "status": lambda client, arguments: {**controlled.status(), **self._addresses},
+            "events": self._subscribe,
+        }
+        self._commands: dict[str, Command] = {
+            **self._watching,
             "trigger": lambda client, arguments: _accepted(controlled.trigger()),
             "pause": lambda client, arguments: _accepted(controlled.pause()),
             "resume": lambda client, arguments: _accepted(controlled.resume()),
             "acknowledge": lambda client, arguments: _accepted(controlled.acknowledge()),
             "stop": self._stop_station,
-            "events": self._subscribe,
         }
         if challenge is not None:
             self._commands["challenge"] = lambda client, arguments: challenge(arguments)
 
     @property
     def path(self) -> Path:
-        return self._path
+        """Where clients look for the control socket."""
+        return self._doors[0].path
 
     def start(self) -> None:
         """Bind and serve. Raises StationBusy, UsageError or StorageFault, see ``listen_on``."""
-        self._listener = listen_on(
-            self._path, mode=self._mode, group=self._group, backlog=MAX_CLIENTS
-        )
-        self._address = str(self._listener.getsockname())
-        self._inode = Path(self._address).lstat().st_ino
+        self._commander_ids = _user_ids(self._commanders)
+        with contextlib.ExitStack() as opened:
+            listeners = []
+            for door in self._doors:
+                listeners.append(Listener(door, backlog=_BACKLOG))
+                opened.callback(listeners[-1].close)
+            opened.pop_all()
+        self._listeners = {listener.fileno(): listener for listener in listeners}
+        names = zip(("control_socket", "watch_socket"), listeners, strict=False)
+        self._addresses = {name: listener.address for name, listener in names}
         self._wake_reader, self._wake_writer = socket.socketpair()
+        self._poll = select.epoll()
         for end in (self._wake_reader, self._wake_writer):
             end.setblocking(False)
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._selector.register(self._wake_reader, selectors.EVENT_READ)
+        for descriptor in (*self._listeners, self._wake_reader.fileno()):
+            self._poll.register(descriptor, select.EPOLLIN)
         self._thread.start()
 
     def stop(self) -> None:
-        """Close every connection and remove the socket file; allowed without a ``start``."""
-        if self._inode is None:
+        """Close every connection and remove the sockets; allowed without a ``start``."""
+        if not self._listeners:
             return
         self._stopping = True
         self._wake()
         self._thread.join(2.0)
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        remove_own(self._path, self._inode)
+        for listener in self._listeners.values():
+            listener.close()
 
     # --- the thread -----------------------------------------------------------------------
 
@@ -158,85 +168,119 @@ class ControlServer:
         finally:
             for client in list(self._clients.values()):
                 self._drop(client)
-            for end in (self._listener, self._wake_reader, self._wake_writer):
+            for end in (self._wake_reader, self._wake_writer):
                 end.close()
-            self._selector.close()
+            self._poll.close()
 
     def _serve_once(self) -> None:
         following = any(client.next_event is not None for client in self._clients.values())
-        for key, events in self._selector.select(_POLL_S if following else None):
-            if key.fileobj is self._listener:
-                self._accept()
-            elif key.fileobj is self._wake_reader:
+        for descriptor, events in self._poll.poll(_FOLLOW_S if following else _LOOK_S):
+            if descriptor in self._listeners:
+                self._accept(self._listeners[descriptor])
+            elif descriptor == self._wake_reader.fileno():
                 with suppress(OSError):
                     self._wake_reader.recv(_READ_BYTES)
-            elif key.fd in self._clients:
-                if events & selectors.EVENT_READ:
-                    self._receive(self._clients[key.fd])
-                if events & selectors.EVENT_WRITE and key.fd in self._clients:
-                    self._flush(self._clients[key.fd])
+            elif descriptor in self._clients:
+                self._serve(self._clients[descriptor], events)
+        now_mono_ns = self._now_mono_ns()
         for client in list(self._clients.values()):
             self._send_events(client)
-            self._watch(client)
+            self._look_after(client, now_mono_ns)
 
-    def _accept(self) -> None:
-        try:
-            connection, _ = self._listener.accept()
-        except OSError:
-            return
+    def _accept(self, listener: Listener) -> None:
+        for _ in range(_CONNECTIONS_A_POLL):
+            try:
+                connection, _ = listener.socket.accept()
+            except BlockingIOError:
+                return
+            except OSError:  # no descriptor is left: the next round has closed some
+                time.sleep(_FOLLOW_S)
+                return
+            self._welcome(connection, listener)
+
+    def _welcome(self, connection: socket.socket, listener: Listener) -> None:
         connection.setblocking(False)
-        if len(self._clients) >= MAX_CLIENTS:
+        user_id = peer_user_id(connection)
+        role = listener.role
+        if role is Role.COMMAND and not self._may_command(user_id):
+            role = Role.WATCH
+        try:
+            loser = to_make_room(self._clients.values(), role=role, user_id=user_id)
+        except NoRoom:
             with suppress(OSError):
                 connection.send(failure(None, "too_many_clients", "Too many connections."))
             connection.close()
             return
-        self._clients[connection.fileno()] = _Client(connection)
-        self._selector.register(connection, selectors.EVENT_READ)
+        if loser is not None:
+            self._drop(loser)
+        client = Client(connection, role=role, user_id=user_id, now_mono_ns=self._now_mono_ns())
+        self._clients[connection.fileno()] = client
+        self._poll.register(connection, select.EPOLLIN)
 
-    def _receive(self, client: _Client) -> None:
+    def _may_command(self, user_id: int) -> bool:
+        allowed = self._commander_ids
+        return allowed is None or user_id in allowed or user_id in (0, os.geteuid())
+
+    def _serve(self, client: Client, events: int) -> None:
+        if events & select.EPOLLIN:
+            self._receive(client)
+        if events & select.EPOLLOUT and client.unsent:
+            self._flush(client)
+        closed = events & select.EPOLLHUP and client.ended and b"\n" not in client.received
+        if closed or events & select.EPOLLERR:
+            self._drop(client)
+
+    def _receive(self, client: Client) -> None:
         try:
             data = client.connection.recv(_READ_BYTES)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        if not data:
             self._drop(client)
+            return
+        if not data:
+            client.ended = True
             return
         client.received += data
         self._take_lines(client)
 
-    def _take_lines(self, client: _Client) -> None:
+    def _take_lines(self, client: Client) -> None:
+        now_mono_ns = self._now_mono_ns()
         for _ in range(_REQUESTS_A_POLL):
             line, newline, rest = client.received.partition(b"\n")
             if not newline:
                 break
             client.received = rest
+            client.note_request(now_mono_ns)
             if not client.closing and line.strip():
                 self._answer(client, bytes(line))
+        if client.received:
+            client.note_half_line(now_mono_ns)
         if len(client.received) > MAX_REQUEST_BYTES:
-            client.send(
-                failure(None, "too_long", f"A request has at most {MAX_REQUEST_BYTES} bytes.")
-            )
+            words = f"A request has at most {MAX_REQUEST_BYTES} bytes."
+            self._reply(client, failure(None, "too_long", words))
             client.closing = True
             client.received.clear()
 
-    def _watch(self, client: _Client) -> None:
-        """Ask the selector for what this client needs next."""
+    def _look_after(self, client: Client, now_mono_ns: int) -> None:
+        """Close what has to go, and ask the kernel for what this client needs next."""
         if client.connection.fileno() not in self._clients:
             return
         if b"\n" in client.received:
             self._take_lines(client)
             self._wake()
+        elif client.ended and client.is_idle:
+            client.closing = True
         if client.closing:
             self._flush(client)  # what its buffer takes now; nobody waits for the rest
             self._drop(client)
-            return
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
-        if self._selector.get_key(client.connection).events != events:
-            self._selector.modify(client.connection, events)
+        elif client.overdue(now_mono_ns):
+            self._drop(client)
+        else:
+            reads = 0 if client.ended else select.EPOLLIN
+            self._poll.modify(client.connection, reads | select.EPOLLOUT * bool(client.unsent))
 
-    def _flush(self, client: _Client) -> None:
+    def _flush(self, client: Client) -> None:
         try:
             with client.lock:
                 sent = client.connection.send(client.unsent)
@@ -244,14 +288,14 @@ class ControlServer:
         except BlockingIOError:
             return
         except OSError:
-            self._drop(client)
+            client.stop_answering()  # what it has sent is done all the same
+            return
+        client.progress_mono_ns = self._now_mono_ns()
 
-    def _drop(self, client: _Client) -> None:
-        client.gone = True
+    def _drop(self, client: Client) -> None:
+        client.stop_answering()
         self._clients.pop(client.connection.fileno(), None)
-        with suppress(KeyError, ValueError):
-            self._selector.unregister(client.connection)
-        client.connection.close()
+        client.connection.close()  # which takes it out of the poll, too
 
     def _wake(self) -> None:
         with suppress(OSError):
@@ -259,37 +303,52 @@ class ControlServer:
 
     # --- commands ---------------------------------------------------------------------------
 
-    def _answer(self, client: _Client, line: bytes) -> None:
+    def _answer(self, client: Client, line: bytes) -> None:
         try:
             request_id, command, arguments = decode_request(line)
         except ProtocolError as error:
             self._reply(client, failure(error.request_id, error.code, str(error)))
             return
-        if command == "apply_recipe":
+        known = {*self._commands, APPLY_RECIPE}
+        if client.role is Role.WATCH and command in known - self._watching.keys():
+            allowed = ", ".join(sorted(self._watching))
+            words = (
+                f"{command} needs the right to command; this connection may only use: {allowed}."
+            )
+            where = (
+                f"Use {self._addresses['control_socket']} as a user whom the station file allows."
+            )
+            self._reply(client, failure(request_id, "not_allowed", words, where))
+            return
+        if command == APPLY_RECIPE:
             self._begin_apply(client, request_id, arguments)
             return
         try:
             run = self._commands.get(command)
             if run is None:
-                known = ", ".join(sorted([*self._commands, "apply_recipe"]))
-                raise UsageError(f"There is no command {command!r}; there are: {known}.")
+                there = ", ".join(sorted(known))
+                raise UsageError(f"There is no command {command!r}; there are: {there}.")
             self._reply(client, success(request_id, run(client, arguments)))
         except Exception as error:  # noqa: BLE001  one bad command must not end the socket
             self._reply(client, error_reply(request_id, error))
 
-    def _reply(self, client: _Client, line: bytes) -> None:
-        if not client.send(line):
+    def _reply(self, client: Client, line: bytes) -> None:
+        if not client.send(line, now_mono_ns=self._now_mono_ns()):
             client.closing = True
 
-    def _subscribe(self, client: _Client, arguments: Mapping[str, Any]) -> Mapping[str, object]:
+    def _subscribe(self, client: Client, arguments: Mapping[str, Any]) -> Mapping[str, object]:
         """From now on, or from ``from`` on as far as the ring still holds it."""
         wanted = arguments.get("from", self._controlled.feed.next_sequence)
         if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 0:
             raise UsageError("from must be the number of an event.")
+        if not may_subscribe(self._clients.values(), client):
+            raise UsageError(
+                f"One user may follow the events on {MAX_SUBSCRIPTIONS_A_USER} connections."
+            )
         client.next_event = wanted
         return {"from": wanted}
 
-    def _stop_station(self, client: _Client, arguments: Mapping[str, Any]) -> Mapping[str, object]:
+    def _stop_station(self, client: Client, arguments: Mapping[str, Any]) -> Mapping[str, object]:
         del client
         immediate = arguments.get("immediate", False)
         if not isinstance(immediate, bool):
@@ -298,7 +357,7 @@ class ControlServer:
         return {"stopping": True}
 
     def _begin_apply(
-        self, client: _Client, request_id: object, arguments: Mapping[str, Any]
+        self, client: Client, request_id: object, arguments: Mapping[str, Any]
     ) -> None:
         """In a thread of its own: loading and checking a model takes a while."""
         if self._apply_recipe is None:
@@ -308,9 +367,15 @@ class ControlServer:
         if not self._slow_command.acquire(blocking=False):
             self._reply(client, failure(request_id, "busy", "Another recipe is being applied."))
             return
-        self._pool.submit(self._apply, client, request_id, arguments)
+        client.running = True
+        threading.Thread(
+            target=self._apply,
+            args=(client, request_id, arguments),
+            name="control-apply",
+            daemon=True,  # a model that hangs cannot keep a stopped station alive
+        ).start()
 
-    def _apply(self, client: _Client, request_id: object, arguments: Mapping[str, Any]) -> None:
+    def _apply(self, client: Client, request_id: object, arguments: Mapping[str, Any]) -> None:
         try:
             assert self._apply_recipe is not None
             reply = success(request_id, self._apply_recipe(arguments, lambda: not client.gone))
@@ -319,19 +384,23 @@ class ControlServer:
         finally:
             self._slow_command.release()
         self._reply(client, reply)
+        client.note_request(self._now_mono_ns())
+        client.running = False
         self._wake()
 
     # --- events -------------------------------------------------------------------------------
 
-    def _send_events(self, client: _Client) -> None:
+    def _send_events(self, client: Client) -> None:
         """What fits; a slow client finds out how many events it has missed."""
         if client.next_event is None or client.unsent or client.closing:
             return
         missed, entries = self._controlled.feed.read(client.next_event, _EVENTS_A_POLL)
+        now_mono_ns = self._now_mono_ns()
         if missed:
-            client.send(encode({"event": "missed", "count": missed}))
+            client.send(encode({"event": "missed", "count": missed}), now_mono_ns=now_mono_ns)
         for entry in entries:
-            if not client.send(encode({"seq": entry.sequence, **entry.fields})):
+            line = encode({"seq": entry.sequence, **entry.fields})
+            if not client.send(line, now_mono_ns=now_mono_ns):
                 break
             client.next_event = entry.sequence + 1
 
@@ -340,6 +409,22 @@ def _accepted(accepted: bool) -> Mapping[str, object]:
     if not accepted:
         raise _Busy("The station's event queue is full; try again.")
     return {"accepted": True}
+
+
+def _user_ids(names: Collection[str] | None) -> frozenset[int] | None:
+    """Raises UsageError for a user whom this machine does not know."""
+    if names is None:
+        return None
+    found = set()
+    for name in names:
+        try:
+            found.add(pwd.getpwnam(name).pw_uid)
+        except KeyError:
+            raise UsageError(
+                f"There is no user {name} on this machine.",
+                next_action="Make the user, or take the name out of control.commanders.",
+            ) from None
+    return frozenset(found)
 
 
 class _Busy(EdgeInspectError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -14,6 +15,8 @@ from typing import Any, Self
 from edgeinspect.errors import EdgeInspectError
 from edgeinspect.runtime.protocol import MAX_REPLY_BYTES, PROTOCOL_VERSION, encode
 from edgeinspect.runtime.socket_place import address_to_connect_to
+
+_TRY_AGAIN_S = 0.01
 
 
 class StationUnreachable(EdgeInspectError, ConnectionError):
@@ -61,13 +64,35 @@ class ControlClient:
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connection.settimeout(timeout_s)
         try:
-            self._connection.connect(os.fspath(address_to_connect_to(self._path)))
+            self._connect(os.fspath(address_to_connect_to(self._path)))
         except OSError as error:
             self._connection.close()
-            raise StationUnreachable(
-                f"No station answers on {self._path} ({error.strerror or error}).",
-                next_action="Start it with: edgeinspect run --config STATION.yaml",
-            ) from error
+            raise self._unreachable(error) from error
+
+    def _connect(self, address: str) -> None:
+        """Raises OSError. Where others connect faster than the station takes them, try again."""
+        deadline_s = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                self._connection.connect(address)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= deadline_s:
+                    raise
+            time.sleep(_TRY_AGAIN_S)
+
+    @classmethod
+    def to_watch(cls, *paths: Path, timeout_s: float = 5.0) -> Self:
+        """Connect to the first of these sockets that answers: the least powerful one first.
+
+        Raises:
+            StationUnreachable: none does; the error is that of the last one.
+        """
+        *others, last = paths
+        for path in others:
+            with contextlib.suppress(StationUnreachable):
+                return cls(path, timeout_s=timeout_s)
+        return cls(last, timeout_s=timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -157,6 +182,17 @@ class ControlClient:
         if not data:
             raise self._broken("it closed the connection")
         return data
+
+    def _unreachable(self, error: OSError) -> StationUnreachable:
+        if isinstance(error, PermissionError):
+            return StationUnreachable(
+                f"This user may not connect to {self._path}.",
+                next_action="Join the group of the socket, or use the station's watch socket.",
+            )
+        return StationUnreachable(
+            f"No station answers on {self._path} ({error.strerror or error}).",
+            next_action="Start it with: edgeinspect run --config STATION.yaml",
+        )
 
     def _timeout(self) -> StationTimeout:
         return StationTimeout(f"The station on {self._path} did not answer in time.")

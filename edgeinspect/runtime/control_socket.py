@@ -8,12 +8,52 @@ import grp
 import os
 import socket
 import stat
+import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeinspect.errors import StationBusy, StorageFault, UsageError
+from edgeinspect.runtime.control_clients import Role
 from edgeinspect.runtime.socket_place import address_to_listen_on, fits, point_to
 
 _PROBE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where a socket lies and who may connect; see ``settings.station.Control``."""
+
+    path: Path
+    mode: int = 0o660
+    group: str | None = None
+    role: Role = Role.COMMAND
+
+
+class Listener:
+    """A socket that listens at its door until it is closed."""
+
+    def __init__(self, door: Door, *, backlog: int) -> None:
+        """Raises StationBusy, UsageError, StorageFault; see ``listen_on``."""
+        self.role = door.role
+        self._path = door.path
+        self.socket = listen_on(door.path, mode=door.mode, group=door.group, backlog=backlog)
+        self.address = str(self.socket.getsockname())
+        self._inode = Path(self.address).lstat().st_ino
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def close(self) -> None:
+        """Stop listening and remove the socket's file."""
+        self.socket.close()
+        remove_own(self._path, self._inode)
+
+
+def peer_user_id(connection: socket.socket) -> int:
+    """The user of the process that connected, as the kernel noted it then; see unix(7)."""
+    size = struct.calcsize("3i")
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    return int(struct.unpack("3i", credentials)[1])
 
 
 def listen_on(path: Path, *, mode: int, group: str | None, backlog: int) -> socket.socket:
@@ -38,7 +78,9 @@ def listen_on(path: Path, *, mode: int, group: str | None, backlog: int) -> sock
         # Linux gives the file the mode of the unbound socket, so it is never more open.
         os.fchmod(listener.fileno(), 0o600)
         listener.bind(os.fspath(address))
-        if group_id is not None:
+        # In a folder with the setgid bit the group is right already: then no right to change it
+        # is needed, which the image's unit does not have.
+        if group_id is not None and address.lstat().st_gid != group_id:
             os.chown(address, -1, group_id)
         address.chmod(mode)
         listener.listen(backlog)

@@ -32,8 +32,6 @@ from edgeinspect.settings.wiring import EncoderLine, Io, Lines, check_wires
 from edgeinspect.yaml_expected import Rule
 from edgeinspect.yaml_file import YamlFile, read_yaml, validate
 
-"""``sun_path`` in unix(7) holds 108 bytes with its terminator."""
-
 
 class CameraDriver(StrEnum):
     SIM = "sim"
@@ -148,21 +146,44 @@ class Storage(Section):
     near_miss_margin: Share = 0.1
 
 
+Access = Literal["owner", "group", "everyone"]
+
+
 class Control(Section):
-    """Attributes:
-    socket: path of the Unix socket; None: ``control.sock`` in the data directory.
-    group: its group; None: the process's own.
-    access: who may connect.
+    """Who may command the station, and who may only watch it.
+
+    Attributes:
+        socket: path of the control socket; None: ``control.sock`` in the data directory.
+        group: its group; None: the process's own.
+        access: who may connect.
+        commanders: the users who may command there; others who may connect can watch. None:
+            whoever may connect.
+        watch_socket: path of the socket that can only watch; None: ``watch.sock`` beside the
+            control socket.
+        watch_group: its group; None: the same as ``group``.
+        watch_access: who may connect to it.
     """
 
     socket: PathText | None = None
     group: Name | None = None
-    access: Literal["owner", "group", "everyone"] = "group"
+    access: Access = "group"
+    commanders: tuple[Name, ...] | None = Field(default=None, max_length=64)
+    watch_socket: PathText | None = None
+    watch_group: Name | None = None
+    watch_access: Access = "group"
 
     @property
     def mode(self) -> int:
-        """The socket's file mode."""
-        return {"owner": 0o600, "group": 0o660, "everyone": 0o666}[self.access]
+        """The control socket's file mode."""
+        return _MODES[self.access]
+
+    @property
+    def watch_mode(self) -> int:
+        """The watch socket's file mode."""
+        return _MODES[self.watch_access]
+
+
+_MODES: dict[Access, int] = {"owner": 0o600, "group": 0o660, "everyone": 0o666}
 
 
 class StationFile(Section):
@@ -215,11 +236,18 @@ class StationFile(Section):
     def socket_path(self) -> Path:
         return self.control.socket or self.data_dir / "control.sock"
 
+    @property
+    def watch_path(self) -> Path:
+        return self.control.watch_socket or self.socket_path.with_name("watch.sock")
+
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
         if isinstance(self.recipe, int) and self.recipe < 1:
             raise Rule("recipe", value=self.recipe, expected="active, or a revision from 1")
         check_wires(self.io, self.lines, self.encoder)
+        if self.watch_path == self.socket_path:
+            expected = "another path than the control socket's"
+            raise Rule("control", "watch_socket", value=str(self.watch_path), expected=expected)
         distances = distances_of(self.track)
         check_distances(distances)
         self._check_sections_match_wires(distances)
@@ -329,7 +357,11 @@ def _resolve(station: StationFile, folder: Path) -> StationFile:
     def absolute(path: Path | None) -> Path | None:
         return None if path is None else folder / path
 
-    control = station.control.model_copy(update={"socket": absolute(station.control.socket)})
+    sockets = {
+        "socket": absolute(station.control.socket),
+        "watch_socket": absolute(station.control.watch_socket),
+    }
+    control = station.control.model_copy(update=sockets)
     camera = station.camera
     if camera.driver is CameraDriver.FOLDER and camera.device is not None:
         camera = camera.model_copy(update={"device": str(folder / camera.device)})

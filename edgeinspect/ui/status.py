@@ -27,9 +27,9 @@ NOT_INSPECTING = 1
         """
     )
 )
-@config_option("The station file; it names the control socket.")
-@click.option("--data-dir", type=FOLDER, help="The data directory with control.sock in it.")
-@click.option("--socket", type=ANY_PATH, help="The control socket itself.")
+@config_option("The station file; it names the sockets.")
+@click.option("--data-dir", type=FOLDER, help="The data directory with the sockets in it.")
+@click.option("--socket", type=ANY_PATH, help="The socket itself: the watch or the control socket.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0.1, 60), default=5.0)
 @json_option
 @click.pass_context
@@ -51,10 +51,10 @@ def command(
     from edgeinspect.runtime.control_client import ControlClient, StationUnreachable
 
     station = _station(config)
-    path = _socket_path(station, data_dir, socket)
+    sockets = _sockets(station, data_dir, socket)
     health = _health(station, data_dir)
     try:
-        with ControlClient(path, timeout_s=timeout_s) as client:
+        with ControlClient.to_watch(*sockets, timeout_s=timeout_s) as client:
             status = dict(client.call("status"))
     except StationUnreachable:
         if not as_json:
@@ -91,13 +91,16 @@ def _say_health(health: Health) -> None:
     say(health_table(health))
 
 
-def _socket_path(station: StationFile | None, data_dir: Path | None, socket: Path | None) -> Path:
+def _sockets(
+    station: StationFile | None, data_dir: Path | None, socket: Path | None
+) -> tuple[Path, ...]:
+    """Where to ask: the socket that can only watch is enough."""
     if socket is not None:
-        return socket
+        return (socket,)
     if station is not None:
-        return station.socket_path
+        return station.watch_path, station.socket_path
     if data_dir is not None:
-        return data_dir / "control.sock"
+        return data_dir / "watch.sock", data_dir / "control.sock"
     raise UsageError(
         "It is not said which station is meant.",
         next_action="Give --config STATION_FILE, --data-dir DIR or --socket PATH.",
@@ -116,6 +119,7 @@ def _say(status: Mapping[str, Any]) -> None:
         ("parts in flight", status["parts_in_flight"]),
         ("records acknowledged", f"{status['records_acknowledged']:,}"),
         ("control socket", status["control_socket"]),
+        ("watch socket", status["watch_socket"]),
         ("rejecting everything", ", ".join(status["rejecting_everything"]) or "no"),
         ("open alarms", ", ".join(status["open_alarms"]) or "none"),
     ]

@@ -20,8 +20,11 @@ class Follower:
         last_part: a sentence about the newest part, "" before the first.
     """
 
-    def __init__(self, socket: Path) -> None:
-        self._socket = socket
+    def __init__(self, *sockets: Path) -> None:
+        """Args:
+        sockets: the station's, of which the first that answers is used.
+        """
+        self._sockets = sockets
         self._stopping = threading.Event()
         self._news = threading.Event()
         self._recipe = threading.Event()
@@ -50,7 +53,7 @@ class Follower:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                with ControlClient(self._socket) as client:
+                with ControlClient.to_watch(*self._sockets) as client:
                     for event in client.events():
                         if self._stopping.is_set():
                             return

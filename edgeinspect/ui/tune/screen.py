@@ -52,7 +52,7 @@ def run(
         return show(
             source,
             draft_file=draft_path(*source.draft_key),
-            follower=Follower(source.station.socket_path),
+            follower=Follower(source.station.watch_path, source.station.socket_path),
             is_live=is_live,
             graphics=graphics,
         )

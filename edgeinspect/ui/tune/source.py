@@ -174,7 +174,8 @@ class StationSource:
 
     def state(self) -> str:
         try:
-            with ControlClient(self._station.socket_path, timeout_s=_STATE_TIMEOUT_S) as client:
+            sockets = (self._station.watch_path, self._station.socket_path)
+            with ControlClient.to_watch(*sockets, timeout_s=_STATE_TIMEOUT_S) as client:
                 return str(client.status()["state"])
         except EdgeInspectError:
             return NO_STATION

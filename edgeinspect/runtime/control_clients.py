@@ -1,0 +1,137 @@
+"""The control socket's connections: what each may do and holds, and when it has to go.
+
+No socket is touched here, so everything can be tested on a clock of the test's own.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import Counter
+from collections.abc import Collection
+from enum import StrEnum
+
+MAX_CLIENTS = 128
+"""Connections of one role, of all users together."""
+MAX_CLIENTS_A_USER = 16
+MAX_SUBSCRIPTIONS_A_USER = 8
+"""Half of a user's connections, so that subscribers never keep a command out."""
+MAX_UNSENT_BYTES = 262_144
+IDLE_S = 60
+HALF_LINE_S = 10
+UNREAD_S = 30
+
+
+class Role(StrEnum):
+    """What a connection may do."""
+
+    WATCH = "watch"
+    COMMAND = "command"
+
+
+class Client:
+    """One connection, as the server's thread knows it.
+
+    Attributes:
+        user_id: of the process at the other end, as the kernel says.
+        next_event: number of the next event to send; None without a subscription.
+        closing: it goes as soon as its answers are sent.
+        ended: the client sends nothing more, but may still read.
+        gone: nobody waits for its answers any more.
+        running: whether a slow command of its own runs.
+    """
+
+    def __init__(
+        self, connection: socket.socket, *, role: Role, user_id: int, now_mono_ns: int
+    ) -> None:
+        self.connection = connection
+        self.role = role
+        self.user_id = user_id
+        self.received = bytearray()
+        self.unsent = bytearray()
+        self.next_event: int | None = None
+        self.closing = False
+        self.ended = False
+        self.gone = False
+        self.running = False
+        self.lock = threading.Lock()
+        self.active_mono_ns = now_mono_ns
+        self.line_mono_ns: int | None = None
+        self.progress_mono_ns = now_mono_ns
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for nothing from the station."""
+        return self.next_event is None and not self.running and not self.unsent
+
+    def send(self, line: bytes, *, now_mono_ns: int) -> bool:
+        """Queue a line; False if the client does not read what it was sent."""
+        with self.lock:
+            if self.gone:
+                return True
+            if len(self.unsent) + len(line) > MAX_UNSENT_BYTES and self.unsent:
+                return False
+            if not self.unsent:
+                self.progress_mono_ns = now_mono_ns
+            self.unsent += line
+            return True
+
+    def stop_answering(self) -> None:
+        """It does not take answers any more."""
+        with self.lock:
+            self.gone = True
+            self.unsent.clear()
+
+    def note_request(self, now_mono_ns: int) -> None:
+        """A whole request has come."""
+        self.active_mono_ns = now_mono_ns
+        self.line_mono_ns = None
+
+    def note_half_line(self, now_mono_ns: int) -> None:
+        """Some of a request has come, and its end has not."""
+        if self.line_mono_ns is None:
+            self.line_mono_ns = now_mono_ns
+
+    def overdue(self, now_mono_ns: int) -> bool:
+        """Whether it has kept its place for too long without using it."""
+        if self.unsent:
+            return now_mono_ns - self.progress_mono_ns > UNREAD_S * 10**9
+        if self.line_mono_ns is not None:
+            return now_mono_ns - self.line_mono_ns > HALF_LINE_S * 10**9
+        return self.is_idle and now_mono_ns - self.active_mono_ns > IDLE_S * 10**9
+
+
+class NoRoom(Exception):
+    """Every connection that could make room is in use."""
+
+
+def to_make_room(clients: Collection[Client], *, role: Role, user_id: int) -> Client | None:
+    """The connection that has to go before this user gets another one; None: there is room.
+
+    A user at the limit gives up the oldest idle connection of his own. If all connections of the
+    role are taken, the user who holds the most of them gives one up.
+
+    Raises:
+        NoRoom: none of those is idle.
+    """
+    same_role = [client for client in clients if client.role is role]
+    held = Counter(client.user_id for client in same_role)
+    if held[user_id] >= MAX_CLIENTS_A_USER:
+        loser = user_id
+    elif len(same_role) >= MAX_CLIENTS:
+        loser = held.most_common(1)[0][0]
+    else:
+        return None
+    idle = [client for client in same_role if client.user_id == loser and client.is_idle]
+    if not idle:
+        raise NoRoom
+    return min(idle, key=lambda client: client.active_mono_ns)
+
+
+def may_subscribe(clients: Collection[Client], client: Client) -> bool:
+    """Whether the user of this connection may follow the events on one more."""
+    same = [
+        other for other in clients if other.role is client.role and other.user_id == client.user_id
+    ]
+    following = sum(other.next_event is not None and other is not client for other in same)
+    return following < MAX_SUBSCRIPTIONS_A_USER
