@@ -40,6 +40,7 @@ class Doubt(StrEnum):
     OVERFLOW = "overflow"
     LINE_STOPPED = "line_stopped"
     ENCODER_STALLED = "encoder_stalled"
+    POSITION_UNCERTAIN = "position_uncertain"
     PAUSED = "paused"
     LOCKED = "locked"
     STOPPED = "stopped"

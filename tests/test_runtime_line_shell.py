@@ -149,7 +149,7 @@ def test_full_camera_and_inspection_queues_are_told_to_the_core_at_once() -> Non
     assert overflows == [m.QueueOverflow(2, "camera"), m.QueueOverflow(8, "inspection")]
 
 
-def test_only_the_newest_encoder_count_waits_and_none_is_lost() -> None:
+def test_one_entry_brings_every_encoder_count_in_its_order() -> None:
     bench = Bench(events=1)
     for count in range(1000):
         bench.shell.post_encoder(count, count * 10)
@@ -157,9 +157,21 @@ def test_only_the_newest_encoder_count_waits_and_none_is_lost() -> None:
     item = bench.queue.take(0)
     assert item is not None
     bench.shell.step(item)
-    assert bench.core.events == [m.EncoderCount(999, 9990)]
+    (event,) = bench.core.events
+    assert isinstance(event, m.EncoderCount)
+    assert event.readings == tuple((count, count * 10) for count in range(1000))
     bench.shell.post_encoder(1000, 10_000)
     assert len(bench.queue) == 1
+
+
+def test_counts_that_an_earlier_entry_brought_along_are_not_told_again() -> None:
+    bench = Bench(events=2)
+    bench.shell.post_encoder(1, 10)
+    item = bench.queue.take(0)
+    assert item is not None
+    bench.shell.step(item)
+    bench.shell.step(item)  # as if the reader had posted while the entry was being taken
+    assert bench.core.events == [m.EncoderCount(1, 10)]
 
 
 def test_a_line_stop_gets_through_a_full_queue() -> None:

@@ -54,8 +54,10 @@ class TrackConfig:
         guard_tolerance: how far from its expected place a part may pass the guard sensor.
         frame_timeout_ns: a frame exposed in time has arrived this long after the part has left
             the view, or it never will.
-        encoder_timeout_ns: no count for this long means that the belt stands still.
-        encoder_max_counts_per_s: the belt cannot move faster; a count that says so is a fault.
+        encoder_timeout_ns: no count for this long means that the belt stands still, so no count
+            may reach the core later than this after its stamp.
+        encoder_max_counts_per_s: the belt cannot move faster; counts that say so are a fault.
+        encoder_jitter_ns: how far the stamps of counts may be pushed together by themselves.
     """
 
     tracking: Tracking = Tracking.DELAY
@@ -69,6 +71,7 @@ class TrackConfig:
     frame_timeout_ns: int = 100_000_000
     encoder_timeout_ns: int = 200_000_000
     encoder_max_counts_per_s: int | None = None
+    encoder_jitter_ns: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ lease, so a shell that falls behind lets the gate fall back to rejecting everyth
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,15 +20,17 @@ from edgeinspect.line.holds import Holds
 from edgeinspect.line.ledger import InFlight, Ledger, Stage, lets_pass
 from edgeinspect.line.lock import LockState, PartsLock
 from edgeinspect.line.reject import FOREVER_NS
-from edgeinspect.line.track import EncoderTrack, make_track
-from edgeinspect.line.trigger import Debouncer, EdgeKind
+from edgeinspect.line.track import EncoderTrack, Place, make_track
+from edgeinspect.line.trigger import Debouncer, PitchCheck
 from edgeinspect.line.verdict import cannot_inspect, judge_controls, judge_inspection
-from edgeinspect.part import Doubt, GateOutcome, Verdict
+from edgeinspect.part import Doubt, Frame, GateOutcome, Verdict
 
 STARTING, CLEARING, PAUSED, LINE_STOPPED = "starting", "clearing", "paused", "line_stopped"
 LOCKED = "locked"
 """Reasons to reject everything; the first two end when what was on the belt has left it."""
 CAPTURES_PER_PART = 6
+FRAMES_WAITING = 16
+"""So many frames may wait until it is known where the belt was at their exposure."""
 REARM_NS = 200_000
 """A prediction that moved less than this is not worth telling the pulse thread."""
 _RENEWED_WITHIN_NS = 250_000_000
@@ -44,7 +46,10 @@ class LineCore:
         self._now_mono_ns = now_mono_ns
         self._track = make_track(config.track)
         self._trigger = Debouncer()
+        self._pitch = PitchCheck()
         self._guard = Debouncer()
+        self._guard_edges: list[tuple[int, int]] = []
+        self._frames: deque[tuple[Frame, int]] = deque()
         self._matcher = FrameMatcher()
         self._ledger = Ledger()
         self._holds = Holds()
@@ -92,7 +97,7 @@ class LineCore:
     def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]:
         """Take one event that is handled at ``now_mono_ns``; times never run backwards."""
         self._now_mono_ns = max(now_mono_ns, self._now_mono_ns)
-        self._look_at_the_encoder()
+        self._note_silence()
         self._expire()
         self._handlers[type(event)](event)
         return self._taken()
@@ -103,16 +108,17 @@ class LineCore:
         renewed_within_ns = min(self._config.gate.lease_ns // 3, _RENEWED_WITHIN_NS)
         times = [self._lease_renewed_mono_ns + renewed_within_ns]
         times += [part.due_mono_ns for part in self._ledger]
-        if isinstance(self._track, EncoderTrack) and self._track.overdue_mono_ns is not None:
-            times.append(self._track.overdue_mono_ns)
-        if self._stop_by_mono_ns is not None and len(self._ledger):
+        if isinstance(self._track, EncoderTrack) and self._track.silence_mono_ns is not None:
+            times.append(self._track.silence_mono_ns)
+        times += [due_mono_ns for _, due_mono_ns in self._guard_edges]
+        if self._stop_by_mono_ns is not None and not self.drained:
             times.append(self._stop_by_mono_ns)
         return min(times)
 
     @property
     def drained(self) -> bool:
         """Whether a ``Stop`` has been asked for and every part is recorded."""
-        return self._stop_by_mono_ns is not None and not len(self._ledger)
+        return self._stop_by_mono_ns is not None and not (self._ledger or self._guard_edges)
 
     @property
     def parts_in_flight(self) -> int:
@@ -140,27 +146,24 @@ class LineCore:
     # --- a part begins ------------------------------------------------------------------------
 
     def _on_trigger(self, event: m.TriggerEdge) -> None:
-        position = self._track.position_at(event.edge_mono_ns)
-        kind = self._trigger.judge(event.edge_mono_ns, position, self._config.trigger)
-        if kind is EdgeKind.BOUNCE:
+        if self._trigger.is_bounce(event.edge_mono_ns, self._config.trigger):
             self._counts["bounce"] += 1
             return
-        part = self._begin(event.edge_mono_ns, position)
+        place = self._track.place_at(event.edge_mono_ns)
+        part = self._begin(event.edge_mono_ns, place)
         self._counts["triggers"] += 1
-        doubt = self._doubt_at_trigger(kind, part)
+        doubt = self._doubt_at_trigger(part)
         if doubt is not None:
             self._judge(part, cannot_inspect(doubt))
-            if kind is EdgeKind.TOO_CLOSE and self._encoder_stood_at(event.edge_mono_ns):
-                self._distrust_encoder("a part came although the encoder stands still")
-            return
-        self._request_frame(part)
+        if place.settled:
+            self._settle_part(part, place)
+        if part.stage is Stage.AWAITING_FRAME:
+            self._request_frame(part)
 
-    def _doubt_at_trigger(self, kind: EdgeKind, part: InFlight) -> Doubt | None:
+    def _doubt_at_trigger(self, part: InFlight) -> Doubt | None:
         admitted = self._lock.admits(part.part_id)
         if self._lock.state is LockState.MASTER_IN_FLIGHT and admitted:
             self._tell_hold()  # the gate has to treat the master as it treats any part
-        if kind is EdgeKind.TOO_CLOSE:
-            return Doubt.TOO_CLOSE
         if self._stop_by_mono_ns is not None:
             return Doubt.STOPPED
         if PAUSED in self._holds.reasons:
@@ -169,15 +172,47 @@ class LineCore:
             return Doubt.LINE_STOPPED
         if len(self._ledger) > self._config.max_parts_in_flight:
             return Doubt.OVERFLOW
-        return None if admitted else Doubt.LOCKED
+        if not admitted:
+            return Doubt.LOCKED
+        return None if self._track.known else Doubt.POSITION_UNCERTAIN
 
-    def _begin(self, edge_mono_ns: int, position: int) -> InFlight:
-        part = InFlight(self._next_part_id, edge_mono_ns, position, self._config)
+    def _begin(self, edge_mono_ns: int, place: Place, *, travelled: int = 0) -> InFlight:
+        """Take a part that was seen at the edge, so far beyond the trigger sensor, into account."""
+        part = InFlight(
+            self._next_part_id,
+            edge_mono_ns,
+            place.position - travelled,
+            self._config,
+            slack=place.slack,
+            settled=place.settled,
+            travelled=travelled,
+        )
         self._next_part_id += 1
         self._ledger.add(part)
         part.predict(self._track)
         self._arm(part)
         return part
+
+    def _settle_part(self, part: InFlight, place: Place) -> None:
+        """It is known now where the belt was at the part's edge: can the part be trusted?"""
+        position = place.position - part.travelled
+        moved = abs(position - part.position)
+        part.position, part.slack, part.settled = position, place.slack, True
+        if part.travelled:
+            return  # the guard sensor saw it first: it is rejected whatever is known of it
+        too_close = self._pitch.is_too_close(place, part.config.trigger)
+        tolerance = part.config.track.exposure_window
+        if part.stage is Stage.AWAITING_FRAME:
+            if moved > tolerance or part.slack > tolerance:
+                detail = f"it was {max(moved, part.slack)} counts from where it seemed to be"
+                self._judge(part, cannot_inspect(Doubt.POSITION_UNCERTAIN, detail))
+            elif too_close:
+                self._judge(part, cannot_inspect(Doubt.TOO_CLOSE))
+            elif moved:
+                part.wants_frame = True
+        sure = not place.slack or not self._track.known
+        if too_close and sure and self._encoder_was_silent_at(part.edge_mono_ns):
+            self._distrust_encoder("a part came although the encoder stands still")
 
     def _arm(self, part: InFlight) -> None:
         self._actions.append(
@@ -187,22 +222,40 @@ class LineCore:
     # --- its frame ------------------------------------------------------------------------------
 
     def _request_frame(self, part: InFlight) -> None:
-        in_view_from = self._track.time_of(part.position + part.config.track.to_lens)
-        if in_view_from >= FOREVER_NS:
+        in_view_from = self._track.soonest(part.position + part.config.track.to_lens)
+        part.wants_frame = in_view_from >= FOREVER_NS
+        if part.wants_frame:
             return  # the belt stands; asked again when the encoder moves
         part.captures_requested += 1
         not_before = max(in_view_from, part.edge_mono_ns)
         self._actions.append(m.Capture(part.part_id, not_before, part.frame_deadline_mono_ns))
 
     def _on_frame(self, event: m.FrameArrived) -> None:
+        if len(self._frames) >= FRAMES_WAITING:
+            self._on_useless_frame(self._ledger.awaiting_frame(), Doubt.POSITION_UNCERTAIN)
+            return
+        self._frames.append((event.frame, self._now_mono_ns))
+        self._look_at_frames()
+
+    def _look_at_frames(self) -> None:
+        """Take the frames for which it is known where the belt was at their exposure."""
+        while self._frames:
+            frame, arrived_mono_ns = self._frames[0]
+            plausible = frame.meta.earliest_mono_ns <= arrived_mono_ns
+            if plausible and not self._track.place_at(frame.meta.latest_mono_ns).settled:
+                return
+            self._frames.popleft()
+            self._take_frame(frame, arrived_mono_ns)
+
+    def _take_frame(self, frame: Frame, arrived_mono_ns: int) -> None:
         waiting = self._ledger.awaiting_frame()
-        found = self._matcher.match(event.frame, waiting, self._track, self._now_mono_ns)
+        found = self._matcher.match(frame, waiting, self._track, arrived_mono_ns)
         part = found.part
         if part is None:
             self._on_useless_frame(waiting, found.doubt or Doubt.STALE)
             return
-        part.frame, part.frame_mono_ns = event.frame, self._now_mono_ns
-        verdict = judge_controls(event.frame.meta, part.config.checks)
+        part.frame, part.frame_mono_ns = frame, arrived_mono_ns
+        verdict = judge_controls(frame.meta, part.config.checks)
         if found.doubt is not None:
             verdict = cannot_inspect(found.doubt)
         if verdict is not None:
@@ -210,7 +263,7 @@ class LineCore:
             return
         part.stage = Stage.INSPECTING
         digest = part.config.recipe_digest
-        self._actions.append(m.Inspect(part.part_id, event.frame, digest))
+        self._actions.append(m.Inspect(part.part_id, frame, digest))
 
     def _on_useless_frame(self, waiting: list[InFlight], doubt: Doubt) -> None:
         """Count it and ask again for the part that waits longest, while there is time."""
@@ -285,6 +338,10 @@ class LineCore:
 
     def _on_tick(self, event: m.Tick) -> None:
         del event
+        if isinstance(self._track, EncoderTrack):
+            self._track.note_quiet_until(self._now_mono_ns)
+            self._settle()
+            self._predict_again()
         lease_ns = self._config.gate.lease_ns
         self._lease_renewed_mono_ns = self._now_mono_ns
         self._actions.append(m.RenewLease(self._now_mono_ns + lease_ns))
@@ -295,15 +352,24 @@ class LineCore:
         self._holds.forget_before(now)
         for part in self._ledger:
             if part.stage is Stage.AWAITING_FRAME and now >= part.frame_deadline_mono_ns:
-                late = now >= part.deadline_mono_ns and part.frame_doubt is None
-                doubt = part.frame_doubt or (Doubt.LATE if late else Doubt.NO_FRAME)
-                self._judge(part, cannot_inspect(doubt))
+                self._judge(part, cannot_inspect(self._doubt_without_frame(part)))
             elif part.stage is Stage.INSPECTING and now >= part.deadline_mono_ns:
                 self._judge(part, cannot_inspect(Doubt.LATE))
             if part.stage is Stage.JUDGED and now >= part.finished_mono_ns:
                 self._finish(part, self._ledger.outcome(part, now))
+        due = [edge for edge in self._guard_edges if now >= edge[1]]
+        for edge in due:
+            self._guard_edges.remove(edge)
+            self._on_untriggered(edge[0])
         if self._stop_by_mono_ns is not None and now >= self._stop_by_mono_ns:
             self._close_all()
+
+    def _doubt_without_frame(self, part: InFlight) -> Doubt:
+        if part.frame_doubt is not None:
+            return part.frame_doubt
+        if self._frames or not part.settled:
+            return Doubt.POSITION_UNCERTAIN
+        return Doubt.LATE if self._now_mono_ns >= part.deadline_mono_ns else Doubt.NO_FRAME
 
     def _finish(self, part: InFlight, outcome: GateOutcome) -> None:
         self._ledger.remove(part)
@@ -323,21 +389,35 @@ class LineCore:
 
     def _on_encoder(self, event: m.EncoderCount) -> None:
         assert isinstance(self._track, EncoderTrack)
-        is_first = not self._track.known
-        if not self._track.add(event.count, event.edge_mono_ns):
-            self._distrust_encoder("the encoder counted faster than the belt can move")
+        if not self._track.known:
+            for part in self._ledger:
+                part.settled = False  # what silence said of it was said of an unknown belt
+        for count, edge_mono_ns in event.readings:
+            why = self._track.add(count, edge_mono_ns)
+            if why:
+                self._distrust_encoder(why)
+        self._settle()
         self._predict_again()
-        if is_first and STARTING in self._holds.reasons:
-            self._purge(STARTING)  # only now is it known where the belt was at the start
-        if self._holds.end_passed(event.count):
+
+    def _settle(self) -> None:
+        """Look again at whatever waits for counts to say where the belt was at its stamp."""
+        assert isinstance(self._track, EncoderTrack)
+        for part in self._ledger:
+            if not part.settled:
+                place = self._track.place_at(part.edge_mono_ns)
+                if place.settled:
+                    self._settle_part(part, place)
+        self._look_at_guard_edges()
+        self._look_at_frames()
+        if self._track.known and self._holds.end_passed(self._track, self._track.last_count):
             self._tell_hold()
 
-    def _look_at_the_encoder(self) -> None:
-        """An overdue count makes every prediction worthless, before anything relies on one."""
+    def _note_silence(self) -> None:
+        """A count that is overdue makes predictions worthless, before anything relies on one."""
         if isinstance(self._track, EncoderTrack):
-            overdue = self._track.overdue_mono_ns
-            if overdue is not None and self._now_mono_ns >= overdue:
-                self._track.mark_standing_if_overdue(self._now_mono_ns)
+            silence_mono_ns = self._track.silence_mono_ns
+            if silence_mono_ns is not None and self._now_mono_ns >= silence_mono_ns:
+                self._track.note_silence(self._now_mono_ns)
                 self._predict_again()
 
     def _predict_again(self) -> None:
@@ -347,11 +427,11 @@ class LineCore:
             after = part.window_start_mono_ns, part.window_end_mono_ns
             if max(abs(b - a) for a, b in zip(before, after, strict=True)) > REARM_NS:
                 self._arm(part)
-            if part.stage is Stage.AWAITING_FRAME and not part.captures_requested:
+            if part.stage is Stage.AWAITING_FRAME and part.wants_frame:
                 self._request_frame(part)
 
-    def _encoder_stood_at(self, mono_ns: int) -> bool:
-        return isinstance(self._track, EncoderTrack) and self._track.stood_at(mono_ns)
+    def _encoder_was_silent_at(self, mono_ns: int) -> bool:
+        return isinstance(self._track, EncoderTrack) and self._track.was_silent_at(mono_ns)
 
     def _distrust_encoder(self, why: str) -> None:
         self._counts["encoder_distrusted"] += 1
@@ -366,6 +446,7 @@ class LineCore:
             if part.window_start_mono_ns > self._now_mono_ns:
                 self._overrule(part, doubt)
                 self._finish(part, GateOutcome.REJECTED)
+        self._holds.begin_again(self._now_mono_ns)
         self._purge(CLEARING)
 
     def _purge(self, reason: str) -> None:
@@ -373,8 +454,7 @@ class LineCore:
         track = self._config.track
         way = track.to_gate + track.window_after
         if isinstance(self._track, EncoderTrack):
-            end_position = self._track.position_at(self._now_mono_ns) + way
-            self._holds.until_position(reason, end_position)
+            self._holds.until_travelled(reason, self._now_mono_ns, way)
         else:
             self._holds.until_time(reason, self._now_mono_ns + way)
         self._tell_hold()
@@ -401,12 +481,29 @@ class LineCore:
             self._purge(CLEARING)
 
     def _on_guard(self, event: m.GuardEdge) -> None:
-        position = self._track.position_at(event.edge_mono_ns)
-        kind = self._guard.judge(event.edge_mono_ns, position, self._config.trigger)
-        if kind is EdgeKind.BOUNCE or self._ledger.note_guard(position) is not None:
+        if self._guard.is_bounce(event.edge_mono_ns, self._config.trigger):
             return
-        to_guard = self._config.track.to_guard or 0
-        part = self._begin(event.edge_mono_ns, position - to_guard)
+        track = self._config.track
+        position = self._track.place_at(event.edge_mono_ns).position
+        at_gate = position + track.to_gate - track.window_before - (track.to_guard or 0)
+        due_mono_ns = self._track.soonest(at_gate) - self._config.gate.decision_margin_ns
+        self._guard_edges.append((event.edge_mono_ns, due_mono_ns))
+        self._look_at_guard_edges()
+
+    def _look_at_guard_edges(self) -> None:
+        """Find the part of each edge for which it is known where the belt was."""
+        edges, self._guard_edges = self._guard_edges, []
+        for edge_mono_ns, due_mono_ns in edges:
+            place = self._track.place_at(edge_mono_ns)
+            if not place.settled:
+                self._guard_edges.append((edge_mono_ns, due_mono_ns))
+            elif self._ledger.note_guard(place) is None:
+                self._on_untriggered(edge_mono_ns)
+
+    def _on_untriggered(self, edge_mono_ns: int) -> None:
+        """A part at the guard sensor that no trigger explains, or not before it is at the gate."""
+        place = self._track.place_at(edge_mono_ns)
+        part = self._begin(edge_mono_ns, place, travelled=self._config.track.to_guard or 0)
         part.seen_by_guard = True
         self._counts["untriggered"] += 1
         self._judge(part, cannot_inspect(Doubt.UNTRIGGERED))
@@ -475,6 +572,8 @@ class LineCore:
             self._stop_by_mono_ns = self._now_mono_ns + travel_ns + self._config.gate.settle_ns
 
     def _close_all(self) -> None:
+        while self._guard_edges:
+            self._on_untriggered(self._guard_edges.pop()[0])
         for part in self._ledger:
             if part.stage is not Stage.JUDGED:
                 self._judge(part, cannot_inspect(Doubt.STOPPED))

@@ -61,7 +61,7 @@ class FrameMatcher:
         Args:
             frame: as the driver delivered it.
             waiting: the parts without a frame, oldest first.
-            track: where the belt was when.
+            track: where the belt was when; settled for the whole time in which it can have begun.
             now_mono_ns: an exposure that surely began after now is a driver's mixed-up clock.
         """
         meta = frame.meta
@@ -73,9 +73,7 @@ class FrameMatcher:
         if self._seen_before(meta):
             return Match(None, Doubt.REPEATED)
         self._last = meta
-        earliest = track.position_at(meta.earliest_mono_ns)
-        latest = track.position_at(meta.latest_mono_ns)
-        part, doubt = _in_view(earliest, latest, waiting)
+        part, doubt = _in_view(meta, track, waiting)
         if part is not None and frozen and part.config.checks.reject_frozen:
             return Match(part, Doubt.FROZEN)
         return Match(part, doubt)
@@ -89,16 +87,19 @@ class FrameMatcher:
 
 
 def _in_view(
-    earliest: int, latest: int, waiting: Iterable[InFlight]
+    meta: FrameMeta, belt: Track, waiting: Iterable[InFlight]
 ) -> tuple[InFlight | None, Doubt | None]:
-    """The part that was in view wherever between these two positions the exposure began."""
+    """The part that was in view wherever the belt can have been when the exposure began."""
+    first, last = belt.place_at(meta.earliest_mono_ns), belt.place_at(meta.latest_mono_ns)
     doubt: Doubt = Doubt.STALE
     for part in waiting:
+        if meta.earliest_mono_ns < part.edge_mono_ns or not part.settled:
+            continue
         track = part.config.track
         comes = part.position + track.to_lens
-        goes = comes + track.exposure_window
-        if comes <= earliest and latest <= goes:
+        goes = part.position - part.slack + track.to_lens + track.exposure_window
+        if comes <= first.position - first.slack and last.position <= goes:
             return part, None
-        if latest > goes:
+        if last.position > goes:
             doubt = Doubt.MISALIGNED
     return None, doubt

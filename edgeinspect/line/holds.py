@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeinspect.line.track import Track
+
 
 @dataclass(frozen=True, slots=True)
 class _Until:
+    """Attributes:
+    mono_ns: the end in time.
+    position: the end in track units, as far as it is known.
+    way: how far the belt has to go.
+    since_mono_ns: from where it was then, which is not settled; None once ``position`` says it.
+    """
+
     mono_ns: int | None = None
     position: int | None = None
+    since_mono_ns: int | None = None
+    way: int = 0
 
 
 class Holds:
@@ -31,8 +42,21 @@ class Holds:
     def until_time(self, reason: str, mono_ns: int) -> None:
         self._by_reason[reason] = _Until(mono_ns=mono_ns)
 
-    def until_position(self, reason: str, position: int) -> None:
-        self._by_reason[reason] = _Until(position=position)
+    def until_travelled(self, reason: str, since_mono_ns: int, way: int) -> None:
+        """Hold until the belt has gone this way from where it was then, wherever that was.
+
+        A hold for the same reason that is still on is never shortened.
+        """
+        old = self._by_reason.get(reason, _Until())
+        self._by_reason[reason] = _Until(
+            position=old.position, since_mono_ns=since_mono_ns, way=max(way, old.way)
+        )
+
+    def begin_again(self, mono_ns: int) -> None:
+        """What was known of the belt is worthless: what has to go a way goes it from now on."""
+        for reason, until in self._by_reason.items():
+            if until.way:
+                self._by_reason[reason] = _Until(since_mono_ns=mono_ns, way=until.way)
 
     def open_ended(self, reason: str) -> None:
         self._by_reason[reason] = _Until()
@@ -46,13 +70,33 @@ class Holds:
         for reason in over:
             del self._by_reason[reason]
 
-    def end_passed(self, position: int) -> bool:
-        """Drop the reasons whose position the belt has passed; say whether there were any."""
-        over = [
-            reason
-            for reason, until in self._by_reason.items()
-            if until.position is not None and until.position <= position
-        ]
-        for reason in over:
-            del self._by_reason[reason]
-        return bool(over)
+    def end_passed(self, belt: Track, position: int) -> bool:
+        """Drop the reasons whose end the belt has passed; say whether there were any.
+
+        Args:
+            belt: settles where it was when a hold began.
+            position: the belt has come at least this far.
+        """
+        before = len(self._by_reason)
+        for reason, until in list(self._by_reason.items()):
+            settled = _settled(until, belt)
+            if settled.since_mono_ns is None and _is_passed(settled.position, position):
+                del self._by_reason[reason]
+            else:
+                self._by_reason[reason] = settled
+        return len(self._by_reason) < before
+
+
+def _settled(until: _Until, belt: Track) -> _Until:
+    if until.since_mono_ns is None:
+        return until
+    place = belt.place_at(until.since_mono_ns)
+    if not place.settled:
+        return until
+    end = place.position + until.way
+    end = end if until.position is None else max(end, until.position)
+    return _Until(position=end, way=until.way)
+
+
+def _is_passed(end: int | None, position: int) -> bool:
+    return end is not None and end <= position

@@ -9,7 +9,7 @@ from enum import Enum, auto
 
 from edgeinspect.line.config import GateKind, LineConfig, Tracking
 from edgeinspect.line.messages import GateActivated
-from edgeinspect.line.track import Track
+from edgeinspect.line.track import Place, Track
 from edgeinspect.part import (
     Doubt,
     Frame,
@@ -31,13 +31,24 @@ class Stage(Enum):
 
 @dataclass(slots=True, eq=False)
 class InFlight:
-    """One part on its way. ``position`` is the belt's position at the trigger, in track units;
-    the ``_mono_ns`` attributes are predictions, renewed while an encoder moves them."""
+    """One part on its way. The ``_mono_ns`` attributes, but for the edge, are predictions, renewed
+    while an encoder moves them.
+
+    Attributes:
+        position, slack, settled: the ``Place`` of the belt when the part was at the trigger sensor,
+            in track units. Until it is settled it is an estimate, and nothing may rest on it.
+        travelled: how far beyond the trigger sensor the part was at its edge.
+        wants_frame: a frame is to be asked for as soon as the belt moves.
+    """
 
     part_id: int
     edge_mono_ns: int
     position: int
     config: LineConfig
+    slack: int = 0
+    settled: bool = True
+    travelled: int = 0
+    wants_frame: bool = False
     stage: Stage = Stage.AWAITING_FRAME
     verdict: Verdict | None = None
     released: bool = False
@@ -53,10 +64,6 @@ class InFlight:
     confirmed: bool = False
     captures_requested: int = 0
     frame_doubt: Doubt | None = None
-
-    @property
-    def gate_position(self) -> int:
-        return self.position + self.config.track.to_gate
 
     @property
     def must_be_rejected(self) -> bool:
@@ -81,12 +88,17 @@ class InFlight:
         return self.finished_mono_ns
 
     def predict(self, belt: Track) -> None:
-        """Work out when the part will be where, from what is known of the belt now."""
+        """Work out when the part will be where, from what is known of the belt now.
+
+        Where it is not known exactly, the window begins with the soonest and ends with the latest.
+        """
         track, gate = self.config.track, self.config.gate
-        self.window_start_mono_ns = belt.time_of(self.gate_position - track.window_before)
-        self.window_end_mono_ns = belt.time_of(self.gate_position + track.window_after)
+        at_gate = self.position + track.to_gate
+        self.window_start_mono_ns = belt.soonest(at_gate - self.slack - track.window_before)
+        self.window_end_mono_ns = belt.time_of(at_gate + track.window_after)
         self.deadline_mono_ns = self.window_start_mono_ns - gate.decision_margin_ns
-        in_view_until = belt.time_of(self.position + track.to_lens + track.exposure_window)
+        view_ends = self.position - self.slack + track.to_lens + track.exposure_window
+        in_view_until = belt.time_of(view_ends)
         frame_deadline = in_view_until + track.frame_timeout_ns
         self.frame_deadline_mono_ns = min(frame_deadline, self.deadline_mono_ns)
 
@@ -144,13 +156,15 @@ class Ledger:
             self._active_since_mono_ns = None
             self._spans.append((event.start_mono_ns, event.end_mono_ns))
 
-    def note_guard(self, position: int) -> InFlight | None:
-        """The part that is expected at the guard sensor here; None: a part nobody triggered."""
+    def note_guard(self, place: Place) -> InFlight | None:
+        """The part that is surely expected at the guard sensor here; None: nobody triggered it."""
         for part in self._parts.values():
             track = part.config.track
-            if track.to_guard is None or part.seen_by_guard:
+            if track.to_guard is None or part.seen_by_guard or not part.settled:
                 continue
-            if abs(position - part.position - track.to_guard) <= track.guard_tolerance:
+            late = place.position - part.position + part.slack - track.to_guard
+            early = place.position - place.slack - part.position - track.to_guard
+            if -track.guard_tolerance <= early and late <= track.guard_tolerance:
                 part.seen_by_guard = True
                 return part
         return None

@@ -60,8 +60,18 @@ class InspectionFailed:
 
 @dataclass(frozen=True, slots=True)
 class EncoderCount:
+    """Attributes:
+    count, edge_mono_ns: the newest reading.
+    earlier: readings that came before it and that the core has not had yet, oldest first.
+    """
+
     count: int
     edge_mono_ns: int
+    earlier: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def readings(self) -> tuple[tuple[int, int], ...]:
+        return (*self.earlier, (self.count, self.edge_mono_ns))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
-
 from edgeinspect.line.config import TriggerConfig
-
-
-class EdgeKind(Enum):
-    PART = auto()
-    BOUNCE = auto()
-    TOO_CLOSE = auto()
+from edgeinspect.line.track import Place
 
 
 class Debouncer:
@@ -18,20 +11,28 @@ class Debouncer:
 
     def __init__(self) -> None:
         self._last_mono_ns: int | None = None
-        self._last_position = 0
 
-    def judge(self, edge_mono_ns: int, position: int, config: TriggerConfig) -> EdgeKind:
-        """Say what the edge is.
-
-        Args:
-            edge_mono_ns: the kernel's stamp; an edge older than the last one is too close.
-            position: of the belt at the edge, in track units.
-            config: limits in force.
-        """
+    def is_bounce(self, edge_mono_ns: int, config: TriggerConfig) -> bool:
+        """Whether the edge, by the kernel's stamp, is the last one's contact bounce."""
         last_mono_ns = self._last_mono_ns
         if last_mono_ns is not None and abs(edge_mono_ns - last_mono_ns) < config.debounce_ns:
-            return EdgeKind.BOUNCE
-        first = last_mono_ns is None
-        near = not first and position - self._last_position < config.min_pitch
-        self._last_mono_ns, self._last_position = edge_mono_ns, position
-        return EdgeKind.TOO_CLOSE if near else EdgeKind.PART
+            return True
+        self._last_mono_ns = edge_mono_ns
+        return False
+
+
+class PitchCheck:
+    """Parts cannot be nearer to each other than ``TriggerConfig.min_pitch``."""
+
+    def __init__(self) -> None:
+        self._last_position: int | None = None
+
+    def is_too_close(self, place: Place, config: TriggerConfig) -> bool:
+        """Whether the part that was triggered here may be too close to the one judged last.
+
+        Args:
+            place: of the belt at the edge, settled; one behind the last part is too close.
+            config: limits in force.
+        """
+        last, self._last_position = self._last_position, place.position
+        return last is not None and place.position - place.slack - last < config.min_pitch

@@ -12,12 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 from edgeinspect.errors import EdgeInspectError
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import LineConfig
 from edgeinspect.line.lock import LockState
+from edgeinspect.line.track import HISTORY_EDGES
 from edgeinspect.part import Frame, PartRecord, ScoreMap
 from edgeinspect.ports import CameraControls, Clock, Output
 from edgeinspect.runtime.camera_thread import CameraThread
@@ -40,8 +41,6 @@ HEARTBEAT_HALF_PERIOD_NS = 50_000_000
 PULSE_SILENCE_NS = 500_000_000
 """The pulse thread shows itself ten times in this span; silent for longer, it hangs."""
 _PICTURES_KEPT = 8
-
-State = TypeVar("State")
 
 
 class Core(Protocol):
@@ -142,26 +141,51 @@ class SwapRecipe:
             return self._answer
 
 
-class _Mailbox(Generic[State]):
-    """Holds the newest state of an input; one entry in the queue says that it is new."""
+class _EncoderMailbox:
+    """Holds the readings that the core has not had yet; one entry in the queue says that there are.
 
-    def __init__(self, make_event: Callable[[State, int], m.Event], state: State) -> None:
-        self._make_event = make_event
-        self._newest = (state, 0)
+    If there are more than the core remembers, the oldest go: it knows then where the belt was less
+    exactly, and takes account of that.
+    """
+
+    def __init__(self) -> None:
+        self._readings: deque[tuple[int, int]] = deque(maxlen=HISTORY_EDGES)
         self._posted = False
 
-    def put(self, state: State, edge_mono_ns: int) -> bool:
-        """Keep the state; True if the mailbox has to be posted."""
-        self._newest = (state, edge_mono_ns)
+    def put(self, count: int, edge_mono_ns: int) -> bool:
+        """Keep a reading; True if the mailbox has to be posted."""
+        self._readings.append((count, edge_mono_ns))
         was_posted, self._posted = self._posted, True
         return not was_posted
 
-    def take(self) -> m.Event:
-        self._posted = False  # before the state is read: a newer one posts the mailbox again
-        return self._make_event(*self._newest)
+    def take(self) -> m.Event | None:
+        """All readings as one event; None if an earlier take has had them."""
+        self._posted = False  # before they are taken: a newer one posts the mailbox again
+        taken = []
+        while self._readings:
+            taken.append(self._readings.popleft())
+        return m.EncoderCount(*taken[-1], earlier=tuple(taken[:-1])) if taken else None
 
 
-Item = m.Event | SwapRecipe | _Mailbox[int] | _Mailbox[bool]
+class _LevelMailbox:
+    """Holds the newest level of an input; one entry in the queue says that it is new."""
+
+    def __init__(self) -> None:
+        self._newest = (False, 0)
+        self._posted = False
+
+    def put(self, active: bool, edge_mono_ns: int) -> bool:
+        """Keep the level; True if the mailbox has to be posted."""
+        self._newest = (active, edge_mono_ns)
+        was_posted, self._posted = self._posted, True
+        return not was_posted
+
+    def take(self) -> m.Event | None:
+        self._posted = False  # before the level is read: a newer one posts the mailbox again
+        return m.LineStopped(*self._newest)
+
+
+Item = m.Event | SwapRecipe | _EncoderMailbox | _LevelMailbox
 
 
 class LineShell:
@@ -204,8 +228,8 @@ class LineShell:
         self._able_to_inspect = able_to_inspect
         self._line_stop_wanted = False
         self._overflows: deque[m.QueueOverflow] = deque(maxlen=256)
-        self._encoder = _Mailbox(m.EncoderCount, 0)
-        self._stopped_level = _Mailbox(m.LineStopped, False)
+        self._encoder = _EncoderMailbox()
+        self._stopped_level = _LevelMailbox()
         self._deadlines: dict[int, int] = {}
         self._stopping = False
         self._failed = False
@@ -243,12 +267,12 @@ class LineShell:
         return False
 
     def post_encoder(self, count: int, edge_mono_ns: int) -> None:
-        """Only the newest count matters, so however fast it counts, one entry waits at a time."""
+        """However fast it counts, one entry waits at a time, with all that has been counted."""
         if self._encoder.put(count, edge_mono_ns):
             self._queue.force(self._encoder)
 
     def post_line_stopped(self, stopped: bool, edge_mono_ns: int) -> None:
-        """As for the encoder: the newest level is never lost."""
+        """The newest level is never lost, and one entry waits at a time."""
         if self._stopped_level.put(stopped, edge_mono_ns):
             self._queue.force(self._stopped_level)
 
@@ -298,8 +322,10 @@ class LineShell:
         self._tell_overflows()
         if isinstance(item, SwapRecipe):
             self._swap(item)
-        elif isinstance(item, _Mailbox):
-            self._handle(item.take())
+        elif isinstance(item, _EncoderMailbox | _LevelMailbox):
+            news = item.take()
+            if news is not None:
+                self._handle(news)
         else:
             self._handle(item)
         if isinstance(item, m.AcknowledgeAlarms):
