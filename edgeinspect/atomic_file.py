@@ -13,14 +13,21 @@ from pathlib import Path
 from edgeinspect.errors import DiskFull, StorageFault
 
 
-def replace_file(path: Path, data: bytes, *, mode: int | None = 0o644) -> None:
+def replace_file(
+    path: Path,
+    data: bytes,
+    *,
+    mode: int | None = 0o644,
+    owner: tuple[int, int] | None = None,
+) -> None:
     """Write ``path``, replacing what is there. Raises StorageFault; the old file then stays.
 
     Args:
         mode: the file's permissions; None leaves them to a file system that has none (FAT).
+        owner: user and group to give it to; None: this process's own.
     """
     with storage_faults(path):
-        temporary = _write_temporary(path, data, mode)
+        temporary = _write_temporary(path, data, mode, owner)
         try:
             temporary.replace(path)
         except BaseException:
@@ -79,12 +86,37 @@ def share_with_group(path: Path) -> None:
             path.chmod(stat.S_IMODE(status.st_mode) | inherited)
 
 
-def _write_temporary(path: Path, data: bytes, mode: int | None) -> Path:
+def open_regular(path: Path) -> int:
+    """A descriptor to read a regular file with. OSError for anything else, e.g. a pipe.
+
+    It is looked at before it is opened, for opening a pipe can block and opening a device can
+    act; and again afterwards, for somebody may have swapped it meanwhile.
+    """
+    _demand_regular(path, path.stat().st_mode)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _demand_regular(path, os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _demand_regular(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def _write_temporary(
+    path: Path, data: bytes, mode: int | None, owner: tuple[int, int] | None = None
+) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())

@@ -21,6 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from edgeinspect.atomic_file import open_regular
 from edgeinspect.errors import REPEAT, ConfigError
 from edgeinspect.yaml_expected import (
     Found,
@@ -165,12 +166,9 @@ def _read_bytes(file: Path, max_bytes: int) -> bytes:
         return error
 
     try:
-        mode = file.stat().st_mode
-        if stat.S_ISDIR(mode):
+        if stat.S_ISDIR(file.stat().st_mode):
             raise refuse("a directory")
-        if not stat.S_ISREG(mode):  # a pipe would block for ever, a device never ends
-            raise refuse("not a regular file")
-        with file.open("rb") as stream:
+        with os.fdopen(open_regular(file), "rb") as stream:
             content = stream.read(max_bytes + 1)
     except FileNotFoundError as error:
         raise refuse("missing", error) from error

@@ -34,6 +34,8 @@ class Station:
         )
         for name in ("mount", "chgrp", "modprobe", "mkswap", "swapon"):
             self.program(name, "exit 0")
+        # the station's user may be unknown here: what is run as him is noted, and run
+        self.program("setpriv", 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"')
         self.program("mountpoint", f'[ "$2" = {root}/data ]')
 
     def program(self, name: str, body: str) -> None:
@@ -98,6 +100,71 @@ def test_a_new_station_has_nothing_to_go_on_from(station: Station) -> None:
     with_clock(station, 1_000_000_000)
     result = station.run("keep")
     assert (result.returncode, station.calls("date")) == (0, [])
+
+
+def test_a_file_of_a_technicians_does_not_set_the_clock(station: Station) -> None:
+    """He may name a file like the records and give it any time; but it is his own."""
+    station.record(2_000_000_000)
+    station.record(3_000_000_000, "data/edgeinspect/data/mine/records.sqlite3")
+    his = station.root / "data/edgeinspect/data/mine/records.sqlite3"
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    os.chown(his, 60002, 60002)
+    with_clock(station, 1_000_000_000)
+    station.run("keep")
+    assert station.calls("date") == ["+%s", "--utc --set @2000000000"]
+
+
+CHIPS = """\
+gpiochip0 [pinctrl-bcm2711] (58 lines)
+gpiochip1 [raspberrypi-exp-gpio] (8 lines)
+gpiochip2 [a b] c] (4 lines)
+"""
+
+
+def hold(station: Station, *lines: str) -> subprocess.CompletedProcess[str]:
+    """Run hold-reject on these three lines, with chips that a real gpiodetect would list."""
+    (station.root / "chips").write_text(CHIPS)
+    (station.root / "hold").write_text("".join(f"{line}\n" for line in lines))
+    station.program("gpiodetect", f'cat "{station.root}/chips"')
+    station.program("gpioset", "exit 0")
+    return station.run("hold-reject", str(station.root / "hold"))
+
+
+@pytest.mark.parametrize(
+    ("chip", "device"), [("pinctrl-bcm2711", "gpiochip0"), ("a b] c", "gpiochip2")]
+)
+def test_the_reject_line_of_the_chip_with_exactly_this_label_is_held(
+    station: Station, chip: str, device: str
+) -> None:
+    assert hold(station, chip, "17", "low").returncode == 0
+    assert station.calls("gpioset") == [f"--chip {device} --consumer edgeinspect-hold -- 17=0"]
+
+
+@pytest.mark.parametrize(
+    "chip",
+    [
+        ".*",
+        "pinctrl-bcm271.",
+        "x\\] .*//;e touch $R/pwned;s/",
+        "$(touch $R/pwned)",
+        "`touch $R/pwned`",
+        "x'; touch $R/pwned; '",
+        "--help",
+        "",
+    ],
+)
+def test_a_chips_name_is_text_and_no_program(station: Station, chip: str) -> None:
+    result = hold(station, chip.replace("$R", str(station.root)), "17", "high")
+    assert result.returncode == 1
+    assert "No GPIO chip is labelled" in result.stderr
+    assert station.calls("gpioset") == []
+    assert not (station.root / "pwned").exists()
+
+
+def test_a_lines_name_is_no_option(station: Station) -> None:
+    assert hold(station, "pinctrl-bcm2711", "--help", "high").returncode == 0
+    assert station.calls("gpioset")[0].endswith(" -- --help=1")
 
 
 def test_journal_and_clock_are_bound_to_the_data_partition_once(station: Station) -> None:
@@ -261,5 +328,7 @@ def test_a_station_that_waits_for_somebody_is_healthy_and_one_that_cannot_is_not
     station.program("edgeinspect", f"echo words; echo '{answer}'; exit 1")
     station.program("python", f'exec {sys.executable} "$@"')
     result = station.run("health", HEALTH_ATTEMPTS=1)
+    asked = [call for call in station.calls("setpriv") if " status --config " in call]
+    assert asked[0].startswith("--reuid=edgeinspect --regid=edgeinspect --init-groups ")
     assert ("status mark-good" in station.calls("rauc")) is kept, result.stdout
     assert (result.returncode == 0) is kept

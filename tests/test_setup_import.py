@@ -280,7 +280,17 @@ def test_an_edited_recipe_on_the_card_becomes_a_revision_and_the_same_one_does_n
     [
         (("station.yaml", "min_pitch_ms: 150", "min_pitch_ms: -1"), "station.yaml:13: track.min"),
         (("station.yaml", "data_dir: data", "data_dir: /srv"), "data_dir is '/srv'"),
-        (("station.yaml", "trusted_keys: keys", ""), "trusted_keys is missing"),
+        (
+            ("station.yaml", "data_dir: data", "data_dir: data/../../x"),
+            "a path with .. can leave it",
+        ),
+        (("station.yaml", "data_dir: data", "data_dir: ."), "data_dir is"),
+        (("station.yaml", "data_dir: data", "data_dir: keys/x"), "keys is not for the station's"),
+        (
+            ("station.yaml", "product: cover", "bundles_dir: /etc/x\nproduct: cover"),
+            "bundles_dir is",
+        ),
+        (("station.yaml", "trusted_keys: keys", "trusted_keys: mine"), "trusted_keys is '"),
         (("station.yaml", "io: {driver: sim}", "io: {driver: gpiod, chip: x}"), "io.driver"),
         (("cover.yaml", "product: cover", "product: lid"), "product is 'lid'"),
         (("cover.yaml", "name: spot\n", "name: dent\n"), "thresholds"),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeinspect.atomic_file import fsync_folder, replace_file
+from edgeinspect.atomic_file import fsync_folder, open_regular, replace_file
 from edgeinspect.bundle.card import (
     CARD_FILE,
     CERTIFICATE_FILE,
@@ -190,10 +190,7 @@ def _verified(path: Path, card: Card, limit: int) -> bytes:
 def read_bounded(path: Path, limit: int) -> bytes:
     """All bytes of a regular file. Raises ModelRefused if missing, unreadable or too large."""
     try:
-        # Looked at before it is opened, for opening a pipe or a device can block or act.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ModelRefused(f"{path} is not a regular file.")
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             data = file.read(limit + 1)
     except FileNotFoundError as error:
         raise ModelRefused(f"{path} is missing.", next_action=FETCH_AGAIN) from error

@@ -42,6 +42,11 @@ class TrustedKeys:
         return ", ".join(sorted(self.by_name))
 
 
+def load_minisign() -> None:
+    """Load the library now, for a process that is about to give up the right to read it."""
+    import minisign  # noqa: F401
+
+
 def load_trusted_keys(folder: Path) -> TrustedKeys:
     """Read every ``*.pub`` of a folder.
 

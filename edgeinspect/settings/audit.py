@@ -23,6 +23,7 @@ from typing import Any
 from edgeinspect.atomic_file import (
     fsync_folder,
     make_folder,
+    open_regular,
     replace_file,
     share_with_group,
     storage_faults,
@@ -220,7 +221,8 @@ class AuditTrail:
         """The finished lines, and the length of an unfinished one after them."""
         with storage_faults(self._path):
             try:
-                content = self._path.read_bytes()
+                with os.fdopen(open_regular(self._path), "rb") as file:
+                    content = file.read()
             except FileNotFoundError:
                 return [], 0
         *lines, rest = content.split(b"\n")
@@ -246,7 +248,7 @@ class AuditTrail:
         line = _canonical(entry.as_dict()) + b"\n"
         is_new = not self._path.exists()
         with storage_faults(self._path):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(self._path, flags, 0o664)
             try:
                 # Only what a crash left of a line that nobody was told of; no entry goes.
@@ -265,7 +267,8 @@ class AuditTrail:
     def _stored_head(self, found: _Findings) -> tuple[int, str] | None:
         with storage_faults(self._head_path):
             try:
-                content = self._head_path.read_bytes()
+                with os.fdopen(open_regular(self._head_path), "rb") as file:
+                    content = file.read()
             except FileNotFoundError:
                 return None
         try:

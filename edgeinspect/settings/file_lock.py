@@ -25,7 +25,9 @@ def exclusive(path: Path, *, timeout_s: float = 10.0) -> Iterator[None]:
         StorageFault: another process held it all the time, or the file cannot be opened.
     """
     with storage_faults(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
+        # Several people write where it lies: never through a link, and never a pipe.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o664)
         share_with_group(path)
     try:
         _wait_for(descriptor, path, time.monotonic() + timeout_s)

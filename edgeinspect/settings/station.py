@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from edgeinspect.errors import UsageError
+from edgeinspect.errors import ConfigError, UsageError
 from edgeinspect.line.config import GateKind, ReviewAction
 from edgeinspect.settings.base import (
     FormatOne,
@@ -31,6 +31,9 @@ from edgeinspect.settings.track import DelayTrack, Distances, Track, check_dista
 from edgeinspect.settings.wiring import EncoderLine, Io, Lines, check_wires
 from edgeinspect.yaml_expected import Rule
 from edgeinspect.yaml_file import YamlFile, read_yaml, validate
+
+KEYS_FOLDER = "keys"
+"""Beside the station file: the keys whose holders may vouch for bundles. It is root's."""
 
 
 class CameraDriver(StrEnum):
@@ -194,7 +197,8 @@ class StationFile(Section):
         data_dir: records, images and recipes.
         bundles_dir: installed bundles; None: ``bundles`` in the data directory.
         trusted_keys: folder of minisign public keys; with it, a bundle that did not ship with
-            edgeinspect must be signed with one of them. None: any bundle that is whole.
+            edgeinspect must be signed with one of them. None: ``KEYS_FOLDER`` beside the station
+            file if that is there, else any bundle that is whole.
         product: whose recipe is used.
         recipe: ``active``, or the number of a revision to pin.
         trigger_debounce_ms: a further edge this soon after an accepted one is contact bounce.
@@ -326,7 +330,9 @@ def parse_station(yaml_file: YamlFile, *, at: Path | None = None) -> StationFile
     Args:
         at: the folder that relative paths start at; None: the file's own.
     """
-    return _resolve(validate(yaml_file, StationFile), at or yaml_file.path.absolute().parent)
+    folder = at or yaml_file.path.absolute().parent
+    station = _resolve(validate(yaml_file, StationFile), folder)
+    return _bound_by_keys(yaml_file, station, folder / KEYS_FOLDER)
 
 
 def example_names() -> tuple[str, ...]:
@@ -351,6 +357,26 @@ def example_station(name: str, *, data_dir: Path) -> StationFile:
         read = read_yaml(file)
     station = parse_station(read, at=data_dir.absolute())  # never a path below the package
     return station.model_copy(update={"data_dir": data_dir.absolute()})
+
+
+def _bound_by_keys(yaml_file: YamlFile, station: StationFile, keys: Path) -> StationFile:
+    """The station with the keys that lie beside its file, whatever the file says of them.
+
+    Technicians write the file, and only root writes that folder: so its presence, and no line of
+    the file, decides that bundles must be signed, and by whom. Raises ConfigError.
+    """
+    if not os.path.lexists(keys):
+        return station
+    given = station.trusted_keys
+    if given is not None and given != keys:
+        raise ConfigError(
+            file=yaml_file.path,
+            line=yaml_file.line_of(("trusted_keys",)),
+            key="trusted_keys",
+            value=str(given),
+            expected=f"{KEYS_FOLDER}, or no value: this station was given the keys in {keys}",
+        )
+    return station.model_copy(update={"trusted_keys": keys})
 
 
 def _resolve(station: StationFile, folder: Path) -> StationFile:

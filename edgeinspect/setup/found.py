@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeinspect.bundle.directory import Bundle
+from edgeinspect.atomic_file import open_regular
+from edgeinspect.bundle.directory import MAX_MODEL_BYTES, Bundle, read_bounded
 from edgeinspect.bundle.signature import KEY_SUFFIX, TrustedKeys, load_trusted_keys
 from edgeinspect.bundle.store import BundleStore
 from edgeinspect.errors import ConfigError, EdgeInspectError
 from edgeinspect.runtime.plan import find_bundle, make_plan, refuse_half_simulated
 from edgeinspect.settings.recipe import Recipe, load_recipe
-from edgeinspect.settings.station import StationFile, parse_station
+from edgeinspect.settings.station import KEYS_FOLDER, StationFile, parse_station
 from edgeinspect.setup.edit import replace_value
-from edgeinspect.setup.station_conf import CONF_FILE, StationConf
-from edgeinspect.yaml_expected import MISSING
+from edgeinspect.setup.history import History, bundle_key_id
+from edgeinspect.setup.station_conf import CONF_FILE, IMPORTED, StationConf
+from edgeinspect.setup.station_paths import refuse_other_places
 from edgeinspect.yaml_file import YamlFile, read_yaml
 
 STATION_FILE = "station.yaml"
-KEYS_FOLDER = "keys"
+_MAX_KEY_BYTES = 16 << 10
 FROM_HOSTNAME = "from-hostname"
 """As the station file's ``id``: the host name of ``station.conf``, so that cards share a file."""
 
@@ -52,6 +55,11 @@ class Places:
         return self.station_dir / STATION_FILE
 
     @property
+    def keys_dir(self) -> Path:
+        """Whose bundles the station takes; only root writes there."""
+        return self.station_dir / KEYS_FOLDER
+
+    @property
     def system_dir(self) -> Path:
         """What is copied over ``/etc`` at every boot."""
         return self.data / "system"
@@ -73,8 +81,20 @@ class Found:
     problems: list[EdgeInspectError] = field(default_factory=list)
 
 
-def find_files(places: Places, conf: StationConf, conf_file: YamlFile) -> Found:
-    """Read and check everything; raises nothing that ``problems`` can tell."""
+def find_files(
+    places: Places,
+    conf: StationConf,
+    conf_file: YamlFile,
+    *,
+    history: History | None = None,
+    uid: int | None = None,
+) -> Found:
+    """Read and check everything; raises nothing that ``problems`` can tell.
+
+    Args:
+        history: which keys were revoked; they are left out.
+        uid: the station's user, to whom its folders must belong; None does not ask.
+    """
     found = Found()
 
     def attempt(step: Callable[[], None]) -> None:
@@ -88,29 +108,56 @@ def find_files(places: Places, conf: StationConf, conf_file: YamlFile) -> Found:
             found.problems.append(_not_there(conf_file, key, name))
     if found.problems:
         return found
-    attempt(lambda: _find_keys(places, conf, found))
+    attempt(lambda: found.keys.update(trusted_keys_of(places, conf, history)))
     if conf.bundle is not None:
         attempt(lambda: _find_bundle(places, conf, found))
     if conf.station_file is not None:
-        attempt(lambda: _find_station(places, conf, found))
+        attempt(lambda: _find_station(places, conf, found, uid))
     if conf.recipe is not None:
         attempt(lambda: _find_recipe(places, conf, found))
     if not found.problems:
-        attempt(lambda: _check_together(places, found))
+        attempt(lambda: _check_together(found))
     return found
 
 
-def digest_of_files(places: Places, conf: StationConf) -> str:
-    """Changes when ``station.conf`` or a file that it names does."""
-    digest = hashlib.sha256(places.conf.read_bytes())
+def digest_of_files(places: Places, conf: StationConf, conf_file: YamlFile) -> str:
+    """Changes when ``station.conf`` or a file that it names does.
+
+    Not when the passphrase is taken out of it: the same file with it is nothing new.
+
+    Raises:
+        ConfigError: a file cannot be read, or is longer than any that a station takes.
+    """
+    digest = hashlib.sha256(without_secret(conf, conf_file))
     for _, name in _named(conf):
         path = places.boot / name
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         for file in files:
             if file.is_file():
-                content = hashlib.sha256(file.read_bytes()).digest()
-                digest.update(file.name.encode() + b"\0" + content)
+                digest.update(file.name.encode() + b"\0" + _digest(file))
     return digest.hexdigest()
+
+
+def without_secret(conf: StationConf, conf_file: YamlFile) -> bytes:
+    """``station.conf`` with ``imported`` where the passphrase stands, and no other change."""
+    wifi = conf.network.wifi
+    if wifi is None or wifi.passphrase == IMPORTED:
+        return conf_file.content
+    text = conf_file.content.decode("utf-8-sig")
+    return replace_value(text, ("network", "wifi", "passphrase"), IMPORTED).encode()
+
+
+def _digest(file: Path) -> bytes:
+    try:
+        with os.fdopen(open_regular(file), "rb") as stream:
+            if os.fstat(stream.fileno()).st_size <= MAX_MODEL_BYTES:
+                return hashlib.file_digest(stream, "sha256").digest()
+            found = f"longer than {MAX_MODEL_BYTES >> 20} MiB"
+    except OSError as error:
+        found = f"unreadable ({error.strerror})"
+    raise ConfigError(
+        file=file, key="the file", value=found, expected="a file that a station can take"
+    )
 
 
 def _named(conf: StationConf) -> Iterator[tuple[str, str]]:
@@ -133,16 +180,24 @@ def _not_there(conf_file: YamlFile, key: str, name: str) -> ConfigError:
     )
 
 
-def _find_keys(places: Places, conf: StationConf, found: Found) -> None:
-    if not conf.trusted_keys:
-        return
+def trusted_keys_of(places: Places, conf: StationConf, history: History | None) -> dict[str, bytes]:
+    """The keys that ``station.conf`` names, but for revoked ones, by file name.
+
+    Raises:
+        ConfigError, ModelRefused: one of them is not a public key of minisign.
+    """
+    keys: dict[str, bytes] = {}
     for name in conf.trusted_keys:
         if not name.endswith(KEY_SUFFIX):
             raise ConfigError(
                 file=places.conf, key="trusted_keys", value=name, expected=f"NAME{KEY_SUFFIX}"
             )
-        found.keys[name] = (places.boot / name).read_bytes()
-    _trusted(found.keys)
+        keys[name] = read_bounded(places.boot / name, _MAX_KEY_BYTES)
+    if keys:
+        _trusted(keys)
+    if history is not None and not conf.allow_older:
+        keys = {n: key for n, key in keys.items() if bundle_key_id(key) not in history.revoked}
+    return keys
 
 
 def _trusted(keys: dict[str, bytes]) -> TrustedKeys:
@@ -160,11 +215,10 @@ def _find_bundle(places: Places, conf: StationConf, found: Found) -> None:
 
 
 def _kept_keys(places: Places) -> TrustedKeys | None:
-    folder = places.station_dir / KEYS_FOLDER
-    return load_trusted_keys(folder) if folder.is_dir() else None
+    return load_trusted_keys(places.keys_dir) if places.keys_dir.is_dir() else None
 
 
-def _find_station(places: Places, conf: StationConf, found: Found) -> None:
+def _find_station(places: Places, conf: StationConf, found: Found, uid: int | None) -> None:
     source = places.boot / str(conf.station_file)
     yaml_file = read_yaml(source)
     station = parse_station(yaml_file, at=places.station_dir)
@@ -173,18 +227,15 @@ def _find_station(places: Places, conf: StationConf, found: Found) -> None:
         station = station.model_copy(update={"id": conf.hostname})
         text = replace_value(text, ("id",), conf.hostname)
     found.station_text = text.encode()
-    if not station.data_dir.is_relative_to(places.data):
+    refuse_other_places(yaml_file, station, places.station_dir, uid=uid)
+    if station.trusted_keys not in (None, places.keys_dir):
         raise ConfigError(
             file=source,
-            key="data_dir",
-            value=str(station.data_dir),
-            expected=f"a folder below {places.data}, for all else is forgotten; e.g. data",
+            line=yaml_file.line_of(("trusted_keys",)),
+            key="trusted_keys",
+            value=str(station.trusted_keys),
+            expected=f"{KEYS_FOLDER}, or no value: station.conf names the keys",
         )
-    has_keys = bool(found.keys) or (places.station_dir / KEYS_FOLDER).is_dir()
-    if has_keys and station.trusted_keys != places.station_dir / KEYS_FOLDER:
-        value = str(station.trusted_keys) if station.trusted_keys is not None else MISSING
-        expected = f"{KEYS_FOLDER}, for this station was given trusted keys"
-        raise ConfigError(file=source, key="trusted_keys", value=value, expected=expected)
     refuse_half_simulated(station)
     found.station = station
 
@@ -202,7 +253,7 @@ def _find_recipe(places: Places, conf: StationConf, found: Found) -> None:
     found.recipe = recipe
 
 
-def _check_together(places: Places, found: Found) -> None:
+def _check_together(found: Found) -> None:
     if found.station is None or found.recipe is None:
         return
     bundle = found.bundle

@@ -3,40 +3,72 @@
 Nothing changes before everything that is to change has been checked. The system's files are taken
 if ``station.conf`` itself is good, so that a technician can log in and see to the rest; station
 file, recipe, bundle and keys are taken together or not at all. An import that a power cut
-interrupts is done again at the next start: its mark is written last.
+interrupts is done again at the next start: its mark is finished last.
+
+Where root does it, root itself writes only into folders of its own (``own_folders``): the system's
+files, the keys, the station file. What lies below the station's folder is read and written by a
+child process with the station's rights (``owner``), for technicians write there too.
 """
 
 from __future__ import annotations
 
 import datetime
-import json
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from edgeinspect.atomic_file import fsync_folder, make_folder, replace_file, storage_faults
+from edgeinspect.bundle.signature import load_minisign
 from edgeinspect.bundle.store import BundleStore
-from edgeinspect.errors import ConfigError, EdgeInspectError
+from edgeinspect.errors import ConfigError, EdgeInspectError, StorageFault
+from edgeinspect.settings.file_lock import exclusive
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.setup.edit import replace_value
-from edgeinspect.setup.found import KEYS_FOLDER, Found, Places, digest_of_files, find_files
+from edgeinspect.setup import own_folders
+from edgeinspect.setup.found import (
+    Found,
+    Places,
+    digest_of_files,
+    find_files,
+    trusted_keys_of,
+    without_secret,
+)
+from edgeinspect.setup.history import (
+    History,
+    Taken,
+    bundle_key_id,
+    read_history,
+    ssh_key_id,
+    utc_text,
+)
 from edgeinspect.setup.log import write_log
+from edgeinspect.setup.owner import Owner, heard, run_as, station_owner, told
 from edgeinspect.setup.station_conf import IMPORTED, StationConf, Wifi, parse_station_conf
-from edgeinspect.setup.system_files import WIFI_FILE, SystemFile, supplicant_ssid, system_files
+from edgeinspect.setup.system_files import (
+    KEYS_FILE,
+    WIFI_FILE,
+    SystemFile,
+    supplicant_ssid,
+    system_files,
+)
 from edgeinspect.yaml_file import YamlFile, read_yaml
 
-MARK_FILE = "imported.json"
 AUTHOR = "station.conf"
-REASON = "imported from the card"
+REASON = "imported from the {source}"
+AGAIN = (
+    "To have it taken again, change something in station.conf: a comment with today's date will do."
+)
+LET_IN = "To let it in again, write allow_older: true into station.conf."
 
 
 class State(StrEnum):
     NO_FILE = "no station.conf"
     UNCHANGED = "nothing new"
+    SUPERSEDED = "taken before"
     IMPORTED = "imported"
     PARTLY = "partly imported"
     REFUSED = "refused"
@@ -48,12 +80,28 @@ class Outcome:
 
     Attributes:
         done: one sentence for each thing that was taken.
+        left_out: one sentence for each thing that was not taken on purpose.
         problems: what is wrong; each names file and line.
     """
 
     state: State
     done: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     problems: tuple[EdgeInspectError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Card:
+    """One set of files that is being imported."""
+
+    places: Places
+    conf: StationConf
+    conf_file: YamlFile
+    digest: str
+    source: str
+    now: str
+    owner: Owner | None
+    allow_older: bool
 
 
 def _utc_now() -> datetime.datetime:
@@ -61,20 +109,44 @@ def _utc_now() -> datetime.datetime:
 
 
 def import_setup(
-    places: Places, *, now_wall: Callable[[], datetime.datetime] = _utc_now
+    places: Places,
+    *,
+    source: str = "card",
+    allow_older: bool = False,
+    now_wall: Callable[[], datetime.datetime] = _utc_now,
+    owner_of: Callable[[], Owner | None] = station_owner,
 ) -> Outcome:
     """Import what is new and write ``station.log``, where people read how it went.
+
+    What was taken once, from whatever source, is not taken again.
+
+    Args:
+        source: ``card`` or ``stick``, for people.
+        allow_older: take it although it was taken before, with keys that were revoked since and a
+            bundle that is older than the one in force. ``station.conf`` can say the last two.
+        owner_of: whose the station's files are.
 
     Raises:
         StorageFault: the data partition or the FAT partition cannot be written.
     """
+    now = now_wall()
+    owner = owner_of()
+    if owner is not None:
+        own_folders.secure_station_folder(places.station_dir, places.keys_dir, owner)
     if not places.conf.is_file():
         outcome = Outcome(state=State.NO_FILE)
-    elif _is_known(places):
-        return Outcome(state=State.UNCHANGED)
     else:
-        outcome = _import(places)
-    write_log(places.boot, outcome.state.value, outcome.done, outcome.problems, now_wall())
+        outcome = _import(places, source, utc_text(now), owner, allow_older=allow_older)
+        if outcome.state is State.UNCHANGED:
+            return outcome
+    write_log(
+        places.boot,
+        outcome.state.value,
+        done=outcome.done,
+        left_out=outcome.left_out,
+        problems=outcome.problems,
+        now=now,
+    )
     return outcome
 
 
@@ -87,30 +159,119 @@ def check_setup(places: Places) -> Outcome:
         conf = parse_station_conf(conf_file)
     except EdgeInspectError as error:
         return Outcome(state=State.REFUSED, problems=(error,))
-    problems = find_files(places, conf, conf_file).problems
+    history = read_history(places.system_dir)
+    problems = find_files(places, conf, conf_file, history=history).problems
     state = State.PARTLY if problems else State.IMPORTED
     return Outcome(state=state, problems=tuple(problems))
 
 
-def _import(places: Places) -> Outcome:
+def _import(
+    places: Places, source: str, now: str, owner: Owner | None, *, allow_older: bool
+) -> Outcome:
     try:
         conf_file = read_yaml(places.conf)
         conf = parse_station_conf(conf_file)
-        files = _system_files(places, conf, conf_file)
+        digest = digest_of_files(places, conf, conf_file)
     except EdgeInspectError as error:
         return Outcome(state=State.REFUSED, problems=(error,))
-    found = find_files(places, conf, conf_file)
+    history = read_history(places.system_dir)
+    before = history.find(digest)
+    if before is not None and before is history.newest and before.whole:
+        return Outcome(state=State.UNCHANGED)
+    if before is not None and before is not history.newest and not allow_older:
+        return Outcome(state=State.SUPERSEDED, left_out=(_superseded(before, history),))
+    if allow_older:
+        conf = conf.model_copy(update={"allow_older": True})
+    card = _Card(
+        places=places,
+        conf=conf,
+        conf_file=conf_file,
+        digest=digest,
+        source=source,
+        now=now,
+        owner=owner,
+        allow_older=conf.allow_older,
+    )
     make_folder(places.data)
+    own_folders.make_own_folder(places.system_dir, mode=0o755)
+    with exclusive(places.system_dir / ".lock"):
+        return _take_all(card, history)
+
+
+def _superseded(before: Taken, history: History) -> str:
+    newest = history.newest
+    since = (
+        "" if newest is None else f", and something newer was taken from a {newest.source} since"
+    )
+    when = f" on {before.time}" if before.time else ""
+    return f"Exactly these files were taken{when}{since}. {AGAIN}"
+
+
+def _take_all(card: _Card, history: History) -> Outcome:
+    places, conf = card.places, card.conf
+    left_out: list[str] = []
+    try:
+        keys = _ssh_keys(card, history, left_out)
+        conf = conf.model_copy(update={"ssh_keys": tuple(keys)})
+        files = _system_files(places, conf, card.conf_file)
+    except EdgeInspectError as error:
+        return Outcome(state=State.REFUSED, problems=(error,))
+    # Before anything changes: whatever happens now, what is revoked by this stays so.
+    revoked = [key for key in _ssh_keys_in_force(places) if key not in set(map(ssh_key_id, keys))]
+    history.revoke(revoked, card.now)
+    history.add(Taken(digest=card.digest, source=card.source, time=card.now, whole=False))
+    history.write(places.system_dir)
     _write_tree(places.system_dir, files)
-    done = [f"Host name {conf.hostname}, {_count(len(conf.ssh_keys), 'SSH key')}, network, clock."]
-    if not found.problems:
-        done += _take(places, found)
-    _remove_secret(places, conf, conf_file)
-    if found.problems:
-        # without a mark: it is tried again at every start until it is good
-        return Outcome(state=State.PARTLY, done=tuple(done), problems=tuple(found.problems))
-    _write_mark(places, conf)
-    return Outcome(state=State.IMPORTED, done=tuple(done))
+    done = [f"Host name {conf.hostname}, {_count(len(keys), 'SSH key')}, network, clock."]
+    taken, problems = _take_station(card, history, left_out)
+    done += taken
+    _remove_secret(card)
+    if problems:
+        # unfinished: as long as nothing newer comes, it is tried again at every start
+        return Outcome(
+            state=State.PARTLY,
+            done=tuple(done),
+            left_out=tuple(left_out),
+            problems=tuple(problems),
+        )
+    history.finish()
+    history.write(places.system_dir)
+    return Outcome(state=State.IMPORTED, done=tuple(done), left_out=tuple(left_out))
+
+
+def _ssh_keys(card: _Card, history: History, left_out: list[str]) -> list[str]:
+    """The keys to let in: those of ``station.conf`` but for revoked ones; never none."""
+    listed = list(card.conf.ssh_keys)
+    if card.allow_older:
+        history.restore(map(ssh_key_id, listed))
+        return listed
+    kept = []
+    for index, line in enumerate(listed):
+        when = history.revoked.get(ssh_key_id(line))
+        if when is None:
+            kept.append(line)
+        else:
+            name = line.split(None, 2)[2:] or [line.split()[1][-12:]]
+            left_out.append(
+                f"ssh_keys[{index}] ({name[0]}): a newer station.conf left this key out on {when}, "
+                f"and it stays out. {LET_IN}"
+            )
+    if kept:
+        return kept
+    in_force = _authorized(card.places)
+    if not in_force:
+        return listed  # nobody could log in any more
+    left_out.append("None of its SSH keys may be let in, so those in force stay.")
+    return in_force
+
+
+def _authorized(places: Places) -> list[str]:
+    path = places.system_dir / "etc" / KEYS_FILE
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def _ssh_keys_in_force(places: Places) -> list[str]:
+    return [ssh_key_id(line) for line in _authorized(places) if line.strip()]
 
 
 def _system_files(places: Places, conf: StationConf, conf_file: YamlFile) -> list[SystemFile]:
@@ -139,7 +300,6 @@ def _kept_wifi(places: Places, wifi: Wifi, conf_file: YamlFile) -> str:
 def _write_tree(folder: Path, files: Sequence[SystemFile]) -> None:
     """Let the folder's ``etc`` be these files: a link that changes from one tree to the next."""
     with storage_faults(folder):
-        make_folder(folder)
         tree = Path(tempfile.mkdtemp(dir=folder, prefix="etc-"))
         for file in files:
             path = tree / file.path
@@ -156,30 +316,125 @@ def _write_tree(folder: Path, files: Sequence[SystemFile]) -> None:
                 shutil.rmtree(old, ignore_errors=True)
 
 
-def _take(places: Places, found: Found) -> list[str]:
-    """Put keys, bundle, recipe and station file in place, the station file last."""
+def _take_station(
+    card: _Card, history: History, left_out: list[str]
+) -> tuple[list[str], list[EdgeInspectError]]:
+    """Put bundle, recipe, keys and station file in place, the station file last."""
+    load_minisign()  # the child may not be able to read root's libraries any more
+
+    def ask(work: Callable[[_Card, History], Mapping[str, Any]]) -> Mapping[str, Any]:
+        return run_as(card.owner, lambda: work(card, history))
+
+    try:
+        checked = ask(_check_as_station)
+        problems = [heard(problem) for problem in checked.get("problems", ())]
+        if problems:
+            return [], problems
+        _make_folders(card, [str(name) for name in checked.get("folders", ())])
+        taken = ask(_take_as_station)
+        problems = [heard(problem) for problem in taken.get("problems", ())]
+        if problems:
+            return [], problems
+        done = _take_keys(card, history, left_out)
+        done += [str(sentence) for sentence in taken.get("done", ())]
+        station_text = checked.get("station_text")
+        if station_text is not None:
+            _write_station_file(card, str(station_text))
+            done.append(f"Station file of {checked.get('station_id')}.")
+    except EdgeInspectError as error:
+        return [], [error]
+    return done, []
+
+
+def _check_as_station(card: _Card, history: History) -> dict[str, Any]:
+    """What is wrong, and what is to be made in the station's folder. Changes nothing."""
+    found = _find(card, history)
+    report: dict[str, Any] = {"problems": [told(problem) for problem in found.problems]}
+    if found.station is not None and found.station_text is not None:
+        report["station_text"] = found.station_text.decode()
+        report["station_id"] = found.station.id
+    needed = [_bundles(card, found)] if found.bundle is not None else []
+    if found.station is not None:
+        needed.append(found.station.data_dir)
+    if not found.problems:
+        report["folders"] = own_folders.first_names(card.places.station_dir, needed)
+    return report
+
+
+def _take_as_station(card: _Card, history: History) -> dict[str, Any]:
+    """Install the bundle and put the recipe into force."""
+    found = _find(card, history)
+    if found.problems:  # somebody changed something since the check
+        return {"problems": [told(problem) for problem in found.problems]}
     done = []
-    if found.keys:
-        make_folder(places.station_dir / KEYS_FOLDER)
-        for name, content in found.keys.items():
-            replace_file(places.station_dir / KEYS_FOLDER / name, content)
-        done.append(f"{_count(len(found.keys), 'trusted key')}: {', '.join(found.keys)}.")
     if found.bundle is not None:
-        bundles = places.station_dir / "data" / "bundles"
-        if found.station is not None:
-            bundles = found.station.bundles_path
-        installed = BundleStore(bundles).install(found.bundle.directory)
+        installed = BundleStore(_bundles(card, found)).install(found.bundle.directory)
         done.append(f"Bundle {installed.card.name} {installed.card.version}.")
     if found.recipe is not None and found.station is not None:
-        done.append(_take_recipe(RecipeStore(found.station.recipes_dir), found.recipe))
-    if found.station_text is not None and found.station is not None:
-        make_folder(places.station_dir)
-        replace_file(places.station_file, found.station_text)
-        done.append(f"Station file of {found.station.id}.")
-    return done
+        store = RecipeStore(found.station.recipes_dir)
+        done.append(_take_recipe(store, found.recipe, reason=REASON.format(source=card.source)))
+    return {"done": done}
 
 
-def _take_recipe(store: RecipeStore, recipe: Recipe) -> str:
+def _find(card: _Card, history: History) -> Found:
+    uid = None if card.owner is None else card.owner.uid
+    return find_files(card.places, card.conf, card.conf_file, history=history, uid=uid)
+
+
+def _bundles(card: _Card, found: Found) -> Path:
+    if found.station is not None:
+        return found.station.bundles_path
+    return card.places.station_dir / "data" / "bundles"
+
+
+def _make_folders(card: _Card, names: Sequence[str]) -> None:
+    """The station's folder, where root alone writes, and in it those that are the station's."""
+    folder = card.places.station_dir
+    if card.owner is None:
+        make_folder(folder)
+        return
+    own_folders.make_own_folder(folder, mode=0o2750, gid=card.owner.gid)
+    for name in names:
+        if Path(name).name != name:
+            raise StorageFault(f"{name!r} is not an entry of {folder}.")
+        own_folders.hand_over_folder(folder / name, card.owner)
+
+
+def _take_keys(card: _Card, history: History, left_out: list[str]) -> list[str]:
+    """Let the station's keys be those of ``station.conf``; whatever it leaves out is revoked."""
+    places = card.places
+    listed = card.conf.trusted_keys
+    if not listed:
+        return []
+    keys = trusted_keys_of(places, card.conf, history)
+    left_out += [
+        f"trusted_keys: {name} was left out by a newer station.conf, and stays out. {LET_IN}"
+        for name in listed
+        if name not in keys
+    ]
+    if not keys:
+        left_out.append("None of its trusted keys may be taken, so those in force stay.")
+        return []
+    ids = {bundle_key_id(content) for content in keys.values()}
+    in_force = own_folders.read_keys(places.keys_dir)
+    history.restore(ids)
+    history.revoke({bundle_key_id(content) for content in in_force.values()} - ids, card.now)
+    history.write(places.system_dir)
+    own_folders.write_keys(places.keys_dir, keys)
+    return [f"{_count(len(keys), 'trusted key')}: {', '.join(keys)}."]
+
+
+def _write_station_file(card: _Card, text: str) -> None:
+    owner = card.owner
+    replace_file(
+        card.places.station_file,
+        text.encode(),
+        mode=0o644 if owner is None else 0o660,
+        owner=None if owner is None else (owner.uid, owner.gid),
+    )
+
+
+def _take_recipe(store: RecipeStore, recipe: Recipe, *, reason: str) -> str:
     existing = store.revisions(recipe.product)
     for number in existing:
         if _same(store.load(recipe.product, number), recipe):
@@ -190,7 +445,7 @@ def _take_recipe(store: RecipeStore, recipe: Recipe) -> str:
         made = store.create(draft).revision
     pointer = store.active_pointer(recipe.product)
     if pointer is None or pointer.revision != made:
-        store.activate(recipe.product, made, author=AUTHOR, reason=REASON)
+        store.activate(recipe.product, made, author=AUTHOR, reason=reason)
     return f"Recipe of {recipe.product}, active as revision {made}."
 
 
@@ -199,33 +454,11 @@ def _same(one: Recipe, other: Recipe) -> bool:
     return one.model_dump(exclude=history) == other.model_dump(exclude=history)
 
 
-def _remove_secret(places: Places, conf: StationConf, conf_file: YamlFile) -> None:
+def _remove_secret(card: _Card) -> None:
     """Put ``imported`` where the passphrase stands, and leave every other byte as it is."""
-    wifi = conf.network.wifi
-    if wifi is None or wifi.passphrase == IMPORTED:
-        return
-    text = conf_file.content.decode("utf-8-sig")
-    without = replace_value(text, ("network", "wifi", "passphrase"), IMPORTED)
-    replace_file(places.conf, without.encode(), mode=None)
-
-
-def _mark(places: Places) -> Path:
-    return places.system_dir / MARK_FILE
-
-
-def _write_mark(places: Places, conf: StationConf) -> None:
-    mark = {"format": 1, "digest": digest_of_files(places, conf)}
-    replace_file(_mark(places), json.dumps(mark).encode() + b"\n")
-
-
-def _is_known(places: Places) -> bool:
-    """Whether exactly these files were imported already."""
-    try:
-        mark = json.loads(_mark(places).read_bytes())
-        conf = parse_station_conf(read_yaml(places.conf))
-        return bool(mark["digest"] == digest_of_files(places, conf))
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    without = without_secret(card.conf, card.conf_file)
+    if without != card.conf_file.content:
+        replace_file(card.places.conf, without, mode=None)
 
 
 def _count(number: int, noun: str) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import edgeinspect
-from edgeinspect.atomic_file import replace_file
+from edgeinspect.atomic_file import open_regular, replace_file
 from edgeinspect.errors import REPEAT, EdgeInspectError
 from edgeinspect.setup.station_conf import CONF_FILE, LOG_FILE
+
+_LONGEST_BYTES = 1 << 20
 
 _WORDS = {
     "no station.conf": f"""NOT SET UP. There is no {CONF_FILE} on this partition.
@@ -17,6 +20,8 @@ _WORDS = {
 What to do: copy {CONF_FILE}.example to {CONF_FILE}, edit it on a PC, put the card back and
 switch the station on again. Until then nobody can log in and nothing is inspected.""",
     "imported": "SET UP. Everything was taken.",
+    "imported, but": "SET UP. Something was left out on purpose; see below.",
+    "taken before": f"""NOT TAKEN AGAIN. What is in force came from a newer {CONF_FILE}.""",
     "partly imported": f"""PARTLY SET UP. {CONF_FILE} is good, so the station can be reached by
 SSH, but what it should inspect with was not taken. Whatever it inspected with before stays.""",
     "refused": f"NOTHING CHANGED. {CONF_FILE} is not good.",
@@ -26,7 +31,9 @@ SSH, but what it should inspect with was not taken. Whatever it inspected with b
 def write_log(
     folder: Path,
     state: str,
+    *,
     done: Sequence[str],
+    left_out: Sequence[str],
     problems: Sequence[EdgeInspectError],
     now: datetime.datetime,
 ) -> None:
@@ -36,9 +43,11 @@ def write_log(
         state: the key of what to say.
         now: UTC; a station has no battery clock, so it may be far off, and the log says so.
     """
-    body = _body(folder, state, done, problems)
+    if left_out and state == "imported":
+        state = "imported, but"
+    body = _body(folder, state, done, left_out, problems)
     path = folder / LOG_FILE
-    if path.is_file() and path.read_bytes().decode(errors="replace").endswith(body):
+    if _begins_of(path).decode(errors="replace").endswith(body):
         return
     head = (
         f"edgeinspect {edgeinspect.__version__}, "
@@ -47,8 +56,21 @@ def write_log(
     replace_file(path, (head + body).encode(), mode=None)
 
 
+def _begins_of(path: Path) -> bytes:
+    """What a log of ours can hold at most; b"" if there is none."""
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            return file.read(_LONGEST_BYTES)
+    except OSError:
+        return b""
+
+
 def _body(
-    folder: Path, state: str, done: Sequence[str], problems: Sequence[EdgeInspectError]
+    folder: Path,
+    state: str,
+    done: Sequence[str],
+    left_out: Sequence[str],
+    problems: Sequence[EdgeInspectError],
 ) -> str:
     lines = [_WORDS[state], ""]
     for number, problem in enumerate(problems, 1):
@@ -58,6 +80,7 @@ def _body(
     if problems:
         lines.append("")
     lines += [f"Taken: {sentence}" for sentence in done]
+    lines += [f"Left out: {sentence}" for sentence in left_out]
     # line ends that every editor on every PC shows as such
     return "\r\n".join("\n".join(lines).splitlines()) + "\r\n"
 

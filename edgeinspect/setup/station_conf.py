@@ -191,6 +191,8 @@ class StationConf(Section):
         station_file, recipe, bundle, trusted_keys: names of files beside ``station.conf``; a
             bundle is a folder.
         reject_until_set_up: None leaves the line to the hardware's pull, which must reject.
+        allow_older: take what is older than what is in force: a bundle, and keys that a newer
+            ``station.conf`` left out.
     """
 
     format: FormatOne
@@ -204,6 +206,7 @@ class StationConf(Section):
     bundle: FileName | None = None
     trusted_keys: tuple[FileName, ...] = Field(default=(), max_length=16)
     reject_until_set_up: RejectOutput | None = None
+    allow_older: bool = False
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from edgeinspect.setup.station_conf import Ethernet, StationConf, Wifi
 
 LOGIN = "technician"
+KEYS_FILE = f"ssh/authorized_keys.d/{LOGIN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def system_files(conf: StationConf, *, kept_wifi: str | None = None) -> list[Sys
         SystemFile("hostname", f"{conf.hostname}\n"),
         SystemFile("hosts", _hosts(conf.hostname)),
         SystemFile("timezone", f"{conf.time_zone}\n"),
-        SystemFile(f"ssh/authorized_keys.d/{LOGIN}", "".join(f"{k}\n" for k in conf.ssh_keys)),
+        SystemFile(KEYS_FILE, "".join(f"{k}\n" for k in conf.ssh_keys)),
         SystemFile("systemd/network/20-ethernet.network", _ethernet(conf.network.ethernet)),
     ]
     if conf.time_servers:

@@ -1,0 +1,75 @@
+"""Where an imported station file may let the station write: below its own folder, by no detour."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from edgeinspect.errors import ConfigError
+from edgeinspect.settings.station import KEYS_FOLDER, StationFile
+from edgeinspect.yaml_file import YamlFile
+
+_TAKEN = (KEYS_FOLDER, "station.yaml")
+"""Entries of the station's folder that are no place for its data."""
+
+
+def refuse_other_places(
+    yaml_file: YamlFile, station: StationFile, folder: Path, *, uid: int | None
+) -> None:
+    """Refuse data and bundles that would lie anywhere else.
+
+    Args:
+        folder: the station's, on the data partition.
+        uid: to whom folders that exist must belong; None does not ask.
+
+    Raises:
+        ConfigError: naming the key and what is wrong with its path.
+    """
+    for key in ("data_dir", "bundles_dir"):
+        path = getattr(station, key)
+        if path is None:
+            continue
+        wrong = _what_is_wrong(path, folder, uid)
+        if wrong:
+            raise ConfigError(
+                file=yaml_file.path,
+                line=yaml_file.line_of((key,)),
+                key=key,
+                value=str(path),
+                expected=f"a folder below {folder}, e.g. data: {wrong}",
+            )
+
+
+def _what_is_wrong(path: Path, folder: Path, uid: int | None) -> str:
+    """Half a sentence; "" if the station may write there."""
+    if ".." in path.parts:
+        return "a path with .. can leave it"
+    if not path.is_relative_to(folder) or path == folder:
+        return "everything else belongs to the system and may be forgotten"
+    steps = path.relative_to(folder).parts
+    if steps[0] in _TAKEN:
+        return f"{steps[0]} is not for the station's data"
+    place = folder
+    for step in steps:
+        place /= step
+        if not os.path.lexists(place):
+            break
+        wrong = _what_is_wrong_with_step(place, folder, uid)
+        if wrong:
+            return f"{place} {wrong}"
+    return ""
+
+
+def _what_is_wrong_with_step(place: Path, folder: Path, uid: int | None) -> str:
+    try:
+        status = place.lstat()
+    except OSError as error:
+        return f"cannot be looked at ({error.strerror})"
+    if stat.S_ISLNK(status.st_mode):
+        return "is a link"
+    if not stat.S_ISDIR(status.st_mode):
+        return "is not a folder"
+    if status.st_dev != folder.stat().st_dev:
+        return "is on another file system"
+    return "belongs to another user" if uid not in (None, status.st_uid) else ""
