@@ -259,7 +259,9 @@ def test_check_of_a_station_warns_of_what_its_wiring_cannot_stop(
     assert isinstance(checks, list)
     warnings = [check["detail"] for check in checks if check["state"] == "warn"]
     assert any("the trigger never saw passes" in warning for warning in warnings)
-    assert {"recipe", "bundle", "model", "data directory"} <= {check["name"] for check in checks}
+    names = {check["name"]: check["detail"] for check in checks}
+    assert {"recipe", "bundle", "model", "data directory"} <= set(names)
+    assert "pixels that were shown before are refused" in names["camera frames"]
     assert not (tmp_path / "data").exists()
 
 

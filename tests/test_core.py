@@ -218,6 +218,21 @@ def test_same_picture_with_a_new_stamp_is_frozen(kind: GateKind) -> None:
     assert was_rejected(bench, T + 200 * MS)
 
 
+@BOTH_GATES
+@pytest.mark.parametrize("age", [17, 300])
+def test_a_picture_of_long_ago_is_frozen(kind: GateKind, age: int) -> None:
+    bench = Bench(line_config(kind))
+    for nth in range(age):
+        bench.good_part(T + nth * 200 * MS, nth + 1)
+    last = T + age * 200 * MS
+    bench.trigger(last)
+    bench.frame(last + 65 * MS, last + 70 * MS, content=1)
+    bench.until(last + 2_500 * MS)
+    assert [r.verdict.doubt for r in bench.records] == [*[None] * age, Doubt.FROZEN]
+    assert bench.core.status["doubt_frozen"] == 1
+    assert was_rejected(bench, last)
+
+
 def test_frame_stamped_in_the_future_is_not_believed() -> None:
     bench = Bench(line_config())
     bench.trigger(T)

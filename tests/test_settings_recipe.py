@@ -18,6 +18,7 @@ from edgeinspect.settings.compile import camera_controls, line_config, with_timi
 from edgeinspect.settings.digest import recipe_digest
 from edgeinspect.settings.recipe import (
     CameraSettings,
+    Checks,
     Recipe,
     RoiBox,
     Timing,
@@ -27,7 +28,9 @@ from edgeinspect.settings.recipe import (
     recipe_yaml,
 )
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.settings.station import StationFile, example_station
+from edgeinspect.settings.station import Camera as CameraWiring
+from edgeinspect.settings.station import CameraDriver, StationFile, example_station
+from edgeinspect.settings.uncovered import describe_uncovered_faults
 from edgeinspect.yaml_file import dump_yaml, parse_yaml, validate
 
 DIGEST = "ab" * 32
@@ -186,6 +189,22 @@ def test_checks_follow_the_camera_settings() -> None:
     checks = line_config(station(), asked, recipe_digest="d").checks
     assert (checks.exposure_us, checks.gain, checks.reject_frozen) == (300, 2, True)
     assert camera_controls(asked) == CameraControls(exposure_us=300, gain=2)
+
+
+def test_a_folder_may_show_its_pictures_again_and_no_other_camera() -> None:
+    folder = CameraWiring(driver=CameraDriver.FOLDER, device="/pictures")
+    shown = station().model_copy(update={"camera": folder})
+    assert not line_config(shown, recipe(), recipe_digest="d").checks.reject_frozen
+    usb = CameraWiring(driver=CameraDriver.V4L2, device="/dev/video0")
+    live = station().model_copy(update={"camera": usb})
+    assert line_config(live, recipe(), recipe_digest="d").checks.reject_frozen
+
+
+def test_a_recipe_that_lets_old_pictures_pass_is_an_uncovered_fault() -> None:
+    careless = recipe(checks=Checks(reject_frozen=False))
+    found = "\n".join(describe_uncovered_faults(station(), careless))
+    assert "checks.reject_frozen is false" in found
+    assert "reject_frozen" not in "\n".join(describe_uncovered_faults(station(), recipe()))
 
 
 def test_timing_overrides() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from edgeinspect.line.config import LineConfig
 from edgeinspect.line.core import LineCore
 from edgeinspect.line.frame import FrameMatcher, Match
 from edgeinspect.line.ledger import InFlight
+from edgeinspect.line.pictures import PictureMemory
 from edgeinspect.line.track import Track
 from edgeinspect.part import Doubt, Frame
 from edgeinspect.sim.faults import fault_rates
@@ -62,6 +64,28 @@ class SkipsFrozenCheck(LineCore):
     def __init__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> None:
         super().__init__(config, next_part_id=next_part_id, now_mono_ns=now_mono_ns)
         self._matcher = BelievesFrozenPictures()
+
+
+class ForgetsOldPictures(LineCore):
+    """Knows a picture again among the last sixteen only."""
+
+    def __init__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> None:
+        super().__init__(config, next_part_id=next_part_id, now_mono_ns=now_mono_ns)
+        self._matcher = FrameMatcher(PictureMemory(kept=16))
+
+
+class TakesStampsForExact(FrameMatcher):
+    def match(
+        self, frame: Frame, waiting: Iterable[InFlight], track: Track, now_mono_ns: int
+    ) -> Match:
+        exact = Frame(replace(frame.meta, exposure_error_ns=0), frame.pixels)
+        return super().match(exact, waiting, track, now_mono_ns)
+
+
+class IgnoresStampErrors(LineCore):
+    def __init__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> None:
+        super().__init__(config, next_part_id=next_part_id, now_mono_ns=now_mono_ns)
+        self._matcher = TakesStampsForExact()
 
 
 class _Releases(LineCore):
@@ -191,6 +215,26 @@ def test_a_broken_core_is_caught(mutant: CoreFactory, gate: str, caught: tuple[s
     assert account.failing_shards == ((20, PARTS),)
     for name in caught:
         assert getattr(account, name) > 0, name
+
+
+@pytest.mark.parametrize("gate", [REJECTING, PASSING])
+@pytest.mark.parametrize(
+    ("mutant", "fault", "caught"),
+    [
+        (ForgetsOldPictures, "reshown_frame", "swapped"),
+        (IgnoresStampErrors, "off_stamp", "out_of_view"),
+    ],
+)
+def test_a_core_that_believes_the_camera_is_caught(
+    mutant: CoreFactory, fault: str, caught: str, gate: str
+) -> None:
+    faults = {fault: 0.1}
+    account = run_simulation(parts=500, seed=3, faults=faults, gate=gate, core_factory=mutant)
+    assert getattr(account, caught) > 0
+    assert not account.good
+    sound = run_simulation(parts=500, seed=3, faults=faults, gate=gate)
+    assert sound.good, sound.findings
+    assert sound.faults[fault] > 20
 
 
 def test_a_core_that_never_stops_the_line_is_caught() -> None:

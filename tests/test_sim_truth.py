@@ -119,6 +119,32 @@ def test_a_part_that_left_without_meeting_the_rule_is_wrongly_passed(
     assert account.findings
 
 
+@pytest.mark.parametrize(
+    ("exposure_ns", "out"),
+    [(60 * MS - 1, 1), (60 * MS, 0), (90 * MS, 0), (90 * MS + 1, 1)],
+)
+@pytest.mark.parametrize("verdict", [PASS, REJECT, NO_FRAME])
+def test_a_verdict_on_a_frame_exposed_outside_the_view_counts(
+    exposure_ns: int, out: int, verdict: Verdict
+) -> None:
+    story = Story()
+    story.record(story.part(End.REJECTED), verdict, exposure_ns=exposure_ns)
+    judged = out if verdict is not NO_FRAME else 0
+    account = story.account()
+    assert account.out_of_view == judged
+    assert account.good is not bool(judged)
+
+
+@pytest.mark.parametrize("verdict", [PASS, REJECT])
+def test_a_verdict_on_a_picture_that_is_shown_again_is_swapped(verdict: Verdict) -> None:
+    story = Story()
+    story.record(story.part(End.REJECTED), verdict)
+    story.log.frames[1] = replace(story.log.frames[1], shown_again=True)
+    account = story.account()
+    assert account.swapped == 1
+    assert not account.good
+
+
 def test_a_part_that_left_without_any_record_is_wrongly_passed_and_lost() -> None:
     story = Story()
     story.part(End.LEFT, defective=True)

@@ -7,21 +7,13 @@ Anything else is named and refused.
 
 from __future__ import annotations
 
-import zlib
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgeinspect.line.ledger import InFlight
+from edgeinspect.line.pictures import PictureMemory
 from edgeinspect.line.track import Track
 from edgeinspect.part import Doubt, Frame, FrameMeta
-
-DIGEST_BYTES = 65_536
-DIGESTS_KEPT = 16
-"""A driver that hands a buffer over twice may do so after others, so several are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +27,12 @@ class Match:
     doubt: Doubt | None = None
 
 
-def content_digest(pixels: NDArray[np.uint8]) -> int:
-    """A digest over at most about ``DIGEST_BYTES`` evenly spread bytes of the picture.
-
-    A live sensor's noise never repeats over so many pixels; equal digests mean that the camera
-    delivered the same picture twice.
-    """
-    step = max(1, pixels.nbytes // DIGEST_BYTES)
-    rows = np.ascontiguousarray(pixels[::step])
-    return zlib.crc32(rows.data, zlib.crc32(str(pixels.shape).encode()))
-
-
 class FrameMatcher:
     """Matches frames to the parts that wait for one, in the order of their exposures."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: PictureMemory | None = None) -> None:
         self._last: FrameMeta | None = None
-        self._digests: deque[int] = deque(maxlen=DIGESTS_KEPT)
+        self._memory = memory or PictureMemory()
 
     def match(
         self, frame: Frame, waiting: Iterable[InFlight], track: Track, now_mono_ns: int
@@ -65,9 +46,7 @@ class FrameMatcher:
             now_mono_ns: an exposure that surely began after now is a driver's mixed-up clock.
         """
         meta = frame.meta
-        digest = content_digest(frame.pixels)
-        frozen = digest in self._digests
-        self._digests.append(digest)
+        frozen = self._memory.shown_before(frame.pixels)
         if meta.earliest_mono_ns > now_mono_ns:
             return Match(None, Doubt.STALE)
         if self._seen_before(meta):

@@ -101,7 +101,7 @@ def make_plan(
         digest=digest,
         config=config,
         controls=camera_controls(recipe),
-        uncovered_faults=tuple(describe_uncovered_faults(station)),
+        uncovered_faults=tuple(describe_uncovered_faults(station, recipe)),
         file_product=file_product or station.product,
         audit_head=_audit_head(station),
     )

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from edgeinspect.part import Region
 from edgeinspect.runtime.challenge_session import check_masters
 from edgeinspect.runtime.plan import StationPlan, plan_station, refuse_half_simulated
 from edgeinspect.settings.challenge import load_masters
+from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.station import EngineSettings, StationFile, load_station
-from edgeinspect.settings.uncovered import describe_uncovered_faults
+from edgeinspect.settings.uncovered import describe_frames, describe_uncovered_faults
 from edgeinspect.settings.wiring import IoDriver
 
 
@@ -58,9 +59,10 @@ def check_station(path: Path) -> Iterator[Finding]:
         return
     yield _ok("station file", f"{station.id}: {station.gate.kind.value} gate, valid")
     yield from _check_storage(station)
-    yield from _check_recipe(station)
+    recipe = yield from _check_recipe(station)
     yield from _check_drivers(station)
-    uncovered = describe_uncovered_faults(station)
+    yield _ok("camera frames", describe_frames(station.camera))
+    uncovered = describe_uncovered_faults(station, recipe)
     for sentence in uncovered:
         yield Finding(name="not covered", state="warn", detail=sentence)
     if not uncovered:
@@ -121,15 +123,17 @@ def _check_storage(station: StationFile) -> Iterator[Finding]:
         )
 
 
-def _check_recipe(station: StationFile) -> Iterator[Finding]:
+def _check_recipe(station: StationFile) -> Generator[Finding, None, Recipe | None]:
+    """Returns the recipe, where there is one."""
     try:
         plan = plan_station(station, store_first=False)
     except EdgeInspectError as error:
         yield _failed("recipe", error)
-        return
+        return None
     yield _ok("recipe", _recipe_words(plan))
     yield from _check_masters(plan)
     yield from _check_loaded(plan.bundle, engine=station.engine, roi=plan.roi)
+    return plan.recipe
 
 
 def _check_masters(plan: StationPlan) -> Iterator[Finding]:

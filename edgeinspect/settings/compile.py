@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -20,7 +21,7 @@ from edgeinspect.line.config import (
 )
 from edgeinspect.ports import CameraControls
 from edgeinspect.settings.recipe import Recipe
-from edgeinspect.settings.station import StationFile
+from edgeinspect.settings.station import CameraDriver, StationFile
 from edgeinspect.settings.track import Distances, distances_of
 from edgeinspect.yaml_expected import Rule
 
@@ -47,7 +48,7 @@ def line_config(station: StationFile, recipe: Recipe, *, recipe_digest: str) -> 
             ClassThresholds(name=entry.name, review=entry.review, reject=entry.reject)
             for entry in recipe.thresholds
         ),
-        checks=frame_checks(recipe),
+        checks=_checks(station, recipe),
         review_action=station.review_action,
         confirm=_confirm(station),
         alarms=AlarmConfig(
@@ -149,6 +150,14 @@ def _confirm(station: StationFile) -> ConfirmConfig | None:
     return ConfirmConfig(
         earliest_ns=_ns(station.confirm.earliest_ms), latest_ns=_ns(station.confirm.latest_ms)
     )
+
+
+def _checks(station: StationFile, recipe: Recipe) -> FrameChecks:
+    """A folder shows its pictures again and again, and says so; no other camera may."""
+    checks = frame_checks(recipe)
+    if station.camera.driver is CameraDriver.FOLDER:
+        return replace(checks, reject_frozen=False)
+    return checks
 
 
 def frame_checks(recipe: Recipe) -> FrameChecks:

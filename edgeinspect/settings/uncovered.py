@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from edgeinspect.line.config import GateKind, ReviewAction
-from edgeinspect.settings.station import CameraDriver, StationFile
+from edgeinspect.settings.recipe import Recipe
+from edgeinspect.settings.station import Camera, CameraDriver, StationFile
 from edgeinspect.settings.wiring import IoDriver
 
 
-def describe_uncovered_faults(station: StationFile) -> list[str]:
-    """One sentence for each fault that nothing wired here stops or notices.
+def describe_uncovered_faults(station: StationFile, recipe: Recipe | None = None) -> list[str]:
+    """One sentence for each fault that nothing wired here, and no check of the recipe, stops.
 
     Shown at start, by ``check``, and kept with the records. An empty list means that every fault
     the station knows of ends in a rejected part or in a stopped line.
@@ -23,9 +24,31 @@ def describe_uncovered_faults(station: StationFile) -> list[str]:
             "The belt stops or slows unnoticed (lines.line_stopped is not wired and tracking is"
             " by delay): parts on it are no longer where the gate expects them."
         )
+    if station.camera.driver is CameraDriver.FOLDER:
+        faults.append("camera.driver is folder: pictures come from files, whatever is on the belt.")
+    elif recipe is not None and not recipe.checks.reject_frozen:
+        faults.append(
+            "checks.reject_frozen is false in the recipe: an old picture passes if the camera"
+            " shows it again under a new stamp and number."
+        )
     if station.io.driver is IoDriver.SIM:
         faults.append("io.driver is sim: no real gate is driven.")
     return faults
+
+
+def describe_frames(camera: Camera) -> str:
+    """What the camera's driver can prove of a frame, and what it cannot, in one sentence."""
+    error_ms = camera.stamp_error_ms or 0.0
+    declared = f", off by up to {error_ms:g} ms as stated" if error_ms else ""
+    again = "pixels that were shown before are refused"
+    return {
+        CameraDriver.PICAMERA2: "picamera2: the sensor's stamps must rise, and each is converted"
+        f" with a bound on its error{declared}; frames carry no number of the sensor's; {again}",
+        CameraDriver.V4L2: "v4l2: the kernel's stamps and numbers must rise; a USB camera's stamps"
+        f" are later than its exposures{declared}; {again}",
+        CameraDriver.FOLDER: "folder: files, shown again and again, stamped when asked for",
+        CameraDriver.SIM: f"sim: stamps are exact; {again}",
+    }[camera.driver]
 
 
 def _stamp_faults(station: StationFile) -> list[str]:

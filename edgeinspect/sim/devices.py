@@ -37,6 +37,9 @@ from edgeinspect.sim.truth import FrameTruth, TruthLog
 from edgeinspect.sim.world import LensView, World
 
 WORKER_QUEUE = 8
+HISTORY_BYTES = 64 * 1024 * 1024
+"""Of pixels that the camera keeps, to show them again."""
+LARGEST_STAMP_ERROR_NS = 14 * MS
 
 
 class Eye(Protocol):
@@ -131,12 +134,22 @@ class VirtualCamera:
         self._session = 0
         self._last: Frame | None = None
         self._last_view = LensView(None)
+        self._shown: deque[Frame] = deque()
+        self._shown_bytes = 0
 
     def reopen(self, now_ns: int) -> None:
         """A new process opens the camera: nothing of the old session is delivered any more."""
         self._session += 1
         self._last = None
+        self._shown.clear()
+        self._shown_bytes = 0
         self._free_ns = now_ns + 100 * MS
+
+    def lost(self, frame: Frame) -> None:
+        """The station never saw this frame, so it could not know it again."""
+        if frame in self._shown:
+            self._shown.remove(frame)
+            self._shown_bytes -= frame.pixels.nbytes
 
     def capture(self, request: Capture, post: Post, now_ns: int) -> None:
         """Serve one request; ``post`` ignores what comes for a process that has died."""
@@ -149,15 +162,38 @@ class VirtualCamera:
             self._fail(request, post, request.deadline_mono_ns)
         else:
             mishap = self.mishaps.popleft() if self.mishaps else ""
+            if mishap == "off_stamp":
+                self._expose_off_stamp(request, exposure_ns, post, now_ns)
+                return
             self._agenda.at(exposure_ns, lambda t: self._expose(request, mishap, post, t))
+
+    def _expose_off_stamp(self, request: Capture, stamp_ns: int, post: Post, now_ns: int) -> None:
+        """Half of the drivers allow for the error when they choose the frame; the others do not."""
+        error_ns = self._rng.randint(MS, LARGEST_STAMP_ERROR_NS)
+        if self._rng.random() < 0.5:
+            stamp_ns += error_ns
+        exposure_ns = max(now_ns, stamp_ns + self._rng.randint(-error_ns, error_ns))
+        stamp = (stamp_ns, error_ns)
+        self._agenda.at(exposure_ns, lambda t: self._expose(request, "off_stamp", post, t, stamp))
 
     def _fail(self, request: Capture, post: Post, at_ns: int) -> None:
         event = CaptureFailed(request.part_id, "the simulated camera gave no frame")
         self._agenda.at(at_ns, lambda t: post(event, t))
 
-    def _expose(self, request: Capture, mishap: str, post: Post, now_ns: int) -> None:
+    def _expose(
+        self,
+        request: Capture,
+        mishap: str,
+        post: Post,
+        now_ns: int,
+        stamp: tuple[int, int] | None = None,
+    ) -> None:
         view = self._world.look(now_ns)
         frame = self._frame(view, self._eye.expose(view, now_ns), now_ns)
+        if stamp is not None:
+            stamp_ns, error_ns = stamp
+            meta = replace(frame.meta, exposure_mono_ns=stamp_ns, exposure_error_ns=error_ns)
+            frame = Frame(meta, frame.pixels)
         delay_ns = self._rng.randint(8 * MS, 15 * MS)
         if mishap == "dropped_frame":
             if self._rng.random() < 0.5:
@@ -184,8 +220,36 @@ class VirtualCamera:
             frame, view = self._stale(previous, previous_view), previous_view
         elif previous is not None and mishap == "frozen_frame":
             frame = self._frozen(frame, previous)
+        elif self._shown and mishap == "reshown_frame":
+            return self._reshown(frame)
         self._last, self._last_view = frame, view
+        self._keep(frame)
         return frame
+
+    def _keep(self, frame: Frame) -> None:
+        self._shown.append(frame)
+        self._shown_bytes += frame.pixels.nbytes
+        while self._shown_bytes > HISTORY_BYTES:
+            self._shown_bytes -= self._shown.popleft().pixels.nbytes
+
+    def _reshown(self, frame: Frame) -> Frame:
+        """An old picture in this frame's place; each of its marks may be old or new.
+
+        Ages are drawn so that one frame ago, ten and thousands are about equally frequent.
+        """
+        age = int(len(self._shown) ** self._rng.random())
+        old = self._shown[-max(1, age)]
+        marks = self._rng.choice(("new", "new", "old", "old number", "old stamp"))
+        if marks == "old":
+            return old
+        meta = frame.meta
+        if marks == "old number":
+            return Frame(replace(meta, sequence=old.meta.sequence), old.pixels)
+        if marks == "old stamp":
+            meta = replace(meta, exposure_mono_ns=old.meta.exposure_mono_ns)
+        shown = self._truth.frames[old.meta.sequence]
+        self._truth.frames[meta.sequence] = replace(shown, shown_again=True)
+        return Frame(meta, old.pixels)
 
     def _frame(self, view: LensView, pixels: NDArray[np.uint8], exposure_ns: int) -> Frame:
         part = view.part.number if view.part is not None else None
@@ -202,7 +266,7 @@ class VirtualCamera:
 
     def _frozen(self, frame: Frame, previous: Frame) -> Frame:
         shown = self._truth.frames[previous.meta.sequence]
-        self._truth.frames[frame.meta.sequence] = shown
+        self._truth.frames[frame.meta.sequence] = replace(shown, shown_again=True)
         return Frame(frame.meta, previous.pixels)
 
 

@@ -109,6 +109,18 @@ class FrozenFrame(_CameraFault):
     about = "the previous picture is delivered again under a new timestamp and sequence number"
 
 
+class ReshownFrame(_CameraFault):
+    name = "reshown_frame"
+    rate = 1e-3
+    about = "a picture of any age is delivered again, under a new or its old stamp and number"
+
+
+class OffStamp(_CameraFault):
+    name = "off_stamp"
+    rate = 1e-3
+    about = "a frame's stamp is up to 14 ms off, and the driver says how far off it can be"
+
+
 class OffExposure(_CameraFault):
     name = "off_exposure"
     rate = 5e-4
@@ -310,6 +322,8 @@ FAULTS: dict[str, Fault] = {
         RepeatedFrame(),
         StaleFrame(),
         FrozenFrame(),
+        ReshownFrame(),
+        OffStamp(),
         OffExposure(),
         DeadCamera(),
         SlowInference(),

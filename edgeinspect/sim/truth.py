@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 
-from edgeinspect.line.config import GateKind, LineConfig, ReviewAction
+from edgeinspect.line.config import GateKind, LineConfig, ReviewAction, Tracking
 from edgeinspect.part import Doubt, GateOutcome, PartRecord, VerdictKind
 from edgeinspect.sim.presets import GATES, MS, SECOND
 from edgeinspect.sim.world import End, SimPart
@@ -28,11 +28,13 @@ class FrameTruth:
         part: number of the part in the picture; None for the empty belt.
         placed: whether it stands where the recipe expects it.
         exposure_ns: when these pixels were really exposed, whatever the driver claims.
+        shown_again: whether they had been delivered before, under another number.
     """
 
     part: int | None
     placed: bool
     exposure_ns: int
+    shown_again: bool = False
 
 
 @dataclass(slots=True)
@@ -81,7 +83,10 @@ class Account:
         cannot_inspect, review, late: records with that verdict.
         lost: triggers that a living station never recorded, and parts that its ledger calls lost.
         ledger_lost: the latter alone.
-        swapped: records judged on a frame of another part, or PASS on a frame of none.
+        swapped: records judged on a frame of another part, or on a picture that is shown again, or
+            PASS on a frame of none.
+        out_of_view: records judged on a frame that was really exposed before their part came into
+            view, or after it had left. Not counted with an encoder.
         duplicated: part ids recorded twice and frames judged twice.
         unaccounted: parts without an end, and triggers with neither record nor named reason.
         wrongly_passed: parts that left the line without a PASS record whose frame shows that
@@ -120,6 +125,7 @@ class Account:
     lost: int = 0
     ledger_lost: int = 0
     swapped: int = 0
+    out_of_view: int = 0
     duplicated: int = 0
     unaccounted: int = 0
     wrongly_passed: int = 0
@@ -141,7 +147,8 @@ class Account:
     @property
     def good(self) -> bool:
         """Whether the station kept its promises."""
-        return not (self.swapped or self.duplicated or self.unaccounted or self.wrongly_passed)
+        broken = self.swapped or self.duplicated or self.unaccounted or self.wrongly_passed
+        return not (broken or self.out_of_view)
 
     def as_dict(self) -> dict[str, object]:
         """All fields, ready for JSON."""
@@ -213,6 +220,7 @@ class _Settlement:
             lost=lost_edges + ledger_lost,
             ledger_lost=ledger_lost,
             swapped=swapped,
+            out_of_view=self._out_of_view(),
             duplicated=duplicated,
             unaccounted=len(endless) + lost_edges + len(died_and_left) - unwritten,
             wrongly_passed=wrongly_passed,
@@ -277,6 +285,8 @@ class _Settlement:
             truth = self._truth_of(record)
             if truth is None or truth.part is None or not truth.placed:
                 wrong = record.verdict.kind is VerdictKind.PASS
+            elif truth.shown_again:
+                wrong = True
             else:
                 sensor_ns = self._log.parts[truth.part].sensor_ns
                 distance_ns = abs(record.trigger_mono_ns - (sensor_ns or 0))
@@ -286,6 +296,23 @@ class _Settlement:
                 self._find(
                     f"record {record.part_id} (trigger {record.trigger_mono_ns} ns) was judged "
                     f"{record.verdict.kind} on a frame of part {shown}"
+                )
+                count += 1
+        return count
+
+    def _out_of_view(self) -> int:
+        """By the belt's time alone, so that the model's opinion of the picture does not matter."""
+        count = 0
+        for record in (*self._log.records, *self._log.died):
+            truth, track = self._truth_of(record), self._log.configs[record.recipe_digest].track
+            judged = record.verdict.kind in JUDGED
+            if truth is None or not judged or track.tracking is not Tracking.DELAY:
+                continue
+            travelled_ns = truth.exposure_ns - record.trigger_mono_ns
+            if not track.to_lens <= travelled_ns <= track.to_lens + track.exposure_window:
+                self._find(
+                    f"record {record.part_id} was judged {record.verdict.kind} on a frame exposed "
+                    f"{travelled_ns} ns after its trigger"
                 )
                 count += 1
         return count

@@ -341,6 +341,8 @@ class VirtualLine:
         if isinstance(event, m.TriggerEdge):
             self.truth.edges.pop()
             self.truth.dropped_edges += 1
+        elif isinstance(event, m.FrameArrived):
+            self.camera.lost(event.frame)
         return m.QueueOverflow(None, "events")
 
     def free_gate(self, now_ns: int) -> None:

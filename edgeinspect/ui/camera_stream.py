@@ -40,17 +40,15 @@ def command(
     metas: list[FrameMeta] = []
     repeated = 0
     with opened_camera(config, force=force) as opened:
-        from edgeinspect.line.frame import content_digest
+        from edgeinspect.line.pictures import PictureMemory
 
-        digest = None
+        memory = PictureMemory()
         opened.frame()
         with progress("Frames", frames, quiet=as_json) as done:
             for number in range(frames):
                 after = metas[-1].exposure_mono_ns + 1 if metas else None
                 frame = opened.frame(after_mono_ns=after)
-                found = content_digest(frame.pixels)
-                repeated += found == digest
-                digest = found
+                repeated += memory.shown_before(frame.pixels)
                 metas.append(frame.meta)
                 done(number + 1)
     fields = stream_fields(metas, opened.controls) | {"repeated": repeated}
