@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from tiny_model import max_pool_model
 
 from edgeinspect.bundle.card import ClassCard, Fit, Role, Task
-from edgeinspect.bundle.directory import Bundle
+from edgeinspect.bundle.directory import Bundle, bundle_digest, sha256_of
 from edgeinspect.bundle.wrap import wrap_model
 from edgeinspect.hw.litert import Kernels, open_model
 
 SPOT = ClassCard(name="spot", role=Role.DEFECT)
+
+
+def bundle_with_model(folder: Path, source: Path, model: bytes) -> Path:
+    """A copy of the bundle ``source`` below ``folder`` with another model and fitting digests.
+
+    Anybody can make one. It lies where the store would put it.
+    """
+    copy = folder / "copy"
+    shutil.copytree(source, copy)
+    card = copy / "card.yaml"
+    before = sha256_of((copy / "model.tflite").read_bytes())
+    (copy / "model.tflite").write_bytes(model)
+    card.write_text(card.read_text().replace(before, sha256_of(model)))
+    return copy.rename(folder / f"{source.name}-1-{bundle_digest(copy)[:12]}")
 
 
 def spot_bundle(folder: Path, *, name: str = "spots", **options: Any) -> Bundle:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,3 +25,22 @@ def shared() -> Path:
     if not (folder / "models").is_dir():
         pytest.skip(f"no real pictures and models at {folder}; set EDGEINSPECT_SHARED")
     return folder
+
+
+@pytest.fixture(scope="session")
+def edgetpu_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A delegate library with an Edge TPU's ways of failing."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler to build the delegate library with")
+    made = tmp_path_factory.mktemp("edgetpu") / "libedgetpu-fake.so"
+    source = Path(__file__).with_name("fake_edgetpu.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", made, source], check=True)
+    return made
+
+
+@pytest.fixture
+def fake_edgetpu(edgetpu_library: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Call it with what the library is to do: see ``fake_edgetpu.c``."""
+    monkeypatch.setenv("EDGEINSPECT_EDGETPU_LIBRARY", str(edgetpu_library))
+    return lambda mode: monkeypatch.setenv("EDGEINSPECT_FAKE_EDGETPU", mode)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import queue
-import shutil
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,30 +18,14 @@ from edgeinspect.hw import edgetpu, model_probe
 from edgeinspect.hw.edgetpu import LOST, NO_FALLBACK, SLOW, EdgeTpu, EdgeTpuEngine, LatencyWatch
 from edgeinspect.hw.interpreters import EDGETPU_VARIABLE
 from edgeinspect.hw.litert import open_engine, open_model
+from edgeinspect.hw.model_probe import Wish
 from edgeinspect.ports import TensorSpec
 from edgeinspect.runtime.models import open_inspectors
 from edgeinspect.settings.station import EngineSettings
 
 MS = 1_000_000
-SOURCE = Path(__file__).with_name("fake_edgetpu.c")
 SPEC = TensorSpec(name="x", shape=(1, 2, 2, 1), dtype="int8", scale=1.0, zero_point=0)
 TILE = np.zeros((2, 2, 1), np.int8)
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler to build the delegate library with")
-    made = tmp_path_factory.mktemp("edgetpu") / "libedgetpu-fake.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", made, SOURCE], check=True)
-    return made
-
-
-@pytest.fixture
-def fake(library: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    monkeypatch.setenv(EDGETPU_VARIABLE, str(library))
-    return lambda mode: monkeypatch.setenv("FAKE_EDGETPU", mode)
 
 
 def compiled_for_show(model: bytes) -> bytes:
@@ -90,8 +72,8 @@ def test_a_missing_library_says_what_to_install(
     assert "libedgetpu1-std" in caught.value.next_action
 
 
-def test_no_device_is_told(bundle_folder: Path, fake: Callable[[str], None]) -> None:
-    fake("none")
+def test_no_device_is_told(bundle_folder: Path, fake_edgetpu: Callable[[str], None]) -> None:
+    fake_edgetpu("none")
     with pytest.raises(DriverMissing, match=r"for the device usb:1: .*no device of this kind"):
         open_engine(load_bundle(bundle_folder / "both"), delegate="edgetpu", device="usb:1")
 
@@ -101,13 +83,13 @@ def test_no_device_is_told(bundle_folder: Path, fake: Callable[[str], None]) -> 
 
 def test_the_device_reaches_the_library_in_the_child_and_here(
     bundle_folder: Path,
-    fake: Callable[[str], None],
+    fake_edgetpu: Callable[[str], None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fake("ok")
+    fake_edgetpu("ok")
     log = tmp_path / "options"
-    monkeypatch.setenv("FAKE_EDGETPU_LOG", str(log))
+    monkeypatch.setenv("EDGEINSPECT_FAKE_EDGETPU_LOG", str(log))
     engine = open_engine(load_bundle(bundle_folder / "both"), delegate="edgetpu", device="pci:1")
     assert engine.description.split(", ")[1] == "edgetpu delegate"
     engine.close()
@@ -115,20 +97,20 @@ def test_the_device_reaches_the_library_in_the_child_and_here(
 
 
 def test_a_library_that_crashes_takes_only_the_child(
-    bundle_folder: Path, fake: Callable[[str], None]
+    bundle_folder: Path, fake_edgetpu: Callable[[str], None]
 ) -> None:
-    fake("crash")
+    fake_edgetpu("crash")
     with pytest.raises(HardwareError, match=r"library crashes .*SIGABRT"):
         open_engine(load_bundle(bundle_folder / "both"), delegate="edgetpu")
 
 
 def test_an_accelerator_that_hangs_takes_only_the_childs_time(
-    fake: Callable[[str], None],
+    fake_edgetpu: Callable[[str], None],
 ) -> None:
-    fake("hang")
-    with pytest.raises(HardwareError, match="The Edge TPU hangs: m was not done") as caught:
-        model_probe.probe_in_child(
-            max_pool_model(), library="litert", source="m", deadline_s=5.0, delegate="edgetpu"
+    fake_edgetpu("hang")
+    with pytest.raises(HardwareError, match="The Edge TPU hangs with m while it loads") as caught:
+        model_probe.try_model(
+            max_pool_model(), Wish(delegate="edgetpu"), source="m", deadline_s=5.0
         )
     assert "USB 3" in caught.value.next_action
 
@@ -148,9 +130,9 @@ def opened(
 
 
 def test_without_the_accelerator_the_cpu_stands_in_only_if_told_to_and_fast_enough(
-    bundle_folder: Path, fake: Callable[[str], None]
+    bundle_folder: Path, fake_edgetpu: Callable[[str], None]
 ) -> None:
-    fake("none")
+    fake_edgetpu("none")
     (trouble,) = opened(bundle_folder, when_lost="cpu")
     assert list(trouble) == [LOST] and "Inspecting on the CPU" in trouble[LOST]
     for options in ({"when_lost": "reject"}, {"when_lost": "cpu", "cycle_ns": 1}):
@@ -159,9 +141,9 @@ def test_without_the_accelerator_the_cpu_stands_in_only_if_told_to_and_fast_enou
 
 
 def test_a_cpu_that_cannot_keep_up_is_named_before_it_is_needed(
-    bundle_folder: Path, fake: Callable[[str], None]
+    bundle_folder: Path, fake_edgetpu: Callable[[str], None]
 ) -> None:
-    fake("ok")
+    fake_edgetpu("ok")
     assert list(opened(bundle_folder, when_lost="cpu")) == [{}]
     for cycle_ns, words in ((1, "is 0.0 ms"), (None, "is not known")):
         (trouble,) = opened(bundle_folder, when_lost="cpu", cycle_ns=cycle_ns)
@@ -169,9 +151,9 @@ def test_a_cpu_that_cannot_keep_up_is_named_before_it_is_needed(
 
 
 def test_falling_back_needs_a_model_for_the_cpu(
-    tmp_path: Path, fake: Callable[[str], None]
+    tmp_path: Path, fake_edgetpu: Callable[[str], None]
 ) -> None:
-    fake("ok")
+    fake_edgetpu("ok")
     plain = spot_bundle(tmp_path)
     write_bundle(
         tmp_path / "both",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import subprocess
 import sys
 import threading
 import weakref
@@ -16,13 +15,11 @@ from numpy.typing import NDArray
 from tiny_model import INT8_SCALE, INT8_ZERO_POINT, max_pool_model
 
 from edgeinspect.errors import DriverMissing, InferenceFailed, ModelRefused, UsageError
-from edgeinspect.hw import model_probe
 from edgeinspect.hw.arrangement import Arrangement, candidates, median_run_ns
 from edgeinspect.hw.fake_engine import FakeEngine
 from edgeinspect.hw.interpreters import Lane, Loader
 from edgeinspect.hw.litert import Kernels, LiteRtEngine, open_model
 from edgeinspect.hw.model_file import check_against_card, read_model
-from edgeinspect.hw.model_probe import probe_in_child
 from edgeinspect.hw.runtime_library import load_library
 from edgeinspect.ports import TensorSpec
 
@@ -225,32 +222,6 @@ def test_missing_huge_and_odd_files_are_refused(tmp_path: Path) -> None:
         file.truncate((256 << 20) + 1)
     with pytest.raises(ModelRefused, match="larger than 256 MiB"):
         read_model(huge)
-
-
-def test_the_probe_lets_a_good_model_pass_and_a_merely_refused_one_too() -> None:
-    probe_in_child(max_pool_model(), library="litert", source="tiny")
-    probe_in_child(b"\x1c\0\0\0TFL3" + b"\0" * 64, library="litert", source="tiny")
-
-
-@pytest.mark.parametrize(
-    ("outcome", "words"),
-    [
-        (subprocess.CompletedProcess([], -11, b"", b""), r"crashes the interpreter \(SIGSEGV\)"),
-        (subprocess.CompletedProcess([], 1, b"", b"x\nMemoryError\n"), "MemoryError"),
-        (subprocess.TimeoutExpired([], 30.0), "longer than 30 s"),
-    ],
-)
-def test_what_kills_the_probe_is_refused(
-    monkeypatch: pytest.MonkeyPatch, outcome: Any, words: str
-) -> None:
-    def run(*_: Any, **__: Any) -> Any:
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    monkeypatch.setattr(model_probe.subprocess, "run", run)
-    with pytest.raises(ModelRefused, match=words):
-        open_model(max_pool_model(), source="tiny")
 
 
 def test_candidates_follow_cores_tiles_and_the_wish() -> None:

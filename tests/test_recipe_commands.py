@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from absurd_models import ABSURD, edited
+from bundle_samples import bundle_with_model
 
-from edgeinspect.bundle.directory import load_bundle
+from edgeinspect.bundle.directory import bundle_digest, load_bundle
 from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle
 from edgeinspect.errors import ConfigError, UsageError
 from edgeinspect.runtime.plan import bundle_recipe, plan_station
@@ -23,6 +25,7 @@ from edgeinspect.settings.recipe_edit import (
     with_file,
     with_settings,
 )
+from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.settings.station import load_station
 from edgeinspect.ui.application import run_command_line
 from edgeinspect.ui.cli import application
@@ -189,6 +192,30 @@ def test_two_technicians_at_once(
     assert "reject_frozen: false" in Path(kept).read_text()
     stored = recipe("edit", 2, "--file", kept, "--author", "technician", *because("mine"))
     assert (stored["revision"], stored["parent"]) == (3, 2)
+
+
+def test_no_revision_takes_a_model_that_kills_its_trial(
+    station: Path, recipe: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe("new", SIM_BUNDLE, "--bundle", SIM_BUNDLE, *because("first"))
+    recipe("apply", *because("start"))
+    bundles = load_station(station).bundles_path
+    bundles.mkdir(parents=True)
+    crashing = edited(ABSURD["a loop whose body is the graph itself"])
+    digest = bundle_digest(bundle_with_model(bundles, shipped_bundle(SIM_BUNDLE), crashing))
+    words = ["recipe", "edit", "--config", str(station), "--set", f"bundle.digest={digest}"]
+    arguments = [*words, "--reason", "new model"]
+    assert run_command_line(application, program="edgeinspect", arguments=arguments) == 5
+    assert "is damaged: it crashes the interpreter (SIG" in capfd.readouterr().err
+
+    # A revision that came by another way is not made active either.
+    store = RecipeStore(load_station(station).recipes_dir)
+    active = store.active(SIM_BUNDLE)
+    reference = active.bundle.model_copy(update={"digest": digest})
+    store.create(active.model_copy(update={"bundle": reference, "revision": 2, "parent": 1}))
+    arguments = ["recipe", "apply", "2", "--config", str(station), "--reason", "new model"]
+    assert run_command_line(application, program="edgeinspect", arguments=arguments) == 5
+    assert store.active(SIM_BUNDLE).revision == 1
 
 
 def test_an_editor_that_changes_nothing(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:

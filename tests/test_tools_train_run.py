@@ -257,5 +257,5 @@ def test_a_published_int8_file_gives_the_encoders_features() -> None:
 def test_files_that_hold_no_encoder_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "broken.tflite"
     path.write_bytes(b"TFL3 but not really")
-    with pytest.raises(ModelRefused, match=r"broken\.tflite cannot be read as a TFLite model"):
+    with pytest.raises(ModelRefused, match=r"broken\.tflite is not a TFLite model"):
         tflite_convolutions(path)

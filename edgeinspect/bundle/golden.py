@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +111,16 @@ def parse_golden(data: bytes, card: Card, source: str) -> list[GoldenPicture]:
     return golden
 
 
+def golden_tiles(bundle: Bundle) -> Iterator[NDArray[np.generic]]:
+    """Every tile of the golden pictures, as the model takes it. Raises ModelRefused."""
+    for entry in read_golden(bundle):
+        height, width = entry.picture.shape[:2]
+        try:
+            yield from Pipeline(bundle.card, width=width, height=height).tiles(entry.picture)
+        except InferenceFailed as error:
+            raise _failed(bundle, error) from error
+
+
 def compare_with_golden(
     card: Card, golden: Sequence[GoldenPicture], engine: Engine
 ) -> GoldenReport:
@@ -138,9 +148,7 @@ def check_golden(bundle: Bundle, engine: Engine) -> GoldenReport:
     try:
         report = compare_with_golden(bundle.card, read_golden(bundle), engine)
     except InferenceFailed as error:
-        raise ModelRefused(
-            f"{bundle.card.name}: the golden check failed: {error.message}"
-        ) from error
+        raise _failed(bundle, error) from error
     if (
         report.max_output_steps > allowed.output_steps
         or report.max_score_error > allowed.score_error
@@ -153,6 +161,10 @@ def check_golden(bundle: Bundle, engine: Engine) -> GoldenReport:
             next_action="Choose another engine.runtime, or certify the model for this machine.",
         )
     return report
+
+
+def _failed(bundle: Bundle, error: InferenceFailed) -> ModelRefused:
+    return ModelRefused(f"{bundle.card.name}: the golden check failed: {error.message}")
 
 
 def _look(

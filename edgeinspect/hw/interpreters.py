@@ -82,7 +82,11 @@ class Loader:
         kernels: Kernels,
         delegate: str,
         device: str | None = None,
+        stateful: bool = False,
     ) -> None:
+        """Args:
+        stateful: the model is known to have a memory, so that it must forget between tiles.
+        """
         self._model = model
         self._source = source
         self.runtime = f"{library.name} {library.version}"
@@ -90,7 +94,12 @@ class Loader:
         self._kernels = kernels
         self._delegate = delegate
         self._delegates = load_delegates(library, delegate, device)
-        self._stateful = False
+        self._stateful = stateful
+
+    @property
+    def is_stateful(self) -> bool:
+        """The model has a memory; ``check_memory`` finds it out."""
+        return self._stateful
 
     def lane(self, *, threads: int, batch: int = 1) -> Lane:
         """Load the model once more. Raises ModelRefused."""
@@ -162,6 +171,18 @@ class Loader:
     def samples(self, count: int) -> list[Tile]:
         """Tiles of noise to measure with; available once a lane was loaded."""
         return [self._sample(1 + index % 4) for index in range(count)]
+
+    def extremes(self) -> list[tuple[str, Tile]]:
+        """Pictures at which a model may break, with words for each; once a lane was loaded."""
+        shape, limits = self._sample_shape, np.iinfo(self._sample_dtype)
+        stripes = np.full(shape, limits.min, self._sample_dtype)
+        stripes.reshape(-1)[::2] = limits.max
+        return [
+            (f"all {limits.min}", np.full(shape, limits.min, self._sample_dtype)),
+            (f"all {limits.max}", np.full(shape, limits.max, self._sample_dtype)),
+            ("stripes", stripes),
+            *(("noise", self._sample(seed)) for seed in (5, 6)),
+        ]
 
     def check_memory(self, lane: Lane) -> None:
         """Make a model with a memory forget between tiles, or refuse it.

@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from edgeinspect.bundle.directory import MAX_MODEL_BYTES, read_bounded
 from edgeinspect.errors import ModelRefused
 from edgeinspect.ports import TensorSpec
 
 _IDENTIFIER = b"TFL3"
 _EDGETPU_OP = "edgetpu-custom-op"
+_AGAIN = "Fetch or make the model again; do not inspect with this copy."
 _FULL_INTEGER = "Quantize it to full integer, with int8 or uint8 inputs and outputs."
 
 
 def read_model(path: Path) -> bytes:
     """The bytes of a model file. Raises ModelRefused: missing, too large, not TFLite."""
+    # Not above: the child that tries models begins sooner without the validators of cards.
+    from edgeinspect.bundle.directory import MAX_MODEL_BYTES, read_bounded
+
     data = read_bounded(path, MAX_MODEL_BYTES)
     check_identifier(data, str(path))
     return data
@@ -44,8 +47,9 @@ def refusal(error: Exception, source: str) -> ModelRefused:
         name = text.split("unresolved custom op:", 1)[1].split(".")[0].strip()
         return ModelRefused(f"{source} needs the operator {name}, which no runtime here has.")
     if "Flatbuffer" in text or "flatbuffer" in text:
-        return ModelRefused(f"{source} is truncated or damaged.")
-    return ModelRefused(f"{source} cannot be run: {text or type(error).__name__}.")
+        return ModelRefused(f"{source} is truncated or damaged.", next_action=_AGAIN)
+    why = text.rstrip(".") or type(error).__name__
+    return ModelRefused(f"{source} cannot be run: {why}.", next_action=_AGAIN)
 
 
 def tensor_spec(details: Mapping[str, Any], role: str, source: str) -> TensorSpec:

@@ -1,96 +1,313 @@
-"""Try an unknown model in a child process first: a damaged one can crash the interpreter.
+"""Every model is tried in a child process before this one opens it.
 
-tflite-runtime reads a truncated file without checking its structure, and a well-formed file with
-damaged contents can crash LiteRT too. The child loads the model and runs it once on zeros; what
-kills it or makes it hang is refused. What it merely rejects, the caller meets again by itself.
+A well-formed file with absurd contents can crash the interpreter, make it hang, take all memory
+or flood the log, and so can an accelerator that does not fit its library. The child
+(``model_child``) opens the model as the station would, and shows it extreme pictures and the
+golden ones; what ends the child ends there. The parent then opens exactly what the child has run:
+the same bytes, library, delegate, kernels, threads, interpreters and batch.
 
-An accelerator is tried in the same way: one that hangs takes the child's time, not the station's.
+What has passed is remembered in this process only. A note on the disk could be written by others
+or outlive the library it was made with, and a start pays little for the child: the library loads
+here meanwhile, and the child also does the measuring of arrangements.
 """
 
 from __future__ import annotations
 
 import contextlib
-import resource
+import hashlib
+import json
+import os
+import select
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
 
-from edgeinspect.errors import DriverMissing, HardwareError, ModelRefused
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.bundle.directory import FETCH_AGAIN
+from edgeinspect.errors import (
+    DriverMissing,
+    EdgeInspectError,
+    HardwareError,
+    ModelRefused,
+    UsageError,
+)
+from edgeinspect.hw.arrangement import Arrangement
+from edgeinspect.hw.runtime_library import AUTO, load_library
+
+Tile = NDArray[np.generic]
 
 DEADLINE_S = 30.0
-_MEMORY_BYTES = 4 << 30
+SPARE_MEMORY_BYTES = 512 << 20
+"""What a trial may take beside four times the model's size."""
+MAX_OUTPUT_BYTES = 256 << 10
+_MAX_ADDRESSES_BYTES = 16 << 30
+_NICE = 10
+_NO_MEMORY = ("bad_alloc", "MemoryError", "Cannot allocate memory")
+_KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
+_ENDINGS = {
+    signal.SIGXFSZ: f"floods its output with more than {MAX_OUTPUT_BYTES >> 10} KiB of messages",
+    signal.SIGKILL: "was killed, as the system does when memory runs out (SIGKILL),",
+}
+_ERRORS: dict[str, type[EdgeInspectError]] = {
+    kind.__name__: kind for kind in (DriverMissing, HardwareError, ModelRefused, UsageError)
+}
 
 
-def probe_in_child(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """How a model is to be run; see ``litert.open_model``.
+
+    Attributes:
+        several: False where only one interpreter with one thread will do.
+        bare: only see that the model kills nothing, whatever its inputs and outputs are.
+    """
+
+    runtime: str = AUTO
+    delegate: str = "none"
+    device: str | None = None
+    kernels: str = "fast"
+    arrangement: str = AUTO
+    cores: int = 1
+    tiles_at_once: int = 1
+    several: bool = False
+    bare: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What a model has been tried in, and may be opened in.
+
+    Attributes:
+        runtime: the library and its version.
+        stateful: it must forget between tiles.
+    """
+
+    runtime: str
+    arrangement: Arrangement
+    stateful: bool
+
+
+_passed: dict[tuple[str, Wish, str], Passed] = {}
+
+
+def try_model(
     model: bytes,
+    wish: Wish,
     *,
-    library: str,
     source: str,
+    golden: Callable[[], Iterable[Tile]] = tuple,
+    golden_name: str = "",
     deadline_s: float = DEADLINE_S,
-    delegate: str = "none",
-    device: str | None = None,
-) -> None:
-    """Load and run the model once in a child process.
+) -> Passed:
+    """Open and run the model in a child process, unless it has passed in this process before.
+
+    With a delegate it is tried every time, for the accelerator may hang the next time.
 
     Args:
-        library: "litert" or "tflite-runtime".
         source: the model's name in errors.
-        delegate, device: as in the station file's engine section.
+        golden: makes the tiles of the golden pictures, shaped as the model takes them.
+        golden_name: tells these golden pictures from others.
 
     Raises:
-        ModelRefused: the child died, or was not done by the deadline.
-        HardwareError: the same with a delegate, where the accelerator is to blame as well.
+        ModelRefused: the child died, hung, or took too much; or it refused the model.
+        HardwareError: it died or hung with a delegate, where the accelerator may be to blame.
+        DriverMissing: the library or the delegate is not installed.
     """
-    command = [sys.executable, "-m", "edgeinspect.hw.model_probe", library, delegate, device or ""]
+    key = (hashlib.sha256(model).hexdigest(), wish, golden_name)
+    if wish.delegate == "none" and key in _passed:
+        return _passed[key]
+    with _child(model, wish, source, golden()) as child:
+        library = load_library(wish.runtime)  # takes its time while the child takes its own
+        ended = child.wait(deadline_s)
+        answer = _answer(child.answers)
+        step = answer.get("step", "before it began")
+        if not ended:
+            raise _hangs(wish, source, step, deadline_s)
+        if child.process.returncode:
+            raise _died(child, wish, source, step)
+    passed = _verdict(answer, source, child.memory_bytes)
+    if passed.runtime != f"{library.name} {library.version}":
+        raise ModelRefused(
+            f"{source} was tried with {passed.runtime}, but {library.name} {library.version} is "
+            "loaded here.",
+            next_action="Start again; the library was replaced meanwhile.",
+        )
+    _passed[key] = passed
+    return passed
+
+
+def try_bare(model: bytes, *, source: str) -> None:
+    """See in a child process that a model of any kind, a float one too, kills nothing.
+
+    For the tools, which open models with several inputs and with every kind of kernel. What the
+    library merely rejects, the caller meets again by itself.
+
+    Raises:
+        ModelRefused: the child died, hung, or took too much.
+        DriverMissing: the library is not installed.
+    """
+    try_model(model, Wish(bare=True, cores=len(os.sched_getaffinity(0))), source=source)
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    answers: IO[bytes]
+    words: IO[bytes]
+    memory_bytes: int
+
+    def wait(self, timeout_s: float) -> bool:
+        """False if it still runs after that time."""
+        descriptor = os.pidfd_open(self.process.pid)
+        try:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            if not poll.poll(timeout_s * 1000):
+                return False
+        finally:
+            os.close(descriptor)
+        self.process.wait()
+        return True
+
+
+@contextlib.contextmanager
+def _child(model: bytes, wish: Wish, source: str, golden: Iterable[Tile]) -> Iterator[_Child]:
+    """The child at work; it and whatever it started are gone after the block."""
+    memory_bytes = SPARE_MEMORY_BYTES + 4 * len(model)
+    job = {
+        **asdict(wish),
+        "source": source,
+        "model_bytes": len(model),
+        "parent": os.getpid(),
+        "nice": _NICE,
+        "limits": _limits(wish, memory_bytes),
+    }
+    with contextlib.ExitStack() as opened:
+        # Files in memory: nothing blocks on a full pipe, and the child's limit bounds its words.
+        given, answers, words = (opened.enter_context(_memory_file()) for _ in range(3))
+        given.write(json.dumps(job).encode() + b"\n")
+        given.write(model)
+        for tile in golden:
+            given.write(np.ascontiguousarray(tile).data)
+        given.seek(0)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-s", "-B", "-m", "edgeinspect.hw.model_child"],
+            stdin=given,
+            stdout=answers,
+            stderr=words,
+            env=_environment(),
+            start_new_session=True,
+        )
+        try:
+            yield _Child(process, answers, words, memory_bytes)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _memory_file() -> IO[bytes]:
+    return os.fdopen(os.memfd_create("edgeinspect-trial"), "w+b")
+
+
+def _limits(wish: Wish, memory_bytes: int) -> dict[str, int]:
+    """Limits by the names of module ``resource``.
+
+    RLIMIT_DATA bounds what the child can write to in memory; address space alone costs nothing
+    and is taken by the gigabyte by allocators with many threads.
+    """
+    return {
+        "RLIMIT_DATA": memory_bytes,
+        "RLIMIT_AS": _MAX_ADDRESSES_BYTES if sys.maxsize > 2**32 else 3 << 30,
+        "RLIMIT_CPU": round(DEADLINE_S) * max(1, wish.cores),
+        "RLIMIT_FSIZE": MAX_OUTPUT_BYTES,
+        "RLIMIT_CORE": 0,
+    }
+
+
+def _environment() -> dict[str, str]:
+    """What a Python of this installation and the libraries need; no secrets, no switches."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    ours = {name: value for name, value in os.environ.items() if name.startswith("EDGEINSPECT_")}
+    places = [str(Path(place).absolute()) for place in sys.path if place]
+    return {**kept, **ours, "PYTHONPATH": os.pathsep.join(places)}
+
+
+def _answer(file: IO[bytes]) -> dict[str, Any]:
+    """The step that the child began, or the outcome; empty if it gave none."""
+    file.seek(0)
     try:
-        done = subprocess.run(
-            command, input=model, capture_output=True, timeout=deadline_s, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        if delegate != "none":
-            raise HardwareError(
-                f"The Edge TPU hangs: {source} was not done with one picture after "
-                f"{deadline_s:.0f} s.",
-                next_action="Unplug it and plug it in again; use a USB 3 port with enough power.",
-            ) from error
-        raise ModelRefused(
-            f"{source} is damaged or too large: one picture took longer than {deadline_s:.0f} s."
-        ) from error
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        if delegate != "none":
-            raise HardwareError(
-                f"The Edge TPU's library crashes with {source} ({name}).",
-                next_action="Install the libedgetpu that was built for this inference runtime.",
-            )
-        raise ModelRefused(f"{source} is damaged: it crashes the interpreter ({name}).")
-    if done.returncode:
-        words = done.stderr.decode(errors="replace").strip().splitlines()
-        raise ModelRefused(
-            f"{source} cannot be tried: {words[-1] if words else 'no reason given'}."
-        )
+        answer: dict[str, Any] = json.loads(file.read(MAX_OUTPUT_BYTES + 1))
+    except ValueError:
+        return {}
+    return answer
 
 
-def main() -> None:
-    """The child: model on stdin; ends normally whether or not the library likes the model."""
-    from edgeinspect.hw.interpreters import load_delegates
-    from edgeinspect.hw.runtime_library import load_library
-
-    with contextlib.suppress(ValueError, OSError):  # a hard limit below ours is good enough
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    model = sys.stdin.buffer.read()
-    library = load_library(sys.argv[1])
-    delegate, device = sys.argv[2], sys.argv[3] or None
-    with contextlib.suppress(ValueError, RuntimeError, DriverMissing):
-        interpreter = library.interpreter(
-            model_content=model,
-            num_threads=1,
-            experimental_delegates=load_delegates(library, delegate, device) or None,
-        )
-        interpreter.allocate_tensors()
-        interpreter.invoke()
+def _verdict(outcome: dict[str, Any], source: str, memory_bytes: int) -> Passed:
+    """Raises what the child found."""
+    if not outcome or "step" in outcome:
+        raise _refused(f"{source} ended its trial without an answer.")
+    if outcome.get("error") == "MemoryError":
+        raise _too_large(source, "", memory_bytes)
+    if "error" in outcome:
+        kind = _ERRORS.get(outcome["error"], ModelRefused)
+        raise kind(outcome["message"], next_action=outcome["next_action"])
+    return Passed(
+        runtime=outcome["runtime"],
+        arrangement=Arrangement(*outcome["arrangement"]),
+        stateful=outcome["stateful"],
+    )
 
 
-if __name__ == "__main__":
-    main()
+def _hangs(wish: Wish, source: str, step: str, deadline_s: float) -> EdgeInspectError:
+    if wish.delegate == "none":
+        return _refused(f"{source} hangs {step}: it had not ended after {deadline_s:.0f} s.")
+    return HardwareError(
+        f"The Edge TPU hangs with {source} {step}: it had not ended after {deadline_s:.0f} s.",
+        next_action="Unplug it and plug it in again; use a USB 3 port with enough power.",
+    )
+
+
+def _died(child: _Child, wish: Wish, source: str, step: str) -> EdgeInspectError:
+    """The error for a child that did not end by itself."""
+    code = child.process.returncode
+    child.words.seek(0)
+    words = child.words.read(MAX_OUTPUT_BYTES).decode(errors="replace")
+    if code == -signal.SIGXCPU:
+        return _hangs(wish, source, step, DEADLINE_S)
+    if any(sign in words for sign in _NO_MEMORY):
+        return _too_large(source, step, child.memory_bytes)
+    if -code in _ENDINGS:
+        return _refused(f"{source} {_ENDINGS[signal.Signals(-code)]} {step}.")
+    if code > 0:
+        last = words.strip().splitlines()[-1:] or ["no reason given"]
+        return _refused(f"{source} cannot be tried: {last[0][:200]}.")
+    name = _signal_name(-code)
+    if wish.delegate == "none":
+        return _refused(f"{source} is damaged: it crashes the interpreter ({name}) {step}.")
+    return HardwareError(
+        f"The Edge TPU's library crashes with {source} ({name}) {step}.",
+        next_action="Install the libedgetpu that was built for this inference runtime.",
+    )
+
+
+def _too_large(source: str, step: str, memory_bytes: int) -> ModelRefused:
+    words = f"{source} needs more than {memory_bytes >> 20} MiB of memory {step}".rstrip()
+    return _refused(f"{words}.")
+
+
+def _refused(message: str) -> ModelRefused:
+    return ModelRefused(message, next_action=FETCH_AGAIN)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

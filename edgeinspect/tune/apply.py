@@ -79,11 +79,11 @@ def store_revision(
 
     Raises:
         ConfigError: it does not fit the station or the bundle.
-        ModelRefused: its bundle is not installed.
+        ModelRefused: its bundle is not installed, or its model does not pass here.
         RecipeConflict: somebody stored a revision since ``expected_latest``.
         StorageFault: it could not be written.
     """
-    check_draft(station, draft)
+    _check_new_model(check_draft(station, draft))
     store = RecipeStore(station.recipes_dir)
     return store.create(draft, expected_latest=expected_latest)
 
@@ -99,6 +99,38 @@ def check_draft(station: StationFile, draft: Recipe) -> StationPlan:
     if plan.roi is not None:
         Pipeline(plan.bundle.card, width=plan.roi.width, height=plan.roi.height)
     return plan
+
+
+def _check_new_model(plan: StationPlan) -> None:
+    """Open a model that is not in force yet, and check its golden pictures.
+
+    With an accelerator that a running station holds, that station does it when it is asked to
+    apply the revision.
+
+    Raises:
+        ModelRefused: it kills or hangs its trial, or strays from its golden pictures.
+        HardwareError, DriverMissing: the engine of the station file is not there.
+    """
+    from edgeinspect.runtime.models import open_inspectors
+
+    station = plan.station
+    if _is_in_force(plan) or (station.engine.delegate != "none" and _is_running(station)):
+        return
+    opened = open_inspectors(
+        plan.bundle, engine=station.engine, roi=plan.roi, reducer=plan.recipe.reducer
+    )
+    opened.close()
+
+
+def _is_in_force(plan: StationPlan) -> bool:
+    """Whether the active revision of this product has this bundle already."""
+    store = RecipeStore(plan.station.recipes_dir)
+    try:
+        if store.active_pointer(plan.recipe.product) is None:
+            return False
+        return store.active(plan.recipe.product).bundle.digest == plan.bundle.digest
+    except ConfigError:  # what cannot be read is what somebody mends right now
+        return False
 
 
 def apply_revision(
@@ -222,6 +254,7 @@ def _set_for_next_start(
     wanted: int | str = "active" if revision is None else revision
     changed = station.model_copy(update={"product": chosen, "recipe": wanted})
     found = plan_station(changed, follow_job=False)
+    _check_new_model(found)
     who = {"author": author, "reason": reason}
     if asked.get("rollback"):
         store.rollback(chosen, **who, expected_active=expected)

@@ -18,7 +18,7 @@ from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.errors import InferenceFailed, ModelRefused
 from edgeinspect.hw.litert import open_model
 from edgeinspect.hw.model_file import read_model
-from edgeinspect.hw.model_probe import probe_in_child
+from edgeinspect.hw.model_probe import try_bare
 from edgeinspect.hw.runtime_library import load_library
 from edgeinspect.ui.options import ANY_PATH
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
@@ -113,7 +113,7 @@ def measure(model: bytes, source: str, *, tiles: int, runs: int) -> dict[str, An
     Raises:
         ModelRefused: it does not run at all.
     """
-    probe_in_child(model, library=load_library().name, source=source)
+    try_bare(model, source=source)
     bare, shape, dtype = _bare(model, source)
     pictures = _tiles(shape, dtype, tiles)
     rivals: dict[str, Callable[[], object]] = {"bare interpreter": lambda: bare(pictures)}
@@ -122,9 +122,7 @@ def measure(model: bytes, source: str, *, tiles: int, runs: int) -> dict[str, An
     try:
         for wish in ("threads", "interpreters", "batch"):
             try:
-                engine = open_model(
-                    model, source=source, arrangement=wish, tiles_at_once=tiles, probe=False
-                )
+                engine = open_model(model, source=source, arrangement=wish, tiles_at_once=tiles)
             except ModelRefused as error:
                 refused = error.message
                 continue

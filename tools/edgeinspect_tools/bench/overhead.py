@@ -23,6 +23,7 @@ from edgeinspect.hw.clock import SystemClock
 from edgeinspect.hw.drivers import Drivers
 from edgeinspect.hw.fake_camera import CaptureCall, FakeCamera
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeOutput
+from edgeinspect.hw.model_probe import try_bare
 from edgeinspect.hw.runtime_library import load_library
 from edgeinspect.line.config import (
     AlarmConfig,
@@ -178,6 +179,7 @@ def measure_overhead(
     pipeline = Pipeline(bundle.card, width=roi.width, height=roi.height)
     cut = [pixels[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width] for pixels in pictures]
     tiles = [[tile.copy() for tile in pipeline.tiles(pixels)] for pixels in cut]
+    try_bare(bundle.model, source=str(bundle.directory / bundle.card.model))
     bare = BareInterpreter(bundle)
     invoke_ns = max(bare.invoke_ns(tiles[0]) for _ in range(3))
     bare_ns: list[int] = []

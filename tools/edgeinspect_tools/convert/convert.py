@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeinspect.atomic_file import replace_file
 from edgeinspect.errors import CameraFault, DriverMissing, ModelRefused, UsageError
 from edgeinspect.hw.model_file import read_model
+from edgeinspect.hw.model_probe import try_bare
 from edgeinspect.hw.picture_file import read_picture
 from edgeinspect_tools.convert.contract import normalised
 from edgeinspect_tools.convert.environment import Environment, default_folder, run_child
@@ -22,6 +23,7 @@ from edgeinspect_tools.convert.scripts.protocol import MARK, REFUSED
 from edgeinspect_tools.convert.sources import CONVERTERS, Kind, kind_of
 from edgeinspect_tools.flatbuffer import parse_tflite
 from edgeinspect_tools.missing import need
+from edgeinspect_tools.model_file import read_tried
 
 DEADLINE_S = 900
 TOLERANCE = 1e-3
@@ -163,7 +165,9 @@ class _Child:
     def convert(self) -> bytes:
         out = self._folder / "converted.tflite"
         self._call({"do": "convert", "out": str(out)})
-        return read_model(out)
+        model = read_model(out)
+        try_bare(model, source=str(self._request["source"]))
+        return model
 
     def run(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         inputs, outputs = self._folder / "inputs.npy", self._folder / "outputs.npy"
@@ -195,7 +199,7 @@ class _Child:
 
 
 def _taken_over(source: Path) -> Converted:
-    model = normalised(read_model(source), source=source)
+    model = normalised(read_tried(source), source=source)
     parsed = parse_tflite(model, source)
     return Converted(
         kind=Kind.TFLITE,

@@ -198,13 +198,13 @@ def tolerance_for(found: GoldenReport) -> Tolerance:
 
 def golden_of(card: Card, model: bytes, pictures: Sequence[Pixels]) -> tuple[bytes, GoldenReport]:
     """``golden.npz`` from the reference kernels, and how far this machine's fast ones are off."""
-    reference = open_model(model, source=card.name, kernels=Kernels.REFERENCE, probe=False)
+    reference = open_model(model, source=card.name, kernels=Kernels.REFERENCE)
     try:
         golden = make_golden(card, pictures, reference)
     finally:
         reference.close()
     parsed = parse_golden(golden, card, card.name)
-    fast = open_model(model, source=card.name, threads=1, probe=False)
+    fast = open_model(model, source=card.name, threads=1)
     try:
         return golden, compare_with_golden(card, parsed, fast)
     finally:

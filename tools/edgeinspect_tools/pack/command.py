@@ -87,8 +87,8 @@ def load_trained(run: Path) -> Any:
         UsageError: it is not finished, or not quantized.
         ModelRefused: its files do not belong together.
     """
-    from edgeinspect.bundle.directory import MAX_MODEL_BYTES, read_bounded
     from edgeinspect.errors import UsageError
+    from edgeinspect_tools.model_file import read_tried
     from edgeinspect_tools.pack.bundle import Trained
     from edgeinspect_tools.quantize.draft import INT8_MODEL, QUANTIZED_FILE, load_run
 
@@ -103,6 +103,6 @@ def load_trained(run: Path) -> Any:
     return Trained(
         described=described,
         float_model=float_model,
-        int8_model=read_bounded(run / INT8_MODEL, MAX_MODEL_BYTES),
+        int8_model=read_tried(run / INT8_MODEL),
         quantized=quantized,
     )

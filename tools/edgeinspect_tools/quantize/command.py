@@ -115,11 +115,11 @@ def _quantize_file(
     path: Path, data: str, *, ways: Sequence[Way], tell: Say, mean: float, std: float,
     activation: str, fine_tune: FineTune,
 ) -> Quantized:  # fmt: skip
-    from edgeinspect.bundle.directory import MAX_MODEL_BYTES, read_bounded
+    from edgeinspect_tools.model_file import read_tried
     from edgeinspect_tools.quantize.steps import quantize_pictures
 
     return quantize_pictures(
-        read_bounded(path, MAX_MODEL_BYTES),
+        read_tried(path),
         Path(data),
         ways=ways,
         mean=mean,

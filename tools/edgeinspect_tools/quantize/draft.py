@@ -26,6 +26,7 @@ from edgeinspect.bundle.directory import MAX_MODEL_BYTES, Bundle, read_bounded, 
 from edgeinspect.bundle.inspector import Inspector
 from edgeinspect.errors import ModelRefused, UsageError
 from edgeinspect.hw.litert import Kernels, open_model
+from edgeinspect.hw.model_probe import try_bare
 from edgeinspect.part import Frame, FrameMeta
 from edgeinspect_tools.quantize.int8 import open_model as open_interpreter
 from edgeinspect_tools.quantize.real import Pixels
@@ -58,9 +59,11 @@ def load_run(folder: Path) -> tuple[dict[str, Any], bytes]:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is not the description of a training run.") from error
-    model = read_bounded(folder / str(described["model"]["file"]), MAX_MODEL_BYTES)
+    file = folder / str(described["model"]["file"])
+    model = read_bounded(file, MAX_MODEL_BYTES)
     if sha256_of(model) != wanted:
         raise ModelRefused(f"{folder / FLOAT_MODEL} is not the model that the run ended with.")
+    try_bare(model, source=str(file))
     return described, model
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.errors import ModelRefused, UsageError
+from edgeinspect_tools.model_file import read_tried
 from edgeinspect_tools.train.maps import MEAN, STD
 from edgeinspect_tools.train.networks import encoder_layers, filters_at
 from edgeinspect_tools.train.settings import Network, TrainSettings
@@ -55,13 +56,14 @@ def tflite_convolutions(path: Path) -> list[Convolution]:
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+    model = read_tried(path)
     try:
         interpreter = Interpreter(
-            model_content=path.read_bytes(),
+            model_content=model,
             experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
         )
         interpreter.allocate_tensors()
-    except (OSError, ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError) as error:
         raise ModelRefused(
             f"{path} cannot be read as a TFLite model ({str(error).splitlines()[0][:100]})."
         ) from error

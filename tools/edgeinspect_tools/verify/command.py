@@ -100,14 +100,14 @@ def held_out(bundle: Bundle, data: str, split: str) -> list[Item]:
 
 def find_float(bundle: Bundle, named: Path | None) -> bytes | None:
     """The float model: named, or in the bundle; None without one. Raises ModelRefused."""
-    from edgeinspect.bundle.directory import MAX_MODEL_BYTES, read_bounded
+    from edgeinspect_tools.model_file import read_tried
     from edgeinspect_tools.quantize.draft import FLOAT_MODEL
 
     if named is not None:
-        return read_bounded(named, MAX_MODEL_BYTES)
+        return read_tried(named)
     if FLOAT_MODEL not in bundle.card.digests:
         return None
-    return read_bounded(bundle.directory / FLOAT_MODEL, MAX_MODEL_BYTES)
+    return read_tried(bundle.directory / FLOAT_MODEL)
 
 
 def _verify(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgeinspect.bundle.directory import Bundle
 from edgeinspect.errors import NotGood, UsageError
+from edgeinspect.hw.model_probe import try_bare
 from edgeinspect.part import GateOutcome
 from edgeinspect.tune.intervals import clopper_pearson
 from edgeinspect_tools.certify import band, layer_findings
@@ -142,10 +143,11 @@ def verify_bundle(
     Raises:
         UsageError: no pictures.
         NotGood: the station's replay gives other scores than the tools, which must never be.
-        ModelRefused: the float model is not the bundle's.
+        ModelRefused: the float model is not the bundle's, or a model kills or hangs a process.
     """
     if not items:
         raise UsageError("There are no pictures to verify with.")
+    try_bare(bundle.model, source=str(bundle.directory / bundle.card.model))
     pictures = labelled(items)
     layers: list[dict[str, Any]] = []
     gap = None
