@@ -51,6 +51,7 @@ COLUMNS: dict[str, str] = {
     "encoder_count": "int64",
     "frame_sequence": "int64",
     "frame_exposure_mono_ns": "int64",
+    "frame_exposure_error_ns": "int64",
     "frame_arrived_mono_ns": "int64",
     "frame_exposure_us": "float64",
     "frame_gain": "float64",
@@ -212,6 +213,7 @@ _RECORD_FIELDS = (
 _FRAME_FIELDS = (
     "sequence",
     "exposure_mono_ns",
+    "exposure_error_ns",
     "arrived_mono_ns",
     "exposure_us",
     "gain",

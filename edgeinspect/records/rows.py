@@ -100,12 +100,14 @@ def decode_order_statistics(blob: bytes) -> tuple[tuple[float, ...], ...]:
 
 
 def _encode_frame(frame: FrameMeta | None) -> dict[str, SqlValue]:
-    names = ("sequence", "exposure_mono_ns", "arrived_mono_ns", "exposure_us", "gain")
+    names = ("sequence", "exposure_mono_ns", "exposure_error_ns", "arrived_mono_ns")
     if frame is None:
-        return {f"frame_{name}": None for name in (*names, "source", "view")}
+        rest = ("exposure_us", "gain", "source", "view")
+        return {f"frame_{name}": None for name in (*names, *rest)}
     return {
         "frame_sequence": int(frame.sequence),
         "frame_exposure_mono_ns": int(frame.exposure_mono_ns),
+        "frame_exposure_error_ns": int(frame.exposure_error_ns),
         "frame_arrived_mono_ns": int(frame.arrived_mono_ns),
         "frame_exposure_us": _real(frame.exposure_us),
         "frame_gain": _real(frame.gain),
@@ -120,6 +122,7 @@ def _decode_frame(row: Mapping[str, Any]) -> FrameMeta | None:
     return FrameMeta(
         sequence=row["frame_sequence"],
         exposure_mono_ns=row["frame_exposure_mono_ns"],
+        exposure_error_ns=row["frame_exposure_error_ns"] or 0,  # rows of schema 2 have none
         arrived_mono_ns=row["frame_arrived_mono_ns"],
         exposure_us=row["frame_exposure_us"],
         gain=row["frame_gain"],

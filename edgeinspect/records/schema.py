@@ -100,7 +100,11 @@ _VERSION_2 = """
 ALTER TABLE part_id_reservation ADD COLUMN witness TEXT NOT NULL DEFAULT ''
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
+_VERSION_3 = """
+ALTER TABLE parts ADD COLUMN frame_exposure_error_ns INTEGER
+"""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 """``MIGRATIONS[v]`` takes a database from version v to v + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
