@@ -12,6 +12,7 @@
     │   │   └── CameraLost               4  the camera has stopped or was unplugged
     │   └── LineFault                    4  a GPIO line could not be opened, read or driven
     ├── ModelRefused    (ValueError)     5  the model or its bundle cannot be trusted
+    │   └── OlderBundle                  5  older than what is in force, and nobody asked for that
     ├── InferenceFailed (RuntimeError)   5  the verified model failed on one picture
     │   └── Misaligned                   5  a part does not lie as its reference picture
     ├── StorageFault    (OSError)        6  records or images cannot be kept
@@ -124,6 +125,10 @@ class ModelRefused(EdgeInspectError, ValueError):
     """A model or bundle that the station must not inspect with."""
 
     exit_code = 5
+
+
+class OlderBundle(ModelRefused):
+    """A bundle that is older than the one in force, without a word that this is meant."""
 
 
 class InferenceFailed(EdgeInspectError, RuntimeError):

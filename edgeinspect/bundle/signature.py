@@ -7,6 +7,8 @@ The signature covers ``card.yaml``, whose digests cover every other file. It is 
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from edgeinspect.bundle.card import CARD_FILE
 from edgeinspect.bundle.directory import Bundle, read_bounded, sha256_of
+from edgeinspect.bundle.order import Build
 from edgeinspect.errors import ConfigError, ModelRefused
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ SIGNATURE_FILE = f"{CARD_FILE}.minisig"
 KEY_SUFFIX = ".pub"
 _MAX_CARD_BYTES = 1 << 20
 _MAX_SIGNATURE_BYTES = 16 << 10
+_DATED = re.compile(r"(?:^|\s)timestamp:([0-9]{1,12})(?:\s|$)")
+"""In the trusted comment, as the minisign program writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,22 @@ def signer_of(bundle: Bundle, keys: TrustedKeys) -> str:
     Raises:
         ModelRefused: no signature, one of somebody else's, or one of another card.
     """
+    return _verified(bundle, keys)[0]
+
+
+def build_of(bundle: Bundle, keys: TrustedKeys | None) -> Build:
+    """What orders this bundle among those of its name; undated without a trusted signature."""
+    signed_s = 0
+    if keys is not None:
+        with contextlib.suppress(ModelRefused):
+            dated = _DATED.search(_verified(bundle, keys)[1])
+            signed_s = int(dated[1]) if dated is not None else 0
+    card = bundle.card
+    return Build(name=card.name, version=card.version, digest=bundle.digest, signed_s=signed_s)
+
+
+def _verified(bundle: Bundle, keys: TrustedKeys) -> tuple[str, str]:
+    """The trusted key's name, and the comment that its signature covers. Raises ModelRefused."""
     from minisign import ParseError, Signature, VerifyError
 
     card = read_bounded(bundle.directory / CARD_FILE, _MAX_CARD_BYTES)
@@ -114,7 +135,7 @@ def signer_of(bundle: Bundle, keys: TrustedKeys) -> str:
             key.verify(card, signature)
         except VerifyError:
             continue
-        return name
+        return name, signature.trusted_comment
     raise ModelRefused(
         f"{path} was not made with a trusted key ({keys.names()}) for this card.",
         next_action="Do not use this bundle; ask its maker for one that is signed.",

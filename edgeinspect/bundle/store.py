@@ -64,6 +64,10 @@ class BundleStore:
         self._root = root
         self._keys = keys
 
+    @property
+    def keys(self) -> TrustedKeys | None:
+        return self._keys
+
     def load(self, directory: Path) -> Bundle:
         """The bundle, whole and vouched for. Raises ModelRefused, ConfigError."""
         bundle = load_bundle(directory)

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgeinspect.bundle.order import Build
 from edgeinspect.errors import EdgeInspectError, StorageFault, UsageError
+from edgeinspect.runtime.bundle_age import audit_note, newer_in_force, refuse_older
 from edgeinspect.runtime.plan import StationPlan, make_plan, plan_station
 from edgeinspect.settings.recipe_audit import CONFIRMED
 from edgeinspect.settings.recipe_store import ActivePointer, RecipeStore
@@ -24,6 +26,7 @@ class RecipeChange:
         author, reason: with them the change is also kept for the next start, and audited;
             without them it holds until the station ends.
         expected_active: the active revision when the person decided; None: whatever it is.
+        older: the bundle may be older than the one in force. A rollback needs no such word.
     """
 
     revision: int | None = None
@@ -32,6 +35,7 @@ class RecipeChange:
     author: str = ""
     reason: str = ""
     expected_active: int | None = None
+    older: bool = False
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> RecipeChange:
@@ -43,19 +47,25 @@ class RecipeChange:
         for key in ("product", "author", "reason"):
             if not isinstance(arguments.get(key, ""), str | None):
                 raise UsageError(f"{key} must be text.")
-        if not isinstance(arguments.get("rollback", False), bool):
-            raise UsageError("rollback must be true or false.")
-        known = ("revision", "product", "rollback", "author", "reason", "expected_active")
+        for key in ("rollback", "older"):
+            if not isinstance(arguments.get(key, False), bool):
+                raise UsageError(f"{key} must be true or false.")
+        known = ("revision", "product", "rollback", "author", "reason", "expected_active", "older")
         given = {key: arguments[key] for key in known if arguments.get(key) is not None}
         change = cls(**given)
-        if bool(change.author) != bool(change.reason) or (change.rollback and not change.author):
+        to_be_kept = change.rollback or change.older
+        if bool(change.author) != bool(change.reason) or (to_be_kept and not change.author):
             raise UsageError("A change that is to be kept needs an author and a reason.")
         if change.rollback and change.revision is not None:
             raise UsageError("A rollback takes no revision: it goes to the one before.")
         return change
 
     def plan(self, running: StationPlan) -> StationPlan:
-        """The plan of a station that runs ``running``. Raises ConfigError, ModelRefused."""
+        """The plan of a station that runs ``running``. Raises ConfigError, ModelRefused.
+
+        Raises:
+            OlderBundle: its bundle is older than the one in force, and nobody said so.
+        """
         product = self.product or running.station.product
         station = running.station.model_copy(update={"product": product})
         revision = self.revision
@@ -63,9 +73,19 @@ class RecipeChange:
             revision = RecipeStore(station.recipes_dir).previous(product)
         wanted: int | str = "active" if revision is None else revision
         plan = plan_station(station.model_copy(update={"recipe": wanted}), follow_job=False)
+        if not (self.rollback or self.older):
+            refuse_older(self._newer(plan, running), plan.bundle)
         # Which revision is in force is no part of the wiring, so the digest must not know how
         # it was asked for.
         return make_plan(station, plan.recipe, plan.bundle, file_product=running.file_product)
+
+    def _newer(self, plan: StationPlan, running: StationPlan) -> Build | None:
+        """What is in force for this product, if that is a newer build of the plan's bundle."""
+        product = plan.recipe.product
+        same_job = product == running.recipe.product
+        return newer_in_force(
+            plan.station, plan.bundle, [product], running=running.bundle if same_job else None
+        )
 
     @contextlib.contextmanager
     def kept(self, plan: StationPlan, *, instead_of: StationPlan) -> Iterator[None]:
@@ -82,10 +102,12 @@ class RecipeChange:
         product, revision = plan.recipe.product, plan.recipe.revision
         before = store.active_pointer(product)
         who = {"author": self.author, "reason": self.reason}
+        note = audit_note(self._newer(plan, instead_of))
+        expected = self.expected_active
         if self.rollback:
-            store.rollback(product, **who, expected_active=self.expected_active)
+            store.rollback(product, **who, expected_active=expected, note=note)
         elif self.revision is not None:
-            store.activate(product, revision, **who, expected_active=self.expected_active)
+            store.activate(product, revision, **who, expected_active=expected, note=note)
         changes_job = product != instead_of.recipe.product
         if changes_job:
             store.change_job(product, instead_of=plan.file_product, **who)

@@ -15,7 +15,7 @@ import contextlib
 import datetime
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import AwareDatetime, Field
@@ -191,11 +191,13 @@ class RecipeStore:
         author: str,
         reason: str,
         expected_active: int | None = None,
+        note: Mapping[str, object] | None = None,
     ) -> Recipe:
         """Make a revision the active one.
 
         Args:
             expected_active: the active revision when this was decided; None: whatever it is.
+            note: more for the audit trail to say of it.
 
         Raises:
             RecipeConflict: somebody activated another one since.
@@ -209,12 +211,24 @@ class RecipeStore:
             if before is not None and before.revision != revision:
                 history = (*history, before.revision)
             self._point(
-                "recipe.apply", recipe, digest, history=history, author=author, reason=reason
+                "recipe.apply",
+                recipe,
+                digest,
+                history=history,
+                author=author,
+                reason=reason,
+                note=note,
             )
         return recipe
 
     def rollback(
-        self, product: str, *, author: str, reason: str, expected_active: int | None = None
+        self,
+        product: str,
+        *,
+        author: str,
+        reason: str,
+        expected_active: int | None = None,
+        note: Mapping[str, object] | None = None,
     ) -> Recipe:
         """Make the revision active that was so before the active one; can be repeated.
 
@@ -231,7 +245,13 @@ class RecipeStore:
             recipe, digest = self._load(product, revision)
             history = () if pointer is None else pointer.history[:-1]
             self._point(
-                "recipe.rollback", recipe, digest, history=history, author=author, reason=reason
+                "recipe.rollback",
+                recipe,
+                digest,
+                history=history,
+                author=author,
+                reason=reason,
+                note=note,
             )
         return recipe
 
@@ -337,8 +357,14 @@ class RecipeStore:
         history: tuple[int, ...],
         author: str,
         reason: str,
+        note: Mapping[str, object] | None,
     ) -> None:
-        details = {"product": recipe.product, "revision": recipe.revision, "sha256": sha256}
+        details = {
+            **(note or {}),
+            "product": recipe.product,
+            "revision": recipe.revision,
+            "sha256": sha256,
+        }
         entry = self._audit.append(action, author=author, reason=reason, details=details)
         pointer = ActivePointer(
             revision=recipe.revision,

@@ -11,12 +11,15 @@ from pathlib import Path
 
 from edgeinspect.atomic_file import open_regular
 from edgeinspect.bundle.directory import MAX_MODEL_BYTES, Bundle, read_bounded
+from edgeinspect.bundle.order import Build
 from edgeinspect.bundle.signature import KEY_SUFFIX, TrustedKeys, load_trusted_keys
 from edgeinspect.bundle.store import BundleStore
 from edgeinspect.errors import ConfigError, EdgeInspectError
+from edgeinspect.runtime.bundle_age import newer_in_force, refuse_older
 from edgeinspect.runtime.plan import find_bundle, make_plan, refuse_half_simulated
 from edgeinspect.settings.recipe import Recipe, load_recipe
-from edgeinspect.settings.station import KEYS_FOLDER, StationFile, parse_station
+from edgeinspect.settings.recipe_store import RecipeStore
+from edgeinspect.settings.station import KEYS_FOLDER, StationFile, load_station, parse_station
 from edgeinspect.setup.edit import replace_value
 from edgeinspect.setup.history import History, bundle_key_id
 from edgeinspect.setup.station_conf import CONF_FILE, IMPORTED, StationConf
@@ -25,6 +28,7 @@ from edgeinspect.yaml_file import YamlFile, read_yaml
 
 STATION_FILE = "station.yaml"
 _MAX_KEY_BYTES = 16 << 10
+SAY_SO = "If you mean to go back, write allow_older: true into station.conf."
 FROM_HOSTNAME = "from-hostname"
 """As the station file's ``id``: the host name of ``station.conf``, so that cards share a file."""
 
@@ -117,7 +121,37 @@ def find_files(
         attempt(lambda: _find_recipe(places, conf, found))
     if not found.problems:
         attempt(lambda: _check_together(found))
+    if not found.problems and not conf.allow_older:
+        attempt(lambda: refuse_older(newer_than(places, found), bundle_of(found), say_so=SAY_SO))
     return found
+
+
+def newer_than(places: Places, found: Found) -> Build | None:
+    """What is in force and newer than the bundle that this would bring; None if nothing is.
+
+    Raises:
+        ConfigError: the station file that is in force cannot be read.
+    """
+    bundle, station = bundle_of(found), station_of(places, found)
+    if bundle is None or station is None:
+        return None
+    keys = _trusted(found.keys) if found.keys else None
+    products = RecipeStore(station.recipes_dir).products()
+    return newer_in_force(station, bundle, products, keys=keys)
+
+
+def station_of(places: Places, found: Found) -> StationFile | None:
+    """The station file that comes with the files, else the one in force. Raises ConfigError."""
+    if found.station is not None or not places.station_file.is_file():
+        return found.station
+    return load_station(places.station_file)
+
+
+def bundle_of(found: Found) -> Bundle | None:
+    """The bundle that comes with the files, else the one that their recipe names."""
+    if found.bundle is not None or found.recipe is None or found.station is None:
+        return found.bundle
+    return find_bundle(found.station, found.recipe.bundle)
 
 
 def digest_of_files(places: Places, conf: StationConf, conf_file: YamlFile) -> str:

@@ -25,6 +25,7 @@ from edgeinspect.atomic_file import fsync_folder, make_folder, replace_file, sto
 from edgeinspect.bundle.signature import load_minisign
 from edgeinspect.bundle.store import BundleStore
 from edgeinspect.errors import ConfigError, EdgeInspectError, StorageFault
+from edgeinspect.runtime.bundle_age import audit_note
 from edgeinspect.settings.file_lock import exclusive
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.recipe_store import RecipeStore
@@ -34,6 +35,8 @@ from edgeinspect.setup.found import (
     Places,
     digest_of_files,
     find_files,
+    newer_than,
+    station_of,
     trusted_keys_of,
     without_secret,
 )
@@ -58,7 +61,6 @@ from edgeinspect.setup.system_files import (
 from edgeinspect.yaml_file import YamlFile, read_yaml
 
 AUTHOR = "station.conf"
-REASON = "imported from the {source}"
 AGAIN = (
     "To have it taken again, change something in station.conf: a comment with today's date will do."
 )
@@ -102,6 +104,11 @@ class _Card:
     now: str
     owner: Owner | None
     allow_older: bool
+
+    @property
+    def reason(self) -> str:
+        """For the audit trail."""
+        return f"imported from the {self.source}"
 
 
 def _utc_now() -> datetime.datetime:
@@ -367,13 +374,31 @@ def _take_as_station(card: _Card, history: History) -> dict[str, Any]:
     if found.problems:  # somebody changed something since the check
         return {"problems": [told(problem) for problem in found.problems]}
     done = []
+    note = audit_note(newer_than(card.places, found))
     if found.bundle is not None:
+        if note and found.recipe is None:
+            _announce_older(card, found, note)
         installed = BundleStore(_bundles(card, found)).install(found.bundle.directory)
         done.append(f"Bundle {installed.card.name} {installed.card.version}.")
     if found.recipe is not None and found.station is not None:
         store = RecipeStore(found.station.recipes_dir)
-        done.append(_take_recipe(store, found.recipe, reason=REASON.format(source=card.source)))
+        done.append(_take_recipe(store, found.recipe, reason=card.reason, note=note))
     return {"done": done}
+
+
+def _announce_older(card: _Card, found: Found, note: Mapping[str, object]) -> None:
+    """Say in the audit trail that an older bundle is installed on purpose."""
+    station, bundle = station_of(card.places, found), found.bundle
+    if station is None or bundle is None:
+        return
+    identity = {
+        "name": bundle.card.name,
+        "version": bundle.card.version,
+        "digest": bundle.digest,
+    }
+    RecipeStore(station.recipes_dir).audit.append(
+        "model.install", author=AUTHOR, reason=card.reason, details={"bundle": identity, **note}
+    )
 
 
 def _find(card: _Card, history: History) -> Found:
@@ -434,7 +459,9 @@ def _write_station_file(card: _Card, text: str) -> None:
     )
 
 
-def _take_recipe(store: RecipeStore, recipe: Recipe, *, reason: str) -> str:
+def _take_recipe(
+    store: RecipeStore, recipe: Recipe, *, reason: str, note: Mapping[str, object]
+) -> str:
     existing = store.revisions(recipe.product)
     for number in existing:
         if _same(store.load(recipe.product, number), recipe):
@@ -445,7 +472,7 @@ def _take_recipe(store: RecipeStore, recipe: Recipe, *, reason: str) -> str:
         made = store.create(draft).revision
     pointer = store.active_pointer(recipe.product)
     if pointer is None or pointer.revision != made:
-        store.activate(recipe.product, made, author=AUTHOR, reason=reason)
+        store.activate(recipe.product, made, author=AUTHOR, reason=reason, note=note)
     return f"Recipe of {recipe.product}, active as revision {made}."
 
 

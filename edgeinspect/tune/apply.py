@@ -18,6 +18,7 @@ from typing import Any
 from edgeinspect.errors import (
     ConfigError,
     ModelRefused,
+    OlderBundle,
     RecipeConflict,
     RecipeNotTaken,
     StationBusy,
@@ -25,6 +26,7 @@ from edgeinspect.errors import (
     UsageError,
 )
 from edgeinspect.records.lock import LOCK_NAME
+from edgeinspect.runtime.bundle_age import audit_note, newer_in_force, refuse_older
 from edgeinspect.runtime.control_client import CommandRefused, ControlClient, StationUnreachable
 from edgeinspect.runtime.plan import StationPlan, find_bundle, make_plan, plan_station, with_job
 from edgeinspect.runtime.recipe_change import confirm_applied
@@ -35,7 +37,14 @@ from edgeinspect.settings.station import StationFile
 _TIMEOUT_S = 15.0
 _REFUSALS = {
     kind.__name__: kind
-    for kind in (RecipeConflict, RecipeNotTaken, ModelRefused, UsageError, StorageFault)
+    for kind in (
+        RecipeConflict,
+        RecipeNotTaken,
+        ModelRefused,
+        OlderBundle,
+        UsageError,
+        StorageFault,
+    )
 }
 """A running station's refusals, as they would have been raised here."""
 
@@ -141,6 +150,7 @@ def apply_revision(
     reason: str,
     product: str | None = None,
     expected_active: int | None = None,
+    older: bool = False,
 ) -> Applied:
     """Make a stored revision the active one, on the running station at once.
 
@@ -148,8 +158,10 @@ def apply_revision(
         revision: None takes the product's active one, for a change of product.
         product: None keeps the product that runs.
         expected_active: the active revision when this was decided; None: whatever it is.
+        older: its bundle may be older than the one in force.
 
     Raises:
+        OlderBundle: it is, and ``older`` is False.
         RecipeConflict: somebody activated another revision since.
         CommandRefused, StationTimeout: the running station keeps the old one.
         StationBusy: a station runs and cannot be reached.
@@ -158,7 +170,12 @@ def apply_revision(
     return _change(
         station,
         product,
-        {"revision": revision, "product": product, "expected_active": expected_active},
+        {
+            "revision": revision,
+            "product": product,
+            "expected_active": expected_active,
+            "older": older or None,
+        },
         author=author,
         reason=reason,
     )
@@ -254,12 +271,16 @@ def _set_for_next_start(
     wanted: int | str = "active" if revision is None else revision
     changed = station.model_copy(update={"product": chosen, "recipe": wanted})
     found = plan_station(changed, follow_job=False)
+    newer = newer_in_force(station, found.bundle, [chosen])
+    if not (asked.get("rollback") or asked.get("older")):
+        refuse_older(newer, found.bundle)
     _check_new_model(found)
     who = {"author": author, "reason": reason}
+    note = audit_note(newer)
     if asked.get("rollback"):
-        store.rollback(chosen, **who, expected_active=expected)
+        store.rollback(chosen, **who, expected_active=expected, note=note)
     elif revision is not None:
-        store.activate(chosen, revision, **who, expected_active=expected)
+        store.activate(chosen, revision, **who, expected_active=expected, note=note)
     if chosen != job:
         store.change_job(chosen, instead_of=station.product, **who)
     plan = make_plan(

@@ -9,6 +9,7 @@ import click
 
 from edgeinspect.ui.options import FILE, FOLDER
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
+from edgeinspect.ui.recipe_place import older_option
 
 if TYPE_CHECKING:
     from edgeinspect.bundle.directory import Bundle
@@ -46,19 +47,35 @@ def command() -> None:
 @command.command("install")
 @click.argument("source", type=FOLDER)
 @_CONFIG
+@older_option
 @json_option
-def install_command(source: Path, *, config: Path, as_json: bool) -> None:
+def install_command(source: Path, *, config: Path, older: bool, as_json: bool) -> None:
     """Copy the bundle SOURCE to the station, after every check that needs no part.
 
-    Digests, the signature where the station file names trusted keys, and the golden pictures on
-    this machine's own engine. What inspects does not change.
+    Digests, the signature where keys are trusted, and the golden pictures on this machine's own
+    engine. What inspects does not change. A bundle older than the one of its name that inspects
+    now is refused without --older.
     """
+    from edgeinspect.runtime.bundle_age import audit_note, newer_in_force, refuse_older
     from edgeinspect.runtime.plan import bundle_store
+    from edgeinspect.settings.author import login_name
+    from edgeinspect.settings.recipe_store import RecipeStore
     from edgeinspect.settings.station import load_station
 
     station = load_station(config)
     store = bundle_store(station)
-    engine = _check_golden(station, store.load(source))
+    offered = store.load(source)
+    newer = newer_in_force(station, offered, RecipeStore(station.recipes_dir).products())
+    if not older:
+        refuse_older(newer, offered)
+    engine = _check_golden(station, offered)
+    if newer is not None:
+        RecipeStore(station.recipes_dir).audit.append(
+            "model.install",
+            author=login_name(),
+            reason="an older bundle, with --older",
+            details={"bundle": _identity(offered), **audit_note(newer)},
+        )
     bundle = store.install(source)
     if as_json:
         print_json({**_identity(bundle), "directory": str(bundle.directory), "engine": engine})
@@ -111,6 +128,7 @@ def list_command(*, config: Path, as_json: bool) -> None:
 @_AUTHOR
 @_PRODUCT
 @click.option("--keep-thresholds", is_flag=True, help="Not the bundle's own, but today's.")
+@older_option
 @json_option
 def activate_command(
     name: str,
@@ -120,14 +138,17 @@ def activate_command(
     author: str | None,
     product: str | None,
     keep_thresholds: bool,
+    older: bool,
     as_json: bool,
 ) -> None:
     """Inspect with the installed bundle NAME from the next part on.
 
     Makes a recipe revision from the active one with this bundle, its own reducer and thresholds (a
     new model's scores mean something else), and applies it. NAME is a name, name-version or
-    the start of a digest.
+    the start of a digest. A bundle older than the one in force needs --older; model rollback does
+    not.
     """
+    from edgeinspect.runtime.bundle_age import newer_in_force, refuse_older
     from edgeinspect.runtime.plan import bundle_store
     from edgeinspect.settings.author import login_name
     from edgeinspect.settings.recipe_store import RecipeStore
@@ -141,6 +162,8 @@ def activate_command(
     store = RecipeStore(station.recipes_dir)
     job = product or store.job(station.product)
     who = author or login_name()
+    if not older:  # before a revision is stored that cannot be applied
+        refuse_older(newer_in_force(station, bundle, [job]), bundle)
     existing = store.revisions(job)
     latest = existing[-1] if existing else None
     base = store.active(job) if store.active_pointer(job) is not None else None
@@ -153,6 +176,7 @@ def activate_command(
         reason=reason,
         product=product,
         expected_active=None if base is None else base.revision,
+        older=older,
     )
     _tell(applied, bundle, engine, as_json=as_json)
 

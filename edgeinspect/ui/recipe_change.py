@@ -16,6 +16,7 @@ from edgeinspect.ui.recipe_place import (
     author_name,
     change_options,
     needed_station,
+    older_option,
 )
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def new(
     help="Store nothing if a revision after N is there.",
 )
 @click.option("--apply", "apply_now", is_flag=True, help="Put it into force, too.")
+@older_option
 @change_options
 @json_option
 def edit(
@@ -128,6 +130,7 @@ def edit(
     file: Path | None,
     expect_latest: int | None,
     apply_now: bool,
+    older: bool,
     config: Path | None,
     product: str | None,
     author: str | None,
@@ -177,6 +180,7 @@ def edit(
         author=stored.author,
         reason=reason,
         expected_active=None if pointer is None else pointer.revision,
+        older=older,
     )
     _tell_applied(applied, as_json=as_json)
 
@@ -197,12 +201,14 @@ def edit(
     metavar="N",
     help="Change nothing unless N is the active revision.",
 )
+@older_option
 @change_options
 @json_option
 def apply(
     *,
     revision: int | None,
     expect_active: int | None,
+    older: bool,
     config: Path | None,
     product: str | None,
     author: str | None,
@@ -213,7 +219,8 @@ def apply(
 
     A running station takes it between two parts and acknowledges it with the recipe digest;
     otherwise it holds from the next start on. With --product of another product the job changes:
-    its active revision is taken, or its latest if none was active yet.
+    its active revision is taken, or its latest if none was active yet. A revision whose bundle is
+    older than the one in force needs --older; recipe rollback needs no such word.
     """
     from edgeinspect.tune.apply import apply_revision
 
@@ -238,6 +245,7 @@ def apply(
         author=author_name(author),
         reason=reason,
         expected_active=expect_active,
+        older=older,
     )
     _tell_applied(applied, as_json=as_json)
 

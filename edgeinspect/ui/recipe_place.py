@@ -25,6 +25,13 @@ product_option = click.option(
 )
 
 
+older_option = click.option(
+    "--older",
+    is_flag=True,
+    help="The bundle may be older than the one in force; the audit trail says so.",
+)
+
+
 def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--config``, ``--product``, ``--author`` and ``--reason`` of a change."""
     from edgeinspect.ui.options import config_option

@@ -6,6 +6,7 @@ keep them too.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,7 +89,9 @@ def sign_command(bundle: Path, *, key_file: Path, as_json: bool) -> None:
     loaded = load_bundle(bundle)
     with _secret_key(key_file) as secret:
         card = read_bounded(bundle / CARD_FILE, 1 << 20)
-        comment = f"edgeinspect bundle {loaded.card.name} {loaded.card.version}"
+        # As the minisign program dates it: which of two builds of one version is the older one.
+        comment = f"timestamp:{int(time.time())}\tedgeinspect bundle {loaded.card.name} "
+        comment += loaded.card.version
         signature = secret.sign(card, trusted_comment=comment)
     path = bundle / SIGNATURE_FILE
     replace_file(path, bytes(signature) + b"\n")

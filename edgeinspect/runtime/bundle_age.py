@@ -1,0 +1,100 @@
+"""A bundle older than the one in force needs an explicit word, and the audit trail says so.
+
+Older models know fewer defects, and a signature stays valid for ever: what was good once could be
+brought back by whoever kept a copy. Going back is allowed, by those who say that they mean it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from edgeinspect.bundle.directory import Bundle, load_bundle
+from edgeinspect.bundle.order import Build, is_older
+from edgeinspect.bundle.signature import TrustedKeys, build_of
+from edgeinspect.errors import ConfigError, EdgeInspectError, OlderBundle
+from edgeinspect.runtime.plan import bundle_store, find_bundle_directory
+from edgeinspect.settings.recipe_store import RecipeStore
+from edgeinspect.settings.station import StationFile
+
+SAY_SO = "If you mean to go back, say so with --older; the audit trail will say it, too."
+UNKNOWN = "an unknown version"
+
+
+def newer_in_force(
+    station: StationFile,
+    bundle: Bundle,
+    products: Iterable[str],
+    *,
+    running: Bundle | None = None,
+    keys: TrustedKeys | None = None,
+) -> Build | None:
+    """The build in force that this bundle is older than; None if it is older than none.
+
+    What was the last of its name counts as in force, although another model is now: else going
+    back would only need a detour.
+
+    Args:
+        products: whose recipes are looked at.
+        running: what a running station inspects with, whatever its recipes say.
+        keys: with which a bundle on a card may be signed; None: the station's.
+
+    Raises:
+        ConfigError: the station's keys cannot be read.
+    """
+    keys = keys or bundle_store(station).keys
+    offered = build_of(bundle, keys)
+    known = [] if running is None else [build_of(running, keys)]
+    known += [last for name in products for last in _last_of_name(station, name, offered, keys)]
+    return next((build for build in known if _may_be_newer(build, offered)), None)
+
+
+def refuse_older(newer: Build | None, bundle: Bundle | None, *, say_so: str = SAY_SO) -> None:
+    """Raises OlderBundle if there is something newer in force."""
+    if newer is not None and bundle is not None:
+        raise OlderBundle(
+            f"{bundle.card.name} {bundle.card.version} ({bundle.digest[:12]}) is older than what "
+            f"is in force: {newer}.",
+            next_action=say_so,
+        )
+
+
+def audit_note(newer: Build | None) -> dict[str, Any]:
+    """For the details of an audit entry: what was newer; nothing if nothing was."""
+    if newer is None:
+        return {}
+    return {"older_than": {"version": newer.version, "digest": newer.digest}}
+
+
+def _may_be_newer(known: Build, offered: Build) -> bool:
+    if known.name != offered.name or known.digest == offered.digest:
+        return False
+    return known.version == UNKNOWN or is_older(offered, known)
+
+
+def _last_of_name(
+    station: StationFile, product: str, offered: Build, keys: TrustedKeys | None
+) -> Iterator[Build]:
+    """The product's last bundle of this name; none if it never had one."""
+    store = RecipeStore(station.recipes_dir)
+    pointer = store.active_pointer(product)
+    revisions = () if pointer is None else (pointer.revision, *reversed(pointer.history))
+    for revision in revisions:
+        try:
+            reference = store.load(product, revision).bundle
+        except ConfigError:  # `recipe audit` says what is wrong with it
+            continue
+        if reference.name == offered.name:
+            yield _build(reference.name, reference.digest, station, keys)
+            return
+
+
+def _build(name: str, digest: str, station: StationFile, keys: TrustedKeys | None) -> Build:
+    """Of a bundle that is gone or damaged nobody knows the version, so it may be a newer one."""
+    directory = find_bundle_directory(digest, station.bundles_path)
+    try:
+        if directory is not None:
+            return build_of(load_bundle(directory), keys)
+    except EdgeInspectError:
+        pass
+    return Build(name=name, version=UNKNOWN, digest=digest)
