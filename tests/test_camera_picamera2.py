@@ -244,15 +244,15 @@ def test_frames_carry_their_settings_and_their_buffers_go_back(
     install: Callable[[Library], Library],
 ) -> None:
     library = install(Library())
-    requests = [Request(boot_ns(), 3, ExposureTime=500)]
+    requests = [Request(boot_ns() - 60 * MS, 3, ExposureTime=500)]
     library.first = lambda camera: camera.pre_callback(requests[0])
     camera = Picamera2Camera(wiring(frames_per_s=50))
     camera.open(CameraControls(exposure_us=500, gain=2.0))
     made = library.made[0]
     assert made.controls["ExposureTime"] == 500 and made.calls == ["configure", "start"]
-    now = time.monotonic_ns()
-    early = Request(boot_ns(), 4, ExposureTime=500)  # was exposed before the request
-    requests += [early, Request(boot_ns() + 2 * MS, 5, ExposureTime=500, AnalogueGain=1.5)]
+    now = time.monotonic_ns() - 20 * MS
+    early = Request(boot_ns() - 25 * MS, 4, ExposureTime=500)  # exposed before the request
+    requests += [early, Request(boot_ns() - 5 * MS, 5, ExposureTime=500, AnalogueGain=1.5)]
     for request in requests[1:]:
         made.pre_callback(request)
     frame = camera.capture(not_before_mono_ns=now, deadline_mono_ns=now + 10_000 * MS)
@@ -311,19 +311,20 @@ def test_frames_that_cannot_be_trusted_are_dropped_and_counted(
     reads = iter(range(0, 10**9, 200))
     clocks = {"now_mono_ns": lambda: next(reads), "now_boot_ns": lambda: next(reads)}
     camera = Picamera2Camera(
-        wiring(stamp_error_ms=2), now_mono_ns=lambda: 0, to_mono=BootToMono(**clocks)
+        wiring(stamp_error_ms=2), now_mono_ns=lambda: 100 * MS, to_mono=BootToMono(**clocks)
     )
     camera.tell_drops(lambda name, detail: dropped.update([name]))
     library.first = lambda camera: camera.pre_callback(Request(5 * MS, 1, ExposureTime=500))
     camera.open(CameraControls())
     deliver = library.made[0].pre_callback
-    for stamp_ns in (5 * MS, 4 * MS, 0):
+    for stamp_ns in (5 * MS, 4 * MS, 0, 101 * MS):
         deliver(Request(stamp_ns, 2, ExposureTime=500))
     reads = iter(range(0, 10**12, 2 * LARGEST_ERROR_NS))  # the reading is disturbed every time
     deliver(Request(6 * MS, 3, ExposureTime=500))
     assert dropped == {
         "frame_repeated_by_driver": 2,
         "frame_without_stamp": 1,
+        "frame_from_future": 1,
         "frame_clock_unsure": 1,
     }
     reads = iter(range(0, 10**9, 200))
@@ -339,7 +340,8 @@ def test_frames_that_cannot_be_trusted_are_dropped_and_counted(
 def test_a_camera_that_falls_silent_is_lost(install: Callable[[Library], Library]) -> None:
     library = install(Library())
     now = [time.monotonic_ns()]
-    library.first = lambda camera: camera.pre_callback(Request(boot_ns(), 1, ExposureTime=100))
+    stamp_ns = boot_ns() - 1_000 * MS
+    library.first = lambda camera: camera.pre_callback(Request(stamp_ns, 1, ExposureTime=100))
     camera = Picamera2Camera(wiring(), now_mono_ns=lambda: now[0])
     camera.open(CameraControls())
     camera.check()

@@ -163,23 +163,33 @@ class Picamera2Camera:
         if not stamp:
             self._dropped(Drop.NO_STAMP, "a frame came without a sensor timestamp")
             return
-        sequence = self._order.number(int(stamp))
+        exposure = self._exposure(request, metadata, int(stamp))
+        if exposure is not None:
+            request.acquire()
+            ring.offer(exposure)
+
+    def _exposure(
+        self, request: Any, metadata: Mapping[str, Any], stamp_boot_ns: int
+    ) -> Exposure[Any] | None:
+        """When the frame was exposed; None, and counted, if it cannot be trusted."""
+        stamp = self._to_mono.convert(stamp_boot_ns)
+        if stamp is None:
+            self._dropped(Drop.CLOCK_UNSURE, "a sensor timestamp could not be converted")
+            return None
+        if stamp.mono_ns - stamp.error_ns > self._now_mono_ns():
+            self._dropped(Drop.FROM_FUTURE, f"the sensor timestamp {stamp_boot_ns} ns is to come")
+            return None
+        sequence = self._order.number(stamp_boot_ns)
         if sequence is None:
-            self._dropped(Drop.REPEATED, f"the sensor timestamp {stamp} ns did not rise")
-            return
-        span = self._begin.of(int(stamp), exposure_us=metadata.get("ExposureTime"))
+            self._dropped(Drop.REPEATED, f"the sensor timestamp {stamp_boot_ns} ns did not rise")
+            return None
+        span = self._begin.of(stamp_boot_ns, exposure_us=metadata.get("ExposureTime"))
         if span is None:
-            return  # the first frame of a camera that does not tell its exposure time
+            return None  # the first frame of a camera that does not tell its exposure time
         began_boot_ns, error_ns = middle(*span)
-        began = self._to_mono.convert(began_boot_ns)
-        if began is None:
-            self._dropped(
-                Drop.CLOCK_UNSURE, "the sensor timestamp could not be converted well enough"
-            )
-            return
-        error_ns += began.error_ns + round((self._wiring.stamp_error_ms or 0) * 1e6)
-        request.acquire()
-        ring.offer(Exposure(sequence, began.mono_ns, (request, metadata), error_ns))
+        began_mono_ns = began_boot_ns + stamp.mono_ns - stamp_boot_ns
+        error_ns += stamp.error_ns + round((self._wiring.stamp_error_ms or 0) * 1e6)
+        return Exposure(sequence, began_mono_ns, (request, metadata), error_ns)
 
     def apply(self, controls: CameraControls) -> None:
         """Ask for other controls; frames follow some exposures later, and say so themselves."""
