@@ -1,0 +1,224 @@
+"""Small changes to a module, one at a time: what a slip of the keyboard could make of it."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+BOUNDARIES = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
+OPPOSITES: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.GtE,
+    ast.LtE: ast.Gt,
+    ast.Gt: ast.LtE,
+    ast.GtE: ast.Lt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+}
+OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.FloorDiv,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.FloorDiv,
+    ast.BitOr: ast.BitAnd,
+    ast.BitAnd: ast.BitOr,
+}
+CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "bisect_right": "bisect_left"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One changed module.
+
+    Attributes:
+        function: qualified name of the outermost function around the change; "" outside of one.
+        line: line of the change in the original.
+        change: ``old -> new``, source text.
+        number: of this change among equal ones in the function, from 1.
+        tree: the whole changed module.
+    """
+
+    file: Path
+    function: str
+    line: int
+    change: str
+    number: int
+    tree: ast.Module
+
+    @property
+    def name(self) -> str:
+        """Stable while the function's text is: file, function, change, number."""
+        again = f" #{self.number}" if self.number > 1 else ""
+        return f"{self.file.name}::{self.function or '<module>'} | {self.change}{again}"
+
+
+def mutants_of(file: Path) -> list[Mutant]:
+    """Every mutant of one module, in the order of its text."""
+    tree = ast.parse(file.read_text())
+    found: list[Mutant] = []
+    seen: Counter[tuple[str, str]] = Counter()
+    for path, function in _places(tree, (), ""):
+        node = _at(tree, path)
+        for replacement in _replacements(node):
+            changed = copy.deepcopy(tree)
+            _put(changed, path, replacement)
+            change = f"{_text(node)} -> {_text(replacement)}"
+            seen[function, change] += 1
+            number = seen[function, change]
+            ast.fix_missing_locations(changed)
+            line = getattr(node, "lineno", 1)
+            found.append(Mutant(file, function, line, change, number, changed))
+    return found
+
+
+Path_ = tuple[tuple[str, int | None], ...]
+
+
+def _places(node: ast.AST, path: Path_, function: str) -> Iterator[tuple[Path_, str]]:
+    """Every node that is code and not annotation or docstring, with the function it is in."""
+    for field, value in ast.iter_fields(node):
+        if field in ("annotation", "returns", "decorator_list", "type_params"):
+            continue
+        children = value if isinstance(value, list) else [value]
+        for index, child in enumerate(children):
+            if not isinstance(child, ast.AST):
+                continue
+            step = (field, index if isinstance(value, list) else None)
+            if _is_docstring(child):
+                continue
+            inner = function
+            if isinstance(child, ast.ClassDef | ast.FunctionDef) and not _in_function(node, path):
+                inner = f"{function}.{child.name}" if function else child.name
+            yield (*path, step), _function_of(child, function, inner)
+            yield from _places(child, (*path, step), inner)
+
+
+def _function_of(child: ast.AST, outer: str, inner: str) -> str:
+    return inner if isinstance(child, ast.FunctionDef) else outer
+
+
+def _in_function(node: ast.AST, path: Path_) -> bool:
+    """Functions inside functions belong to the outer one: they are constants of its code."""
+    del path
+    return isinstance(node, ast.FunctionDef)
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _replacements(node: ast.AST) -> Iterator[ast.AST]:
+    if isinstance(node, ast.Compare) and len(node.ops) >= 1:
+        yield from _compares(node)
+    elif isinstance(node, ast.BoolOp):
+        other = ast.And() if isinstance(node.op, ast.Or) else ast.Or()
+        yield ast.BoolOp(other, node.values)
+        for left_out in range(len(node.values)):
+            kept = [value for i, value in enumerate(node.values) if i != left_out]
+            yield kept[0] if len(kept) == 1 else ast.BoolOp(node.op, kept)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub):
+        yield node.operand
+    elif isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        yield ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right)
+    elif isinstance(node, ast.Constant):
+        yield from _constants(node)
+    elif isinstance(node, ast.Call):
+        yield from _calls(node)
+    elif isinstance(node, ast.Tuple | ast.List | ast.Set) and len(node.elts) > 1:
+        if isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+            yield from _without_one(node)
+    elif isinstance(node, ast.IfExp):
+        yield node.body
+        yield node.orelse
+    elif isinstance(node, ast.stmt):
+        yield from _statements(node)
+
+
+def _compares(node: ast.Compare) -> Iterator[ast.AST]:
+    for index, operator in enumerate(node.ops):
+        for table in (BOUNDARIES, OPPOSITES):
+            if type(operator) in table:
+                ops: list[ast.cmpop] = list(node.ops)
+                ops[index] = table[type(operator)]()  # type: ignore[index]
+                yield ast.Compare(node.left, ops, node.comparators)
+
+
+def _without_one(node: ast.Tuple | ast.List | ast.Set) -> Iterator[ast.AST]:
+    for left_out in range(len(node.elts)):
+        fewer = copy.deepcopy(node)
+        del fewer.elts[left_out]
+        yield fewer
+
+
+def _constants(node: ast.Constant) -> Iterator[ast.AST]:
+    if isinstance(node.value, bool):
+        yield ast.Constant(not node.value)
+    elif isinstance(node.value, int | float):
+        yield ast.Constant(node.value + 1)
+
+
+def _calls(node: ast.Call) -> Iterator[ast.AST]:
+    if isinstance(node.func, ast.Name) and node.func.id in CALLS:
+        yield ast.Call(ast.Name(CALLS[node.func.id], ast.Load()), node.args, node.keywords)
+    for keyword in node.keywords:
+        if keyword.arg == "key":
+            rest = [other for other in node.keywords if other is not keyword]
+            yield ast.Call(node.func, node.args, rest)
+
+
+def _statements(node: ast.stmt) -> Iterator[ast.AST]:
+    if isinstance(node, ast.If | ast.While) and not isinstance(node.test, ast.Compare | ast.BoolOp):
+        changed = copy.deepcopy(node)
+        changed.test = ast.UnaryOp(ast.Not(), changed.test)
+        yield changed
+    elif isinstance(node, ast.Return) and node.value is not None:
+        if not (isinstance(node.value, ast.Constant) and node.value.value is None):
+            yield ast.Return(ast.Constant(None))
+    elif isinstance(node, ast.Expr | ast.Raise | ast.Delete):
+        yield ast.Pass()
+    elif isinstance(node, ast.AugAssign):
+        yield ast.Pass()
+        if type(node.op) in OPERATORS:
+            yield ast.AugAssign(node.target, OPERATORS[type(node.op)](), node.value)
+    elif isinstance(node, ast.Assign):
+        if not isinstance(node.targets[0], ast.Name):
+            yield ast.Pass()
+    elif isinstance(node, ast.Continue):
+        yield ast.Break()
+    elif isinstance(node, ast.Break):
+        yield ast.Continue()
+
+
+def _text(node: ast.AST) -> str:
+    """The node's source on one line; of a block, its head."""
+    text = ast.unparse(ast.fix_missing_locations(copy.deepcopy(node)))
+    head = text.split("\n")[0] if isinstance(node, ast.stmt) else " ".join(text.split())
+    return head if len(head) <= 160 else head[:157] + "..."
+
+
+def _at(tree: ast.AST, path: Path_) -> ast.AST:
+    node: object = tree
+    for field, index in path:
+        value = getattr(node, field)
+        node = value if index is None else value[index]
+    assert isinstance(node, ast.AST)
+    return node
+
+
+def _put(tree: ast.AST, path: Path_, replacement: ast.AST) -> None:
+    parent = _at(tree, path[:-1])
+    field, index = path[-1]
+    new = copy.deepcopy(replacement)
+    if index is None:
+        setattr(parent, field, new)
+    else:
+        getattr(parent, field)[index] = new

@@ -1,0 +1,243 @@
+"""Runs each mutant's tests in a forked copy of a pytest that has collected them already.
+
+A change inside a function replaces the code of the living function; a change outside of one
+(a constant, a default) takes a fresh pytest that imports the changed module instead.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from enum import Enum
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import coverage
+import pytest
+from _pytest.runner import runtestprotocol
+
+from tests.mutation.mutants import Mutant
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TESTS = (
+    *("tests/test_line_*.py", "tests/test_core*.py", "tests/test_scores.py"),
+    *("tests/test_tiles.py", "tests/test_reject.py", "tests/test_quality.py"),
+    *("tests/test_challenge_lock.py", "tests/test_sim_world.py"),
+)
+LONGEST_TEST_S = 4.0
+"""Slower ones are left out: a mutant that only they notice deserves a test of its own."""
+LIMIT_S = 60.0
+
+
+class Outcome(Enum):
+    KILLED = "killed"
+    TIMEOUT = "killed by the clock"
+    SURVIVED = "survived"
+    NOT_REACHED = "not reached"
+
+
+Note = Callable[[Mutant, Outcome], None]
+
+
+class _Runner:
+    """A pytest plugin: takes over when the tests have been collected."""
+
+    def __init__(self, mutants: Sequence[Mutant], *, jobs: int, note: Note) -> None:
+        self._mutants = mutants
+        self._jobs = jobs
+        self._note = note
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self._items = {item.nodeid: item for item in session.items}
+        self._reached, self._seconds = self._reached_by()
+        waiting = list(self._mutants)
+        running: dict[int, tuple[Mutant, float]] = {}
+        while waiting or running:
+            while waiting and len(running) < self._jobs:
+                mutant = waiting.pop(0)
+                chosen = self._tests_of(mutant)
+                if not chosen:
+                    self._note(mutant, Outcome.NOT_REACHED)
+                    continue
+                running[_forked(lambda m=mutant, c=chosen: self._try(m, c))] = (
+                    mutant,
+                    time.monotonic() + LIMIT_S,
+                )
+            self._wait(running)
+        return True
+
+    def _wait(self, running: dict[int, tuple[Mutant, float]]) -> None:
+        while running:
+            for child, (mutant, by_s) in list(running.items()):
+                ended, status = os.waitpid(child, os.WNOHANG)
+                late = not ended and time.monotonic() > by_s
+                if late:
+                    os.kill(child, signal.SIGKILL)
+                    os.waitpid(child, 0)
+                if ended or late:
+                    del running[child]
+                    survived = not late and os.waitstatus_to_exitcode(status) == 0
+                    outcome = Outcome.SURVIVED if survived else Outcome.KILLED
+                    self._note(mutant, Outcome.TIMEOUT if late else outcome)
+                    return
+            time.sleep(0.005)
+
+    def _reached_by(self) -> tuple[dict[str, dict[int, set[str]]], dict[str, float]]:
+        """File to line to the tests that run it, and how long each takes; tried in a child."""
+        with tempfile.NamedTemporaryFile("r+") as told:
+
+            def look() -> None:
+                cover = coverage.Coverage(
+                    data_file=None, config_file=False, include=[f"{_folder(self._mutants)}/*"]
+                )
+                cover.start()
+                seconds = {}
+                for name, item in self._items.items():
+                    cover.switch_context(name)
+                    began_s = time.perf_counter()
+                    reports = runtestprotocol(item, log=False)
+                    if any(report.failed for report in reports):
+                        Path(told.name).write_text("\n".join(r.longreprtext for r in reports))
+                        os._exit(1)
+                    seconds[name] = time.perf_counter() - began_s
+                cover.stop()
+                data = cover.get_data()
+                lines = {
+                    file: {line: sorted(names) for line, names in by_line.items()}
+                    for file in data.measured_files()
+                    for by_line in (data.contexts_by_lineno(file),)
+                }
+                Path(told.name).write_text(json.dumps([lines, seconds]))
+
+            status = os.waitpid(_forked(look), 0)[1]
+            found = Path(told.name).read_text()
+            if status != 0:
+                raise pytest.UsageError(f"without any change: {found}")
+            lines, seconds = json.loads(found)
+        reached = {
+            file: {int(line): {name for name in names if name} for line, names in by.items()}
+            for file, by in lines.items()
+        }
+        return reached, seconds
+
+    def _tests_of(self, mutant: Mutant) -> list[str]:
+        """The tests that run the changed line, quickest first."""
+        by_line = self._reached.get(str(mutant.file), {})
+        names = by_line.get(mutant.line, set())
+        if not mutant.function:
+            names = set().union(*by_line.values()) if by_line else set()
+        quick = [name for name in names if self._seconds[name] <= LONGEST_TEST_S]
+        return sorted(quick, key=lambda name: self._seconds[name])
+
+    def _try(self, mutant: Mutant, chosen: list[str]) -> None:
+        if not mutant.function:
+            os._exit(_in_a_fresh_process(mutant, chosen))
+        if not _patch(mutant):
+            os._exit(_in_a_fresh_process(mutant, chosen))
+        for name in chosen:
+            if not _passes(self._items[name]):
+                os._exit(1)
+        os._exit(0)
+
+
+def try_all(mutants: Sequence[Mutant], *, jobs: int, note: Note) -> None:
+    """Try every mutant and call ``note`` with each and what became of it."""
+    os.environ["CI"] = "true"  # hypothesis then draws the same examples each time
+    runner = _Runner(mutants, jobs=jobs, note=note)
+    files = sorted(
+        str(file) for pattern in TESTS for file in REPOSITORY.glob(pattern) if file.is_file()
+    )
+    options = ["-q", "-s", "-p", "no:cacheprovider", "--no-cov", "-m", "not slow"]
+    code = pytest.main([*options, "--rootdir", str(REPOSITORY), *files], plugins=[runner])
+    if code not in (0, 5):
+        sys.exit(f"pytest ended with {code}")
+
+
+def _folder(mutants: Sequence[Mutant]) -> Path:
+    return mutants[0].file.parent
+
+
+def _forked(work: Any) -> int:
+    child = os.fork()
+    if child:
+        return child
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    try:
+        work()
+    except BaseException:  # noqa: BLE001  whatever it is, the change was noticed
+        os._exit(1)
+    os._exit(0)
+
+
+def _passes(item: pytest.Item) -> bool:
+    return all(report.passed or report.skipped for report in runtestprotocol(item, log=False))
+
+
+def _patch(mutant: Mutant) -> bool:
+    """Give the living function the changed code. False if it cannot be found."""
+    module = importlib.import_module(f"edgeinspect.line.{mutant.file.stem}")
+    function = _function(module, mutant.function)
+    code = _code(compile(mutant.tree, str(mutant.file), "exec"), mutant.function)
+    if function is None or code is None or code.co_freevars != function.__code__.co_freevars:
+        return False
+    function.__code__ = code
+    return True
+
+
+def _function(module: ModuleType, name: str) -> FunctionType | None:
+    found: Any = module
+    for part in name.split("."):
+        found = vars(found).get(part) if hasattr(found, "__dict__") else None
+        if isinstance(found, property):
+            found = found.fget
+        found = getattr(found, "__func__", found)
+        found = getattr(found, "__wrapped__", found)
+    return found if isinstance(found, FunctionType) else None
+
+
+def _code(code: CodeType, name: str) -> CodeType | None:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            if constant.co_qualname == name:
+                return constant
+            if name.startswith(f"{constant.co_qualname}."):
+                return _code(constant, name)
+    return None
+
+
+_FRESH = """
+import importlib.abc, importlib.util, sys
+name, source, tests = sys.argv[1], sys.argv[2], sys.argv[3:]
+class Changed(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
+    def find_spec(self, wanted, path, target=None):
+        return importlib.util.spec_from_loader(wanted, self) if wanted == name else None
+    def get_filename(self, wanted): return source
+    def get_data(self, path): return open(path, "rb").read()
+    def path_stats(self, path): raise OSError
+    def set_data(self, path, data): pass
+sys.meta_path.insert(0, Changed())
+import pytest
+sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--no-cov", *tests]))
+"""
+
+
+def _in_a_fresh_process(mutant: Mutant, chosen: list[str]) -> int:
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as source:
+        source.write(ast.unparse(mutant.tree))
+        source.flush()
+        name = f"edgeinspect.line.{mutant.file.stem}"
+        command = (sys.executable, "-c", _FRESH, name, source.name, *chosen)
+        done = subprocess.run(command, cwd=REPOSITORY, check=False, timeout=LIMIT_S)
+    return 0 if done.returncode == 0 else 1
