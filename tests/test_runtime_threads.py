@@ -26,11 +26,12 @@ from runtime_rig import (
 from test_runtime_line_shell import record
 from test_runtime_pulse import MS, ManualClock
 
-from edgeinspect.errors import CameraFault, DiskFull, StationBusy
+from edgeinspect.errors import CameraFault, DiskFull
 from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeOutput
+from edgeinspect.line.config import GateKind
 from edgeinspect.line.messages import Inspect, Inspected, InspectionFailed
-from edgeinspect.part import Frame, Inspection, StageTimes
+from edgeinspect.part import Frame, Inspection, StageTimes, VerdictKind
 from edgeinspect.ports import CameraControls
 from edgeinspect.runtime.control import ControlServer
 from edgeinspect.runtime.control_client import ControlClient
@@ -41,7 +42,7 @@ from edgeinspect.runtime.latency import Reservoir, StageLatencies
 from edgeinspect.runtime.line_thread import FinishedPart, SwapRecipe
 from edgeinspect.runtime.queues import BoundedQueue
 from edgeinspect.runtime.recorder_thread import RECORDS_FAULT, RECORDS_LOST, RecorderThread
-from edgeinspect.runtime.run import run_station
+from edgeinspect.runtime.run import run_until_stopped, stop_on_signals
 from edgeinspect.runtime.status import StationState, lights_for
 from edgeinspect.runtime.supervisor import Supervisor, Watch
 from edgeinspect.runtime.threads import StationThread
@@ -362,7 +363,24 @@ def test_at_most_one_of_red_and_green_shines(state: StationState) -> None:
     assert not lights["beacon"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def run_rig(
+    rig: Rig, *, control: ControlServer | None = None, **options: Callable[[], None]
+) -> int:
+    def stop() -> int:
+        rig.station.stop()
+        if control is not None:
+            control.stop()
+        return rig.station.exit_code
+
+    def start() -> None:
+        rig.station.start()
+        if control is not None:
+            control.start()
+
+    return run_until_stopped(rig.station, start=start, stop=stop, watch_period_s=0.01, **options)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_run_gracefully(number: signal.Signals) -> None:
     rig = Rig()
     before = signal.getsignal(number)
@@ -372,23 +390,63 @@ def test_a_signal_ends_the_run_gracefully(number: signal.Signals) -> None:
         wait_until(lambda: len(rig.inspectors[0].frames) == 1)
         signal.raise_signal(number)
 
-    assert run_station(rig.station, on_ready=ready) == 0
+    assert run_rig(rig, on_ready=ready) == 0
     assert [entry.record.part_id for entry in rig.sink.written] == [1]
     assert rig.gate.is_closed
     assert signal.getsignal(number) is before
 
 
-def test_a_second_signal_stops_at_once() -> None:
-    rig = Rig(config=line_config(to_gate_ms=60_000))
+@pytest.mark.parametrize("kind", list(GateKind))
+def test_a_second_signal_stops_at_once_and_records_what_is_on_the_belt(kind: GateKind) -> None:
+    rig = Rig(config=line_config(kind=kind, to_gate_ms=60_000))
 
     def ready() -> None:
-        rig.part()
-        wait_until(lambda: len(rig.inspectors[0].frames) == 1)
+        for number in range(3):
+            rig.part()
+            wait_until(lambda number=number: len(rig.inspectors[0].frames) == number + 1)
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
 
-    run_station(rig.station, on_ready=ready)
-    assert rig.gate.is_closed and rig.gate.levels == []
+    assert run_rig(rig, on_ready=ready) == 0
+    assert rig.gate.is_closed
+    assert [entry.record.part_id for entry in rig.sink.written] == [1, 2, 3]
+
+
+def test_the_signals_of_a_lost_terminal_still_let_the_belt_empty() -> None:
+    asked: list[bool] = []
+    with stop_on_signals(lambda *, immediate: asked.append(immediate)):
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            signal.raise_signal(number)
+    assert asked == [False, False, False, True]
+
+
+def test_nohup_is_respected() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals(lambda *, immediate: pytest.fail("it was ignored")):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_who_is_told_cannot_stop_the_station() -> None:
+    rig = Rig()
+    told = 0
+
+    def broken() -> None:
+        nonlocal told
+        told += 1
+        if told == 5:
+            rig.part()
+            rig.sink.wait_for(lambda sink: len(sink.written) == 1)
+            rig.station.request_stop()
+        raise BrokenPipeError("nobody reads")
+
+    assert run_rig(rig, on_ready=broken, on_stopping=broken, watch=broken) == 0
+    assert told == 6
+    assert rig.station.faults.snapshot()["reporting_failed"].count == 6
+    assert rig.sink.written[0].record.verdict.kind is VerdictKind.PASS
+    assert rig.gate.is_closed
 
 
 def test_the_socket_serves_the_run_and_can_end_it(tmp_path: Path) -> None:
@@ -404,41 +462,17 @@ def test_the_socket_serves_the_run_and_can_end_it(tmp_path: Path) -> None:
             client.call("stop")
 
     talker = threading.Thread(target=talk)
-    assert run_station(rig.station, control=control, on_ready=talker.start) == 0
+    assert run_rig(rig, control=control, on_ready=talker.start) == 0
     talker.join(DEADLINE_S)
     assert seen[0]["state"] == "inspecting"
     json.dumps(seen[0], allow_nan=False)
     assert not control.path.exists()
 
 
-def test_a_run_that_cannot_start_closes_what_it_opened(tmp_path: Path) -> None:
+def test_a_run_that_cannot_start_closes_what_it_opened() -> None:
     rig = Rig(camera=FakeCamera(open_errors=[CameraFault("no camera")]))
-    control = ControlServer(path=tmp_path / "s", controlled=rig.station)
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(CameraFault):
-        run_station(rig.station, control=control)
-    assert rig.gate.is_closed and not control.path.exists()
-
-
-def test_a_second_run_on_the_same_socket_is_refused_and_harms_nobody(tmp_path: Path) -> None:
-    first = ControlServer(path=tmp_path / "s", controlled=Rig().station)
-    first.start()
-    rig = Rig()
-    with pytest.raises(StationBusy):
-        run_station(rig.station, control=ControlServer(path=tmp_path / "s", controlled=rig.station))
-    assert rig.gate.is_closed and rig.gate.levels == []
-    with ControlClient(tmp_path / "s", timeout_s=DEADLINE_S) as client:
-        assert client.status()["version"] == 1
-    first.stop()
-
-
-def test_the_watch_is_called_while_the_station_runs() -> None:
-    rig = Rig()
-    calls: list[Callable[[], None]] = []
-
-    def watch() -> None:
-        calls.append(rig.station.request_stop)
-        if len(calls) == 3:
-            rig.station.request_stop()
-
-    assert run_station(rig.station, watch=watch, watch_period_s=0.01) == 0
-    assert len(calls) == 3
+        run_rig(rig)
+    assert rig.gate.is_closed
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from edgeinspect.errors import EdgeInspectError
 from edgeinspect.ports import Camera, EdgeInput, EncoderInput, LevelInput, Output
 
 
@@ -65,6 +64,6 @@ def _close_each(lines: Sequence[_Closes | None]) -> list[str]:
         try:
             if line is not None:
                 line.close()
-        except (EdgeInspectError, OSError) as error:
-            failed.append(str(error))
+        except Exception as error:  # noqa: BLE001  the others are closed all the same
+            failed.append(str(error) or type(error).__name__)
     return failed

@@ -564,12 +564,14 @@ class LineCore:
 
     def _on_stop(self, event: m.Stop) -> None:
         """Let the parts on the belt leave as they were judged; new ones are rejected."""
-        del event
         if self._stop_by_mono_ns is None:
             track = self._config.track
             way = track.to_gate + track.window_after
             travel_ns = way if not isinstance(self._track, EncoderTrack) else 2_000_000_000
             self._stop_by_mono_ns = self._now_mono_ns + travel_ns + self._config.gate.settle_ns
+        if event.at_once:
+            self._stop_by_mono_ns = self._now_mono_ns
+            self._close_all()
 
     def _close_all(self) -> None:
         while self._guard_edges:

@@ -171,7 +171,9 @@ class QueueOverflow:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The station is being stopped: close every part's record."""
+    """The station is being stopped: close every part's record, at once or as the belt empties."""
+
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

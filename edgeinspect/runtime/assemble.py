@@ -245,14 +245,11 @@ class AssembledStation:
 
     def stop(self) -> int:
         """Stop the line, close everything; returns the exit code that the station earned."""
-        try:
-            self.challenges.stop()
-            self._challenge_thread.join(_JOIN_S)
-        finally:
-            try:
-                self.station.stop()
-            finally:
-                self._close_records()
+        with contextlib.ExitStack() as closing:  # in reverse, and each whatever the others do
+            closing.callback(self._close_records)
+            closing.callback(self.station.stop)
+            closing.callback(self._challenge_thread.join, _JOIN_S)
+            closing.callback(self.challenges.stop)
         return self.station.exit_code
 
     def __enter__(self) -> Self:

@@ -44,6 +44,7 @@ IDLE_NS = 30_000_000_000
 _TICK_S = 0.5
 _SOON_S = 0.05
 _ANNOUNCE_S = 2.0
+_STOP_S = 3.0
 _STRANGER = "a part that is no master came: stop the infeed, empty the belt and begin again"
 
 
@@ -116,9 +117,13 @@ class ChallengeDesk:
         """Abort a challenge that runs and let ``run`` return."""
         self._stopping = True
         self._wake.set()
-        with self._lock:
+        if not self._lock.acquire(timeout=_STOP_S):
+            return  # a command that hangs on a disk must not keep the station from its stop
+        try:
             if self._session is not None and self._session.running:
                 self._finish("aborted", "the station was stopped")
+        finally:
+            self._lock.release()
 
     def recorded(self, records: Iterable[PartRecord]) -> None:
         """In the recorder's thread: these records are durable."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -74,4 +75,5 @@ class FaultBoard:
             )
             self._faults[name] = fault
         if self._on_change is not None:
-            self._on_change(name, fault)
+            with contextlib.suppress(Exception):  # it is counted; who is told must not end it
+                self._on_change(name, fault)

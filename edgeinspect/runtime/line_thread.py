@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from edgeinspect.errors import EdgeInspectError
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import LineConfig
 from edgeinspect.line.lock import LockState
@@ -280,9 +279,13 @@ class LineShell:
         """A lock is never lost for want of room."""
         self._queue.force(event)
 
-    def post_stop(self) -> None:
+    def post_stop(self, *, at_once: bool = False) -> None:
         """Ask the core to end; see ``drained``."""
-        self._queue.force(m.Stop())
+        self._queue.force(m.Stop(at_once=at_once))
+
+    def record_what_is_left(self) -> None:
+        """Once the thread has ended: whatever it ended of, the parts on the belt get a record."""
+        self.step(m.Stop(at_once=True))
 
     def fail(self) -> None:
         """The station has failed: no further heartbeat, and the belt is asked to stop."""
@@ -478,7 +481,7 @@ class LineShell:
             return
         try:
             output.drive(active)
-        except EdgeInspectError as error:
-            self._faults.begin(fault, str(error))
+        except Exception as error:  # noqa: BLE001  whatever a driver raises, the line goes on
+            self._faults.begin(fault, str(error) or type(error).__name__)
         else:
             self._faults.end(fault)

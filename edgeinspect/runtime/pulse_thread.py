@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from edgeinspect.errors import EdgeInspectError
 from edgeinspect.line.config import GateConfig, GateKind
 from edgeinspect.line.messages import GateActivated
 from edgeinspect.line.reject import PulseSchedule
@@ -187,10 +186,10 @@ class PulseThread:
             return self._retry_mono_ns - now_mono_ns
         try:
             self._output.drive(wanted)
-        except EdgeInspectError as error:
+        except Exception as error:  # noqa: BLE001  whatever a driver raises, it is tried again
             self._driven = None
             self._retry_mono_ns = now_mono_ns + _RETRY_OUTPUT_NS
-            self._faults.begin(GATE_OUTPUT_FAULT, str(error))
+            self._faults.begin(GATE_OUTPUT_FAULT, str(error) or type(error).__name__)
             # Nobody knows the level now. Report what is worse: a gate that has stopped
             # rejecting, or one that still lets parts through.
             if not self._idle_rejects:

@@ -1,70 +1,89 @@
-"""Running a station in the foreground until it is told to stop."""
+"""Running a station in the foreground until it is told to stop. The orderly stop comes first."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Protocol
 
-from edgeinspect.runtime.control import ControlServer
-from edgeinspect.runtime.station import Station
+from edgeinspect.runtime.faults import FaultBoard
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+REPORTING_FAULT = "reporting_failed"
+_INSISTING = (signal.SIGTERM, signal.SIGINT)
+"""Two of these mean "at once". A terminal that is lost sends SIGHUP more than once by itself."""
 
 
-def run_station(
-    station: Station,
+class Runs(Protocol):
+    """What is run; ``edgeinspect.runtime.station.Station`` is one."""
+
+    @property
+    def faults(self) -> FaultBoard: ...
+    def request_stop(self, *, immediate: bool = False) -> None: ...
+    def wait(self, timeout_s: float | None = None) -> bool: ...
+
+
+def run_until_stopped(
+    station: Runs,
     *,
-    control: ControlServer | None = None,
+    start: Callable[[], None],
+    stop: Callable[[], int],
     on_ready: Callable[[], None] = lambda: None,
     on_stopping: Callable[[], None] = lambda: None,
-    watch: Callable[[], None] | None = None,
+    watch: Callable[[], None] = lambda: None,
     watch_period_s: float = 0.125,
 ) -> int:
-    """Start, wait for SIGTERM, SIGINT or the control socket's ``stop``, stop; from the main thread.
+    """Start, wait for a signal or the control socket's ``stop``, stop; from the main thread.
 
-    The first signal lets the belt empty and flushes the records. A second one stops at once:
-    everything is rejected, and outputs go to their safe level.
+    The first SIGTERM, SIGINT or SIGHUP lets the belt empty and flushes the records. A second
+    SIGTERM or SIGINT does not wait for the belt: everything is rejected, and recorded.
 
     Args:
-        on_ready: called once the station inspects.
-        on_stopping: called when the stop begins.
-        watch: called periodically meanwhile, e.g. to draw the live view.
-
-    Returns:
-        the exit code: 0; 1 if a thread has died; 6 if records were lost.
+        start, stop: of the station with all that belongs to it; ``stop`` returns the exit code.
+        on_ready, on_stopping, watch: tell somebody. If they fail it is counted as
+            ``reporting_failed``, and the station goes on.
 
     Raises:
         HardwareError, StorageFault, StationBusy: it could not start; everything is closed.
     """
-    with _stop_on_signals(station):
+
+    def tell(what: Callable[[], None]) -> None:
         try:
-            if control is not None:
-                control.start()
-            station.start()
-            on_ready()
-            while not station.wait(watch_period_s if watch is not None else None):
-                if watch is not None:
-                    watch()
-            on_stopping()
+            what()
+        except Exception as error:  # noqa: BLE001  nobody who is told may stop the station
+            station.faults.count(REPORTING_FAULT, f"{type(error).__name__}: {error}")
+
+    with stop_on_signals(station.request_stop):
+        start()
+        try:
+            tell(on_ready)
+            while not station.wait(watch_period_s):
+                tell(watch)
+            tell(on_stopping)
         finally:
-            station.stop()
-            if control is not None:
-                control.stop()
-    return station.exit_code
+            code = stop()
+    return code
 
 
 @contextlib.contextmanager
-def _stop_on_signals(station: Station) -> Iterator[None]:
-    signals_seen = 0
+def stop_on_signals(request_stop: Callable[..., None]) -> Iterator[None]:
+    """Call ``request_stop``, with ``immediate`` when somebody insists; nothing in other threads."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    insisted = 0
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal signals_seen
-        signals_seen += 1
-        station.request_stop(immediate=signals_seen > 1)
+        nonlocal insisted
+        del frame
+        insisted += number in _INSISTING
+        request_stop(immediate=insisted > 1)
 
-    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    before = {number: signal.signal(number, stop) for number in _INSISTING}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, stop)
     try:
         yield
     finally:

@@ -43,6 +43,9 @@ _HANG_NS = 750_000_000
 """With the supervisor's period a stuck stage is named within a second."""
 _JOIN_S = 2.0
 _FLUSH_S = 10.0
+_AT_ONCE_S = 1.0
+"""How long a stop at once may take for the records of the parts on the belt."""
+GATE_NOT_CLOSED = "gate_did_not_close"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,39 +313,66 @@ class Station:
         if self._stopping:
             return
         self._stopping = True
-        if self._threads["line"].is_alive:
-            self._line.post_stop()
-            self._wait_for(self._line.drained, self._travel_s(), self._threads["line"])
-        self._pulse.latch_reject()
-        self._note_failures(self._drivers.close_inputs())
-        self._camera.stop()
-        self._workers.stop()
-        self._line.stop()
-        self._join("line")
+        self._each(
+            self._empty_the_belt,
+            self._pulse.latch_reject,
+            lambda: self._note_failures(self._drivers.close_inputs()),
+            self._camera.stop,
+            self._workers.stop,
+            self._line.stop,
+            self._end_the_line,
+        )
         camera_ended = self._join("camera")
         workers_ended = False not in [self._join(name) for name in self._worker_names()]
-        self._flush(flush_s)
-        self._supervisor.stop()
-        self._join("supervisor")
-        self._pulse.stop()
-        self._join("pulse")
-        self._note_failures(self._drivers.close_outputs())
+        self._each(
+            lambda: self._flush(flush_s),
+            self._supervisor.stop,
+            lambda: self._join("supervisor"),
+            self._pulse.stop,
+            lambda: self._join("pulse"),
+            lambda: self._note_failures(self._drivers.close_outputs()),
+        )
         try:
             self._pulse.close()
-        finally:
-            # A driver or an engine that still hangs would hang whoever closes it, too.
-            if camera_ended:
-                self._camera.close()
-            if workers_ended:
-                self._workers.close()
-            sys.setswitchinterval(self._old_switch_interval_s)
+        except BaseException as error:  # noqa: BLE001  the rest is closed all the same
+            self.faults.count(GATE_NOT_CLOSED, _words(error))
+        # A driver or an engine that still hangs would hang whoever closes it, too.
+        if camera_ended:
+            self._each(self._camera.close)
+        if workers_ended:
+            self._each(self._workers.close)
+        sys.setswitchinterval(self._old_switch_interval_s)
+
+    def _each(self, *steps: Callable[[], object]) -> None:
+        """Take every step, whatever becomes of the others; what fails is counted."""
+        for step in steps:
+            try:
+                step()
+            except BaseException as error:  # noqa: BLE001  an interrupt, too, comes after the gate
+                self.faults.count(CLOSE_FAULT, _words(error))
+
+    def _empty_the_belt(self) -> None:
+        """Until it is empty, or somebody insists: then its parts are recorded as they are."""
+        thread = self._threads["line"]
+        if not thread.is_alive:
+            return
+        self._line.post_stop()
+        self._wait_for(self._line.drained, self._travel_s(), thread)
+        if not self._line.drained.is_set():
+            self._pulse.latch_reject()
+            self._line.post_stop(at_once=True)
+            self._line.drained.wait(_AT_ONCE_S)
+
+    def _end_the_line(self) -> None:
+        if self._join("line") and self._threads["line"].error is not None:
+            self._line.record_what_is_left()
 
     def _flush(self, flush_s: float) -> None:
         thread = self._threads["recorder"]
         self._recorder.stop()
         if thread.is_alive:
-            ended = threading.Event()
-            self._wait_for(ended, flush_s, thread)
+            self._wait_for(threading.Event(), flush_s, thread)
+            thread.join(_AT_ONCE_S)
         if thread.is_alive or len(self._recorder):
             self._recorder.abandon()
             thread.join(_JOIN_S)
@@ -396,11 +426,11 @@ class Station:
 
     @property
     def exit_code(self) -> int:
-        """0; 1 if a thread has died; 4 if an input has failed; 6 if records were lost."""
+        """0; 1: a thread has died; 4: an input or the gate has failed; 6: records were lost."""
         faults = self.faults.snapshot()
         if any(name.startswith(THREAD_DIED) for name in faults):
             return 1
-        if any(name.startswith(INPUT_FAILED) for name in faults):
+        if GATE_NOT_CLOSED in faults or any(name.startswith(INPUT_FAILED) for name in faults):
             return LineFault.exit_code
         return 6 if RECORDS_LOST in faults else 0
 
@@ -486,11 +516,12 @@ class Station:
 
     def thread_died(self, name: str, error: BaseException) -> None:
         """In the dying thread: whatever it was for, nothing may pass any more."""
-        self._pulse.latch_reject()
-        self.faults.begin(f"{THREAD_DIED}{name}", f"{type(error).__name__}: {error}")
-        self._line.fail()
-        if name == "pulse":
-            self._pulse.reject_now()
+        reject = self._pulse.reject_now if name == "pulse" else self._pulse.latch_reject
+        self._each(
+            reject,
+            lambda: self.faults.begin(f"{THREAD_DIED}{name}", f"{type(error).__name__}: {error}"),
+            self._line.fail,
+        )
 
     def _watches(self) -> tuple[Watch, ...]:
         def since(read: Callable[[], int | None]) -> Callable[[], int | None]:
@@ -526,6 +557,10 @@ class _InputWatch:
 
     def failed(self, error: LineFault) -> None:
         self._station.input_failed(self._name, error)
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 def _refuse_misfit(config: LineConfig, drivers: Drivers) -> None:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from edgeinspect.errors import EdgeInspectError
 from edgeinspect.ports import Clock, Output
 from edgeinspect.runtime.faults import FaultBoard
 from edgeinspect.runtime.status import HANGS
@@ -74,8 +73,8 @@ class Supervisor:
                 continue
             try:
                 output.drive(level)
-            except EdgeInspectError as error:
-                self._faults.begin(LIGHT_FAULT, str(error))
+            except Exception as error:  # noqa: BLE001  a lamp must not stop the supervisor
+                self._faults.begin(LIGHT_FAULT, str(error) or type(error).__name__)
             else:
                 self._shown[name] = level
                 self._faults.end(LIGHT_FAULT)

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
 import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple, TextIO, cast
 
 import click
 
 from edgeinspect.errors import ConfigError, EdgeInspectError
 from edgeinspect.ui.output import print_json
+from edgeinspect.ui.streams import open_what_is_closed
+from edgeinspect.ui.unwinding import unwinding_on_signals
 
 INTERRUPTED = 130
 PIPE_CLOSED = 141
@@ -84,15 +85,17 @@ def run_command_line(
     command: click.Command, *, program: str, arguments: Sequence[str] | None = None
 ) -> int:
     """Run one command and return its exit code; nothing is raised and no traceback shown."""
+    open_what_is_closed()
     given = list(sys.argv[1:] if arguments is None else arguments)
     report = _Report(program, as_json="--json" in given)
     try:
-        code = _run(command, program, given)
-        sys.stdout.flush()
+        with unwinding_on_signals():
+            code = _run(command, program, given)
+            sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001  the last line of defence
         code = report.of(error)
-    if code == PIPE_CLOSED:
-        _silence_stdout()
+    for stream in (sys.stdout, sys.stderr):
+        _silence_if_broken(stream)
     return code
 
 
@@ -112,7 +115,7 @@ class _Report:
         """Report the error and return the exit code."""
         try:
             return self._of(error)
-        except BrokenPipeError:
+        except OSError:  # whoever was to be told has gone
             return PIPE_CLOSED
 
     def _of(self, error: BaseException) -> int:
@@ -136,7 +139,7 @@ class _Report:
         # One sentence on one line, whatever characters a file name or a value brought along.
         sentence = f"{fields['message']} {fields['next_action']}".rstrip()
         shown = "".join(c if c.isprintable() else " " for c in sentence)
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(f"{self._program}: {shown}\n")
             sys.stderr.flush()
         if self._as_json:
@@ -184,10 +187,13 @@ def _keep_details(details: str) -> str:
     return file.name
 
 
-def _silence_stdout() -> None:
-    """Keep the interpreter from complaining at exit that nobody reads stdout any more."""
-    with contextlib.suppress(OSError, io.UnsupportedOperation):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _silence_if_broken(stream: TextIO) -> None:
+    """Keep the interpreter from complaining at exit about what it could not write."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _with_suggestion(error: click.UsageError, given: str, known: list[str]) -> click.UsageError:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
+import contextlib
 import sys
-import threading
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -23,6 +21,7 @@ from edgeinspect.runtime.assemble import AssembledStation
 from edgeinspect.runtime.line_thread import Picture
 from edgeinspect.runtime.plan import StationPlan
 from edgeinspect.runtime.pulse_thread import PUNCTUALITY_FAULT
+from edgeinspect.runtime.run import stop_on_signals
 from edgeinspect.runtime.simulated import SimulatedLine
 from edgeinspect.sim.truth import Account
 from edgeinspect.ui.live_screen import LiveScreen
@@ -134,22 +133,15 @@ class LiveDemo:
         Returns:
             the demo's result for JSON, and the truth account.
         """
-        restore = self._take_signals()
         self._began_s = time.monotonic()
-        try:
+        with stop_on_signals(self._interrupt), contextlib.ExitStack() as ending:
             show.begin()
-            try:
-                self._assembled.start()
-                try:
-                    self._follow(show, seconds)
-                finally:
-                    elapsed_s = time.monotonic() - self._began_s
-                    status = self._assembled.station.status()
-                    self._assembled.stop()
-            finally:
-                show.end()
-        finally:
-            restore()
+            ending.callback(show.end)
+            self._assembled.start()
+            ending.callback(self._assembled.stop)
+            self._follow(show, seconds)
+            elapsed_s = time.monotonic() - self._began_s
+            status = self._assembled.station.status()
         if picture is not None and self._good_view is not None:
             save_screen(self._good_view, picture)
         return self._result(status, elapsed_s)
@@ -179,17 +171,10 @@ class LiveDemo:
         self._take_events(show)
         show.moment(self._view())
 
-    def _take_signals(self) -> Any:
-        """The first Ctrl-C lets the belt run empty, the second ends at once."""
-        if threading.current_thread() is not threading.main_thread():
-            return lambda: None
-
-        def count(number: int, frame: FrameType | None) -> None:
-            del number, frame
-            self._interrupts += 1
-
-        former = {name: signal.signal(name, count) for name in (signal.SIGINT, signal.SIGTERM)}
-        return lambda: [signal.signal(name, handler) for name, handler in former.items()]
+    def _interrupt(self, *, immediate: bool = False) -> None:
+        """The first signal lets the belt run empty, the second Ctrl-C ends at once."""
+        self._interrupts = 2 if immediate else max(1, self._interrupts)
+        self._assembled.station.request_stop(immediate=immediate)
 
     # --- what has happened ----------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeinspect.errors import UsageError
-from edgeinspect.ui.io_drive import ended_by_sigterm, record_manual_output
+from edgeinspect.ui.io_drive import record_manual_output
 from edgeinspect.ui.io_station import idle_station, io_module, person_options, wired_station
 from edgeinspect.ui.options import config_option
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
@@ -73,7 +73,7 @@ def command(
         tolerance_ms=station.gate.timing_tolerance_ms,
     )
     details = {"start_ms": start, "pulse_ms": length, "resolution_ms": resolution_ms}
-    with ended_by_sigterm(), idle_station(station, force=False), contextlib.ExitStack() as closing:
+    with idle_station(station, force=False), contextlib.ExitStack() as closing:
         bench = TrialBench(station, closing, pulse_ms=length, patience_s=patience_s)
         record_manual_output(
             station, "gate.calibrate", author=author, reason=reason, details=details

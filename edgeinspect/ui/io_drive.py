@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -116,11 +115,7 @@ def _opened(
 ) -> Iterator[dict[str, Output]]:
     """The outputs, at their safe levels, and back there however the block ends."""
     module, wires = io_module(station), outputs_of(station)
-    with (
-        ended_by_sigterm(),
-        idle_station(station, force=force),
-        contextlib.ExitStack() as closing,
-    ):
+    with idle_station(station, force=force), contextlib.ExitStack() as closing:
         outputs = {}
         for name in names:
             outputs[name] = module.output(station.io, wires[name])
@@ -141,21 +136,6 @@ def record_manual_output(
 
     trail = AuditTrail(station.data_dir / AUDIT_FILE)
     trail.append(action, author=author, reason=reason, details=details)
-
-
-@contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the command as Ctrl-C does, so that the outputs are closed."""
-
-    def stop(number: int, frame: object) -> None:
-        del number, frame
-        raise KeyboardInterrupt
-
-    former: Any = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
 
 
 def _repeat(output: Output, on_ms: float, off_ms: float, times: int) -> None:

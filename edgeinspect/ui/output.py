@@ -34,8 +34,13 @@ def examples(text: str) -> str:
 
 def print_json(value: Mapping[str, object]) -> None:
     """One JSON object on one line, at once; NaN and infinities become null."""
-    sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False) + "\n")
+    sys.stdout.write(json_line(value))
     sys.stdout.flush()
+
+
+def json_line(value: Mapping[str, object]) -> str:
+    """What ``print_json`` prints."""
+    return json.dumps(_finite(value), ensure_ascii=False) + "\n"
 
 
 def console(*, stderr: bool = False) -> Console:

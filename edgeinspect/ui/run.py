@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeinspect.ui.options import FILE, config_option
-from edgeinspect.ui.output import examples, json_option, print_json
+from edgeinspect.ui.output import examples, json_line, json_option
 
 if TYPE_CHECKING:
     from edgeinspect.runtime.assemble import AssembledStation
     from edgeinspect.runtime.plan import StationPlan
     from edgeinspect.runtime.station import Station
-    from edgeinspect.runtime.watchdog import ServiceWatchdog
+    from edgeinspect.ui.streams import Journal
+
+_LAST_WORD_S = 5.0
+"""How long whoever asked for JSON may take to read it."""
 
 
 @click.command(
@@ -34,81 +35,100 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def command(ctx: click.Context, *, config: Path | None, recipe: Path | None, as_json: bool) -> None:
-    """Run a station until SIGTERM or Ctrl-C.
+    """Run a station until SIGTERM, Ctrl-C, or the end of the session.
 
-    The first signal stops gracefully: parts on the belt are rejected and recorded, records are
-    flushed, outputs go to their safe level. A second one stops at once. A station file whose
-    drivers are sim runs on the simulated line, on any computer.
+    The first signal stops gracefully: parts on the belt leave as they were judged and are
+    recorded, records are flushed, outputs go to their safe level. A second SIGTERM or Ctrl-C does
+    not wait for the belt. If nobody can read the log any more, the station goes on. A station file
+    whose drivers are sim runs on the simulated line, on any computer.
     """
     if config is None:
         raise click.UsageError("Missing option '--config STATION_FILE'.", ctx)
+    from edgeinspect.ui.streams import journal_on_stderr, write_within
+
+    with journal_on_stderr() as journal:
+        code, status = _run(config, recipe, journal)
+    if as_json:
+        line = json_line({"exit_code": code, **status, "state": "stopped"})
+        sys.stdout.flush()
+        write_within(sys.stdout.fileno(), line.encode(), _LAST_WORD_S)
+    if code:
+        ctx.exit(code)
+
+
+def _run(config: Path, recipe: Path | None, journal: Journal) -> tuple[int, Mapping[str, Any]]:
+    """Until it is stopped; returns the exit code and the last status."""
     from edgeinspect.runtime.assemble import AssembledStation, load_plan
     from edgeinspect.runtime.realtime import keep_the_collector_short
+    from edgeinspect.runtime.run import run_until_stopped
     from edgeinspect.runtime.watchdog import Notifier, ServiceWatchdog
 
     notifier = Notifier.from_environment()
     plan = load_plan(config, recipe_file=recipe)
     assembled = AssembledStation(plan)
-    _announce(plan, assembled, config)
+    station = assembled.station
+    _announce(plan, assembled, config, journal)
     keep_the_collector_short()
-    assembled.start()
-    previous = _stop_on_signals(assembled.station)
-    watchdog = ServiceWatchdog(notifier, assembled.station)
-    watchdog.ready()
-    try:
-        _log_until_stopped(assembled.station, watchdog)
-    finally:
+    watchdog = ServiceWatchdog(notifier, station)
+    log = _Log(station, journal)
+
+    def stopping() -> None:
         watchdog.stopping()
-        _log("Stopping: parts on the belt are rejected and recorded.")
-        code = assembled.stop()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    status = assembled.station.status()
-    _log(f"Stopped; {status['records_acknowledged']} records are safe on disk.")
-    if as_json:
-        print_json({"exit_code": code, **status, "state": "stopped"})
-    if code:
-        ctx.exit(code)
+        journal.say("Stopping: parts on the belt are recorded.")
 
-
-def _announce(plan: StationPlan, assembled: AssembledStation, config: Path) -> None:
-    recipe = plan.recipe
-    _log(f"Station {plan.station.id}, {plan.config.gate.kind.value} gate.")
-    _log(f"Recipe {recipe.product} revision {recipe.revision}, digest {plan.digest[:12]}.")
-    _log(f"Bundle {plan.bundle.card.name} {plan.bundle.card.version} on {assembled.engine}.")
-    _log(f"Records in {plan.station.data_dir}.")
-    for name, count in assembled.records_report.faults.items():
-        _log(f"Found at start: {name.replace('_', ' ')} {count}.")
-    for sentence in plan.uncovered_faults:
-        _log(f"Not covered: {sentence}")
-    _log(f"Ask how it is with: edgeinspect status --config {config}")
-
-
-def _stop_on_signals(station: Station) -> dict[int, Any]:
-    """The first signal stops gracefully, the second at once; returns the former handlers."""
-    received = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        received.append(number)
-        station.request_stop(immediate=len(received) > 1)
-
-    return {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-
-
-def _log_until_stopped(station: Station, watchdog: ServiceWatchdog) -> None:
-    """Tell of alarms, faults and recipes as they come; single parts are in the records."""
-    following = 0
-    while not station.wait(watchdog.period_s):
+    def watch() -> None:
         watchdog.step()
-        missed, entries = station.feed.read(following, 500)
+        log.step()
+
+    code = run_until_stopped(
+        station,
+        start=assembled.start,
+        stop=assembled.stop,
+        on_ready=watchdog.ready,
+        on_stopping=stopping,
+        watch=watch,
+        watch_period_s=watchdog.period_s,
+    )
+    status = station.status()
+    journal.say(f"Stopped; {status['records_acknowledged']} records are safe on disk.")
+    return code, status
+
+
+def _announce(
+    plan: StationPlan, assembled: AssembledStation, config: Path, journal: Journal
+) -> None:
+    recipe = plan.recipe
+    journal.say(f"Station {plan.station.id}, {plan.config.gate.kind.value} gate.")
+    journal.say(f"Recipe {recipe.product} revision {recipe.revision}, digest {plan.digest[:12]}.")
+    card = plan.bundle.card
+    journal.say(f"Bundle {card.name} {card.version} on {assembled.engine}.")
+    journal.say(f"Records in {plan.station.data_dir}.")
+    for name, count in assembled.records_report.faults.items():
+        journal.say(f"Found at start: {name.replace('_', ' ')} {count}.")
+    for sentence in plan.uncovered_faults:
+        journal.say(f"Not covered: {sentence}")
+    journal.say(f"Ask how it is with: edgeinspect status --config {config}")
+
+
+class _Log:
+    """Tells of alarms, faults and recipes as they come; single parts are in the records."""
+
+    def __init__(self, station: Station, journal: Journal) -> None:
+        self._station = station
+        self._journal = journal
+        self._following = 0
+
+    def step(self) -> None:
+        missed, entries = self._station.feed.read(self._following, 500)
         if missed:
-            _log(f"{missed} events came too fast to be shown; the records have every part.")
+            self._journal.say(
+                f"{missed} events came too fast to be shown; the records have every part."
+            )
         for entry in entries:
-            following = entry.sequence + 1
+            self._following = entry.sequence + 1
             sentence = _sentence(entry.fields)
             if sentence:
-                _log(sentence)
+                self._journal.say(sentence)
 
 
 def _sentence(event: Mapping[str, Any]) -> str:
@@ -125,9 +145,3 @@ def _sentence(event: Mapping[str, Any]) -> str:
         lasts = "lasts" if event["active"] else "counted, or over"
         return f"Fault ({lasts}): {event['name'].replace('_', ' ')}: {event['detail']}"
     return ""
-
-
-def _log(sentence: str) -> None:
-    # stderr, at once: for the journal; stdout is for the JSON object at the end.
-    sys.stderr.write(sentence + "\n")
-    sys.stderr.flush()
