@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from runtime_rig import DEADLINE_S, wait_until
+from runtime_rig import wait_until
 
 from edgeinspect.records.reader import RecordReader
 from edgeinspect.runtime.control_client import ControlClient, StationUnreachable
@@ -23,6 +23,8 @@ from edgeinspect.ui.unwinding import unwinding_on_signals
 
 STATION = "from edgeinspect.ui.cli import main; main()"
 PIPE_BYTES = 4096
+DEADLINE_S = 120.0
+"""A whole station starts within it on a machine that does other things, too."""
 
 
 def full_pipe() -> tuple[int, int]:
@@ -75,7 +77,7 @@ class Started:
             except StationUnreachable:
                 return False
 
-        wait_until(recorded)
+        _wait_until(recorded)
 
     def apply_recipe(self) -> None:
         """What makes the station write a line into its log."""
@@ -103,6 +105,13 @@ class Started:
         self.process.wait()
         for end in self.ends:
             os.close(end)
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -302,7 +311,7 @@ def test_a_lost_terminal_ends_a_station_in_order(tmp_path: Path) -> None:
         except StationUnreachable:
             return False
 
-    wait_until(inspects)
+    _wait_until(inspects)
     os.close(terminal)
     deadline_s = time.monotonic() + DEADLINE_S
     ended = 0
