@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from edgeinspect.errors import ConfigError, DiskFull, StorageFault, UsageError
 from edgeinspect.line.config import GateKind, ReviewAction, Tracking
+from edgeinspect.line.core import LineCore
+from edgeinspect.line.messages import EncoderCount, RequestLineStop
 from edgeinspect.part import Region
 from edgeinspect.ports import CameraControls
 from edgeinspect.settings.compile import camera_controls, line_config, with_timing
@@ -31,6 +33,7 @@ from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.settings.station import Camera as CameraWiring
 from edgeinspect.settings.station import CameraDriver, StationFile, example_station
 from edgeinspect.settings.uncovered import describe_uncovered_faults
+from edgeinspect.settings.wiring import IoDriver
 from edgeinspect.yaml_file import dump_yaml, parse_yaml, validate
 
 DIGEST = "ab" * 32
@@ -176,6 +179,32 @@ def test_compiled_encoder_track_stays_in_counts() -> None:
     assert (config.track.to_gate, config.track.to_guard) == (3200, 2600)
     assert config.trigger.min_pitch == 800
     assert config.track.encoder_timeout_ns == 100_000_000
+    assert config.track.encoder_max_counts_per_s == 6_000
+    assert config.track.encoder_jitter_ns == 1_000_000
+
+
+def test_counts_stamped_by_a_thread_may_come_in_bunches() -> None:
+    kernel = station("raspberry-pi-5")
+    io = kernel.io.model_copy(update={"driver": IoDriver.RPI_GPIO})
+    callbacks = kernel.model_copy(update={"io": io})
+    config = line_config(callbacks, recipe(), recipe_digest="d")
+    assert config.track.encoder_jitter_ns == 100_000_000
+
+
+def test_a_compiled_station_notices_counts_faster_than_its_belt() -> None:
+    """One count more than the belt can make, each by itself, for a tenth of a second."""
+    config = line_config(station("raspberry-pi-5"), recipe(), recipe_digest="d")
+    limit = config.track.encoder_max_counts_per_s
+    assert limit is not None
+    for counts_per_s, noticed in ((limit - 100, False), (2 * limit, True)):
+        core = LineCore(config, next_part_id=1, now_mono_ns=0)
+        core.start(0)
+        actions = []
+        for count in range(1, counts_per_s // 10):
+            at_ns = count * 1_000_000_000 // counts_per_s
+            actions += core.handle(EncoderCount(count, at_ns), at_ns)
+        assert any(isinstance(action, RequestLineStop) for action in actions) is noticed
+        assert (core.status["encoder_distrusted"] > 0) is noticed
 
 
 def test_a_long_belt_has_room_for_all_its_parts() -> None:

@@ -212,6 +212,14 @@ RULES = [
     ("raspberry-pi-5", ("io", "driver"), "rpi-gpio", ""),
     ("raspberry-pi-5", ("encoder",), None, "the encoder, for track.tracking is encoder"),
     ("raspberry-pi-5", ("encoder", "timeout_ms"), 0, "a number above 0"),
+    ("raspberry-pi-5", ("encoder", "max_counts_per_s"), 0, "a whole number from 1"),
+    ("raspberry-pi-5", ("encoder", "max_counts_per_s"), 400_000, "the time from part to part"),
+    ("raspberry-pi-5", ("trigger_debounce_ms",), 140, "at encoder.max_counts_per_s (133.333)"),
+    ("raspberry-pi-5", ("gate", "min_off_ms"), 60, "leave at encoder.max_counts_per_s (50)"),
+    ("raspberry-pi-5", ("gate", "max_on_ms"), 80, "window at encoder.max_counts_per_s (83.3333)"),
+    ("raspberry-pi-5", ("gate", "timing_tolerance_ms"), 42, "max_counts_per_s (41.6667)"),
+    ("raspberry-pi-5", ("gate", "lease_ms"), 500, "gate at encoder.max_counts_per_s (491.667)"),
+    ("raspberry-pi-5", ("gate", "decision_margin_ms"), 440, "max_counts_per_s (440)"),
     ("raspberry-pi-5", ("encoder", "line"), "GPIO17", "lines.trigger uses this one"),
     ("raspberry-pi-5", ("track", "exposure_window_counts"), 800, "min_pitch_counts (800)"),
     ("raspberry-pi-5", ("lines", "guard"), None, "no value, for lines.guard is not wired"),
@@ -326,6 +334,7 @@ def test_fully_wired_station_covers_every_fault() -> None:
         ([(("review_action",), "pass")], "review_action is pass"),
         ([(("gate", "max_on_ms"), 500)], "lets go after every 500 ms"),
         ([(("io", "driver"), "sim")], "no real gate is driven"),
+        ([(("encoder", "max_counts_per_s"), None)], "encoder.max_counts_per_s is not stated"),
         (
             [(("camera",), {"driver": "v4l2", "device": "/dev/video0"})],
             "camera.stamp_error_ms is not stated",
@@ -341,7 +350,7 @@ def test_each_missing_wire_is_one_uncovered_fault(
 
 
 def test_a_usb_camera_whose_stamp_error_is_stated_is_covered() -> None:
-    stated = {"driver": "v4l2", "device": "/dev/video0", "stamp_error_ms": 12}
+    stated = {"driver": "v4l2", "device": "/dev/video0", "stamp_error_ms": 4}
     assert faults("raspberry-pi-5", (("camera",), stated)) == ""
 
 

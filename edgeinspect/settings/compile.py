@@ -23,9 +23,14 @@ from edgeinspect.ports import CameraControls
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.station import CameraDriver, StationFile
 from edgeinspect.settings.track import Distances, distances_of
+from edgeinspect.settings.wiring import EncoderLine, Io, IoDriver
 from edgeinspect.yaml_expected import Rule
 
 LEAST_PARTS_IN_FLIGHT = 64
+KERNEL_JITTER_NS = 1_000_000
+CALLBACK_JITTER_NS = 100_000_000
+"""How far counts may be pushed together by when they are stamped: by the kernel, or by a thread
+of a library that has to wait for a processor (docs/hardware.md)."""
 
 
 def line_config(station: StationFile, recipe: Recipe, *, recipe_digest: str) -> LineConfig:
@@ -119,7 +124,7 @@ def _track(station: StationFile, d: Distances) -> TrackConfig:
     def units(distance: float) -> int:
         return _track_units(d, distance)
 
-    return TrackConfig(
+    track = TrackConfig(
         tracking=Tracking(station.track.tracking),
         to_lens=units(d.sensor_to_lens),
         exposure_window=units(d.exposure_window),
@@ -128,7 +133,17 @@ def _track(station: StationFile, d: Distances) -> TrackConfig:
         window_after=units(d.window_after),
         to_guard=None if d.sensor_to_guard is None else units(d.sensor_to_guard),
         guard_tolerance=units(d.guard_tolerance or 0),
-        encoder_timeout_ns=_ns(station.encoder.timeout_ms) if station.encoder else 200_000_000,
+    )
+    return track if station.encoder is None else _with_encoder(track, station.encoder, station.io)
+
+
+def _with_encoder(track: TrackConfig, encoder: EncoderLine, io: Io) -> TrackConfig:
+    late_stamps = io.driver is IoDriver.RPI_GPIO
+    return replace(
+        track,
+        encoder_timeout_ns=_ns(encoder.timeout_ms),
+        encoder_max_counts_per_s=encoder.max_counts_per_s,
+        encoder_jitter_ns=CALLBACK_JITTER_NS if late_stamps else KERNEL_JITTER_NS,
     )
 
 

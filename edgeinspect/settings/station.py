@@ -257,6 +257,8 @@ class StationFile(Section):
         self._check_sections_match_wires(distances)
         if isinstance(self.track, DelayTrack):
             self._check_times(distances)
+        elif self.encoder is not None and self.encoder.max_counts_per_s is not None:
+            self._check_times(distances.at_counts_per_s(self.encoder.max_counts_per_s))
         self._check_confirm(distances)
         return self
 
@@ -279,32 +281,36 @@ class StationFile(Section):
             raise Rule("lines", "confirm", value=None, expected=expected)
 
     def _check_times(self, d: Distances) -> None:
-        gate = self.gate
+        """What must hold in time; ``d`` in milliseconds of travel at the belt's highest speed."""
+        gate, at = self.gate, d.at_speed
         if self.trigger_debounce_ms >= d.min_pitch:
-            expected = f"less than track.min_pitch_ms ({d.min_pitch:g})"
+            pitch = f"the time from part to part{at}" if at else "track.min_pitch_ms"
+            expected = f"less than {pitch} ({d.min_pitch:g})"
             raise Rule("trigger_debounce_ms", value=self.trigger_debounce_ms, expected=expected)
         rest = d.min_pitch - d.window
         if gate.min_off_ms > rest:
-            expected = f"at most what neighbours' windows leave (min_pitch_ms - window = {rest:g})"
+            expected = f"at most what neighbours' windows leave{at}"
+            expected += f" (min_pitch_ms - window = {rest:g})" if not at else f" ({rest:g})"
             raise Rule("gate", "min_off_ms", value=gate.min_off_ms, expected=expected)
         if gate.max_on_ms is not None and gate.max_on_ms < d.window:
-            expected = f"at least the part's window ({d.window:g}), or null"
+            expected = f"at least the part's window{at} ({d.window:g}), or null"
             raise Rule("gate", "max_on_ms", value=gate.max_on_ms, expected=expected)
         if 2 * gate.timing_tolerance_ms >= d.window:
-            expected = f"less than half the part's window ({d.window / 2:g})"
+            expected = f"less than half the part's window{at} ({d.window / 2:g})"
             value = gate.timing_tolerance_ms
             raise Rule("gate", "timing_tolerance_ms", value=value, expected=expected)
         if gate.lease_ms >= d.gate_opens:
-            expected = f"less than the travel from trigger to gate ({d.gate_opens:g})"
+            expected = f"less than the travel from trigger to gate{at} ({d.gate_opens:g})"
             raise Rule("gate", "lease_ms", value=gate.lease_ms, expected=expected)
         stamp_error_ms = self.camera.stamp_error_ms or 0.0
         if 2 * stamp_error_ms >= d.exposure_window:
             half = d.exposure_window / 2
-            expected = f"less than half of exposure_window_ms ({half:g}), or no frame is ever fresh"
+            window = f"the exposure window{at}" if at else "exposure_window_ms"
+            expected = f"less than half of {window} ({half:g}), or no frame is ever fresh"
             raise Rule("camera", "stamp_error_ms", value=stamp_error_ms, expected=expected)
         left = d.gate_opens - d.sensor_to_lens - d.exposure_window
         if gate.decision_margin_ms >= left:
-            expected = f"less than the travel from the lens to the gate ({left:g})"
+            expected = f"less than the travel from the lens to the gate{at} ({left:g})"
             value = gate.decision_margin_ms
             raise Rule("gate", "decision_margin_ms", value=value, expected=expected)
 

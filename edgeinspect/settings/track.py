@@ -67,7 +67,11 @@ DISTANCES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distances:
-    """A track without its unit: milliseconds or counts, see ``unit``."""
+    """A track without its unit: milliseconds or counts, see ``unit``.
+
+    Attributes:
+        at_speed: for counts that were made milliseconds, the speed at which they take so long.
+    """
 
     unit: Literal["ms", "counts"]
     min_pitch: float
@@ -78,6 +82,7 @@ class Distances:
     window_after: float
     sensor_to_guard: float | None
     guard_tolerance: float | None
+    at_speed: str = ""
 
     @property
     def window(self) -> float:
@@ -88,6 +93,12 @@ class Distances:
     def gate_opens(self) -> float:
         """Where a part's window at the gate begins."""
         return self.sensor_to_gate - self.window_before
+
+    def at_counts_per_s(self, counts_per_s: int) -> Distances:
+        """A track in counts as milliseconds of travel at this speed."""
+        ms = {name: getattr(self, name) for name in DISTANCES}
+        ms = {name: d if d is None else 1000 * d / counts_per_s for name, d in ms.items()}
+        return Distances(unit="ms", **ms, at_speed=" at encoder.max_counts_per_s")
 
     def rule(self, name: str, expected: str) -> Rule:
         """The error for one of the distances, under its name in the file."""

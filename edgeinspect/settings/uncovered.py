@@ -31,6 +31,12 @@ def describe_uncovered_faults(station: StationFile, recipe: Recipe | None = None
             "checks.reject_frozen is false in the recipe: an old picture passes if the camera"
             " shows it again under a new stamp and number."
         )
+    if station.encoder is not None and station.encoder.max_counts_per_s is None:
+        faults.append(
+            "An encoder that counts too much, for noise or a loose wheel, is believed"
+            " (encoder.max_counts_per_s is not stated): parts on the belt are not where they are"
+            " expected."
+        )
     if station.io.driver is IoDriver.SIM:
         faults.append("io.driver is sim: no real gate is driven.")
     return faults

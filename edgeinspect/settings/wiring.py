@@ -73,10 +73,13 @@ class EncoderLine(InputLine):
     """Attributes:
     counts_per_mm: of belt travel, for people's eyes; the track is given in counts.
     timeout_ms: no count for this long means that the belt stands still.
+    max_counts_per_s: the belt cannot move faster, so counts that do are a fault; None: any
+        speed is believed.
     """
 
     counts_per_mm: float | None = Field(default=None, gt=0, le=1e6)
     timeout_ms: Milliseconds = 200.0
+    max_counts_per_s: int | None = Field(default=None, ge=1, le=10_000_000)
 
     @model_validator(mode="after")
     def _check_timeout(self) -> Self:
