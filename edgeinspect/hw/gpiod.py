@@ -1,10 +1,11 @@
 """Lines of the kernel's character device, through ``gpiod`` 2.x: the driver ``gpiod``.
 
-Edges carry the kernel's CLOCK_MONOTONIC stamp. Where ``debounce_us`` is set, the stamp is taken
-when the level has been steady for that long, so it comes that much later than the edge itself.
-The kernel numbers the edges of a line, so one that was lost on the way is noticed and told. Edges
-so close together that the chip or its driver makes one interrupt of them are merged before they are
-numbered, and no number shows those.
+Edges carry the kernel's CLOCK_MONOTONIC stamp, and one thread tells of those of all lines in the
+order of their stamps (``edgeinspect.hw.edge_reader``). Where ``debounce_us`` is set, the stamp is
+taken when the level has been steady for that long, so it comes that much later than the edge
+itself. The kernel numbers the edges of a line, so one that was lost on the way is noticed and told.
+Edges so close together that the chip or its driver makes one interrupt of them are merged before
+they are numbered, and no number shows those.
 
 An output is requested, at its safe level, in one system call and held until ``close``; a process
 that is killed leaves it to the hardware's pull, as the kernel then releases the line.
@@ -14,13 +15,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
-import select
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from edgeinspect.errors import LineFault, UsageError
+from edgeinspect.errors import UsageError
+from edgeinspect.hw.edge_reader import Told, reader
 from edgeinspect.hw.gpio_chips import holder_of, line_offset, open_chip, vendor
 from edgeinspect.hw.gpio_faults import consumer, gone, line_fault
 from edgeinspect.hw.input_faults import InputFaults
@@ -29,7 +30,6 @@ from edgeinspect.settings.wiring import Active, Bias, EncoderLine, InputLine, Io
 
 EVENT_BUFFER = 1024
 """Edges that the kernel keeps for us; it allows no more for one line."""
-_JOIN_S = 2.0
 
 
 def edge_input(io: Io, wire: InputLine) -> EdgeLine:
@@ -58,11 +58,7 @@ class EdgeLine:
         self._events.faults = listener
 
     def start(self, listener: EdgeListener) -> None:
-        def report(events: Sequence[Any]) -> None:
-            for event in events:
-                listener(event.timestamp_ns)
-
-        self._events.start(report)
+        self._events.start(lambda event: listener(event.timestamp_ns))
 
     def close(self) -> None:
         self._events.close()
@@ -80,10 +76,8 @@ class LevelLine:
     def start(self, listener: Callable[[bool, int], None]) -> bool:
         rising = vendor().EdgeEvent.Type.RISING_EDGE
 
-        def report(events: Sequence[Any]) -> None:
-            # Only the newest level matters, and it is right even where edges were lost.
-            newest = events[-1]
-            listener(newest.event_type is rising, newest.timestamp_ns)
+        def report(event: Any) -> None:
+            listener(event.event_type is rising, event.timestamp_ns)
 
         return self._events.start(report)
 
@@ -100,16 +94,13 @@ class EncoderCounter:
     """
 
     def __init__(self, io: Io, wire: EncoderLine) -> None:
-        self._events = _Events(io, wire, edges="RISING", numbers_matter=False)
+        self._events = _Events(io, wire, edges="RISING", counts=True)
 
     def tell_faults(self, listener: InputFaults) -> None:
         self._events.faults = listener
 
     def start(self, listener: Callable[[int, int], None]) -> None:
-        def report(events: Sequence[Any]) -> None:
-            listener(events[-1].line_seqno, events[-1].timestamp_ns)
-
-        self._events.start(report)
+        self._events.start(lambda event: listener(event.line_seqno, event.timestamp_ns))
 
     def close(self) -> None:
         self._events.close()
@@ -156,20 +147,20 @@ class DrivenLine:
 
 
 class _Events:
-    """A requested input and the thread that reads its events."""
+    """A requested input; the process's one reader tells of its events."""
 
-    def __init__(self, io: Io, wire: InputLine, *, edges: str, numbers_matter: bool = True) -> None:
+    def __init__(self, io: Io, wire: InputLine, *, edges: str, counts: bool = False) -> None:
         self._io, self._wire, self._edges = io, wire, edges
-        self._numbers_matter = numbers_matter
+        self.read_last = counts
         self._name = line_name(io, wire)
         self._request: Any = None
+        self._report: Callable[[Any], None] | None = None
+        self._reading = False
         self._closed = False
         self._last_number = 0
-        self._wake_reader, self._wake_writer = -1, -1
-        self._thread: threading.Thread | None = None
         self.faults: InputFaults | None = None
 
-    def start(self, report: Callable[[Sequence[Any]], None]) -> bool:
+    def start(self, report: Callable[[Any], None]) -> bool:
         """Request the line and report from now on; returns the level now. Raises LineFault."""
         if self._request is not None:
             raise UsageError(f"The line {self._name} was started twice.")
@@ -177,62 +168,49 @@ class _Events:
             raise UsageError(f"The line {self._name} was started after it was closed.")
         settings = _input_settings(self._wire, self._edges)
         _, offset, self._request = _request(self._io, self._wire, settings)
+        self._report = report
         try:
             level = self._request.get_value(offset) is vendor().line.Value.ACTIVE
-            self._wake_reader, self._wake_writer = os.pipe()
+            reader.add(self)
         except OSError as error:
             self._request.release()
             raise line_fault(error, line=self._name, doing="read") from error
-        self._thread = threading.Thread(
-            target=self._run, args=(report,), name=f"gpio-{self._wire.line}", daemon=True
-        )
-        self._thread.start()
+        self._reading = True
         return level
 
     def close(self) -> None:
         if self._closed:
             return
         self._closed = True
-        if self._thread is None:
-            return
-        os.write(self._wake_writer, b"x")
-        self._thread.join(_JOIN_S)
-        if self._thread.is_alive():
-            return  # a listener hangs; the line must not be taken away under it
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)
+        if not self._reading or not reader.remove(self):
+            return  # it was never read, or a listener hangs: the line is not taken from under it
         with contextlib.suppress(OSError):
             self._request.release()
 
-    def _run(self, report: Callable[[Sequence[Any]], None]) -> None:
-        poller = select.poll()
-        poller.register(self._request.fd, select.POLLIN)
-        poller.register(self._wake_reader, select.POLLIN)
-        while True:
-            ready = dict(poller.poll())
-            if self._closed:
-                return
-            try:
-                if not ready.get(self._request.fd, 0) & select.POLLIN:
-                    self._tell_failed(gone(self._name))
-                    return
-                events = self._request.read_edge_events(EVENT_BUFFER)
-            except OSError as error:
-                self._tell_failed(line_fault(error, line=self._name, doing="read"))
-                return
-            self._watch_numbers(events)
-            report(events)
+    # --- what the reader uses -----------------------------------------------------------------
+
+    def fileno(self) -> int:
+        return int(self._request.fd)
+
+    def read(self) -> list[Told]:
+        events = self._request.read_edge_events(EVENT_BUFFER)
+        self._watch_numbers(events)
+        assert self._report is not None
+        return [(event.timestamp_ns, partial(self._report, event)) for event in events]
+
+    def fail(self, error: OSError | None) -> None:
+        if self.faults is not None:
+            failed = gone(self._name)
+            if error is not None:
+                failed = line_fault(error, line=self._name, doing="read")
+            self.faults.failed(failed)
 
     def _watch_numbers(self, events: Sequence[Any]) -> None:
         """The kernel counts every edge of the line from 1; a gap is what it had no room for."""
         lost = events[-1].line_seqno - self._last_number - len(events)
         self._last_number = events[-1].line_seqno
-        if lost > 0 and self._numbers_matter and self.faults is not None:
+        if lost > 0 and not self.read_last and self.faults is not None:
             self.faults.edges_lost(lost)
-
-    def _tell_failed(self, error: LineFault) -> None:
-        if self.faults is not None:
-            self.faults.failed(error)
 
 
 def line_name(io: Io, wire: OutputLine) -> str:
