@@ -13,7 +13,7 @@ from edgeinspect.line.core import LineCore
 from edgeinspect.line.frame import FrameMatcher, Match
 from edgeinspect.line.ledger import InFlight
 from edgeinspect.line.pictures import PictureMemory
-from edgeinspect.line.track import Track
+from edgeinspect.line.track import EncoderTrack, Place, Track
 from edgeinspect.part import Doubt, Frame
 from edgeinspect.sim.faults import fault_rates
 from edgeinspect.sim.presets import is_guarded
@@ -157,6 +157,20 @@ class ForgetsWhatIsOnTheBelt(LineCore):
         return [action for action in actions if not isinstance(action, m.RejectEverything)]
 
 
+class BelievesWhatHasArrived(EncoderTrack):
+    """Takes the last count that has arrived for the belt's place, and for settled."""
+
+    def place_at(self, mono_ns: int) -> Place:
+        place = super().place_at(mono_ns)
+        return place if place.settled else Place(self.last_count)
+
+
+class IgnoresProvisionalPlaces(LineCore):
+    def __init__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> None:
+        super().__init__(config, next_part_id=next_part_id, now_mono_ns=now_mono_ns)
+        self._track = BelievesWhatHasArrived(config.track)
+
+
 class ReusesPartIds(LineCore):
     def __init__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> None:
         super().__init__(config, next_part_id=1, now_mono_ns=now_mono_ns)
@@ -247,6 +261,20 @@ def test_a_core_that_never_stops_the_line_is_caught() -> None:
     )
     assert account.wrongly_passed > 0
     assert account.escapes > 0
+
+
+@pytest.mark.parametrize("gate", [REJECTING, PASSING])
+def test_a_core_that_ignores_provisional_places_is_caught(gate: str) -> None:
+    account = run_simulation(
+        parts=400,
+        seed=21,
+        faults={"late_input": 0.3},
+        gate=gate,
+        tracking="encoder",
+        core_factory=IgnoresProvisionalPlaces,
+    )
+    assert not account.good
+    assert account.mislocated > 0
 
 
 def test_a_core_that_reuses_part_ids_after_a_crash_is_caught() -> None:

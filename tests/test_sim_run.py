@@ -75,12 +75,26 @@ def test_each_fault_alone_passes_nothing_wrongly(name: str) -> None:
 
 
 @pytest.mark.parametrize("gate", [REJECTING, "normally-passing"])
-@pytest.mark.parametrize("name", [*ENCODER_FAULTS, "crash_restart", "core_hang", "belt_stop"])
+@pytest.mark.parametrize(
+    "name", [*ENCODER_FAULTS, "late_input", "crash_restart", "core_hang", "belt_stop"]
+)
 def test_with_an_encoder_each_fault_passes_nothing_wrongly(name: str, gate: str) -> None:
     account = run_simulation(parts=120, seed=2, faults={name: 0.03}, gate=gate, tracking="encoder")
     assert account.faults[name] > 0
     assert account.good, account.findings
     assert account.left > 0
+
+
+@pytest.mark.parametrize("tracking", ["delay", "encoder"])
+@pytest.mark.parametrize("gate", GATES)
+def test_inputs_that_are_often_late_pass_nothing_wrongly(gate: str, tracking: str) -> None:
+    account = run_simulation(
+        parts=250, seed=3, faults={"late_input": 0.4}, gate=gate, tracking=tracking
+    )
+    assert account.faults["late_input"] > 60
+    assert account.good, account.findings
+    assert account.lost == account.ledger_lost
+    assert account.left > 100
 
 
 @pytest.mark.slow

@@ -296,3 +296,17 @@ def test_rendered_parts_are_what_they_say_they_are() -> None:
     assert placed.dtype == np.uint8
     assert not np.array_equal(placed, moved)
     assert belt.mean() < placed.mean()
+
+
+@pytest.mark.parametrize(("counted", "mislocated"), [(100, 0), (102, 0), (103, 1), (90, 1)])
+def test_a_part_judged_at_another_count_than_it_was_triggered_at_is_mislocated(
+    counted: int, mislocated: int
+) -> None:
+    story = Story()
+    part = story.part(End.LEFT)
+    story.log.records.append(replace(story.record(part, PASS), encoder_count=counted))
+    del story.log.records[0]
+    story.log.counts[part.sensor_ns or 0] = 100
+    account = story.account()
+    assert account.mislocated == mislocated
+    assert account.good is not bool(mislocated)

@@ -290,6 +290,19 @@ class RecipeChange(Fault):
         line.agenda.at(now_ns + line.rng.randint(0, 300 * MS), line.change_recipe)
 
 
+class LateInput(Fault):
+    name = "late_input"
+    rate = 1e-3
+    about = "what comes by one input reaches the station 2 to 500 ms late, in a burst"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        name = line.rng.choice(line.inputs)
+        longest_ns = SECOND // 2 if line.rng.random() < 0.2 else 80 * MS
+        duration_ns = line.rng.randint(2 * MS, longest_ns)
+        start_ns = now_ns + line.rng.randint(0, SECOND)
+        line.agenda.at(start_ns, lambda t: line.delay(name, duration_ns, t))
+
+
 class EncoderGlitch(Fault):
     name = "encoder_glitch"
     rate = 2e-4
@@ -343,6 +356,7 @@ FAULTS: dict[str, Fault] = {
         BeltStop(),
         PauseResume(),
         RecipeChange(),
+        LateInput(),
         EncoderGlitch(),
         EncoderStall(),
     )

@@ -15,6 +15,8 @@ from edgeinspect.sim.world import End, SimPart
 JUDGED = (VerdictKind.PASS, VerdictKind.REJECT, VerdictKind.REVIEW)
 TRIGGER_TOLERANCE_NS = 40 * MS
 """An edge while the part still covers the sensor is the part's, whatever made it."""
+COUNT_TOLERANCE = 2
+"""Counts that an encoder makes too many at once, and too few to be told from its jitter."""
 LONGEST_WAY_NS = 60 * SECOND
 """A station that has not recorded a part after this long has lost it."""
 FINDINGS_KEPT = 20
@@ -45,6 +47,7 @@ class TruthLog:
         parts: every part that was put on the belt.
         frames: by the sequence number under which they were delivered.
         edges: trigger edges that reached a live station: time, and which process took them.
+        counts: what the encoder had counted at each trigger edge.
         dropped_edges: how many edges a full queue dropped, and said so.
         deaths: process number to the time of its death.
         records: durable records.
@@ -58,6 +61,7 @@ class TruthLog:
     parts: list[SimPart] = field(default_factory=list)
     frames: dict[int, FrameTruth] = field(default_factory=dict)
     edges: list[tuple[int, int]] = field(default_factory=list)
+    counts: dict[int, int] = field(default_factory=dict)
     dropped_edges: int = 0
     deaths: dict[int, int] = field(default_factory=dict)
     records: list[PartRecord] = field(default_factory=list)
@@ -88,6 +92,8 @@ class Account:
         out_of_view: records judged on a frame that was really exposed before their part came into
             view, or after it had left. Not counted with an encoder.
         duplicated: part ids recorded twice and frames judged twice.
+        mislocated: records of judged parts whose encoder count is not what the encoder had counted
+            at the trigger edge, whenever the station heard of it.
         unaccounted: parts without an end, and triggers with neither record nor named reason.
         wrongly_passed: parts that left the line without a PASS record whose frame shows that
             part, exposed after its own trigger, scored below the threshold, in time.
@@ -127,6 +133,7 @@ class Account:
     swapped: int = 0
     out_of_view: int = 0
     duplicated: int = 0
+    mislocated: int = 0
     unaccounted: int = 0
     wrongly_passed: int = 0
     untriggered_passed: int = 0
@@ -147,8 +154,8 @@ class Account:
     @property
     def good(self) -> bool:
         """Whether the station kept its promises."""
-        broken = self.swapped or self.duplicated or self.unaccounted or self.wrongly_passed
-        return not (broken or self.out_of_view)
+        about_pictures = self.swapped or self.out_of_view or self.duplicated
+        return not (about_pictures or self.mislocated or self.unaccounted or self.wrongly_passed)
 
     def as_dict(self) -> dict[str, object]:
         """All fields, ready for JSON."""
@@ -222,6 +229,7 @@ class _Settlement:
             swapped=swapped,
             out_of_view=self._out_of_view(),
             duplicated=duplicated,
+            mislocated=self._mislocated(),
             unaccounted=len(endless) + lost_edges + len(died_and_left) - unwritten,
             wrongly_passed=wrongly_passed,
             untriggered_passed=sum(part.end is End.LEFT for part in untriggered),
@@ -313,6 +321,21 @@ class _Settlement:
                 self._find(
                     f"record {record.part_id} was judged {record.verdict.kind} on a frame exposed "
                     f"{travelled_ns} ns after its trigger"
+                )
+                count += 1
+        return count
+
+    def _mislocated(self) -> int:
+        count = 0
+        for record in (*self._log.records, *self._log.died):
+            true_count = self._log.counts.get(record.trigger_mono_ns)
+            if record.encoder_count is None or true_count is None:
+                continue
+            wrong = abs(record.encoder_count - true_count) > COUNT_TOLERANCE
+            if wrong and record.verdict.kind in JUDGED:
+                self._find(
+                    f"record {record.part_id} says that its part was at count "
+                    f"{record.encoder_count} at the trigger, and it was at {true_count}"
                 )
                 count += 1
         return count

@@ -28,6 +28,15 @@ from edgeinspect.sim.world import DrawnParts, PartSource, SimPart, World
 ID_BLOCK = 1000
 FIRST_PART_NS = SECOND + SECOND // 2
 LONGEST_STAND_NS = 600 * SECOND
+INPUTS: Mapping[str, tuple[type, ...]] = {
+    "trigger": (m.TriggerEdge,),
+    "encoder": (m.EncoderCount,),
+    "guard": (m.GuardEdge,),
+    "confirm": (m.ConfirmEdge,),
+    "line_stopped": (m.LineStopped,),
+    "gate": (m.GateActivated,),
+}
+"""The station's inputs, the gate's own report among them, and what comes by each."""
 DROPPABLE = (m.TriggerEdge, m.GuardEdge, m.ConfirmEdge, m.FrameArrived, m.Inspected)
 
 
@@ -70,6 +79,39 @@ class Store:
         return True
 
 
+class LateInputs:
+    """Keeps what comes by an input whose reader stands still, and delivers it in a burst.
+
+    Stamps stay as they were made: only the delivery is late, as behind a thread that found no
+    processor.
+    """
+
+    def __init__(self, agenda: Agenda) -> None:
+        self._agenda = agenda
+        self._until_ns: dict[str, int] = {}
+        self._kept: dict[str, deque[tuple[Process, m.Event]]] = {}
+
+    def stand_still(self, name: str, until_ns: int) -> None:
+        """The reader of an input takes nothing up until then."""
+        self._until_ns[name] = max(until_ns, self._until_ns.get(name, 0))
+        self._agenda.at(until_ns, lambda t: self._catch_up(name, t))
+
+    def keeps(self, process: Process, event: m.Event, now_ns: int) -> bool:
+        """Take an event that cannot be delivered now; False: it can."""
+        for name, until_ns in self._until_ns.items():
+            if isinstance(event, INPUTS[name]) and (now_ns < until_ns or self._kept.get(name)):
+                self._kept.setdefault(name, deque()).append((process, event))
+                return True
+        return False
+
+    def _catch_up(self, name: str, now_ns: int) -> None:
+        if now_ns < self._until_ns[name]:
+            return
+        kept = self._kept.pop(name, deque())
+        for process, event in kept:
+            process.take(event, now_ns)
+
+
 class Process:
     """One life of the station's process: core, pulse schedule and recorder queue."""
 
@@ -109,6 +151,11 @@ class Process:
         self._drain(now_ns)
 
     def post(self, event: m.Event, now_ns: int) -> None:
+        """Queue an event for the core, now or, where its input is late, when that catches up."""
+        if not self._line.late_inputs.keeps(self, event, now_ns):
+            self.take(event, now_ns)
+
+    def take(self, event: m.Event, now_ns: int) -> None:
         """Queue an event for the core, which takes it at once unless it hangs."""
         if not self.alive:
             return
@@ -161,7 +208,8 @@ class Process:
     def _advance_gate(self, now_ns: int) -> None:
         self._replan = False
         for span in self._schedule.advance(now_ns):
-            self._inbox.append(span)
+            if not self._line.late_inputs.keeps(self, span, now_ns):
+                self._inbox.append(span)
             self._line.world.set_output(self._schedule.active, now_ns)
         change_ns = self._schedule.next_change_mono_ns()
         if change_ns is not None and change_ns != self._pulse_ns:
@@ -248,11 +296,13 @@ class VirtualLine:
         self.agenda = Agenda()
         self.rng = Random(seed)  # noqa: S311 - a simulation, not a secret
         self.truth = TruthLog()
+        self.late_inputs = LateInputs(self.agenda)
         self.store = Store(self.truth)
         self.core_factory = core_factory
         self.drop_next_event = False
         self.process: Process | None = None
         self._gate, self._tracking, self._seed = gate, tracking, seed
+        self._guarded, self._encoder = guarded, tracking == "encoder"
         self._lives = 0
         self._rates = [(FAULTS[name], rate) for name, rate in (rates or {}).items()]
         self._config = config or line_config(gate=gate, tracking=tracking)
@@ -267,7 +317,7 @@ class VirtualLine:
             count=parts,
             geometry=geometry,
             guarded=guarded,
-            encoder=tracking == "encoder",
+            encoder=self._encoder,
             on_infeed=self._infeed,
         )
         self.world.attach(self)
@@ -339,7 +389,7 @@ class VirtualLine:
         """A full queue drops the event and says so."""
         self.drop_next_event = False
         if isinstance(event, m.TriggerEdge):
-            self.truth.edges.pop()
+            self.truth.edges.remove((event.edge_mono_ns, self._lives))
             self.truth.dropped_edges += 1
         elif isinstance(event, m.FrameArrived):
             self.camera.lost(event.frame)
@@ -347,6 +397,17 @@ class VirtualLine:
 
     def free_gate(self, now_ns: int) -> None:
         self.world.stick_gate(None, now_ns)
+
+    def delay(self, name: str, duration_ns: int, now_ns: int) -> None:
+        """What comes by this input reaches the station only when so much time has passed."""
+        self.late_inputs.stand_still(name, now_ns + duration_ns)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The inputs that are wired, the gate's own report among them."""
+        missing = set() if self._encoder else {"encoder"}
+        missing |= set() if self._guarded else {"guard"}
+        return tuple(name for name in INPUTS if name not in missing)
 
     def mend_encoder(self, now_ns: int) -> None:
         self.world.encoder_stalled = False
@@ -362,6 +423,7 @@ class VirtualLine:
         if self.process is None:
             return False
         self.truth.edges.append((now_ns, self.process.number))
+        self.truth.counts[now_ns] = self.world.counted
         self.process.post(m.TriggerEdge(now_ns), now_ns)
         return True
 

@@ -207,6 +207,11 @@ class World:
         return self._station
 
     @property
+    def counted(self) -> int:
+        """What the encoder has counted so far, whether or not the station has heard of it."""
+        return self._count
+
+    @property
     def empty(self) -> bool:
         """No part is on the belt and none will come."""
         return self._to_come == 0 and not self.moving and not self.outfeed

@@ -23,6 +23,7 @@ _LINES = (
     ("swapped", "judged by another part's picture, or an old one", True),
     ("out_of_view", "judged by a picture taken before or after the view", True),
     ("duplicated", "recorded or judged twice", True),
+    ("mislocated", "judged at another encoder count", True),
     ("unaccounted", "without a record and without a reason", True),
     ("untriggered_passed", "never seen by the trigger, and passed", False),
     ("recalled", "taken off the outfeed by the operator", False),
