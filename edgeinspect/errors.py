@@ -17,6 +17,7 @@
     │   └── Misaligned                   5  a part does not lie as its reference picture
     ├── StorageFault    (OSError)        6  records or images cannot be kept
     │   ├── DiskFull                     6
+    │   ├── DataDisplaced                6  a file was deleted or moved under the station
     │   └── DataFromNewerVersion         6
     └── StationBusy     (RuntimeError)   6  another process owns the data directory
 
@@ -149,6 +150,13 @@ class StorageFault(EdgeInspectError, OSError):
 
 class DiskFull(StorageFault):
     """No space is left for records or images."""
+
+
+class DataDisplaced(StorageFault):
+    """A file of the data directory was deleted, replaced or moved under the running station.
+
+    Nothing is acknowledged meanwhile; the next use of the records puts things right.
+    """
 
 
 class DataFromNewerVersion(StorageFault):

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeinspect.errors import NotGood, StorageFault, UsageError
+from edgeinspect.file_lock import exclusive
 from edgeinspect.settings.audit import FIRST_PREVIOUS, Anchor, AuditTrail
-from edgeinspect.settings.file_lock import exclusive
 
 NOON = datetime.datetime(2026, 3, 14, 12, tzinfo=datetime.UTC)
 

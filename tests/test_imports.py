@@ -19,7 +19,7 @@ TOOLS = Path(edgeinspect_tools.__file__).parent
 # What each package may import of edgeinspect; top-level modules are named by their own name.
 BASE = {
     *("errors", "part", "ports", "clocks"),
-    *("atomic_file", "csv_cells", "yaml_file", "yaml_expected"),
+    *("atomic_file", "csv_cells", "file_lock", "set_aside", "yaml_file", "yaml_expected"),
 }
 MAY_IMPORT = {
     "line": BASE,

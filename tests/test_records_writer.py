@@ -211,11 +211,17 @@ def test_every_commit_is_forced_to_the_disk(tmp_path: Path) -> None:
     opened.connection.close()
 
 
-def test_after_a_storage_fault_the_writer_goes_on(writer: RecordWriter, tmp_path: Path) -> None:
+def test_after_a_storage_fault_the_writer_goes_on(
+    writer: RecordWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def fail(*arguments: object, **options: object) -> Iterator[None]:
+        raise StorageFault("the disk failed")
+        yield
+
     writer.write([sample_entry(1, picture=True)])
-    assert writer._connection is not None
-    writer._connection.close()
-    with pytest.raises(StorageFault):
+    with monkeypatch.context() as patched, pytest.raises(StorageFault, match="the disk failed"):
+        patched.setattr(writer_module, "transaction", fail)
         writer.write([sample_entry(2, picture=True)])
     done = writer.write([sample_entry(2, picture=True)])
     assert (done.images_kept, done.image_faults) == (1, ())
@@ -398,14 +404,89 @@ def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / DATABASE_NAME).read_bytes() == before
 
 
-def test_the_database_of_another_program_is_refused(tmp_path: Path) -> None:
-    connection = sqlite3.connect(tmp_path / DATABASE_NAME)
-    connection.execute("CREATE TABLE guests (name TEXT)")
-    connection.close()
-    with pytest.raises(StorageFault, match="another program"):
-        open_writer(tmp_path)
+def set_schema(connection: sqlite3.Connection, *statements: str) -> None:
+    """Change the schema's own text."""
+    connection.execute("PRAGMA writable_schema = ON")
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+
+
+NOT_OURS = {
+    "another program's": ("CREATE TABLE guests (name TEXT)",),
+    "another program's version": ("CREATE TABLE guests (name TEXT)", "PRAGMA user_version = 9"),
+    "garbage": ("UPDATE sqlite_master SET sql = 'CREATE TABLE parts (' WHERE name = 'parts'",),
+    "no text": ("UPDATE sqlite_master SET sql = '' WHERE name = 'images'",),
+    "not even text": ("UPDATE sqlite_master SET sql = x'ff00fe' WHERE name = 'parts'",),
+    "names that are not text": ("UPDATE sqlite_master SET name = x'c328' WHERE name = 'parts'",),
+    "a root page that is none": ("UPDATE sqlite_master SET rootpage = 9999 WHERE name = 'parts'",),
+    "a missing table": ("DELETE FROM sqlite_master WHERE name = 'starts'",),
+    "a missing column": ("ALTER TABLE parts DROP COLUMN detail",),
+    "another type": (
+        "UPDATE sqlite_master SET sql = replace(sql, 'score REAL', 'score BLOB')"
+        " WHERE name = 'parts'",
+    ),
+    "a view": ("ALTER TABLE images RENAME TO old", "CREATE VIEW images AS SELECT * FROM old"),
+    "a trigger": (
+        "CREATE TRIGGER forget AFTER INSERT ON parts"
+        " BEGIN DELETE FROM parts WHERE part_id = new.part_id; END",
+    ),
+    "no reservation": ("DELETE FROM part_id_reservation",),
+    "garbage of a newer version": (
+        "UPDATE sqlite_master SET sql = 'CREATE TABLE parts (' WHERE name = 'parts'",
+        "PRAGMA user_version = 99",
+    ),
+    "a version below zero": ("PRAGMA user_version = -3",),
+}
+
+
+@pytest.mark.parametrize("what", NOT_OURS)
+def test_a_schema_that_is_not_ours_is_set_aside(tmp_path: Path, what: str) -> None:
+    if not what.startswith("another program"):
+        with open_writer(tmp_path) as writer:
+            writer.reserve_part_ids(10)
+            writer.write([sample_entry(1)])
     with contextlib.closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as connection:
-        assert connection.execute("SELECT count(*) FROM guests").fetchone() == (0,)
+        set_schema(connection, *NOT_OURS[what])
+    before = (tmp_path / DATABASE_NAME).read_bytes()
+    with open_writer(tmp_path) as writer:
+        assert writer.report.faults == {"records_set_aside": 1}
+        aside = writer.report.set_aside
+        assert aside is not None
+        assert aside.read_bytes() == before
+        writer.write([sample_entry(11)])
+    assert [record.part_id for record in read_all(tmp_path)] == [11]
+
+
+def test_what_a_person_adds_to_the_schema_does_no_harm(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        writer.write([sample_entry(1)])
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as connection:
+        connection.execute("CREATE VIEW rejects AS SELECT * FROM parts WHERE verdict = 'REJECT'")
+        connection.execute("CREATE INDEX mine ON parts (score)")
+        connection.execute("ALTER TABLE parts ADD COLUMN remark TEXT")
+        connection.execute("ANALYZE")
+        connection.commit()
+    with open_writer(tmp_path) as writer:
+        assert writer.report.faults == {}
+        writer.write([sample_entry(2)])
+    assert [record.part_id for record in read_all(tmp_path)] == [1, 2]
+
+
+@pytest.mark.parametrize("name", [DATABASE_NAME, "images", "next-part-id"])
+@pytest.mark.parametrize("kind", ["folder", "file", "fifo"])
+def test_a_start_sets_aside_what_is_of_the_wrong_kind(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / name
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "file":
+        path.write_bytes(b"something else\n" * 200)
+    else:
+        os.mkfifo(path)
+    with open_writer(tmp_path) as writer:
+        ids = writer.reserve_part_ids(10)
+        assert writer.write([sample_entry(ids.start, picture=True)]).images_kept == 1
+    assert [record.part_id for record in read_all(tmp_path)] == [ids.start]
 
 
 @pytest.mark.parametrize("damage", ["header", "middle", "truncated", "text", "emptied"])
@@ -662,7 +743,7 @@ def test_a_file_in_the_place_of_a_picture_is_not_overwritten(tmp_path: Path) -> 
 
 
 def limit_pages(writer: RecordWriter, pages: int | None) -> None:
-    connection = writer._connection
+    connection = writer._kept._connection
     assert connection is not None
     connection.execute(f"PRAGMA max_page_count = {pages or 1 << 30}")
 

@@ -32,7 +32,7 @@ from edgeinspect.runtime.line_thread import (
 )
 from edgeinspect.runtime.pulse_thread import PulseThread
 from edgeinspect.runtime.queues import BoundedQueue
-from edgeinspect.runtime.recorder_thread import RecorderThread
+from edgeinspect.runtime.recorder_thread import RECORDS_DISPLACED, RecorderThread
 
 
 class ScriptedCore:
@@ -232,6 +232,21 @@ def test_no_part_passes_whose_record_may_find_no_room() -> None:
     bench.recorder._waiting.clear()
     bench.tick()
     assert not bench.faults.is_active(RECORDS_FULL)
+
+
+def test_no_part_passes_while_the_records_are_not_in_their_place() -> None:
+    bench = Bench()
+    bench.faults.begin(RECORDS_DISPLACED, "records.sqlite3 was deleted")
+    bench.tick()
+    for part_id, active in ((5, False), (6, True)):
+        now = bench.clock.now
+        bench.pulse.arm(part_id, now + MS, now + 2 * MS)
+        assert bench.pulse.release(part_id)
+        bench.clock.now += MS
+        bench.pulse.step()
+        assert bench.gate.active is active
+        bench.faults.end(RECORDS_DISPLACED)
+        bench.tick(after_ms=5)
 
 
 def test_the_heartbeat_needs_ticks_and_a_living_pulse_thread() -> None:

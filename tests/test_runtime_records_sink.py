@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from edgeinspect.errors import DataDisplaced
 from edgeinspect.line.config import ClassThresholds
 from edgeinspect.part import GateOutcome, PartRecord, Verdict, VerdictKind
 from edgeinspect.records.images import ImagePolicy
@@ -44,6 +46,20 @@ def test_a_rejected_part_is_written_with_its_picture(tmp_path: Path) -> None:
         part = reader.part(sink.first_part_id)
         assert part is not None
         assert (reader.picture(part) == 50).all()
+
+
+def test_what_was_lost_with_the_picture_folder_is_told(tmp_path: Path) -> None:
+    told: list[tuple[str, str]] = []
+    with RecordWriter(tmp_path, clock=StepClock()) as writer:
+        sink = RecordsSink(writer, ImagePolicy(), on_fault=lambda *fault: told.append(fault))
+        sink.add_recipe("recipe-1", THRESHOLDS, document="")
+        sink.write([rejected(sink.first_part_id)])
+        shutil.rmtree(tmp_path / "images")
+        with pytest.raises(DataDisplaced):
+            sink.write([])
+        sink.write([])
+        sink.write([])
+    assert told == [("images_missing", "1 found when the records were opened anew")]
 
 
 def test_a_picture_that_cannot_be_written_is_a_named_fault(

@@ -26,7 +26,7 @@ from runtime_rig import (
 from test_runtime_line_shell import record
 from test_runtime_pulse import MS, ManualClock
 
-from edgeinspect.errors import CameraFault, DiskFull
+from edgeinspect.errors import CameraFault, DataDisplaced, DiskFull
 from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeOutput
 from edgeinspect.line.config import GateKind
@@ -41,9 +41,14 @@ from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
 from edgeinspect.runtime.latency import Reservoir, StageLatencies
 from edgeinspect.runtime.line_thread import FinishedPart, SwapRecipe
 from edgeinspect.runtime.queues import BoundedQueue
-from edgeinspect.runtime.recorder_thread import RECORDS_FAULT, RECORDS_LOST, RecorderThread
+from edgeinspect.runtime.recorder_thread import (
+    RECORDS_DISPLACED,
+    RECORDS_FAULT,
+    RECORDS_LOST,
+    RecorderThread,
+)
 from edgeinspect.runtime.run import run_until_stopped, stop_on_signals
-from edgeinspect.runtime.status import StationState, lights_for
+from edgeinspect.runtime.status import StationState, lights_for, stops_inspection
 from edgeinspect.runtime.supervisor import Supervisor, Watch
 from edgeinspect.runtime.threads import StationThread
 
@@ -63,6 +68,7 @@ class RecorderBench:
             capacity=capacity,
             batch_size=batch_size,
             retry_s=0.01,
+            look_s=0.01,
         )
 
     def written(self) -> list[int]:
@@ -95,6 +101,21 @@ def test_recorder_keeps_what_the_disk_refuses_and_writes_it_later() -> None:
     thread.join(DEADLINE_S)
     assert bench.written() == [1, 2, 3, 4]
     assert not bench.faults.is_active(RECORDS_FAULT)
+
+
+def test_an_idle_recorder_notices_that_the_files_were_moved() -> None:
+    bench = RecorderBench()
+    bench.sink.error = DataDisplaced("records.sqlite3 was deleted.")
+    thread = threading.Thread(target=bench.recorder.run)
+    thread.start()
+    wait_until(lambda: bench.faults.is_active(RECORDS_DISPLACED))
+    assert stops_inspection(bench.faults.snapshot()) == [RECORDS_DISPLACED]
+    bench.sink.error = None
+    wait_until(lambda: not bench.faults.is_active(RECORDS_DISPLACED))
+    bench.recorder.stop()
+    thread.join(DEADLINE_S)
+    assert bench.faults.snapshot()[RECORDS_DISPLACED].count == 1
+    assert (bench.written(), bench.recorder.acknowledged) == ([], 0)
 
 
 def test_recorder_counts_what_it_must_give_up() -> None:

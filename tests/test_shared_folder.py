@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from edgeinspect.atomic_file import make_folder
+from edgeinspect.file_lock import exclusive
 from edgeinspect.records.database import open_for_writing
 from edgeinspect.records.durable import write_new_file
 from edgeinspect.settings.audit import AuditTrail
-from edgeinspect.settings.file_lock import exclusive
 from edgeinspect.tune.labels import LabelKind, LabelStore
 
 

@@ -8,7 +8,6 @@ business: a revision names its bundle by digest.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -28,6 +27,7 @@ from edgeinspect.bundle.directory import (
 )
 from edgeinspect.bundle.signature import SIGNATURE_FILE, TrustedKeys, signer_of
 from edgeinspect.errors import DiskFull, EdgeInspectError, ModelRefused, StorageFault, UsageError
+from edgeinspect.file_lock import try_lock
 
 _SPARE_BYTES = 1 << 20
 _STAGING = ".install."
@@ -210,8 +210,9 @@ def _means(name: str, entry: InstalledBundle) -> bool:
 def _staging(root: Path) -> Iterator[Path]:
     """A folder that is gone afterwards; what killed processes left of theirs goes, too."""
     for left in root.glob(f"{_STAGING}*"):
-        with contextlib.suppress(OSError), _held(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            shutil.rmtree(left)
+        with contextlib.suppress(OSError), _locked(left) as is_ours:
+            if is_ours:
+                shutil.rmtree(left)
     try:
         folder = Path(tempfile.mkdtemp(dir=root, prefix=_STAGING))
     except OSError as error:
@@ -220,19 +221,18 @@ def _staging(root: Path) -> Iterator[Path]:
             next_action="Check its permissions, or run the command as the station's user.",
         ) from error
     try:
-        with _held(folder, fcntl.LOCK_EX):
+        with _locked(folder):  # it is new: only somebody who tidies up could hold it
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _held(folder: Path, how: int) -> Iterator[None]:
-    """Hold a lock that the kernel drops with its process. Without waiting: BlockingIOError."""
+def _locked(folder: Path) -> Iterator[bool]:
+    """Whether the folder could be locked, until the kernel drops the lock with its process."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, how)
-        yield
+        yield try_lock(descriptor, folder)
     finally:
         os.close(descriptor)
 

@@ -1,13 +1,15 @@
 """Opening the records database: for the one writer, and for any number of readers.
 
 The writer's file is checked, migrated and set to WAL with ``synchronous=FULL``: a commit returns
-after the log is on the disk. A file that is damaged is renamed, never deleted, and a new one is
-started. Readers open read-only and never block the writer.
+after the log is on the disk. A file that is damaged, in its pages or in its schema, or that is
+another program's, is renamed, never deleted, and a new one is started. Readers open read-only and
+never block the writer.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -17,13 +19,30 @@ from pathlib import Path
 from edgeinspect.atomic_file import fsync_folder, share_with_group
 from edgeinspect.errors import DataFromNewerVersion, StorageFault
 from edgeinspect.records.durable import storage_fault, storage_faults
-from edgeinspect.records.schema import APPLICATION_ID, SCHEMA_VERSION, migrate, version_of
+from edgeinspect.records.schema import (
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    migrate,
+    schema_damage,
+    version_of,
+)
+from edgeinspect.set_aside import set_aside
 
 DATABASE_NAME = "records.sqlite3"
 SYNCHRONOUS = "FULL"
 """With a log (WAL), anything less returns from a commit before the log is on the disk."""
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_UNREADABLE = _DAMAGED | {
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_FORMAT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_SCHEMA,
+}
+"""What reading the schema may end with if its text is damaged."""
+LOG_SUFFIXES = ("-wal", "-shm")
+_WITH_LOG = ("", "-wal")
 _BUSY_TIMEOUT_S = 2.0
 _PROGRESS_INTERVAL = 10_000
 
@@ -47,7 +66,7 @@ def open_for_writing(data_dir: Path, *, check_limit_s: float = 1.0) -> OpenedDat
 
     Raises:
         DataFromNewerVersion: it was written by a newer edgeinspect; it is left as it is.
-        StorageFault: it cannot be opened, or belongs to another program.
+        StorageFault: it cannot be opened.
         DiskFull: no space to create or migrate it.
     """
     path = data_dir / DATABASE_NAME
@@ -55,10 +74,42 @@ def open_for_writing(data_dir: Path, *, check_limit_s: float = 1.0) -> OpenedDat
         try:
             connection, integrity = _open_checked(path, check_limit_s)
         except _DamagedError:
-            set_aside = _set_aside(path)
+            aside = set_database_aside(data_dir)
             connection, integrity = _open_checked(path, check_limit_s)
-            return OpenedDatabase(connection=connection, integrity=integrity, set_aside=set_aside)
+            return OpenedDatabase(connection=connection, integrity=integrity, set_aside=aside)
     return OpenedDatabase(connection=connection, integrity=integrity, set_aside=None)
+
+
+def set_database_aside(data_dir: Path) -> Path | None:
+    """Rename the database and its log; returns its new name. Raises OSError."""
+    path = data_dir / DATABASE_NAME
+    # The database goes first: alone, without its log, it could look sound after a crash here.
+    aside = set_aside(path, with_suffixes=_WITH_LOG)
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    return aside
+
+
+def copy_database(connection: sqlite3.Connection, target: Path) -> None:
+    """Write all that the connection sees, also of a file without a name, to a new file, durably.
+
+    Raises StorageFault, DiskFull; then there is no new file.
+    """
+    with storage_faults("write the records anew", target.parent):
+        target.unlink(missing_ok=True)
+        try:
+            with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
+                copy.execute("PRAGMA journal_mode = OFF")
+                copy.execute("PRAGMA synchronous = OFF")
+                connection.backup(copy)
+            descriptor = os.open(target, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                target.unlink(missing_ok=True)
+            raise
 
 
 def open_for_reading(data_dir: Path) -> sqlite3.Connection:
@@ -118,14 +169,14 @@ class _DamagedError(Exception):
 
 
 def _open_checked(path: Path, check_limit_s: float) -> tuple[sqlite3.Connection, str]:
+    if path.exists() and not path.is_file():
+        raise _DamagedError("it is not a file")
     _refuse_orphaned_log(path)
     connection = sqlite3.connect(
         path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
     try:
-        version = version_of(connection)
-        _refuse_newer(version, path)
-        _refuse_foreign(connection, version, path)
+        version = _version_of_sound(connection, path)
         share_with_group(path)  # before there is a log, which takes its permissions from here
         integrity = "new" if version == 0 else _quick_check(connection, check_limit_s)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -137,13 +188,40 @@ def _open_checked(path: Path, check_limit_s: float) -> tuple[sqlite3.Connection,
             fsync_folder(path.parent)
     except sqlite3.DatabaseError as error:
         connection.close()
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+        if _code(error) in _DAMAGED:
             raise _DamagedError from error
         raise
     except BaseException:
         connection.close()
         raise
     return connection, integrity
+
+
+def _version_of_sound(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema's version, once its text was read and found to be ours.
+
+    Raises _DamagedError, DataFromNewerVersion.
+    """
+    try:
+        version = version_of(connection)
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if application != (APPLICATION_ID if version else 0) or (version == 0 and tables):
+            raise _DamagedError("it is the database of another program")
+        damage = schema_damage(connection) if version else ""
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        if _code(error) in _UNREADABLE:
+            raise _DamagedError from error
+        raise
+    if damage:
+        raise _DamagedError(damage)
+    _refuse_newer(version, path)
+    return version
+
+
+def _code(error: sqlite3.Error | UnicodeDecodeError) -> int:
+    """SQLite's primary code; text that is not UTF-8 comes without one, and is an error."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
 
 
 def _refuse_orphaned_log(path: Path) -> None:
@@ -165,16 +243,6 @@ def _refuse_newer(version: int, path: Path) -> None:
         )
 
 
-def _refuse_foreign(connection: sqlite3.Connection, version: int, path: Path) -> None:
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application != (APPLICATION_ID if version else 0) or (version == 0 and tables):
-        raise StorageFault(
-            f"{path} is the database of another program.",
-            next_action="Use another data directory.",
-        )
-
-
 def _quick_check(connection: sqlite3.Connection, limit_s: float) -> str:
     deadline = time.monotonic() + limit_s
     connection.set_progress_handler(lambda: time.monotonic() > deadline, _PROGRESS_INTERVAL)
@@ -189,23 +257,6 @@ def _quick_check(connection: sqlite3.Connection, limit_s: float) -> str:
     if verdict != "ok":
         raise _DamagedError(verdict)
     return "ok"
-
-
-def _set_aside(path: Path) -> Path:
-    """Rename a damaged database and its log; returns the database's new name."""
-    for number in range(1, 1_000_000):
-        target = path.with_name(f"{path.stem}-set-aside-{number:03d}{path.suffix}")
-        target_log = target.with_name(f"{target.name}-wal")
-        if not target.exists() and not target_log.exists():
-            break
-    # The database goes first: alone, without its log, it could look sound after a crash here.
-    for suffix in ("", "-wal"):
-        source = path.with_name(path.name + suffix)
-        if source.exists():
-            source.rename(target.with_name(target.name + suffix))
-    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
-    fsync_folder(path.parent)
-    return target
 
 
 def _connect_read_only(path: Path) -> sqlite3.Connection:

@@ -22,6 +22,7 @@ from pathlib import Path
 from edgeinspect.errors import UsageError
 from edgeinspect.records.database import transaction
 from edgeinspect.records.durable import replace_file, storage_faults
+from edgeinspect.set_aside import set_aside
 
 COUNTER_NAME = "next-part-id"
 MAX_DRAWN_ID = 10**15
@@ -29,6 +30,7 @@ MAX_DRAWN_ID = 10**15
 _DRAWS = 1_000
 """A draw takes at most this fraction of the ids that are left."""
 _IMPLAUSIBLE = 1 << 62
+_COUNTER_BYTES = 64
 
 Draw = Callable[[int], int]
 """A random number below its argument, which is at least 1."""
@@ -57,16 +59,17 @@ class PartIds:
     ) -> None:
         self._data_dir = data_dir
         self._boot_id = boot_id
-        self._floor = floor if floor < _IMPLAUSIBLE else 1
+        self._floor = _plausible(floor)
         self._draw = draw
         (kept,) = connection.execute("SELECT witness FROM part_id_reservation").fetchone()
-        self._goes_on = bool(boot_id) and kept == self._witness()
+        self._goes_on = bool(boot_id and kept) and kept == self._witness()
 
     def next_part_id(self, connection: sqlite3.Connection) -> int:
         """The lowest id that nothing here has used or reserved."""
         (reserved,) = connection.execute("SELECT next_part_id FROM part_id_reservation").fetchone()
+        reserved = _plausible(int(reserved))
         return max(
-            int(reserved), _highest_recorded(connection) + 1, self._floor, self._read_counter(), 1
+            reserved, _highest_recorded(connection) + 1, self._floor, self._read_counter(), 1
         )
 
     def reserve(self, connection: sqlite3.Connection, count: int) -> range:
@@ -80,6 +83,11 @@ class PartIds:
         self._goes_on = True
         return range(first, first + count)
 
+    def keep_counter(self, connection: sqlite3.Connection) -> None:
+        """Make the counter file anew if it is gone."""
+        if not (self._data_dir / COUNTER_NAME).is_file():
+            self._store(connection, self.next_part_id(connection))
+
     def give_back(self, connection: sqlite3.Connection, next_part_id: int) -> None:
         """State that no id from ``next_part_id`` on was given to a part."""
         if next_part_id <= _highest_recorded(connection):
@@ -88,8 +96,11 @@ class PartIds:
             self._store(connection, next_part_id)
 
     def _store(self, connection: sqlite3.Connection, next_part_id: int) -> None:
+        path = self._data_dir / COUNTER_NAME
         with storage_faults("reserve part ids", self._data_dir):
-            replace_file(self._data_dir / COUNTER_NAME, f"{next_part_id}\n".encode("ascii"))
+            if path.is_dir():
+                set_aside(path)
+            replace_file(path, f"{next_part_id}\n".encode("ascii"))
         with transaction(connection, doing="reserve part ids", path=self._data_dir):
             connection.execute(
                 "UPDATE part_id_reservation SET next_part_id = ?, witness = ?",
@@ -105,12 +116,20 @@ class PartIds:
         return f"{self._boot_id} {found.st_dev} {found.st_ino} {found.st_ctime_ns}"
 
     def _read_counter(self) -> int:
+        path = self._data_dir / COUNTER_NAME
         with contextlib.suppress(OSError, ValueError):
-            counter = int((self._data_dir / COUNTER_NAME).read_text(encoding="ascii"))
-            return counter if counter < _IMPLAUSIBLE else 0
+            if path.is_file():
+                with path.open("rb") as file:
+                    return _plausible(int(file.read(_COUNTER_BYTES)))
         return 0
 
 
+def _plausible(number: int) -> int:
+    """0 for what is no id, so that one absurd number does not use up all others."""
+    return number if 0 < number < _IMPLAUSIBLE else 0
+
+
 def _highest_recorded(connection: sqlite3.Connection) -> int:
-    (highest,) = connection.execute("SELECT max(part_id) FROM parts").fetchone()
+    query = "SELECT max(part_id) FROM parts WHERE part_id < ?"
+    (highest,) = connection.execute(query, (_IMPLAUSIBLE,)).fetchone()
     return highest or 0

@@ -27,7 +27,7 @@ class SpaceReserve:
     def fill(self) -> bool:
         """Make the file if there is ample room; returns whether it is there."""
         try:
-            if self._path.exists() and self._path.stat().st_size == self.size_bytes:
+            if self._path.exists() and self._path.lstat().st_size == self.size_bytes:
                 return True
             if not self.size_bytes or free_bytes(self._path.parent) < 2 * self.size_bytes:
                 return False
@@ -45,7 +45,9 @@ class SpaceReserve:
         return False
 
     def _allocate(self) -> None:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(
+            self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
+        )
         try:
             os.posix_fallocate(descriptor, 0, self.size_bytes)
             os.fsync(descriptor)

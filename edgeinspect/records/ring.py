@@ -26,8 +26,9 @@ from edgeinspect.records.durable import (
     write_new_file,
 )
 from edgeinspect.records.images import ImageKind, ImagePolicy, encode_png, image_path
+from edgeinspect.set_aside import set_aside
 
-_FOLDER = "images"
+IMAGES_FOLDER = "images"
 _PARTIAL = ".partial"
 _MIN_BATCH_BYTES = 8_000_000
 
@@ -101,6 +102,10 @@ class ImageRing:
     def load(self, connection: sqlite3.Connection) -> RingAudit:
         """Finish what a crash interrupted and compare the files with the index."""
         with storage_faults("check the images", self._data_dir):
+            folder = self._data_dir / IMAGES_FOLDER
+            if not folder.is_dir():
+                set_aside(folder)
+                make_folder(folder)
             self._remove_evicted(connection)
             self.settle(connection)
             states: dict[str, str] = dict(connection.execute("SELECT path, state FROM images"))
@@ -126,6 +131,8 @@ class ImageRing:
         faults: list[str] = []
         no_room = 0
         for picture in pictures:
+            if self._is_indexed(connection, picture.part_id):
+                continue  # by an attempt whose commit was not acknowledged
             try:
                 image = self._store_one(connection, picture)
             except (OSError, UsageError) as error:
@@ -217,6 +224,10 @@ class ImageRing:
             part_id=picture.part_id, kind=picture.kind, path=path, size_bytes=len(data)
         )
 
+    def _is_indexed(self, connection: sqlite3.Connection, part_id: int) -> bool:
+        query = "SELECT 1 FROM images WHERE part_id = ? AND state = 'kept'"
+        return connection.execute(query, (part_id,)).fetchone() is not None
+
     def _make_room(self, connection: sqlite3.Connection, size: int, rank: int) -> bool:
         over_budget = self.total_bytes + size - self._policy.max_bytes
         under_floor = self._policy.min_free_bytes + size - free_bytes(self._data_dir)
@@ -267,7 +278,7 @@ class ImageRing:
         """All files below the image folder, relative to the data directory, and partial ones."""
         present: set[str] = set()
         partial: list[Path] = []
-        for path in _walk(self._data_dir / _FOLDER):
+        for path in _walk(self._data_dir / IMAGES_FOLDER):
             name = path.rpartition("/")[2]
             if name.startswith(".") and name.endswith(f".png{_PARTIAL}"):
                 partial.append(Path(path))

@@ -6,6 +6,7 @@ migration is never edited once released: add the next one.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 
 APPLICATION_ID = 0x45494E53
@@ -115,13 +116,62 @@ def version_of(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a database up to ``SCHEMA_VERSION``, one transaction a step.
+def schema_damage(connection: sqlite3.Connection) -> str:
+    """What is wrong with the schema of a database of ours, in a few words; "" if nothing is.
+
+    A table of this version or an earlier one must have its columns, each with its type, and
+    nothing may act on its own. What a newer version may have added is left alone.
+    """
+    version = version_of(connection)
+    found = _columns(connection)
+    if version < 0:
+        return f"its version is {version}"
+    if version > SCHEMA_VERSION:
+        return "" if found else "there are no tables"
+    with contextlib.closing(_empty_database(version)) as reference:
+        expected, known = _columns(reference), _triggers(reference)
+    for table, columns in expected.items():
+        if table not in found:
+            return f"there is no table {table}"
+        if missing := columns.items() - found[table].items():
+            return f"{table} has no column {min(missing)[0]} of its type"
+    if unknown := _triggers(connection) - known:
+        return f"there is an unknown trigger {min(unknown)}"
+    rows = connection.execute("SELECT count(*) FROM part_id_reservation").fetchone()[0]
+    return "" if rows == 1 else f"part_id_reservation has {rows} rows"
+
+
+def _columns(connection: sqlite3.Connection) -> dict[str, dict[str, str]]:
+    """Type of each column of each table; reading it parses the whole schema."""
+    rows = connection.execute(
+        "SELECT m.name, c.name, c.type FROM sqlite_master m, pragma_table_info(m.name) c"
+        " WHERE m.type = 'table'"
+    )
+    columns: dict[str, dict[str, str]] = {}
+    for table, column, kind in rows:
+        columns.setdefault(table, {})[column] = kind
+    return columns
+
+
+def _triggers(connection: sqlite3.Connection) -> set[str]:
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+    return {str(name) for (name,) in rows}
+
+
+def _empty_database(version: int) -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection, to_version=version)
+    return connection
+
+
+def migrate(connection: sqlite3.Connection, *, to_version: int | None = None) -> None:
+    """Bring a database up to ``SCHEMA_VERSION``, or another, one transaction a step.
 
     The connection must be in autocommit mode. A crash leaves the version before or after a
     step, never between.
     """
-    for version in range(version_of(connection), SCHEMA_VERSION):
+    last = SCHEMA_VERSION if to_version is None else to_version
+    for version in range(version_of(connection), last):
         connection.execute("BEGIN IMMEDIATE")
         try:
             for statement in _statements(MIGRATIONS[version]):

@@ -8,7 +8,7 @@ import functools
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,11 +23,11 @@ from edgeinspect.clocks import read_beside_mono
 from edgeinspect.errors import DiskFull, StorageFault, UsageError
 from edgeinspect.part import PartRecord
 from edgeinspect.ports import Clock
-from edgeinspect.records.database import OpenedDatabase, open_for_writing, transaction
+from edgeinspect.records.database import OpenedDatabase, transaction
 from edgeinspect.records.durable import storage_faults
 from edgeinspect.records.images import ImageKind, ImagePolicy
-from edgeinspect.records.lock import DataDirectoryLock
-from edgeinspect.records.part_ids import Draw, PartIds
+from edgeinspect.records.kept_open import KeptOpenDatabase
+from edgeinspect.records.part_ids import COUNTER_NAME, Draw, PartIds
 from edgeinspect.records.reserve import SpaceReserve
 from edgeinspect.records.ring import ImageRing, Picture, RingAudit, StoreResult
 from edgeinspect.records.rows import SqlValue, encode_record
@@ -99,6 +99,10 @@ class RecordWriter:
     A batch that failed is not recorded and may be written again; parts of it that turn out to
     be durable already are not recorded twice.
 
+    Should somebody delete, replace or move the files meanwhile, the next call says so with
+    DataDisplaced, and the one after it puts them back: what was acknowledged is read from the
+    open file and written to a new one of the right name. What lies in the way is set aside.
+
     Args:
         data_dir: made if missing; holds the database, ``images/`` and small helper files.
         clock: stamps the rows; its wall time is for people only.
@@ -128,21 +132,18 @@ class RecordWriter:
         self._data_dir = data_dir
         self._clock = clock
         self._uncovered_faults = tuple(uncovered_faults)
-        self._check_limit_s = check_limit_s
         self._draw = draw
         self._reserved_to = 1
         self._boot_id = _read_boot_id()
         self._ring = ImageRing(data_dir, policy or ImagePolicy())
         self._reserve = SpaceReserve(data_dir, size_bytes=reserve_bytes)
-        self._connection: sqlite3.Connection | None = None
-        self._closed = False
         with storage_faults("create the data directory", data_dir):
             make_folder(data_dir)
-        self._lock = DataDirectoryLock(data_dir)
+        self._kept = KeptOpenDatabase(data_dir, check_limit_s=check_limit_s, on_open=self._take_up)
         try:
             self._open_at_start()
         except BaseException:
-            self._lock.release()
+            self._kept.close()
             raise
         self._reserve.fill()
 
@@ -161,8 +162,9 @@ class RecordWriter:
 
         Raises StorageFault, DiskFull.
         """
-        with self._storage() as connection:
+        with self._kept.use() as connection:
             ids = self._part_ids.reserve(connection, count)
+            self._kept.remember(self._data_dir / COUNTER_NAME)  # it is a new file
         self._reserved_to = ids.stop
         return ids
 
@@ -171,7 +173,7 @@ class RecordWriter:
 
         ``classes`` names the scores, in their order; ``document`` is the recipe itself.
         """
-        with self._storage() as connection, self._transaction(connection, "keep the recipe"):
+        with self._kept.use() as connection, self._transaction(connection, "keep the recipe"):
             connection.execute(
                 "INSERT INTO recipes (digest, classes, document) VALUES (?, ?, ?)"
                 " ON CONFLICT (digest) DO UPDATE"
@@ -180,18 +182,18 @@ class RecordWriter:
             )
 
     def write(self, batch: Sequence[RecordEntry]) -> Acknowledgement:
-        """Record the parts, all or none; returns once they are durable.
+        """Record the parts, all or none; returns once they are durable and can be found.
 
+        An empty batch looks after the files: it raises what keeps records from being written.
         Pictures make way for records: one that cannot be written is named in the answer, and
         on a full disk the least valuable ones are evicted.
 
         Raises:
             DiskFull: no space, and no pictures left to evict.
+            DataDisplaced: files were deleted, replaced or moved; the next call puts it right.
             StorageFault: the disk failed.
             UsageError: a part id was recorded before, for another part.
         """
-        if not batch:
-            return Acknowledgement()
         try:
             acknowledgement = self._write(batch)
         except DiskFull:
@@ -208,15 +210,11 @@ class RecordWriter:
             next_part_id: no id from this one on was given to a part, so that the next start
                 may use them; None leaves the whole reservation unused.
         """
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            if next_part_id is not None and self._connection is not None:
-                self._part_ids.give_back(self._connection, next_part_id)
-        finally:
-            self._disconnect()
-            self._lock.release()
+        self._kept.close(
+            lambda connection: (
+                None if next_part_id is None else self._part_ids.give_back(connection, next_part_id)
+            )
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -230,7 +228,9 @@ class RecordWriter:
         self.close()
 
     def _write(self, batch: Sequence[RecordEntry]) -> Acknowledgement:
-        with self._storage() as connection:
+        with self._kept.use() as connection:
+            if not batch:
+                return Acknowledgement()
             stored = self._ring.store(connection, _pictures(batch))
             try:
                 self._commit(connection, batch, stored)
@@ -240,6 +240,8 @@ class RecordWriter:
                     self._ring.settle(connection)
                 raise
             self._ring.confirm(stored.images)
+            # A commit into a file without a name is no record.
+            self._kept.refuse_displaced()
         return Acknowledgement(
             part_ids=tuple(entry.record.part_id for entry in batch),
             images_kept=len(stored.images),
@@ -281,68 +283,43 @@ class RecordWriter:
         ).fetchone()
         return bool(found == (record.trigger_mono_ns, self._boot_id))
 
-    @contextlib.contextmanager
-    def _storage(self) -> Iterator[sqlite3.Connection]:
-        """The open database; closed again, to be opened anew, by any fault but a full disk."""
-        if self._closed:
-            raise UsageError("The records are closed.")
-        try:
-            with storage_faults("use the records", self._data_dir):
-                yield self._connection or self._open()
-        except DiskFull:
-            raise
-        except StorageFault:
-            self._disconnect()
-            raise
-
     def _transaction(
         self, connection: sqlite3.Connection, doing: str
     ) -> contextlib.AbstractContextManager[None]:
         return transaction(connection, doing=doing, path=self._data_dir)
 
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            # Closing moves the log into the database, which a full disk may refuse: no loss.
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
-
     def _make_room(self) -> bool:
         released = self._reserve.release()
         try:
-            with self._storage() as connection:
+            with self._kept.use() as connection:
                 return self._ring.evict_for_records(connection) > 0 or released
         except DiskFull:
             return released
 
     def _open_at_start(self) -> None:
         try:
-            self._open()
+            self._kept.open()
         except DiskFull:
             if not self._reserve.release():
                 raise
-            self._open()
+            self._kept.open()
 
-    def _open(self) -> sqlite3.Connection:
-        opened = open_for_writing(self._data_dir, check_limit_s=self._check_limit_s)
-        try:
-            audit = self._ring.load(opened.connection)
-            self._part_ids = PartIds(
-                self._data_dir,
-                opened.connection,
-                boot_id=self._boot_id,
-                floor=max(self._reserved_to, audit.highest_part_id + 1),
-                draw=self._draw,
-            )
-            self._start_id = self._insert_start(opened)
-        except BaseException:
-            opened.connection.close()
-            raise
+    def _take_up(self, opened: OpenedDatabase) -> None:
+        """After each opening: compare the pictures, go on with the ids, record the start."""
+        audit = self._ring.load(opened.connection)
+        self._part_ids = PartIds(
+            self._data_dir,
+            opened.connection,
+            boot_id=self._boot_id,
+            floor=max(self._reserved_to, audit.highest_part_id + 1),
+            draw=self._draw,
+        )
+        self._start_id = self._insert_start(opened)
+        if self._reserved_to > 1:
+            self._part_ids.keep_counter(opened.connection)
         self._report = OpenReport(
             integrity=opened.integrity, set_aside=opened.set_aside, images=audit
         )
-        self._connection = opened.connection
-        return opened.connection
 
     def _insert_start(self, opened: OpenedDatabase) -> int:
         connection = opened.connection

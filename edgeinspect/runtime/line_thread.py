@@ -27,7 +27,7 @@ from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
 from edgeinspect.runtime.latency import StageLatencies
 from edgeinspect.runtime.pulse_thread import GATE_OUTPUT_FAULT, PulseThread
 from edgeinspect.runtime.queues import BoundedQueue
-from edgeinspect.runtime.recorder_thread import RecorderThread
+from edgeinspect.runtime.recorder_thread import RECORDS_DISPLACED, RecorderThread
 
 HEARTBEAT_FAULT = "heartbeat_output_failed"
 LINE_STOP_FAULT = "line_stop_output_failed"
@@ -418,7 +418,7 @@ class LineShell:
         )
 
     def _watch_records(self) -> None:
-        """Let no part pass for whose record there may be no room."""
+        """Let no part pass for whose record there may be no room, or no place."""
         waiting, capacity = len(self._recorder), self._recorder.capacity
         room_needed = min(self._config.max_parts_in_flight + 1, capacity // 2)
         if waiting >= capacity - room_needed:
@@ -427,6 +427,10 @@ class LineShell:
         elif waiting < capacity // 2 and self._faults.is_active(RECORDS_FULL):
             self._pulse.unhold(RECORDS_FULL)
             self._faults.end(RECORDS_FULL)
+        if self._faults.is_active(RECORDS_DISPLACED):
+            self._pulse.hold(RECORDS_DISPLACED)
+        else:
+            self._pulse.unhold(RECORDS_DISPLACED)
 
     def _raise_alarm(self, action: m.RaiseAlarm) -> None:
         self._faults.count(f"alarm_{action.name.value}", action.detail)

@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
-from edgeinspect.errors import StorageFault
+from edgeinspect.errors import DataDisplaced, StorageFault
 from edgeinspect.runtime.faults import FaultBoard
 
 RECORDS_FAULT = "records_not_written"
+RECORDS_DISPLACED = "data_files_displaced"
 RECORDS_LOST = "records_lost"
 
 Entry = TypeVar("Entry")
@@ -21,12 +22,19 @@ class RecordSink(Protocol[EntryIn_contra]):
     """Where records become durable; ``edgeinspect.records`` has the real one."""
 
     def write(self, batch: Sequence[EntryIn_contra], /) -> object:
-        """Return once the whole batch is durable. Raises StorageFault, with nothing lost."""
+        """Return once the whole batch is durable. Raises StorageFault, with nothing lost.
+
+        An empty batch asks whether records could be written now.
+        """
         ...
 
 
 class RecorderThread(Generic[Entry]):
-    """Keeps what could not be written and tries again; inspection never waits for it."""
+    """Keeps what could not be written and tries again; inspection never waits for it.
+
+    While nothing is to be written it looks after the files, so that whoever deletes or moves
+    them is noticed within a second.
+    """
 
     def __init__(
         self,
@@ -36,12 +44,14 @@ class RecorderThread(Generic[Entry]):
         capacity: int = 4096,
         batch_size: int = 64,
         retry_s: float = 1.0,
+        look_s: float = 0.5,
     ) -> None:
         self._sink = sink
         self._faults = faults
         self.capacity = capacity
         self._batch_size = batch_size
         self._retry_s = retry_s
+        self._look_s = look_s
         self._waiting: deque[Entry] = deque()
         self._changed = threading.Condition(threading.Lock())
         self._stopping = False
@@ -79,7 +89,7 @@ class RecorderThread(Generic[Entry]):
     def run(self) -> None:
         while True:
             batch = self._next_batch()
-            if not batch:
+            if batch is None:
                 return
             if not self.write(batch):
                 with self._changed:
@@ -90,6 +100,9 @@ class RecorderThread(Generic[Entry]):
         """Write the oldest entries; they leave the queue only when they are durable."""
         try:
             self._sink.write(batch)
+        except DataDisplaced as error:
+            self._faults.begin(RECORDS_DISPLACED, str(error))
+            return False
         except StorageFault as error:
             self._faults.begin(RECORDS_FAULT, str(error))
             return False
@@ -98,18 +111,19 @@ class RecorderThread(Generic[Entry]):
                 self._waiting.popleft()
         self.acknowledged += len(batch)
         self._faults.end(RECORDS_FAULT)
+        self._faults.end(RECORDS_DISPLACED)
         return True
 
-    def _next_batch(self) -> list[Entry]:
-        """Wait for entries; [] when it is time to end."""
+    def _next_batch(self) -> list[Entry] | None:
+        """Wait for entries; [] when it is time to look after the files, None to end."""
         with self._changed:
-            while not self._waiting and not self._stopping and not self._abandoned:
-                self._changed.wait()
+            if not self._waiting and not self._stopping and not self._abandoned:
+                self._changed.wait(self._look_s)
             if self._abandoned and self._waiting:
                 self._faults.count(
                     RECORDS_LOST, "the station was stopped at once", times=len(self._waiting)
                 )
-            if self._abandoned:
-                return []
+            if self._abandoned or (self._stopping and not self._waiting):
+                return None
             size = min(self._batch_size, len(self._waiting))
             return [self._waiting[index] for index in range(size)]

@@ -47,6 +47,7 @@ class RecordsSink:
         ids = writer.reserve_part_ids()
         self.first_part_id = ids.start
         self._reserved_to = ids.stop
+        self._report = writer.report
         self.next_part_id = ids.start
         self.images_kept = 0
 
@@ -73,9 +74,14 @@ class RecordsSink:
                 # What is written stays acknowledged; the next batch asks again.
                 with contextlib.suppress(StorageFault):
                     self._reserved_to = self._writer.reserve_part_ids().stop
+            found, self._report = self._report, self._writer.report
+        if found is not self._report:  # it was opened anew
+            for name, count in self._report.faults.items():
+                self._on_fault(name, f"{count} found when the records were opened anew")
         for sentence in acknowledged.image_faults:
             self._on_fault(PICTURES_FAULT, sentence)
-        self._on_recorded([part.record for part in batch])
+        if batch:
+            self._on_recorded([part.record for part in batch])
         return acknowledged
 
     def _entry(self, part: FinishedPart) -> RecordEntry:

@@ -9,6 +9,7 @@ from edgeinspect.runtime.camera_thread import CAMERA_FAULT
 from edgeinspect.runtime.faults import Fault
 from edgeinspect.runtime.line_thread import RECORDS_FULL
 from edgeinspect.runtime.pulse_thread import GATE_OUTPUT_FAULT
+from edgeinspect.runtime.recorder_thread import RECORDS_DISPLACED
 
 STATUS_VERSION = 1
 THREAD_DIED = "thread_died_"
@@ -19,6 +20,7 @@ FAULTS_THAT_STOP_INSPECTION = (
     CAMERA_FAULT,
     GATE_OUTPUT_FAULT,
     RECORDS_FULL,
+    RECORDS_DISPLACED,
     THREAD_DIED,
     HANGS,
     INPUT_FAILED,

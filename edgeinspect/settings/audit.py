@@ -29,7 +29,7 @@ from edgeinspect.atomic_file import (
     storage_faults,
 )
 from edgeinspect.errors import NotGood, UsageError
-from edgeinspect.settings.file_lock import exclusive
+from edgeinspect.file_lock import exclusive
 
 AUDIT_FILE = "audit.jsonl"
 FIRST_PREVIOUS = "0" * 64

@@ -25,8 +25,8 @@ from edgeinspect.atomic_file import fsync_folder, make_folder, replace_file, sto
 from edgeinspect.bundle.signature import load_minisign
 from edgeinspect.bundle.store import BundleStore
 from edgeinspect.errors import ConfigError, EdgeInspectError, StorageFault
+from edgeinspect.file_lock import exclusive
 from edgeinspect.runtime.bundle_age import audit_note
-from edgeinspect.settings.file_lock import exclusive
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.setup import own_folders

@@ -8,8 +8,6 @@ Without a station the pointer to the active revision is set, for the next start.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,7 +23,7 @@ from edgeinspect.errors import (
     StorageFault,
     UsageError,
 )
-from edgeinspect.records.lock import LOCK_NAME
+from edgeinspect.records.lock import is_held
 from edgeinspect.runtime.bundle_age import audit_note, newer_in_force, refuse_older
 from edgeinspect.runtime.control_client import CommandRefused, ControlClient, StationUnreachable
 from edgeinspect.runtime.plan import StationPlan, find_bundle, make_plan, plan_station, with_job
@@ -123,7 +121,7 @@ def _check_new_model(plan: StationPlan) -> None:
     from edgeinspect.runtime.models import open_inspectors
 
     station = plan.station
-    if _is_in_force(plan) or (station.engine.delegate != "none" and _is_running(station)):
+    if _is_in_force(plan) or (station.engine.delegate != "none" and is_held(station.data_dir)):
         return
     opened = open_inspectors(
         plan.bundle, engine=station.engine, roi=plan.roi, reducer=plan.recipe.reducer
@@ -221,7 +219,7 @@ def _change(
     try:
         client = ControlClient(station.socket_path, timeout_s=_TIMEOUT_S)
     except StationUnreachable as error:
-        if _is_running(station):
+        if is_held(station.data_dir):
             raise StationBusy(
                 f"A station is running on {station.data_dir} and cannot be asked: {error.message}",
                 next_action="Check who may use its control socket, or stop it first.",
@@ -291,19 +289,3 @@ def _set_for_next_start(
     )
     confirm_applied(store, plan, live=False, **who)
     return plan
-
-
-def _is_running(station: StationFile) -> bool:
-    """Whether a process holds the data directory."""
-    try:
-        # a lock can be asked for by whoever may read the file
-        descriptor = os.open(station.data_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
