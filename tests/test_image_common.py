@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -105,6 +108,87 @@ def test_sudo_gives_no_shell_pager_or_wildcard() -> None:
     for command in commands:
         assert "*" not in command.replace("]+", "")
         assert not re.search(r"/(ba)?sh\b|\b(less|more|vi|vim|editor|journalctl|status)\b", command)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        ("/home/technician/new.raucb", True),
+        ("--older /home/technician/new.raucb", True),
+        ("--stay /home/technician/new.raucb", False),
+        ("--older --older /x.raucb", False),
+        ("/etc/shadow", False),
+        ("/x.raucb /y.raucb", False),
+        ("/x;y.raucb", False),
+        ("x.raucb", False),
+    ],
+)
+def test_sudo_installs_updates_and_nothing_else(arguments: str, allowed: bool) -> None:
+    text = (COMMON / "sudoers.d" / "edgeinspect").read_text()
+    (pattern,) = re.findall(r"^  /usr/lib/edgeinspect/update (\^.*\$), ", text, re.MULTILINE)
+    assert (re.search(pattern, arguments) is not None) is allowed
+
+
+BUS = """\
+<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <listen>unix:path={folder}/bus</listen>
+  <servicedir>{folder}</servicedir>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow user="*"/>
+    <allow send_type="method_call" send_destination="org.freedesktop.DBus"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+  </policy>
+  <policy context="default"><allow send_destination="de.pengutronix.rauc"/></policy>
+  <include>{ours}</include>
+</busconfig>
+"""
+"""A system bus as Debian has it, with RAUC's own policy: everybody may control it."""
+
+
+@needs("dbus-daemon")
+@needs("dbus-send")
+def test_only_root_speaks_to_the_service_that_installs_updates() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can try it as other users")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "rauc.service").write_text(
+            "[D-BUS Service]\nName=de.pengutronix.rauc\nExec=/bin/false\n"
+        )
+        ours = COMMON / "dbus-1" / "edgeinspect-rauc.conf"
+        (folder / "bus.conf").write_text(BUS.format(folder=folder, ours=ours))
+        daemon = subprocess.Popen(
+            ["dbus-daemon", f"--config-file={folder}/bus.conf", "--nofork", "--print-address"],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            assert daemon.stdout is not None
+            daemon.stdout.readline()  # it listens
+            users = (0, pwd.getpwnam("daemon").pw_uid, pwd.getpwnam("nobody").pw_uid)
+            said = [_install_by_bus(folder / "bus", uid) for uid in users]
+        finally:
+            daemon.kill()
+            daemon.wait()
+            daemon.stdout.close()
+    assert "Spawn.ChildExited" in said[0]  # let through to what stands here for RAUC
+    assert "AccessDenied" in said[1]
+    assert "AccessDenied" in said[2]
+
+
+def _install_by_bus(socket: Path, uid: int) -> str:
+    done = subprocess.run(
+        ["dbus-send", f"--bus=unix:path={socket}", "--print-reply", "--dest=de.pengutronix.rauc",
+         "/", "de.pengutronix.rauc.Installer.Install", "string:/tmp/old.raucb"],
+        user=uid, group=uid, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    return done.stderr
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

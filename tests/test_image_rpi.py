@@ -19,7 +19,7 @@ import yaml
 RPI = Path(__file__).parents[1] / "image" / "rpi"
 LAYERS = {path.stem: path for path in (RPI / "layer").glob("*.yaml")}
 VARIABLES = {
-    "edgeinspect": {"wheels", "common", "settings_mount"},
+    "edgeinspect": {"wheels", "common", "settings_mount", "version"},
     "edgeinspect-slots": {"overlay", "certificate"},
 }
 BOARDS = {
@@ -109,7 +109,11 @@ def test_scripts_find_their_places_on_both_layouts(tmp_path: Path) -> None:
     common = RPI.parent / "common"
     overlay_hook, places_hook = hooks("edgeinspect")[:2]
     run_hook(overlay_hook, tmp_path, IGconf_edgeinspect_common=common)
-    run_hook(places_hook, tmp_path, IGconf_edgeinspect_settings_mount="/boot/firmware")
+    places_settings = {"settings_mount": "/boot/firmware", "version": "1.2.0"}
+    run_hook(
+        places_hook, tmp_path, **{f"IGconf_edgeinspect_{k}": v for k, v in places_settings.items()}
+    )
+    assert (tmp_path / "etc/edgeinspect-release").read_text() == "VERSION=1.2.0\n"
     assert (tmp_path / "boot/firmware/station.conf.example").is_file()
     assert places(tmp_path) == {
         "BOOT": "/boot/firmware",

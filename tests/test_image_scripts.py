@@ -288,6 +288,27 @@ def test_a_system_that_fails_restarts_twice_and_then_stays_and_rejects(station: 
     assert "status mark-good" not in station.calls("rauc")
 
 
+def with_updater(station: Station, *, running: str = "1.2.0", offered: str = "1.3.0") -> Path:
+    """A system of one version, and an update of another; returns the update."""
+    root = station.root
+    (root / "etc").mkdir()
+    (root / "etc/edgeinspect-release").write_text(f"VERSION={running}\n")
+    with (root / "places.conf").open("a") as places:
+        places.write(f"ETC={root}/etc\n")
+    manifest = f"RAUC_MF_COMPATIBLE='x'\nRAUC_MF_VERSION='{offered}'\n"
+    station.program("rauc", f'[ "$1" != info ] || echo "{manifest}"')
+    station.program("edgeinspect", f'exec {sys.executable} -m edgeinspect "$@"')
+    for name in ("systemctl", "sync"):
+        station.program(name, "exit 0")
+    update = root / "new.raucb"
+    update.write_bytes(b"an update")
+    return update
+
+
+def installed(station: Station) -> list[str]:
+    return [call for call in station.calls("rauc") if call.startswith("install")]
+
+
 @pytest.mark.parametrize(
     ("argument", "restart"),
     [("", "--no-block reboot"), ("0 tryboot", "--no-block reboot --reboot-argument=0 tryboot")],
@@ -295,22 +316,94 @@ def test_a_system_that_fails_restarts_twice_and_then_stays_and_rejects(station: 
 def test_an_update_is_installed_and_then_tried(
     station: Station, argument: str, restart: str
 ) -> None:
+    update = with_updater(station)
     with (station.root / "places.conf").open("a") as places:
         places.write(f"TRY_OTHER_SLOT='{argument}'\n")
-    for name in ("rauc", "systemctl", "sync"):
-        station.program(name, "exit 0")
-    assert station.run("update", "/tmp/new.raucb").returncode == 0
-    assert station.calls("rauc") == ["install /tmp/new.raucb"]
+    result = station.run("update", str(update))
+    assert result.returncode == 0, result.stderr
+    assert installed(station) == [f"install {update}"]
     assert station.calls("systemctl") == [restart]
 
 
 def test_an_update_that_is_refused_restarts_nothing(station: Station) -> None:
+    update = with_updater(station)
     station.program("rauc", 'echo "signature verification failed" >&2; exit 1')
-    station.program("systemctl", "exit 0")
-    result = station.run("update", "/tmp/new.raucb")
+    result = station.run("update", str(update))
     assert result.returncode != 0
     assert "signature verification failed" in result.stderr
+    assert (installed(station), station.calls("systemctl")) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("running", "offered"),
+    [("1.2.0", "1.1.9"), ("1.10.0", "1.9.0"), ("1.2.0", "1.2.0-rc1"), ("1.2.0", "")],
+)
+def test_an_older_system_is_refused_without_the_word(
+    station: Station, running: str, offered: str
+) -> None:
+    update = with_updater(station, running=running, offered=offered)
+    result = station.run("update", str(update))
+    assert result.returncode == 1
+    assert f"is older than {running}, which runs" in result.stderr
+    assert "--older" in result.stderr
+    assert (installed(station), station.calls("systemctl")) == ([], [])
+    assert station.run("update", "--stay", str(update)).returncode == 1  # as a stick's is
+
+
+@pytest.mark.parametrize("offered", ["1.2.0", "1.2.1", "1.10.0", "2026-11-28"])
+def test_the_same_or_a_newer_system_needs_no_word(station: Station, offered: str) -> None:
+    update = with_updater(station, offered=offered)
+    assert station.run("update", "--stay", str(update)).returncode == 0
+    assert installed(station) == [f"install {update}"]
     assert station.calls("systemctl") == []
+
+
+def test_an_older_system_with_the_word_stands_in_the_audit_trail(station: Station) -> None:
+    from test_setup_import import STATION
+
+    from edgeinspect.settings.audit import AuditTrail
+
+    update = with_updater(station, offered="1.0.0")
+    folder = station.root / "data/edgeinspect"
+    folder.mkdir()
+    (folder / "station.yaml").write_text(STATION)
+    result = station.run("update", "--older", str(update), SUDO_USER="technician")
+    assert result.returncode == 0, result.stderr
+    assert installed(station) == [f"install {update}"]
+    assert len(station.calls("setpriv")) == 1  # the trail is written as the station's user
+    (entry,) = AuditTrail(folder / "data/audit.jsonl").entries()
+    assert (entry.action, entry.author) == ("system.update", "technician")
+    assert entry.details == {"version": "1.0.0", "older_than": {"version": "1.2.0"}}
+
+
+def test_an_older_system_that_cannot_be_noted_is_not_installed(station: Station) -> None:
+    update = with_updater(station, offered="1.0.0")
+    (station.root / "data/edgeinspect").mkdir()
+    (station.root / "data/edgeinspect/station.yaml").write_text("no station file")
+    assert station.run("update", "--older", str(update)).returncode != 0
+    assert installed(station) == []
+
+
+def test_a_technicians_update_is_judged_and_installed_from_a_copy_of_roots(
+    station: Station,
+) -> None:
+    update = with_updater(station)
+    # what he would do between the check and the installation
+    station.program(
+        "rauc",
+        f"""case $1 in
+info) echo "RAUC_MF_VERSION='1.3.0'"; echo older > {update} ;;
+install) cat "$2" > {station.root}/written ;;
+esac""",
+    )
+    result = station.run("update", str(update), SUDO_UID=1000, SUDO_GID=1000)
+    assert result.returncode == 0, result.stderr
+    (read,) = station.calls("setpriv")
+    assert read.startswith("--reuid=1000 --regid=1000 --init-groups --no-new-privs cat -- ")
+    copy = station.root / "data/system/update.raucb"
+    assert installed(station) == [f"install {copy}"]
+    assert (station.root / "written").read_text() == "an update"
+    assert not copy.exists()
 
 
 @pytest.mark.parametrize(

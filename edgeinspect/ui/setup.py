@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinspect.ui.options import FOLDER
+from edgeinspect.ui.options import FILE, FOLDER
 from edgeinspect.ui.output import examples, json_option, print_json, say
 
 if TYPE_CHECKING:
@@ -73,6 +73,38 @@ def import_command(
 
     outcome = import_setup(Places(boot=boot, data=data), source=source, allow_older=older)
     _end(ctx, outcome, as_json=as_json, good="Set up.")
+
+
+@command.command("compare-versions", hidden=True)
+@click.argument("running")
+@click.argument("offered")
+def compare_versions_command(running: str, offered: str) -> None:
+    """Print older, same or newer: the OFFERED version of the system against the RUNNING one.
+
+    For the script that installs updates. What states no version is older than what does.
+    """
+    from edgeinspect.bundle.order import compare_versions
+
+    order = compare_versions(offered, running)
+    say("same" if order == 0 else "older" if order < 0 else "newer")
+
+
+@command.command("note-older-system", hidden=True)
+@click.argument("running")
+@click.argument("offered")
+@click.option("--config", type=FILE, required=True, metavar="STATION_FILE")
+@click.option("--author", required=True)
+def note_older_command(running: str, offered: str, *, config: Path, author: str) -> None:
+    """Say in the audit trail that a system OFFERED, older than the RUNNING one, is installed."""
+    from edgeinspect.settings.recipe_store import RecipeStore
+    from edgeinspect.settings.station import load_station
+
+    RecipeStore(load_station(config).recipes_dir).audit.append(
+        "system.update",
+        author=author,
+        reason="an older system, with --older",
+        details={"version": offered, "older_than": {"version": running}},
+    )
 
 
 def _end(ctx: click.Context, outcome: Outcome, *, as_json: bool, good: str) -> None:

@@ -22,6 +22,7 @@ put 0644 /usr/lib/systemd/journald.conf.d "$here"/journald.conf.d/zz-edgeinspect
 put 0644 /usr/lib/systemd/system.conf.d "$here"/system.conf.d/edgeinspect.conf
 put 0644 /usr/lib/sysctl.d "$here"/sysctl.d/60-edgeinspect.conf
 put 0644 /usr/lib/systemd/resolved.conf.d "$here"/resolved.conf.d/edgeinspect.conf
+put 0644 /etc/dbus-1/system.d "$here"/dbus-1/edgeinspect-rauc.conf
 put 0644 /usr/lib/udev/rules.d "$here"/udev/70-edgeinspect.rules
 put 0644 /usr/share/edgeinspect "$here"/conf/station.conf.example
 

@@ -34,6 +34,8 @@ HOST_PACKAGES = (
     "e2fsprogs", "fdisk", "cpio", "kmod", "xz-utils", "rauc", "grub-common", "openssl",
     "openssh-client",
 )  # fmt: skip
+SAMPLES = {"1.0.0": "good", "2.0.0": "broken"}
+"""The updates that image/tests installs, one after the other, by version."""
 SUITE = "trixie"
 PYTHON = "3.13"
 PLATFORM = "aarch64-manylinux_2_40"  # at most the suite's glibc
@@ -107,12 +109,13 @@ def write_samples(root: Path, out: Path, keys: release.UpdateKeys) -> None:
     """Updates that the tests install: a good one, and one on which the station cannot inspect."""
     out.mkdir(exist_ok=True)
     system = out / "system.squashfs"
-    for name in ("good", "broken"):
-        (root / "etc/edgeinspect-release").write_text(f"VERSION=test-{name}\n")
+    # Versions that rise, for an older one would be refused.
+    for version, name in SAMPLES.items():
+        (root / "etc/edgeinspect-release").write_text(f"VERSION={version}\n")
         if name == "broken":
             shutil.rmtree(root / SITE / "ai_edge_litert")
         disk.squash(root, system)
-        disk.write_update(out / f"{name}.raucb", system, keys, f"test-{name}")
+        disk.write_update(out / f"{name}.raucb", system, keys, version)
     system.unlink()
 
 

@@ -65,11 +65,11 @@ def wait_for_restart(machine: Machine) -> None:
     guest.wait_until_shell(machine)
 
 
-def small_update(folder: Path, keys: release.UpdateKeys) -> Path:
+def small_update(folder: Path, keys: release.UpdateKeys, *, version: str = "9.0.0") -> Path:
     """A signed update with a file for a system, which is quick to carry over SSH."""
     system = folder / "system.squashfs"
     system.write_bytes(random.Random(1).randbytes(1 << 20))
-    disk.write_update(folder / "small.raucb", system, keys, "test-small")
+    disk.write_update(folder / "small.raucb", system, keys, version)
     return folder / "small.raucb"
 
 
@@ -95,8 +95,35 @@ def test_an_update_that_cannot_be_trusted_is_refused(
     _, marks = shared_machine.root("grub-editenv /boot/grub/grub/grubenv list")
     assert "ORDER=A B" in marks, marks
     shared_machine.run(f"rm {UPLOADED}")
+    _, kept_copy = shared_machine.root("ls /data/system/update.raucb 2>&1")
+    assert "No such file" in kept_copy
     assert guest.unit(shared_machine, "edgeinspect")["MainPID"] == before["MainPID"]
     guest.wait_until_passing(shared_machine)
+
+
+def test_an_older_system_is_refused_without_the_word(
+    shared_machine: Machine, image: Path, tmp_path: Path
+) -> None:
+    keys = release.UpdateKeys(image / "keys/update-certificate.pem", image / "keys/update.key")
+    update = small_update(tmp_path, keys, version="0.0.0-rc1")
+    shared_machine.copy_in(update, UPLOADED)
+    done = shared_machine.run(f"{UPDATE} {UPLOADED}", limit_s=900)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "is older than" in done.stderr
+    shared_machine.run(f"rm {UPLOADED}")
+
+
+def test_nobody_but_root_speaks_to_the_updater(shared_machine: Machine) -> None:
+    """Debian's own policy lets everybody install a signed update, older ones too."""
+    call = (
+        "busctl --timeout=60 get-property de.pengutronix.rauc / "
+        "de.pengutronix.rauc.Installer Operation"
+    )
+    done = shared_machine.run(call, limit_s=600)
+    assert done.returncode != 0
+    assert "Access denied" in done.stderr, done.stderr
+    code, text = shared_machine.root(call, limit_s=600)
+    assert code == 0, text
 
 
 @pytest.mark.slow
@@ -110,7 +137,7 @@ def test_a_good_update_is_kept_and_a_bad_one_is_gone_back_from(
     wait_for_restart(fresh)
     installed_s = time.monotonic() - began
     guest.wait_until_inspecting(fresh)
-    assert (slot(fresh), version(fresh)) == ("B", "test-good")
+    assert (slot(fresh), version(fresh)) == ("B", "1.0.0")
     guest.wait_until_settled(fresh)
     assert kept(fresh) == before
     assert recorded <= set(guest.records(fresh)["parts"])
@@ -120,9 +147,9 @@ def test_a_good_update_is_kept_and_a_bad_one_is_gone_back_from(
     began = time.monotonic()
     fresh.plug_in(update_stick(tmp_path, samples / "broken.raucb"))
     wait_for_restart(fresh)
-    assert (slot(fresh), version(fresh)) == ("A", "test-broken")
+    assert (slot(fresh), version(fresh)) == ("A", "2.0.0")
     wait_for_restart(fresh)  # by itself, once its self-test has failed
-    assert (slot(fresh), version(fresh)) == ("B", "test-good")
+    assert (slot(fresh), version(fresh)) == ("B", "1.0.0")
     guest.wait_until_inspecting(fresh)
     guest.wait_until_settled(fresh)
     assert kept(fresh) == before
@@ -148,7 +175,7 @@ def test_a_power_cut_during_an_update_leaves_the_system_that_ran(
     fresh.cut_power()
     fresh.start()
     guest.wait_until_shell(fresh)
-    assert (slot(fresh), version(fresh)) != ("B", "test-good")
+    assert (slot(fresh), version(fresh)) != ("B", "1.0.0")
     guest.wait_until_inspecting(fresh)
     assert slot(fresh) == "A"
     assert kept(fresh) == before
