@@ -22,6 +22,7 @@ from edgeinspect.line.reject import PulseSchedule
 from edgeinspect.part import Frame, FrameMeta, FrameQuality, Inspection, PartRecord
 
 MS = 1_000_000
+RESTART_NS = 200 * MS
 GOOD_QUALITY = FrameQuality(mean=120.0, clipped_low=0.0, clipped_high=0.0, focus=90.0)
 
 
@@ -35,6 +36,7 @@ def line_config(kind: GateKind = GateKind.NORMALLY_PASSING, **changes: Any) -> L
             to_gate=900 * MS,
             window_before=40 * MS,
             window_after=40 * MS,
+            restart_ns=RESTART_NS,
         ),
         gate=GateConfig(kind=kind, min_off_ns=10 * MS, lease_ns=200 * MS),
         thresholds=(ClassThresholds(name="scratch", review=0.5, reject=0.7),),

@@ -56,6 +56,7 @@ def line_config(
             to_gate=to_gate_ms * MS,
             window_before=window_ms * MS,
             window_after=window_ms * MS,
+            restart_ns=0,
         ),
         gate=GateConfig(
             kind=kind,

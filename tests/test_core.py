@@ -21,6 +21,7 @@ from edgeinspect.part import Doubt, FrameQuality, GateOutcome, PartRecord, Verdi
 from tests.line_bench import (
     GOOD_QUALITY,
     MS,
+    RESTART_NS,
     Bench,
     line_config,
     seen,
@@ -401,9 +402,10 @@ def test_silent_core_lets_the_gate_reject_everything(kind: GateKind) -> None:
 def test_start_rejects_what_is_already_on_the_belt(gap_ms: int) -> None:
     bench = Bench(line_config(GateKind.NORMALLY_PASSING))
     assert bench.core.holds == ("starting",)
-    bench.until((900 + 40 - 1) * MS)
+    cleared = RESTART_NS + (900 + 40) * MS
+    bench.until(cleared - MS)
     assert bench.schedule.active
-    bench.until((900 + 40) * MS + gap_ms)
+    bench.until(cleared + gap_ms)
     assert not bench.schedule.active
     assert bench.core.holds == () or bench.core.next_wake_mono_ns > bench.now
 
@@ -415,7 +417,7 @@ def test_belt_stop_with_fixed_delay_makes_every_part_unknown(kind: GateKind) -> 
     bench.give(m.LineStopped(True, T + 300 * MS), T + 300 * MS)
     assert only_record(bench).verdict.doubt is Doubt.LINE_STOPPED
     bench.give(m.LineStopped(False, T + 5_000 * MS), T + 5_000 * MS)
-    for late in (860, 900, 939):
+    for late in (860, 900, 939, 939 + RESTART_NS // MS):
         bench.until(T + (5_000 + late) * MS)
         assert bench.schedule.active is (kind is GateKind.NORMALLY_PASSING)
     bench.good_part(T + 7_000 * MS, 2)

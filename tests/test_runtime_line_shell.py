@@ -185,6 +185,30 @@ def test_a_line_stop_gets_through_a_full_queue() -> None:
     assert bench.core.events[-1] == m.LineStopped(True, 5)
 
 
+@pytest.mark.parametrize(
+    ("levels", "heard"),
+    [
+        ([(True, 5), (False, 6)], [(True, 5), (False, 6)]),
+        ([(True, 5), (False, 6), (True, 7), (False, 8)], [(True, 5), (False, 8)]),
+        ([(True, 5), (False, 6), (True, 7)], [(True, 5)]),
+        ([(False, 4), (True, 5)], [(True, 5)]),
+        ([(True, 5), (False, 4)], [(True, 5)]),  # the level at the start, told last
+        ([(False, 4)], [(False, 4)]),
+    ],
+)
+def test_the_core_hears_of_every_stop_however_short(
+    levels: list[tuple[bool, int]], heard: list[tuple[bool, int]]
+) -> None:
+    bench = Bench(events=1)
+    for stopped, edge_mono_ns in levels:
+        bench.shell.post_line_stopped(stopped, edge_mono_ns)
+    assert len(bench.queue) == 1
+    item = bench.queue.take(0)
+    assert item is not None
+    bench.shell.step(item)
+    assert bench.core.events == [m.LineStopped(*each) for each in heard]
+
+
 def test_a_release_that_comes_too_late_goes_back_to_the_core() -> None:
     bench = Bench()
     now = bench.clock.now

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeinspect.errors import ConfigError, DiskFull, StorageFault, UsageError
-from edgeinspect.line.config import GateKind, ReviewAction, Tracking
+from edgeinspect.line.config import ASSUMED_RESTART_NS, GateKind, ReviewAction, Tracking
 from edgeinspect.line.core import LineCore
 from edgeinspect.line.messages import EncoderCount, RequestLineStop
 from edgeinspect.part import Region
@@ -159,6 +159,7 @@ def test_compiled_for_the_core() -> None:
     assert (config.track.to_gate, config.track.to_guard) == (900 * ms, 750 * ms)
     assert (config.track.window_before, config.track.window_after) == (40 * ms, 40 * ms)
     assert config.track.guard_tolerance == 40 * ms
+    assert config.track.restart_ns == 300 * ms
     assert (config.trigger.debounce_ns, config.trigger.min_pitch) == (5 * ms, 150 * ms)
     assert config.gate.kind is GateKind.NORMALLY_PASSING
     assert (config.gate.min_off_ns, config.gate.max_on_ns) == (10 * ms, None)
@@ -171,6 +172,22 @@ def test_compiled_for_the_core() -> None:
     ]
     assert config.recipe_digest == "d"
     assert config.max_parts_in_flight == 64
+
+
+def test_what_the_station_file_says_of_the_belt_reaches_the_core() -> None:
+    ms = 1_000_000
+    told = {"restart_ms": 1_500.0, "stop_signal_delay_ms": 12.5}
+    track = station().track.model_copy(update=told)
+    changed = station().model_copy(update={"track": track})
+    config = line_config(changed, recipe(), recipe_digest="d")
+    assert config.track.restart_ns == 1_500 * ms
+    assert config.track.window_after == 52_500_000  # a part may be late by so much
+    assert config.track.way == config.track.to_gate + 52_500_000
+    silent = station().track.model_copy(update=dict.fromkeys(told))
+    changed = station().model_copy(update={"track": silent})
+    config = line_config(changed, recipe(), recipe_digest="d")
+    assert config.track.restart_ns == ASSUMED_RESTART_NS
+    assert config.track.window_after == 40 * ms
 
 
 def test_compiled_encoder_track_stays_in_counts() -> None:

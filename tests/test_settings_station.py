@@ -203,6 +203,9 @@ RULES = [
         200,
         "less than latest_ms + the part's window (120 + 80)",
     ),
+    (GUARDED, ("track", "restart_ms"), -1, "a number from 0 to 600000"),
+    (GUARDED, ("track", "stop_signal_delay_ms"), 71, "window_after_ms + stop_signal_delay_ms of"),
+    (GUARDED, ("lines", "line_stopped", "debounce_us"), 500, "line_stopped.debounce_us adds to it"),
     (GUARDED, ("recipe",), 0, "active, or a revision from 1"),
     (GUARDED, ("lines", "confirm", "line"), "gate", "a line of its own; lines.confirm uses this"),
     (GUARDED, ("camera", "driver"), "folder", "the folder, for the driver folder"),
@@ -368,6 +371,27 @@ def test_uncovered_faults_of_each_gate() -> None:
     assert unseen not in faults("normally-rejecting", (("lines", "heartbeat"), None))
     assert "no power" not in faults("normally-rejecting", (("lines", "heartbeat"), None))
     assert "unnoticed" in faults("normally-rejecting", (("lines", "line_stopped"), None))
+
+
+@pytest.mark.parametrize("name", [GUARDED, "normally-passing", "normally-rejecting"])
+def test_what_nobody_has_stated_of_a_belt_of_fixed_speed_is_named(name: str) -> None:
+    restart, late = ("track", "restart_ms"), ("track", "stop_signal_delay_ms")
+    assert "belt" not in faults(name)
+    assert "more than 1000 ms to reach its speed" in faults(name, (restart, None))
+    assert "track.restart_ms is not stated" in faults(name, (restart, None))
+    assert "track.stop_signal_delay_ms is not stated" in faults(name, (late, None))
+    unwired = faults(name, (("lines", "line_stopped"), None))
+    assert "The belt stops, slows or starts unnoticed" in unwired
+    assert "is not stated" not in unwired
+
+
+def test_a_late_stop_signal_needs_a_part_that_is_still_on_its_way() -> None:
+    data = changed(DATA["normally-rejecting"], ("track", "min_pitch_ms"), 2_000)
+    data = changed(data, ("track", "stop_signal_delay_ms"), 769)
+    assert station_of(data).track
+    data = changed(data, ("track", "stop_signal_delay_ms"), 770)
+    with pytest.raises(ConfigError, match="travel from the lens to the gate"):
+        validate(parse_yaml(dump_yaml(data).encode(), path="station.yaml"), StationFile)
 
 
 def test_station_is_immutable() -> None:

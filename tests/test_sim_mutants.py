@@ -16,10 +16,10 @@ from edgeinspect.line.pictures import PictureMemory
 from edgeinspect.line.track import EncoderTrack, Place, Track
 from edgeinspect.part import Doubt, Frame
 from edgeinspect.sim.faults import fault_rates
-from edgeinspect.sim.presets import is_guarded
+from edgeinspect.sim.presets import STOP_SIGNAL_DELAY_NS, is_guarded, line_config
 from edgeinspect.sim.shards import run_simulation
 from edgeinspect.sim.truth import Account
-from edgeinspect.sim.virtual import CoreFactory
+from edgeinspect.sim.virtual import CoreFactory, VirtualLine
 
 PARTS = 1500
 REJECTING, PASSING = "normally-rejecting", "normally-passing"
@@ -171,6 +171,40 @@ class IgnoresProvisionalPlaces(LineCore):
         self._track = BelievesWhatHasArrived(config.track)
 
 
+class _MisjudgesTheBelt(LineCore):
+    """Told something else of the belt than what is true."""
+
+    def __init__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> None:
+        lie = self.lie(config)
+        super().__init__(lie, next_part_id=next_part_id, now_mono_ns=now_mono_ns)
+
+    def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]:
+        if isinstance(event, m.ApplyConfig):
+            event = m.ApplyConfig(self.lie(event.config))
+        return super().handle(event, now_mono_ns)
+
+    @staticmethod
+    def lie(config: LineConfig) -> LineConfig:
+        raise NotImplementedError
+
+
+class TakesTheBeltForFast(_MisjudgesTheBelt):
+    """Full speed at once after a stop."""
+
+    @staticmethod
+    def lie(config: LineConfig) -> LineConfig:
+        return replace(config, track=replace(config.track, restart_ns=0))
+
+
+class TakesTheStopSignalForPrompt(_MisjudgesTheBelt):
+    """No part is late at the gate before the stop is known."""
+
+    @staticmethod
+    def lie(config: LineConfig) -> LineConfig:
+        prompt = config.track.window_after - STOP_SIGNAL_DELAY_NS
+        return replace(config, track=replace(config.track, window_after=prompt))
+
+
 class ReusesPartIds(LineCore):
     def __init__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> None:
         super().__init__(config, next_part_id=1, now_mono_ns=now_mono_ns)
@@ -275,6 +309,47 @@ def test_a_core_that_ignores_provisional_places_is_caught(gate: str) -> None:
     )
     assert not account.good
     assert account.mislocated > 0
+
+
+BELT_FAULTS = {"belt_stop": 6e-3, "belt_stutter": 6e-3, "stop_bounce": 6e-3}
+
+
+@pytest.mark.parametrize(
+    ("mutant", "gate", "faults", "caught"),
+    [
+        (TakesTheBeltForFast, REJECTING, BELT_FAULTS, "judged_unsteady"),
+        (TakesTheBeltForFast, PASSING, BELT_FAULTS, "judged_unsteady"),
+        (TakesTheBeltForFast, PASSING, BELT_FAULTS, "wrongly_passed"),
+        (TakesTheBeltForFast, GUARDED, BELT_FAULTS, "judged_unsteady"),
+    ],
+)
+def test_a_core_that_is_told_lies_of_the_belt_is_caught(
+    mutant: CoreFactory, gate: str, faults: Mapping[str, float], caught: str
+) -> None:
+    def run(core: CoreFactory) -> Account:
+        return run_simulation(parts=2000, seed=5, faults=faults, gate=gate, core_factory=core)
+
+    lying = run(mutant)
+    assert getattr(lying, caught) > 0
+    assert not lying.good
+    honest = run(LineCore)
+    assert honest.good, honest.findings
+    assert all(honest.faults[name] for name in faults)
+
+
+def test_a_core_that_takes_a_late_stop_signal_for_prompt_is_caught() -> None:
+    """Without the confirm sensor, for what that finds missing is recalled before it leaves."""
+    config = replace(line_config(gate=PASSING), confirm=None)
+
+    def run(core: CoreFactory) -> Account:
+        rates = {"late_stop_signal": 3e-2, "dropped_frame": 1.0}
+        line = VirtualLine(
+            parts=1000, seed=5, gate=PASSING, rates=rates, core_factory=core, config=config
+        )
+        return line.run()
+
+    assert run(TakesTheStopSignalForPrompt).wrongly_passed > 0
+    assert run(LineCore).good
 
 
 def test_a_core_that_reuses_part_ids_after_a_crash_is_caught() -> None:

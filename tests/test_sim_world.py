@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeinspect.line.config import GateKind
-from edgeinspect.sim.agenda import Agenda
+from edgeinspect.sim.agenda import Agenda, Belt
 from edgeinspect.sim.presets import MS, SECOND, LineGeometry
 from edgeinspect.sim.world import End, SimPart, World
 
@@ -205,8 +205,42 @@ def test_nothing_moves_while_the_belt_stands() -> None:
     part = rig.finish()
     assert rig.wires.of("stopped") == [stop_ns]
     assert rig.wires.of("started") == [stop_ns + 2 * SECOND]
-    stood_ns = 2 * SECOND - EXACT.coast_ns
-    assert part.end_ns == rig.sensor_ns + GATE_TO_NS + stood_ns
+    # An even change of speed takes half as much longer as it lasts.
+    lost_ns = 2 * SECOND - EXACT.coast_ns + EXACT.coast_ns // 2 + EXACT.restart_ns // 2
+    assert part.end_ns == rig.sensor_ns + GATE_TO_NS + lost_ns
+
+
+def test_a_stop_signal_may_come_late_and_bounce() -> None:
+    rig = Rig(REJECTING)
+    control = rig.world.control
+    control.stop_signal_late_ns, control.signal_bounces = 15 * MS, 2
+    stop_ns = rig.sensor_ns + 300 * MS
+    rig.agenda.at(stop_ns, lambda t: control.stop_for(SECOND, t))
+    rig.finish()
+    levels = [(what, t) for what, _, t in rig.wires.calls if what in ("stopped", "started")]
+    assert levels[0] == ("stopped", stop_ns + 15 * MS)
+    assert [what for what, _ in levels[:-1]] == ["stopped", "started"] * 2 + ["stopped"]
+    assert levels[-2][1] <= stop_ns + 15 * MS + 4 * EXACT.stop_bounce_ns
+    assert levels[-1] == ("started", stop_ns + SECOND)
+
+
+@pytest.mark.parametrize("stands_ns", [10 * MS, 100 * MS])
+def test_a_belt_that_is_stopped_while_it_gathers_speed_begins_again(stands_ns: int) -> None:
+    rig = Rig(REJECTING)
+    control = rig.world.control
+    first_ns = rig.sensor_ns + 100 * MS
+    rig.agenda.at(first_ns, lambda t: control.stop_for(SECOND, t))
+    again_ns = first_ns + SECOND + EXACT.restart_ns // 2
+    rig.agenda.at(again_ns, lambda t: control.stop_for(stands_ns, t))
+    rig.agenda.run_until(again_ns)
+    belt = rig.agenda.belt
+    assert belt.speed(again_ns) == pytest.approx(0.5)
+    rig.agenda.run_until(again_ns + stands_ns)
+    slowest = belt.speed(again_ns + stands_ns)
+    assert slowest == pytest.approx(0.4 if stands_ns < EXACT.coast_ns else 0.0)
+    steady_ns = again_ns + stands_ns + EXACT.restart_ns
+    rig.agenda.run_until(steady_ns)
+    assert belt.speed(steady_ns - MS) < 1.0 == belt.speed(steady_ns)
 
 
 def test_an_upstream_stop_leaves_the_outfeed_alone() -> None:
@@ -246,7 +280,7 @@ def test_a_lost_heartbeat_stops_the_belt_until_the_heart_beats_again() -> None:
 
 def test_a_part_in_the_gate_when_the_outfeed_is_cleared_is_recalled_too() -> None:
     rig = Rig(PASSING)
-    rig.agenda.at(rig.sensor_ns + GATE_FROM_NS - 30 * MS, rig.world.control.request_stop)
+    rig.agenda.at(rig.sensor_ns + GATE_FROM_NS - 20 * MS, rig.world.control.request_stop)
     assert rig.finish().end is End.RECALLED
 
 
@@ -285,6 +319,29 @@ def test_belt_callbacks_come_at_their_travel_whatever_the_belt_does(
     assert [travel for travel, _ in seen] == [10, 60, 120]
     assert all(time >= travel for travel, time in seen)
     assert seen[-1][1] <= 120 + stood
+
+
+@given(
+    changes=st.lists(st.tuples(st.integers(1, 400), st.integers(0, 300)), max_size=6),
+    travel_ms=st.integers(1, 2_000),
+)
+def test_the_belt_is_where_its_time_says_whatever_its_speed(
+    changes: list[tuple[int, int]], travel_ms: int
+) -> None:
+    belt, now_ns, speed = Belt(), 0, 1
+    for after_ms, within_ms in changes:
+        now_ns += after_ms * MS
+        before_ns = belt.travel_ns(now_ns)
+        speed = 1 - speed
+        belt.change(speed, now_ns, within_ns=within_ms * MS)
+        assert belt.travel_ns(now_ns) == before_ns
+    wanted_ns = belt.travel_ns(now_ns) + travel_ms * MS
+    due_ns = belt.time_of(wanted_ns)
+    if due_ns is None:
+        assert belt.travel_ns(now_ns + 10**12) < wanted_ns
+    else:
+        assert due_ns >= now_ns
+        assert abs(belt.travel_ns(due_ns) - wanted_ns) <= 2  # ns, rounded
 
 
 def test_the_agenda_runs_equal_times_in_the_order_of_planning() -> None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+ASSUMED_RESTART_NS = 1_000_000_000
+"""How long a belt is taken to need for its speed where nobody has stated it."""
+
 
 class GateKind(StrEnum):
     NORMALLY_REJECTING = "normally-rejecting"
@@ -58,6 +61,7 @@ class TrackConfig:
             may reach the core later than this after its stamp.
         encoder_max_counts_per_s: the belt cannot move faster; counts that say so are a fault.
         encoder_jitter_ns: how far the stamps of counts may be pushed together by themselves.
+        restart_ns: a belt of fixed speed has that speed this long after ``LineStopped`` ended.
     """
 
     tracking: Tracking = Tracking.DELAY
@@ -72,6 +76,12 @@ class TrackConfig:
     encoder_timeout_ns: int = 200_000_000
     encoder_max_counts_per_s: int | None = None
     encoder_jitter_ns: int = 1_000_000
+    restart_ns: int = ASSUMED_RESTART_NS
+
+    @property
+    def way(self) -> int:
+        """From the trigger sensor until a part has left its window at the gate."""
+        return self.to_gate + self.window_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

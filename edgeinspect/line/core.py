@@ -20,7 +20,7 @@ from edgeinspect.line.holds import Holds
 from edgeinspect.line.ledger import InFlight, Ledger, Stage, lets_pass
 from edgeinspect.line.lock import LockState, PartsLock
 from edgeinspect.line.reject import FOREVER_NS
-from edgeinspect.line.track import EncoderTrack, Place, make_track
+from edgeinspect.line.track import DelayTrack, EncoderTrack, Place, make_track
 from edgeinspect.line.trigger import Debouncer, PitchCheck
 from edgeinspect.line.verdict import cannot_inspect, judge_controls, judge_inspection
 from edgeinspect.part import Doubt, Frame, GateOutcome, Verdict
@@ -87,8 +87,13 @@ class LineCore:
     # --- what a shell uses ------------------------------------------------------------------
 
     def start(self, now_mono_ns: int) -> list[m.Action]:
-        """The first actions: nothing that is on the belt already is known, so reject it."""
+        """The first actions: nothing that is on the belt already is known, so reject it.
+
+        The belt itself may have been started a moment ago.
+        """
         self._now_mono_ns = now_mono_ns
+        if isinstance(self._track, DelayTrack):
+            self._track.start(now_mono_ns, self._config.track.restart_ns)
         if self._config.gate.kind is GateKind.NORMALLY_PASSING:
             self._purge(STARTING)
         self._on_tick(m.Tick())
@@ -168,7 +173,7 @@ class LineCore:
             return Doubt.STOPPED
         if PAUSED in self._holds.reasons:
             return Doubt.PAUSED
-        if LINE_STOPPED in self._holds.reasons:
+        if not self._belt_was_steady_at(part.edge_mono_ns):
             return Doubt.LINE_STOPPED
         if len(self._ledger) > self._config.max_parts_in_flight:
             return Doubt.OVERFLOW
@@ -451,12 +456,13 @@ class LineCore:
 
     def _purge(self, reason: str) -> None:
         """Reject everything until what is on the belt now has left the gate."""
-        track = self._config.track
-        way = track.to_gate + track.window_after
+        way = self._config.track.way
         if isinstance(self._track, EncoderTrack):
             self._holds.until_travelled(reason, self._now_mono_ns, way)
-        else:
-            self._holds.until_time(reason, self._now_mono_ns + way)
+        elif self._track.steady_from_mono_ns < FOREVER_NS:
+            # What reaches the sensor while the belt gathers speed has the whole way before it.
+            steady_mono_ns = max(self._now_mono_ns, self._track.steady_from_mono_ns)
+            self._holds.until_time(reason, steady_mono_ns + way)
         self._tell_hold()
 
     def _tell_hold(self) -> None:
@@ -468,17 +474,25 @@ class LineCore:
             self._actions.append(m.EndRejectEverything())
 
     def _on_line_stopped(self, event: m.LineStopped) -> None:
-        """With a fixed speed a stop makes every prediction wrong; an encoder just waits."""
+        """With a fixed speed a stop makes every prediction wrong; an encoder just waits.
+
+        So does a start, and one whose stop nobody noticed makes them just as wrong.
+        """
         if isinstance(self._track, EncoderTrack):
             return
         if event.stopped:
             self._counts["line_stops"] += 1
-            self._distrust(Doubt.LINE_STOPPED)
+            self._track.stop()
             self._holds.open_ended(LINE_STOPPED)
-            self._tell_hold()
         else:
+            self._track.start(self._now_mono_ns, self._config.track.restart_ns)
             self._holds.end(LINE_STOPPED)
-            self._purge(CLEARING)
+        self._distrust(Doubt.LINE_STOPPED)
+
+    def _belt_was_steady_at(self, mono_ns: int) -> bool:
+        """Whether the belt had the speed that every prediction for this time builds on."""
+        track = self._track
+        return isinstance(track, EncoderTrack) or mono_ns >= track.steady_from_mono_ns
 
     def _on_guard(self, event: m.GuardEdge) -> None:
         if self._guard.is_bounce(event.edge_mono_ns, self._config.trigger):

@@ -49,9 +49,25 @@ class Track(Protocol):
 
 
 class DelayTrack:
-    """A belt of constant speed: positions are times."""
+    """A belt of constant speed: positions are times, as long as it keeps that speed."""
 
     known = True
+
+    def __init__(self) -> None:
+        self._steady_from_mono_ns = 0
+
+    @property
+    def steady_from_mono_ns(self) -> int:
+        """Since when, or from when, the belt has its speed; FOREVER_NS while it is stopped."""
+        return self._steady_from_mono_ns
+
+    def stop(self) -> None:
+        """Nobody knows the belt's speed from now on."""
+        self._steady_from_mono_ns = FOREVER_NS
+
+    def start(self, now_mono_ns: int, restart_ns: int) -> None:
+        """The belt starts now, from whatever speed it has."""
+        self._steady_from_mono_ns = now_mono_ns + restart_ns
 
     def place_at(self, mono_ns: int) -> Place:
         return Place(mono_ns)

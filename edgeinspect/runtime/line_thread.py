@@ -166,25 +166,43 @@ class _EncoderMailbox:
         return m.EncoderCount(*taken[-1], earlier=tuple(taken[:-1])) if taken else None
 
 
-class _LevelMailbox:
-    """Holds the newest level of an input; one entry in the queue says that it is new."""
+class _StopMailbox:
+    """Holds what the line-stopped input has said since the core last heard of it.
+
+    However often it changes, the core hears of the first stop and of the newest level: a stop that
+    is over by then has moved every part on the belt all the same.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._first_stop_mono_ns: int | None = None
         self._newest = (False, 0)
         self._posted = False
 
-    def put(self, active: bool, edge_mono_ns: int) -> bool:
+    def put(self, stopped: bool, edge_mono_ns: int) -> bool:
         """Keep the level; True if the mailbox has to be posted."""
-        self._newest = (active, edge_mono_ns)
-        was_posted, self._posted = self._posted, True
-        return not was_posted
+        with self._lock:
+            if stopped and self._first_stop_mono_ns is None:
+                self._first_stop_mono_ns = edge_mono_ns
+            if edge_mono_ns >= self._newest[1]:
+                self._newest = stopped, edge_mono_ns
+            was_posted, self._posted = self._posted, True
+            return not was_posted
 
-    def take(self) -> m.Event | None:
-        self._posted = False  # before the level is read: a newer one posts the mailbox again
-        return m.LineStopped(*self._newest)
+    def take(self) -> list[m.LineStopped]:
+        with self._lock:
+            self._posted = False
+            first_stop_mono_ns, self._first_stop_mono_ns = self._first_stop_mono_ns, None
+            stopped, edge_mono_ns = self._newest
+        events = []
+        if first_stop_mono_ns is not None:
+            events.append(m.LineStopped(True, first_stop_mono_ns))
+        if not stopped:
+            events.append(m.LineStopped(False, edge_mono_ns))
+        return events
 
 
-Item = m.Event | SwapRecipe | _EncoderMailbox | _LevelMailbox
+Item = m.Event | SwapRecipe | _EncoderMailbox | _StopMailbox
 
 
 class LineShell:
@@ -228,7 +246,7 @@ class LineShell:
         self._line_stop_wanted = False
         self._overflows: deque[m.QueueOverflow] = deque(maxlen=256)
         self._encoder = _EncoderMailbox()
-        self._stopped_level = _LevelMailbox()
+        self._stopped_level = _StopMailbox()
         self._deadlines: dict[int, int] = {}
         self._stopping = False
         self._failed = False
@@ -271,7 +289,7 @@ class LineShell:
             self._queue.force(self._encoder)
 
     def post_line_stopped(self, stopped: bool, edge_mono_ns: int) -> None:
-        """The newest level is never lost, and one entry waits at a time."""
+        """No stop is lost, nor the newest level, and one entry waits at a time."""
         if self._stopped_level.put(stopped, edge_mono_ns):
             self._queue.force(self._stopped_level)
 
@@ -325,10 +343,13 @@ class LineShell:
         self._tell_overflows()
         if isinstance(item, SwapRecipe):
             self._swap(item)
-        elif isinstance(item, _EncoderMailbox | _LevelMailbox):
+        elif isinstance(item, _EncoderMailbox):
             news = item.take()
             if news is not None:
                 self._handle(news)
+        elif isinstance(item, _StopMailbox):
+            for stop in item.take():
+                self._handle(stop)
         else:
             self._handle(item)
         if isinstance(item, m.AcknowledgeAlarms):

@@ -114,6 +114,7 @@ def replay_config(config: LineConfig, *, workers: int, reject_frozen: bool = Fal
             to_gate=TO_LENS_NS + FRAME_NS + latency_ns + PITCH_NS,
             window_before=WINDOW_HALF_NS,
             window_after=WINDOW_HALF_NS,
+            restart_ns=0,
         ),
         gate=GateConfig(kind=config.gate.kind, lease_ns=4 * PITCH_NS),
         confirm=None,

@@ -14,7 +14,7 @@ from edgeinspect.hw.drivers import Drivers
 from edgeinspect.line.config import GateKind
 from edgeinspect.ports import EdgeListener
 from edgeinspect.settings.station import StationFile
-from edgeinspect.settings.track import distances_of
+from edgeinspect.settings.track import DelayTrack, distances_of
 from edgeinspect.sim.live import LiveLine
 from edgeinspect.sim.presets import MS, NS_PER_COUNT, SECOND, LineGeometry
 from edgeinspect.sim.product import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
@@ -197,8 +197,11 @@ def geometry_of(station: StationFile, *, rate_per_s: float) -> LineGeometry:
     # more time for the camera in the station file: parts that stay longer in their place
     placed_ns = max(usual.view_tolerance_ns, round(places.exposure_window * unit) + 2 * MS)
     lease_ns = round(station.gate.lease_ms * MS)
+    restart_ms = station.track.restart_ms if isinstance(station.track, DelayTrack) else None
+    restart_ns = usual.restart_ns if restart_ms is None else round(restart_ms * MS)
     return replace(
         usual,
+        restart_ns=min(usual.restart_ns, restart_ns),
         view_tolerance_ns=placed_ns,
         view_ns=usual.view_ns + placed_ns - usual.view_tolerance_ns,
         heartbeat_timeout_ns=max(usual.heartbeat_timeout_ns, lease_ns + 100 * MS),

@@ -191,8 +191,10 @@ class Station:
                 driver.tell_faults(_InputWatch(self, name))
         if drivers.encoder is not None:
             drivers.encoder.start(line.post_encoder)
-        if drivers.line_stopped is not None and drivers.line_stopped.start(line.post_line_stopped):
-            line.post_line_stopped(True, self._clock.now_mono_ns())
+        if drivers.line_stopped is not None:
+            before_mono_ns = self._clock.now_mono_ns()  # so that no later change is undone by it
+            stopped = drivers.line_stopped.start(line.post_line_stopped)
+            line.post_line_stopped(stopped, before_mono_ns)
         if drivers.confirm is not None:
             drivers.confirm.start(lambda edge: self._report(m.ConfirmEdge(edge)))
         if drivers.guard is not None:

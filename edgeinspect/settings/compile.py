@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from edgeinspect.errors import ConfigError
 from edgeinspect.line.config import (
+    ASSUMED_RESTART_NS,
     AlarmConfig,
     ClassThresholds,
     ConfirmConfig,
@@ -22,7 +23,7 @@ from edgeinspect.line.config import (
 from edgeinspect.ports import CameraControls
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.station import CameraDriver, StationFile
-from edgeinspect.settings.track import Distances, distances_of
+from edgeinspect.settings.track import DelayTrack, Distances, distances_of
 from edgeinspect.settings.wiring import EncoderLine, Io, IoDriver
 from edgeinspect.yaml_expected import Rule
 
@@ -124,15 +125,17 @@ def _track(station: StationFile, d: Distances) -> TrackConfig:
     def units(distance: float) -> int:
         return _track_units(d, distance)
 
+    restart_ms = station.track.restart_ms if isinstance(station.track, DelayTrack) else None
     track = TrackConfig(
         tracking=Tracking(station.track.tracking),
         to_lens=units(d.sensor_to_lens),
         exposure_window=units(d.exposure_window),
         to_gate=units(d.sensor_to_gate),
         window_before=units(d.window_before),
-        window_after=units(d.window_after),
+        window_after=units(d.window_after_in_all),
         to_guard=None if d.sensor_to_guard is None else units(d.sensor_to_guard),
         guard_tolerance=units(d.guard_tolerance or 0),
+        restart_ns=ASSUMED_RESTART_NS if restart_ms is None else _ns(restart_ms),
     )
     return track if station.encoder is None else _with_encoder(track, station.encoder, station.io)
 
@@ -200,5 +203,5 @@ def frame_checks(recipe: Recipe) -> FrameChecks:
 
 def _parts_in_flight(d: Distances) -> int:
     """Room for twice as many parts as fit between the trigger and the end of the gate."""
-    fit = math.ceil((d.sensor_to_gate + d.window_after) / d.min_pitch)
+    fit = math.ceil((d.sensor_to_gate + d.window_after_in_all) / d.min_pitch)
     return max(LEAST_PARTS_IN_FLIGHT, 2 * fit)

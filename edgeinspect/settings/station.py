@@ -27,7 +27,14 @@ from edgeinspect.settings.base import (
     Share,
 )
 from edgeinspect.settings.challenge import Challenge
-from edgeinspect.settings.track import DelayTrack, Distances, Track, check_distances, distances_of
+from edgeinspect.settings.track import (
+    DelayTrack,
+    Distances,
+    Track,
+    check_distances,
+    check_stop_signal,
+    distances_of,
+)
 from edgeinspect.settings.wiring import EncoderLine, Io, Lines, check_wires
 from edgeinspect.yaml_expected import Rule
 from edgeinspect.yaml_file import YamlFile, read_yaml, validate
@@ -257,6 +264,9 @@ class StationFile(Section):
         self._check_sections_match_wires(distances)
         if isinstance(self.track, DelayTrack):
             self._check_times(distances)
+            stopped = self.lines.line_stopped
+            debounce_ms = 0.0 if stopped is None else stopped.debounce_us / 1000
+            check_stop_signal(self.track, debounce_ms=debounce_ms)
         elif self.encoder is not None and self.encoder.max_counts_per_s is not None:
             self._check_times(distances.at_counts_per_s(self.encoder.max_counts_per_s))
         self._check_confirm(distances)

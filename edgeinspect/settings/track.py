@@ -24,6 +24,12 @@ class DelayTrack(Section):
     """The belt's speed is fixed: a distance is the time that a part needs for it.
 
     All distances start at the trigger sensor. See ``edgeinspect.line.config.TrackConfig``.
+
+    Attributes:
+        restart_ms: the belt has its speed this long after ``lines.line_stopped`` goes off. None:
+            nobody has measured it.
+        stop_signal_delay_ms: the belt may already have slowed for this long when
+            ``lines.line_stopped`` comes on. None: nobody has looked.
     """
 
     tracking: Literal["delay"]
@@ -35,6 +41,8 @@ class DelayTrack(Section):
     window_after_ms: PositiveMilliseconds
     sensor_to_guard_ms: PositiveMilliseconds | None = None
     guard_tolerance_ms: PositiveMilliseconds | None = None
+    restart_ms: Milliseconds | None = None
+    stop_signal_delay_ms: Milliseconds | None = None
 
 
 class EncoderTrack(Section):
@@ -71,6 +79,8 @@ class Distances:
 
     Attributes:
         at_speed: for counts that were made milliseconds, the speed at which they take so long.
+        stop_signal_delay: by so much a part may be late at the gate of a belt of fixed speed that
+            slows down, before the station can know.
     """
 
     unit: Literal["ms", "counts"]
@@ -83,11 +93,17 @@ class Distances:
     sensor_to_guard: float | None
     guard_tolerance: float | None
     at_speed: str = ""
+    stop_signal_delay: float = 0.0
 
     @property
     def window(self) -> float:
         """Length of a part's window at the gate."""
-        return self.window_before + self.window_after
+        return self.window_before + self.window_after_in_all
+
+    @property
+    def window_after_in_all(self) -> float:
+        """From the middle of the gate to the end of the window, for a part that is delayed too."""
+        return self.window_after + self.stop_signal_delay
 
     @property
     def gate_opens(self) -> float:
@@ -108,7 +124,12 @@ class Distances:
 
 def distances_of(track: DelayTrack | EncoderTrack) -> Distances:
     unit: Literal["ms", "counts"] = "ms" if isinstance(track, DelayTrack) else "counts"
-    return Distances(unit=unit, **{name: getattr(track, f"{name}_{unit}") for name in DISTANCES})
+    delay = track.stop_signal_delay_ms if isinstance(track, DelayTrack) else None
+    return Distances(
+        unit=unit,
+        stop_signal_delay=delay or 0.0,
+        **{name: getattr(track, f"{name}_{unit}") for name in DISTANCES},
+    )
 
 
 def check_distances(d: Distances) -> None:
@@ -120,9 +141,10 @@ def check_distances(d: Distances) -> None:
             " the neighbour",
         )
     if d.window > d.min_pitch:
+        delay = " + stop_signal_delay_ms" if d.stop_signal_delay else ""
         raise d.rule(
             "window_before",
-            f"window_before_{d.unit} + window_after_{d.unit} of at most"
+            f"window_before_{d.unit} + window_after_{d.unit}{delay} of at most"
             f" track.min_pitch_{d.unit} ({d.min_pitch:g}), or the gate would catch the neighbour",
         )
     if d.gate_opens <= d.sensor_to_lens + d.exposure_window:
@@ -133,6 +155,31 @@ def check_distances(d: Distances) -> None:
             f" exposure_window_{d.unit} = {d.sensor_to_lens + d.exposure_window:g})",
         )
     _check_guard(d)
+
+
+def check_stop_signal(track: DelayTrack, *, debounce_ms: float) -> None:
+    """The signal that the belt stops comes in time. Raises Rule.
+
+    Args:
+        track: of the station.
+        debounce_ms: by how much the kernel delays the input.
+    """
+    delay_ms = track.stop_signal_delay_ms
+    if delay_ms is None:
+        return
+    key = ("track", "stop_signal_delay_ms")
+    if delay_ms < debounce_ms:
+        expected = f"at least what lines.line_stopped.debounce_us adds to it ({debounce_ms:g})"
+        raise Rule(*key, value=delay_ms, expected=expected)
+    d = distances_of(track)
+    left = d.gate_opens - d.sensor_to_lens - d.exposure_window
+    if delay_ms >= left:
+        raise Rule(
+            *key,
+            value=delay_ms,
+            expected=f"less than the travel from the lens to the gate ({left:g}), or a part whose"
+            " picture was taken from a slowing belt could reach the gate first",
+        )
 
 
 def _check_guard(d: Distances) -> None:

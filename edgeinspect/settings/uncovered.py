@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from edgeinspect.line.config import GateKind, ReviewAction
+from edgeinspect.line.config import ASSUMED_RESTART_NS, GateKind, ReviewAction
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.station import Camera, CameraDriver, StationFile
+from edgeinspect.settings.track import DelayTrack
 from edgeinspect.settings.wiring import IoDriver
 
 
@@ -19,11 +20,8 @@ def describe_uncovered_faults(station: StationFile, recipe: Recipe | None = None
         faults.append(
             "review_action is pass: parts between the review and the reject threshold pass."
         )
-    if station.lines.line_stopped is None and station.track.tracking == "delay":
-        faults.append(
-            "The belt stops or slows unnoticed (lines.line_stopped is not wired and tracking is"
-            " by delay): parts on it are no longer where the gate expects them."
-        )
+    if isinstance(station.track, DelayTrack):
+        faults += _belt_faults(station, station.track)
     if station.camera.driver is CameraDriver.FOLDER:
         faults.append("camera.driver is folder: pictures come from files, whatever is on the belt.")
     elif recipe is not None and not recipe.checks.reject_frozen:
@@ -70,6 +68,28 @@ def _stamp_faults(station: StationFile) -> list[str]:
             "Edges are stamped when the library's thread hears of them, not by the kernel"
             " (io.driver is rpi-gpio): on a busy machine a part is taken for behind its true"
             " place. The driver gpiod has the kernel's stamps."
+        )
+    return faults
+
+
+def _belt_faults(station: StationFile, track: DelayTrack) -> list[str]:
+    """What can happen to a belt whose speed is taken to be fixed."""
+    if station.lines.line_stopped is None:
+        return [
+            "The belt stops, slows or starts unnoticed (lines.line_stopped is not wired and"
+            " tracking is by delay): parts on it are no longer where the gate expects them."
+        ]
+    faults = []
+    if track.restart_ms is None:
+        faults.append(
+            "A belt that needs more than"
+            f" {ASSUMED_RESTART_NS / 1e6:g} ms to reach its speed after a stop brings parts to the"
+            " camera and to the gate later than expected (track.restart_ms is not stated)."
+        )
+    if track.stop_signal_delay_ms is None:
+        faults.append(
+            "A belt that slows down before lines.line_stopped says so brings rejected parts to the"
+            " gate after their pulse (track.stop_signal_delay_ms is not stated)."
         )
     return faults
 

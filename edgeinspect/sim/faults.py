@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from edgeinspect.errors import UsageError
-from edgeinspect.sim.presets import MS, SECOND
+from edgeinspect.sim.presets import MS, SECOND, STOP_SIGNAL_DELAY_NS
 
 if TYPE_CHECKING:
     from edgeinspect.sim.virtual import VirtualLine
@@ -272,6 +272,50 @@ class BeltStop(Fault):
         line.agenda.at(start_ns, lambda t: line.world.control.stop_for(duration_ns, t))
 
 
+BELT_STOP = BeltStop()
+
+
+class BeltStutter(Fault):
+    name = "belt_stutter"
+    rate = 1e-4
+    about = "the belt stops and starts two to five times, before it has its speed again"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        rng, control = line.rng, line.world.control
+        at_ns = now_ns + rng.randint(0, SECOND)
+        for _ in range(rng.randint(2, 5)):
+            stands_ns = rng.randint(30 * MS, 400 * MS)
+            line.agenda.at(at_ns, lambda t, ns=stands_ns: control.stop_for(ns, t))  # type: ignore[misc]
+            at_ns += stands_ns + rng.randint(10 * MS, line.world.geometry.restart_ns)
+
+
+class LateStopSignal(Fault):
+    name = "late_stop_signal"
+    rate = 1e-4
+    about = "the belt stands within 2 ms, and its line-stopped contact says so up to 40 ms late"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        rng, control = line.rng, line.world.control
+        duration_ns = rng.randint(SECOND // 2, 5 * SECOND)
+        late_ns = rng.randint(MS, STOP_SIGNAL_DELAY_NS)
+
+        def stop(at_ns: int) -> None:
+            control.stop_signal_late_ns = late_ns
+            control.stop_for(duration_ns, at_ns, coast_ns=2 * MS)
+
+        line.agenda.at(now_ns + rng.randint(0, SECOND), stop)
+
+
+class StopBounce(Fault):
+    name = "stop_bounce"
+    rate = 1e-4
+    about = "the belt stops, and its line-stopped contact bounces one to three times"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        line.world.control.signal_bounces = line.rng.randint(1, 3)
+        BELT_STOP.strike(line, part, now_ns)
+
+
 class PauseResume(Fault):
     name = "pause_resume"
     rate = 1e-4
@@ -353,7 +397,10 @@ FAULTS: dict[str, Fault] = {
         CoreHang(),
         Overflow(),
         GuardMissed(),
-        BeltStop(),
+        BELT_STOP,
+        BeltStutter(),
+        LateStopSignal(),
+        StopBounce(),
         PauseResume(),
         RecipeChange(),
         LateInput(),

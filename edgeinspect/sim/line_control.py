@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeinspect.line.reject import FOREVER_NS
 from edgeinspect.sim.presets import SECOND
 
 if TYPE_CHECKING:
@@ -16,6 +17,17 @@ class LineControl:
     The control stops the belt when the station's heartbeat is lost, when the station asks for it,
     and for reasons of its own. After the first two the operator clears the outfeed, repairs what
     is broken, acknowledges the alarms and starts the belt once the station's heart beats again.
+
+    The belt slows down and gathers speed evenly. Its line-stopped contact opens with the start
+    command; it closes with the stop command unless the next stop's signal is late, and it bounces
+    if told to.
+
+    Attributes:
+        stop_signal_late_ns: the next stop's signal comes this long after the command.
+        signal_bounces: how many more times the contact opens and closes at its next change.
+        stops: how often the belt was stopped, by reason.
+        unsteady: from when to when the belt did not have its speed, in order; a span that has not
+            ended yet ends at ``FOREVER_NS``.
     """
 
     def __init__(self, world: World) -> None:
@@ -24,12 +36,16 @@ class LineControl:
         self._stopped = False
         self._must_clear = False
         self._repairing = False
+        self._told_stopped = False
+        self.stop_signal_late_ns = 0
+        self.signal_bounces = 0
         self.stops: dict[str, int] = {}
+        self.unsteady: list[tuple[int, int]] = []
 
     @property
     def stopped(self) -> bool:
         """The level of the line-stopped signal."""
-        return self._stopped
+        return self._told_stopped
 
     def start(self, now_ns: int) -> None:
         self._last_beat_ns = now_ns
@@ -43,11 +59,11 @@ class LineControl:
         """The station's line-stop output."""
         self._stop("requested by the station", now_ns, clear=True)
 
-    def stop_for(self, duration_ns: int, now_ns: int) -> None:
+    def stop_for(self, duration_ns: int, now_ns: int, *, coast_ns: int | None = None) -> None:
         """Something upstream stops the belt for a while; nobody touches the outfeed."""
         if self._stopped:
             return
-        self._stop("upstream", now_ns, clear=False)
+        self._stop("upstream", now_ns, clear=False, coast_ns=coast_ns)
         self._world.agenda.at(now_ns + duration_ns, self._start_again)
 
     def _healthy(self, now_ns: int) -> bool:
@@ -63,22 +79,45 @@ class LineControl:
         if not world.empty:
             world.agenda.at(again_ns, self._watch)
 
-    def _stop(self, reason: str, now_ns: int, *, clear: bool) -> None:
+    def _stop(self, reason: str, now_ns: int, *, clear: bool, coast_ns: int | None = None) -> None:
         world = self._world
         if clear:
             self._must_clear = True
         if not self._stopped:
             self._stopped = True
             self.stops[reason] = self.stops.get(reason, 0) + 1
-            world.agenda.at(now_ns + world.geometry.coast_ns, self._halt)
-            world.station.set_line_stopped(True, now_ns)
+            coast_ns = world.geometry.coast_ns if coast_ns is None else coast_ns
+            world.agenda.halt_belt(now_ns, within_ns=coast_ns)
+            self.unsteady.append((now_ns, FOREVER_NS))
+            late_ns, self.stop_signal_late_ns = self.stop_signal_late_ns, 0
+            if late_ns:
+                world.agenda.at(now_ns + late_ns, self._signal)
+            else:
+                self._signal(now_ns)
         if self._must_clear and not self._repairing:
             self._repairing = True
             world.agenda.at(now_ns + world.rng.randint(3 * SECOND, 8 * SECOND), self._repair)
 
-    def _halt(self, now_ns: int) -> None:
-        if self._stopped:
-            self._world.agenda.halt_belt(now_ns)
+    def _signal(self, now_ns: int) -> None:
+        """The line-stopped contact follows the command, perhaps not at once."""
+        if self._told_stopped == self._stopped:
+            return
+        self._tell(self._stopped, now_ns)
+        bounces, self.signal_bounces = self.signal_bounces, 0
+        ends_ns = now_ns
+        for _ in range(2 * bounces):
+            ends_ns += self._world.rng.randint(1, self._world.geometry.stop_bounce_ns)
+            self._world.agenda.at(ends_ns, self._bounce)
+        if bounces:
+            self._world.agenda.at(ends_ns, lambda t: self._tell(self._stopped, t))
+
+    def _bounce(self, now_ns: int) -> None:
+        self._tell(not self._told_stopped, now_ns)
+
+    def _tell(self, stopped: bool, now_ns: int) -> None:
+        if stopped != self._told_stopped:
+            self._told_stopped = stopped
+            self._world.station.set_line_stopped(stopped, now_ns)
 
     def _repair(self, now_ns: int) -> None:
         world = self._world
@@ -96,5 +135,7 @@ class LineControl:
         if self._must_clear or not self._stopped:
             return
         self._stopped = False
-        self._world.agenda.move_belt(now_ns)
-        self._world.station.set_line_stopped(False, now_ns)
+        restart_ns = self._world.geometry.restart_ns
+        self._world.agenda.move_belt(now_ns, within_ns=restart_ns)
+        self.unsteady[-1] = self.unsteady[-1][0], now_ns + restart_ns
+        self._signal(now_ns)

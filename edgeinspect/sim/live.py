@@ -359,6 +359,7 @@ class LiveLine:
             truth.configs = {config.recipe_digest: config for config in configs}
             truth.parts = self._world.parts
             truth.line_stops.update(self._world.control.stops)
+            truth.unsteady = self._world.control.unsteady
             return settle(
                 truth,
                 gate=self._name,

@@ -25,6 +25,10 @@ from edgeinspect.line.config import (
 MS = 1_000_000
 SECOND = 1_000_000_000
 NS_PER_COUNT = 5 * MS
+RESTART_NS = 300 * MS
+"""What the station is told of the belt: it has its speed so long after a start."""
+STOP_SIGNAL_DELAY_NS = 40 * MS
+"""What the station is told: the belt may have slowed for so long when line-stopped comes on."""
 
 GATES: dict[str, tuple[GateKind, bool]] = {
     "normally-rejecting": (GateKind.NORMALLY_REJECTING, False),
@@ -53,7 +57,9 @@ class LineGeometry:
             where the recipe expects it; earlier or later it is out of place.
         view_ns: a part farther than this from the lens is not in the picture at all.
         chute_ns: shortest and longest fall from the gate to the confirm sensor.
-        coast_ns: the belt runs on for this long after the stop command.
+        coast_ns: the belt slows down for this long after the stop command, evenly.
+        restart_ns: it gathers speed for this long after each start, evenly.
+        stop_bounce_ns: a line-stopped contact that bounces does so for at most this long.
         heartbeat_timeout_ns: the line's control stops the belt this long after the last beat.
             It must be shorter than the shortest restart of the station.
     """
@@ -71,6 +77,8 @@ class LineGeometry:
     view_ns: int = 70 * MS
     chute_ns: tuple[int, int] = (20 * MS, 60 * MS)
     coast_ns: int = 50 * MS
+    restart_ns: int = 250 * MS
+    stop_bounce_ns: int = 6 * MS
     heartbeat_timeout_ns: int = 300 * MS
 
 
@@ -95,6 +103,7 @@ def line_config(
     """
     kind, guarded = GATES[gate]
     unit = NS_PER_COUNT if tracking == Tracking.ENCODER else 1
+    delayed_ns = STOP_SIGNAL_DELAY_NS if tracking == Tracking.DELAY else 0
     review, reject = defect_thresholds
     return LineConfig(
         trigger=TriggerConfig(debounce_ns=8 * MS, min_pitch=150 * MS // unit),
@@ -104,10 +113,11 @@ def line_config(
             exposure_window=30 * MS // unit,
             to_gate=900 * MS // unit,
             window_before=40 * MS // unit,
-            window_after=40 * MS // unit,
+            window_after=(40 * MS + delayed_ns) // unit,
             to_guard=750 * MS // unit if guarded else None,
             guard_tolerance=40 * MS // unit if guarded else 0,
             encoder_max_counts_per_s=240,
+            restart_ns=RESTART_NS,
         ),
         gate=GateConfig(
             kind=kind, min_off_ns=10 * MS, decision_margin_ns=10 * MS, lease_ns=200 * MS

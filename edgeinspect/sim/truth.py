@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from edgeinspect.line.config import GateKind, LineConfig, ReviewAction, Tracking
+from edgeinspect.line.reject import FOREVER_NS
 from edgeinspect.part import Doubt, GateOutcome, PartRecord, VerdictKind
 from edgeinspect.sim.presets import GATES, MS, SECOND
 from edgeinspect.sim.world import End, SimPart
@@ -56,6 +57,7 @@ class TruthLog:
         configs: by recipe digest.
         injected: faults that struck, by name.
         alarms: raised, by name.
+        unsteady: from when to when the belt did not have its full speed.
     """
 
     parts: list[SimPart] = field(default_factory=list)
@@ -71,6 +73,7 @@ class TruthLog:
     injected: Counter[str] = field(default_factory=Counter)
     alarms: Counter[str] = field(default_factory=Counter)
     line_stops: Counter[str] = field(default_factory=Counter)
+    unsteady: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,8 @@ class Account:
         unaccounted: parts without an end, and triggers with neither record nor named reason.
         wrongly_passed: parts that left the line without a PASS record whose frame shows that
             part, exposed after its own trigger, scored below the threshold, in time.
+        judged_unsteady: records judged on a picture although the belt did not have its speed all
+            the way from trigger to exposure; only where it is taken to have it (by delay).
         untriggered_passed: parts that left and that the trigger never saw. For a normally
             passing gate without a guard sensor they are not counted as wrongly passed: nothing
             on that line could have known of them.
@@ -136,6 +141,7 @@ class Account:
     mislocated: int = 0
     unaccounted: int = 0
     wrongly_passed: int = 0
+    judged_unsteady: int = 0
     untriggered_passed: int = 0
     died_with_station: int = 0
     died_unwritten_left: int = 0
@@ -155,7 +161,8 @@ class Account:
     def good(self) -> bool:
         """Whether the station kept its promises."""
         about_pictures = self.swapped or self.out_of_view or self.duplicated
-        return not (about_pictures or self.mislocated or self.unaccounted or self.wrongly_passed)
+        about_belt = self.mislocated or self.judged_unsteady
+        return not (about_pictures or about_belt or self.unaccounted or self.wrongly_passed)
 
     def as_dict(self) -> dict[str, object]:
         """All fields, ready for JSON."""
@@ -176,14 +183,15 @@ class Account:
 
 def settle(log: TruthLog, *, gate: str, tracking: str, seed: int, simulated_s: float) -> Account:
     """Set the facts against the records."""
-    return _Settlement(log, gate).account(
+    return _Settlement(log, gate, tracking).account(
         Account(gate=gate, tracking=tracking, seed=seed, simulated_s=simulated_s)
     )
 
 
 class _Settlement:
-    def __init__(self, log: TruthLog, gate: str) -> None:
+    def __init__(self, log: TruthLog, gate: str, tracking: str) -> None:
         self._log = log
+        self._tracking = tracking
         kind, guarded = GATES[gate]
         self._blind = kind is GateKind.NORMALLY_PASSING and not guarded
         self._findings: list[str] = []
@@ -199,6 +207,7 @@ class _Settlement:
         wrongly_passed = self._wrongly_passed()
         swapped = self._swapped()
         duplicated = self._duplicated()
+        judged_unsteady = self._judged_unsteady()
         lost_edges, died_edges = self._edges_without_record()
         endless = [part for part in parts if part.end is None]
         for part in endless:
@@ -232,6 +241,7 @@ class _Settlement:
             mislocated=self._mislocated(),
             unaccounted=len(endless) + lost_edges + len(died_and_left) - unwritten,
             wrongly_passed=wrongly_passed,
+            judged_unsteady=judged_unsteady,
             untriggered_passed=sum(part.end is End.LEFT for part in untriggered),
             died_with_station=len(log.died) + died_edges,
             died_unwritten_left=unwritten,
@@ -336,6 +346,24 @@ class _Settlement:
                 self._find(
                     f"record {record.part_id} says that its part was at count "
                     f"{record.encoder_count} at the trigger, and it was at {true_count}"
+                )
+                count += 1
+        return count
+
+    def _judged_unsteady(self) -> int:
+        """A position that is a time says nothing while the belt does not keep its speed."""
+        if self._tracking != Tracking.DELAY or not self._log.unsteady:
+            return 0
+        count = 0
+        for record in (*self._log.records, *self._log.died):
+            if record.verdict.kind not in JUDGED or record.frame is None:
+                continue
+            seen_ns = record.frame.exposure_mono_ns
+            at = bisect_right(self._log.unsteady, (seen_ns, FOREVER_NS)) - 1
+            if at >= 0 and self._log.unsteady[at][1] > record.trigger_mono_ns:
+                self._find(
+                    f"record {record.part_id} was judged {record.verdict.kind}, and the belt did "
+                    f"not have its speed from {self._log.unsteady[at]} ns"
                 )
                 count += 1
         return count

@@ -146,8 +146,7 @@ class Process:
 
     def start(self, now_ns: int) -> None:
         self._carry_out(self.core.start(now_ns), now_ns)
-        if self._line.world.control.stopped:
-            self.post(m.LineStopped(True, now_ns), now_ns)
+        self.post(m.LineStopped(self._line.world.control.stopped, now_ns), now_ns)
         self._drain(now_ns)
 
     def post(self, event: m.Event, now_ns: int) -> None:
@@ -348,6 +347,7 @@ class VirtualLine:
         self._close()
         self.truth.parts = self.world.parts
         self.truth.line_stops.update(self.world.control.stops)
+        self.truth.unsteady = self.world.control.unsteady
         return settle(
             self.truth,
             gate=self._gate,

@@ -15,6 +15,7 @@ _LINES = (
     ("defective", "of them with a defect", False),
     ("escapes", "defective parts that left the line", True),
     ("wrongly_passed", "left without a verdict that allows it", True),
+    ("judged_unsteady", "judged although the belt did not have its speed", True),
     ("false_rejects", "good parts rejected for what was seen", False),
     ("review", "between the two thresholds", False),
     ("cannot_inspect", "could not be inspected, so rejected", False),

@@ -84,6 +84,7 @@ def write_station(folder: Path, *, camera: str, gate: str) -> Path:
             "sensor_to_gate_ms": 1500,
             "window_before_ms": HALF_WINDOW_MS,
             "window_after_ms": HALF_WINDOW_MS,
+            "restart_ms": 0,
         },
         "gate": {
             "kind": gate,

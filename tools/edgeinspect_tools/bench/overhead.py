@@ -217,6 +217,7 @@ def _config(bundle: Bundle, *, to_gate_ns: int) -> LineConfig:
             to_gate=to_gate_ns,
             window_before=5 * MS,
             window_after=5 * MS,
+            restart_ns=0,
         ),
         gate=GateConfig(kind=GateKind.NORMALLY_REJECTING, lease_ns=200 * MS),
         thresholds=thresholds,
