@@ -36,6 +36,10 @@ done
 
 [ "$(id -u)" = 0 ] || fail "This changes the system; run it with sudo." 2
 case $data in /*) ;; *) fail "--data $data is not an absolute path." 2 ;; esac
+# It becomes part of a unit file, so it is nothing but a plain path.
+case $data in *[!A-Za-z0-9._/-]* | *..*)
+  fail "--data $data may hold only letters, digits and . _ / -, and no .." 2 ;;
+esac
 case $data in / | /etc | /usr | /var | /home) fail "--data $data would be taken over whole." 2 ;; esac
 has_systemd() { [ -d /run/systemd/system ]; }
 
@@ -76,7 +80,12 @@ if ! getent passwd edgeinspect >/dev/null; then
   say "Made the user edgeinspect, who cannot log in."
 fi
 usermod --append --groups gpio,video edgeinspect
-install -d -m 2770 -o edgeinspect -g edgeinspect "$data"
+# Root alone writes into the station's folder, where the station file and the trusted keys are, and the
+# station and its group into the folder data below it. What is there from before is left as it is.
+if [ ! -e "$data" ]; then
+  install -d -m 2750 -o root -g edgeinspect "$data"
+  install -d -m 2770 -o edgeinspect -g edgeinspect "$data/data"
+fi
 
 # A new environment beside the old one, changed at once: a failed update leaves what runs.
 new=$prefix.new
@@ -111,7 +120,7 @@ if has_systemd; then
     systemctl restart edgeinspect.service
     say "The station is started."
   else
-    say "Next: write $data/station.yaml, check it with: edgeinspect check $data/station.yaml"
+    say "Next: write $data/station.yaml as root, with data_dir: data; check it with: edgeinspect check $data/station.yaml"
     say "Then: systemctl start edgeinspect.service"
   fi
 else

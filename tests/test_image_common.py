@@ -260,3 +260,14 @@ def test_a_sticks_label_is_known_before_it_is_asked_for() -> None:
     (rules,) = (COMMON / "udev").glob("*.rules")
     assert "ID_FS_LABEL" in rules.read_text()
     assert rules.name > "60-persistent-storage.rules"
+
+
+@pytest.mark.parametrize(
+    "data", ["/srv/a|b", "/srv/a&b", "/srv/$(id)", "/srv/a b", "/srv/../etc", "/srv/a\nUser=root"]
+)
+def test_a_data_folder_that_would_change_the_unit_file_is_refused(data: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("the installer runs as root")
+    result = run(REPOSITORY / "image" / "install.sh", "--uninstall", "--data", data)
+    assert result.returncode == 2
+    assert "may hold only letters" in result.stderr

@@ -57,3 +57,43 @@ def test_every_test_that_is_named_exists() -> None:
             if isinstance(node, ast.FunctionDef)
         }  # fmt: skip
         assert name in functions, f"{file}::{name}"
+
+
+def attacks() -> list[list[str]]:
+    """The rows of what was attacked: attack, what happened, what holds it, what shows it."""
+    section = TEXT.split("## What was attacked, and what holds it now\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+
+
+def test_every_attack_names_what_holds_it_and_the_test_that_shows_it() -> None:
+    rows_of_attacks = attacks()
+    assert len(rows_of_attacks) > 20
+    for row in rows_of_attacks:
+        assert len(row) == 4, row
+        assert all(row[index] for index in (0, 2)), row
+        assert NAMED_TEST.search(row[3]), row[0]
+
+
+def test_every_program_of_the_image_stands_in_the_table_of_what_runs_as_root() -> None:
+    section = TEXT.split("### What runs as root, and what it touches\n")[1].split("\n### ")[0]
+    common = REPOSITORY / "image" / "common"
+    programs = {path.name for path in (common / "bin").iterdir()} - {"places"}
+    programs |= {path.name for path in (REPOSITORY / "image/rpi").rglob("usr/lib/edgeinspect/*")}
+    assert len(programs) > 8
+    assert {name for name in programs if f"`{name}`" not in section} == set()
+    for unit in (common / "systemd").glob("*.service"):
+        text = unit.read_text()
+        assert not re.search(r"^Exec\w+=[-@:!|]*\+", text, re.MULTILINE), unit.name
+    for rules in (common / "udev").glob("*.rules"):
+        assert not re.search(r"\b(RUN|PROGRAM|IMPORT)\b", rules.read_text()), rules.name
+
+
+def test_no_script_of_roots_changes_owners_or_rights_of_a_tree() -> None:
+    scripts = [*(REPOSITORY / "image/common/bin").iterdir(), REPOSITORY / "image/install.sh"]
+    for script in scripts:
+        text = "\n".join(line.partition(" #")[0] for line in script.read_text().splitlines())
+        assert not re.search(r"ch(own|mod|grp)\s+(-\w*R|--recursive)", text), script.name
+        # what find reaches is root's own tree, as it is named
+        for found in re.findall(r"find\s+(\S+)[^|;]*-exec", text):
+            assert found == '"$DATA/system/etc/"', script.name
