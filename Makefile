@@ -9,10 +9,11 @@ CAMERA_BENCH = $(or $(EDGEINSPECT_CAMERA_BENCH),$(or $(XDG_CACHE_HOME),$(HOME)/.
 DEMO ?= --parts 300
 SIM_PARTS ?= 1000000
 KILLS ?= 10000
+FULL_KILLS ?= 1000
 IMAGE ?= build/image
 CONVERTERS ?= $(HOME)/.cache/edgeinspect/converters
 
-.PHONY: lock test-newest image-qemu test-image test-image-long test-vm help demo test check lint types test-slow test-camera test-converters test-training test-kills test-million bench model clean
+.PHONY: lock test-newest image-qemu test-image test-image-long test-vm help demo test check lint types test-slow test-camera test-converters test-training test-kills test-kills-full test-million bench model clean
 
 help:
 	@echo "make demo          run the station on the simulated line, with the shipped model"
@@ -29,6 +30,7 @@ help:
 	@echo "make test-image    boot it: what it does, whom it lets in, untrusted updates (20 min)"
 	@echo "make test-image-long  updates, first starts, failures, 20 power cuts too (hours)"
 	@echo "make test-kills    kill the recorder KILLS=10000 times (minutes)"
+	@echo "make test-kills-full  kill it FULL_KILLS=1000 times with the disk full (minutes)"
 	@echo "make test-million  simulate SIM_PARTS=1000000 parts a gate with every fault (20 min a gate)"
 	@echo "make bench         measure this machine"
 	@echo "make model         train the shipped model again (20 min)"
@@ -82,6 +84,9 @@ test-vm: $(VENV)/.dev
 
 test-kills: $(VENV)/.dev
 	$(BIN)/python -m tests.kill_records --kills $(KILLS)
+
+test-kills-full: $(VENV)/.dev
+	$(BIN)/python -m tests.kill_records --full-disk --kills $(FULL_KILLS)
 
 test-million: $(VENV)/.dev
 	for gate in normally-rejecting normally-passing normally-passing-guarded; do \

@@ -1,12 +1,16 @@
 """Kills a recording station again and again and checks that nothing acknowledged is lost.
 
     python -m tests.kill_records --kills 10000
+    python -m tests.kill_records --full-disk --kills 1000
 
 Three ways to die: SIGKILL at random moments; SIGKILL before every single system call of the
 record path that may change a file, SQLite's own included, on a fresh and on a full data
 directory; and at each of these calls a power cut that keeps only what was fsynced. After each
 death: the integrity check is clean, every acknowledged record is there with its content, every
 picture that the index names is readable and right, and no part id is ever given out again.
+
+``--full-disk`` records on a real file system of a few MB that is full: the victim meets DiskFull,
+tries again and again as the recorder does, sometimes gets room, and is killed at any moment.
 """
 
 from __future__ import annotations
@@ -20,14 +24,16 @@ import shutil
 import signal
 import sqlite3
 import struct
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -36,14 +42,29 @@ sys.path.insert(0, str(Path(__file__).parent))
 from records_samples import CLASSES, StepClock, sample_entry, sample_pixels, sample_record
 from syscall_tracing import Durable, can_trace, run_traced
 
-from edgeinspect.records import ImagePolicy, RecordReader, RecordWriter, database, ring
+from edgeinspect.errors import DiskFull
+from edgeinspect.records import (
+    Acknowledgement,
+    ImagePolicy,
+    RecordEntry,
+    RecordReader,
+    RecordWriter,
+    database,
+    ring,
+)
 from edgeinspect.records.database import DATABASE_NAME
 from edgeinspect.records.schema import SCHEMA_VERSION
 
 MAX_IMAGE_BYTES = 6_000
 IDS_A_START = 500
+SMALL_DISK_BYTES = 3 << 20
+MOST_ROOM_BYTES = 160 << 10
+"""A victim finds at most this much room, so that it fills the disk within a few batches."""
+_IN_NAMESPACE = "EDGEINSPECT_KILLS_IN_NAMESPACE"
 _MESSAGE = struct.Struct("<cQ")
-_GIVEN, _ACKNOWLEDGED = b"G", b"A"
+_GIVEN, _ACKNOWLEDGED, _FULL = b"G", b"A", b"F"
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -53,24 +74,35 @@ class Account:
     Attributes:
         acknowledged: every id that some victim reported as durable.
         highest_given: the highest id that a victim gave to a part, written or not.
+        disk_full: how often a victim was refused with DiskFull.
+        lives_refused: how many victims were.
+        written_after: acknowledgements that came after DiskFull in the same life.
     """
 
     acknowledged: set[int] = field(default_factory=set)
     checked: set[int] = field(default_factory=set)
     highest_given: int = 0
     unindexed: int = 0
+    disk_full: int = 0
+    lives_refused: int = 0
+    written_after: int = 0
 
-    def listen(self, pipe: int) -> None:
-        """Take what a victim sent before it died."""
-        data = b""
+    def listen(self, pipe: int, data: bytes = b"") -> None:
+        """Take what a victim sent before it died; ``data`` was read already."""
         while chunk := os.read(pipe, 65536):
             data += chunk
+        refused = 0
         for tag, value in _MESSAGE.iter_unpack(data):
             if tag == _ACKNOWLEDGED:
                 self.acknowledged.add(value)
+                self.written_after += bool(refused)
+            elif tag == _FULL:
+                refused += 1
             else:
                 assert value > self.highest_given, f"part id {value} was given out again"
                 self.highest_given = value
+        self.disk_full += refused
+        self.lives_refused += bool(refused)
 
 
 def open_writer(data_dir: Path) -> RecordWriter:
@@ -101,6 +133,31 @@ def record_parts(data_dir: Path, pipe: int, *, seed: int, batches: int | None) -
         os.write(pipe, b"".join(_MESSAGE.pack(_ACKNOWLEDGED, i) for i in done.part_ids))
         batches = None if batches is None else batches - 1
     writer.close(next_part_id=next_id)
+
+
+def record_on_a_full_disk(data_dir: Path, pipe: int, *, seed: int) -> None:
+    """The same where space runs out: what was refused is tried again, as the recorder does."""
+    chance = random.Random(seed)
+    writer = _until_there_is_room(pipe, lambda: open_writer(data_dir))
+    ids = _until_there_is_room(pipe, lambda: writer.reserve_part_ids(IDS_A_START))
+    next_id = ids.start
+    while next_id + 8 < ids.stop:
+        batch = range(next_id, next_id + chance.randint(1, 8))
+        next_id = batch.stop
+        for part_id in batch:
+            os.write(pipe, _MESSAGE.pack(_GIVEN, part_id))
+        entries = [sample_entry(i, picture=chance.random() < 0.3) for i in batch]
+        done = _until_there_is_room(pipe, lambda entries=entries: writer.write(entries))
+        os.write(pipe, b"".join(_MESSAGE.pack(_ACKNOWLEDGED, i) for i in done.part_ids))
+
+
+def _until_there_is_room(pipe: int, work: Callable[[], Result]) -> Result:
+    while True:
+        try:
+            return work()
+        except DiskFull:
+            os.write(pipe, _MESSAGE.pack(_FULL, 0))
+            time.sleep(0.0005)
 
 
 def verify(data_dir: Path, account: Account) -> None:
@@ -170,6 +227,93 @@ def kill_at_random(folder: Path, *, kills: int, seed: int, rotate: int = 250) ->
         total.unindexed += account.unindexed
         shutil.rmtree(data_dir)
     return total
+
+
+def kill_on_a_full_disk(disk: Path, folder: Path, *, kills: int, seed: int) -> Account:
+    """SIGKILL a child that records on a disk which is full, or becomes so within a few batches.
+
+    Args:
+        disk: a small file system of its own.
+        folder: elsewhere; what is left of each death is checked there, where there is room.
+    """
+    chance = random.Random(seed)
+    total = Account()
+    account, data_dir, ballast = Account(), disk / "station", disk / "ballast"
+    deaths = begun = 0
+    while deaths < kills:
+        _leave_room(ballast, chance.randrange(MOST_ROOM_BYTES))
+        _kill_when_full(data_dir, ballast, account, chance, seed=seed + deaths)
+        deaths += 1
+        _verify_elsewhere(data_dir, folder / "found", account)
+        if (data_dir.exists() and _size_of(data_dir) > SMALL_DISK_BYTES // 2) or deaths == kills:
+            ballast.unlink()
+            carry_on(data_dir, account)
+            total.acknowledged |= {(begun << 32) + part_id for part_id in account.acknowledged}
+            for name in ("disk_full", "lives_refused", "written_after", "unindexed"):
+                setattr(total, name, getattr(total, name) + getattr(account, name))
+            account, begun = Account(), begun + 1
+            shutil.rmtree(data_dir)
+    return total
+
+
+def _kill_when_full(
+    data_dir: Path, ballast: Path, account: Account, chance: random.Random, *, seed: int
+) -> None:
+    """Wait until the victim was refused; sometimes give it room; then kill it."""
+    with _pipe() as (reading, writing):
+        pid = os.fork()
+        if pid == 0:
+            _exit_after(lambda: record_on_a_full_disk(data_dir, writing, seed=seed))
+        os.close(writing)
+        heard = b""
+        how = chance.random()
+        while how > 0.1 and _FULL not in heard[:: _MESSAGE.size]:
+            chunk = os.read(reading, 1 << 16)
+            assert chunk, "the victim met no full disk"
+            heard += chunk
+        time.sleep(chance.random() ** 2 * 0.02)
+        if how > 0.6:
+            _leave_room(ballast, chance.randrange(MOST_ROOM_BYTES))
+            time.sleep(chance.random() ** 2 * 0.03)
+        os.kill(pid, signal.SIGKILL)
+        account.listen(reading, heard)
+    _, status = os.waitpid(pid, 0)
+    assert status in (0, signal.SIGKILL), f"the victim failed by itself: status {status}"
+
+
+def _leave_room(ballast: Path, room_bytes: int) -> None:
+    """Make the file as large as leaves that much room on its disk, as exactly as pages allow."""
+    space = os.statvfs(ballast.parent)
+    held = ballast.stat().st_blocks * 512 if ballast.exists() else 0
+    size = max(0, held + space.f_bavail * space.f_frsize - room_bytes)
+    with ballast.open("ab") as file:
+        os.ftruncate(file.fileno(), min(size, held))
+        if size > held:
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+def _verify_elsewhere(data_dir: Path, found: Path, account: Account) -> None:
+    if data_dir.exists():
+        shutil.copytree(data_dir, found)
+        verify(found, account)
+        shutil.rmtree(found)
+
+
+def _size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob(f"{DATABASE_NAME}*"))
+
+
+@contextlib.contextmanager
+def small_disk(place: Path) -> Iterator[str]:
+    """Mount a file system of ``SMALL_DISK_BYTES`` in memory; says why not if it cannot be."""
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "tmpfs", str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        yield done.stderr.strip() if done.returncode else ""
+    finally:
+        if not done.returncode:
+            subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def crash_at_calls(
@@ -289,8 +433,28 @@ def _break_commits() -> None:
     database.SYNCHRONOUS = "NORMAL"
 
 
-_BROKEN = {"picture-names": _break_picture_names, "commits": _break_commits}
-"""Promises broken on purpose: the power cuts must find them."""
+def _break_full_disk() -> None:
+    """What is refused twice is acknowledged all the same."""
+    write, refused = RecordWriter.write, [0]
+
+    def give_in(self: RecordWriter, batch: Sequence[RecordEntry]) -> Acknowledgement:
+        try:
+            return write(self, batch)
+        except DiskFull:
+            refused[0] += 1
+            if refused[0] % 2:
+                raise
+            return Acknowledgement(part_ids=tuple(entry.record.part_id for entry in batch))
+
+    RecordWriter.write = give_in  # type: ignore[method-assign]
+
+
+_BROKEN = {
+    "picture-names": _break_picture_names,
+    "commits": _break_commits,
+    "full-disk": _break_full_disk,
+}
+"""Promises broken on purpose: the deaths must find them."""
 
 
 def _say(line: str) -> None:
@@ -307,16 +471,46 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first call to die at")
     parser.add_argument("--break", choices=_BROKEN, dest="broken", help="what must be found")
     parser.add_argument("--folder", type=Path, default=quick_folder(), help="where to record")
+    parser.add_argument("--full-disk", action="store_true", help="record on a disk that is full")
     options = parser.parse_args()
     # The forks run no thread of NumPy's or OpenCV's pools, which is what this warns of.
     warnings.filterwarnings("ignore", message=".*multi-threaded.*", category=DeprecationWarning)
     if options.broken:
         _BROKEN[options.broken]()
     began = time.monotonic()
+    if options.full_disk:
+        return _die_on_a_full_disk(options)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         deaths = _die_at_calls(Path(name), options) if options.every else 0
         deaths += _die_at_random(Path(name), options) if options.kills else 0
     _say(f"{deaths} deaths in {time.monotonic() - began:.0f} s")
+    return 0
+
+
+def _die_on_a_full_disk(options: argparse.Namespace) -> int:
+    if os.geteuid() != 0 and not os.environ.get(_IN_NAMESPACE):
+        # An ordinary user may mount in a namespace of its own, where the system allows it.
+        command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, *sys.argv]
+        if shutil.which("unshare"):
+            os.execvpe(command[0], command, {**os.environ, _IN_NAMESPACE: "1"})
+    began = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(dir=options.folder) as name,
+        small_disk(Path(name) / "disk") as refused,
+    ):
+        if refused:
+            _say(f"deaths with the disk full: skipped, {refused}")
+            return 0
+        account = kill_on_a_full_disk(
+            Path(name) / "disk", Path(name), kills=options.kills, seed=options.seed
+        )
+    _say(
+        f"SIGKILL with the disk full: {options.kills} deaths, DiskFull raised"
+        f" {account.disk_full} times in {account.lives_refused} lives,"
+        f" {account.written_after} records acknowledged after it in the same life,"
+        f" {len(account.acknowledged)} records acknowledged, 0 lost, integrity check clean,"
+        f" {time.monotonic() - began:.0f} s"
+    )
     return 0
 
 

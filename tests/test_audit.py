@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from edgeinspect.errors import NotGood, StorageFault, UsageError
 from edgeinspect.file_lock import exclusive
+from edgeinspect.settings import audit
 from edgeinspect.settings.audit import FIRST_PREVIOUS, Anchor, AuditTrail
+from edgeinspect.settings.audit_guard import AuditGuard
 
 NOON = datetime.datetime(2026, 3, 14, 12, tzinfo=datetime.UTC)
 
@@ -206,3 +208,96 @@ def test_a_held_lock_is_one_clear_error(tmp_path: Path) -> None:
         pytest.fail("two hold the lock")
     with exclusive(path, timeout_s=0.0):
         pass
+
+
+# --- removed, replaced or moved -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["deleted", "folder", "link", "cut", "replaced"])
+def test_entries_after_a_loss_show_the_loss_for_ever(tmp_path: Path, how: str) -> None:
+    trail = trail_of(tmp_path, 4)
+    last = trail.entries()[-1]
+    other = trail_of(tmp_path / "other", 4).path.read_bytes()
+    whole = trail.path.read_bytes()
+    trail.path.unlink()
+    if how == "folder":
+        trail.path.mkdir()
+    elif how == "link":
+        (tmp_path / "letter").write_text("for you")
+        trail.path.symlink_to(tmp_path / "letter")
+    elif how == "cut":
+        trail.path.write_bytes(whole[: whole.index(b"\n") + 1])
+    elif how == "replaced":
+        trail.path.write_bytes(other.replace(b"why 4", b"why 5"))
+        with pytest.raises(NotGood):
+            trail.append("recipe.apply", author="a", reason="b")
+        trail.path.write_bytes(b"".join(other.splitlines(keepends=True)[:2]))
+    for number in (5, 6):
+        entry = trail.append("recipe.apply", author="a", reason="b")
+        assert entry.sequence == number
+        last, previous = entry, last
+        assert entry.previous == previous.digest
+    assert "entries are missing" in findings(trail)
+    assert "was cut" not in findings(trail)
+    if how == "link":
+        assert (tmp_path / "letter").read_text() == "for you"
+    if how in ("folder", "link"):
+        assert (trail.path.parent / "audit-set-aside-001.jsonl").exists()
+
+
+def test_an_entry_written_into_a_file_without_a_name_is_not_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trail = trail_of(tmp_path, 1)
+    monkeypatch.setattr(audit.os, "fsync", lambda descriptor: trail.path.unlink())
+    with pytest.raises(StorageFault, match="was moved while an entry was written"):
+        trail.append("recipe.apply", author="a", reason="b")
+
+
+class SlowClock:
+    """A second passes whenever it is read."""
+
+    now = 0
+
+    def __call__(self) -> int:
+        self.now += 1_000_000_000
+        return self.now
+
+
+@pytest.mark.parametrize("how", ["deleted", "folder", "link", "another", "empty"])
+def test_a_running_station_puts_the_trail_back(tmp_path: Path, how: str) -> None:
+    trail = trail_of(tmp_path, 3)
+    guard = AuditGuard(trail, now_mono_ns=SlowClock())
+    assert guard.look() == ""
+    fourth = trail.append("recipe.apply", author="a", reason="from another process")
+    other = trail_of(tmp_path / "other", 2).path.read_bytes()
+    trail.path.unlink()
+    if how == "folder":
+        trail.path.mkdir()
+    elif how == "link":
+        trail.path.symlink_to(tmp_path / "other" / "data" / "audit.jsonl")
+    elif how == "another":
+        trail.path.write_bytes(other)
+    elif how == "empty":
+        trail.path.touch()
+    assert "its entries are back" in guard.look()
+    assert guard.look() == ""
+    assert trail.entries()[-1] == fourth
+    assert trail.verify().is_good
+    assert trail.append("recipe.apply", author="a", reason="b").sequence == 5
+    assert trail.verify().is_good
+    aside = list(trail.path.parent.glob("audit-set-aside-*"))
+    assert len(aside) == (how != "deleted")
+    guard.close()
+
+
+def test_what_was_appended_between_deletion_and_notice_is_kept(tmp_path: Path) -> None:
+    trail = trail_of(tmp_path, 3)
+    guard = AuditGuard(trail, now_mono_ns=SlowClock())
+    guard.look()
+    trail.path.unlink()
+    trail.append("recipe.apply", author="a", reason="between")
+    assert "its entries are back" in guard.look()
+    assert [entry.sequence for entry in trail.entries()] == [1, 2, 3, 4]
+    assert trail.verify().is_good
+    guard.close()

@@ -60,3 +60,25 @@ def test_a_broken_promise_is_found(broken: str, finding: str) -> None:
     done = kill_records("--kills", "0", "--every", "9", "--first", "100", "--break", broken)
     assert done.returncode == 1
     assert re.search(finding, done.stderr), done.stderr
+
+
+@pytest.mark.slow
+def test_kills_with_the_disk_full_lose_nothing() -> None:
+    done = kill_records("--full-disk", "--kills", "60", "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    found = re.search(
+        r"60 deaths, DiskFull raised (\d+) times in (\d+) lives, (\d+) records acknowledged after"
+        r" it .*, (\d+) records acknowledged, 0 lost",
+        done.stdout,
+    )
+    assert found is not None
+    refused, lives, after, acknowledged = map(int, found.groups())
+    assert refused >= lives > 40
+    assert acknowledged > after > 0
+
+
+@pytest.mark.slow
+def test_an_acknowledgement_on_a_full_disk_would_be_found() -> None:
+    done = kill_records("--full-disk", "--kills", "60", "--break", "full-disk")
+    assert done.returncode == 1
+    assert "acknowledged records lost" in done.stderr, done.stderr

@@ -163,8 +163,10 @@ class RecordWriter:
         Raises StorageFault, DiskFull.
         """
         with self._kept.use() as connection:
-            ids = self._part_ids.reserve(connection, count)
-            self._kept.remember(self._data_dir / COUNTER_NAME)  # it is a new file
+            try:
+                ids = self._part_ids.reserve(connection, count)
+            finally:
+                self._kept.remember(self._data_dir / COUNTER_NAME)  # it may be a new file
         self._reserved_to = ids.stop
         return ids
 

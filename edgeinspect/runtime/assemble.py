@@ -35,6 +35,8 @@ from edgeinspect.runtime.simulated import SimulatedLine
 from edgeinspect.runtime.station import PreparedRecipe, Station
 from edgeinspect.runtime.threads import StationThread
 from edgeinspect.runtime.wiring import open_drivers
+from edgeinspect.settings.audit import AUDIT_FILE, AuditTrail
+from edgeinspect.settings.audit_guard import AuditGuard
 from edgeinspect.settings.station import StationFile, Storage
 from edgeinspect.settings.wiring import IoDriver
 
@@ -149,11 +151,17 @@ class AssembledStation:
                 uncovered_faults=plan.uncovered_faults,
             )
             opened.callback(self._writer.close)
+            self._audit_guard = AuditGuard(
+                AuditTrail(plan.station.data_dir / AUDIT_FILE),
+                now_mono_ns=self._clock.now_mono_ns,
+            )
+            opened.callback(self._audit_guard.close)
             self._sink = RecordsSink(
                 self._writer,
                 image_policy(plan.station.storage),
                 on_fault=self._count_fault,
                 on_recorded=self._tell_recorded,
+                look_after_audit=self._audit_guard.look,
             )
             self._sink.add_recipe(plan.digest, plan.config.thresholds, document=plan.document)
             recipe = prepare(plan, watch=watch)
@@ -269,6 +277,7 @@ class AssembledStation:
             self._server.stop()
             self._server = None
         clean = self.station.exit_code == 0 and not self.station.status()["parts_in_flight"]
+        self._audit_guard.close()
         self._writer.close(next_part_id=self._sink.next_part_id if clean else None)
 
     def _apply_recipe(

@@ -14,6 +14,7 @@ from edgeinspect.records.writer import Acknowledgement, RecordEntry, RecordWrite
 from edgeinspect.runtime.line_thread import FinishedPart
 
 PICTURES_FAULT = "pictures_not_written"
+AUDIT_DISPLACED = "audit_trail_displaced"
 _IDS_AHEAD = 100_000
 _RECIPES_KEPT = 16
 """More than can have parts on their way at once."""
@@ -33,15 +34,18 @@ class RecordsSink:
         *,
         on_fault: Callable[[str, str], None] = lambda name, detail: None,
         on_recorded: Callable[[Sequence[PartRecord]], None] = lambda records: None,
+        look_after_audit: Callable[[], str] = lambda: "",
     ) -> None:
         """Args:
         on_fault: told the name and one sentence for each picture that could not be written.
         on_recorded: given the records of each batch once they are durable; must not wait.
+        look_after_audit: asked at each batch; says in a sentence what it has put right.
         """
         self._writer = writer
         self._policy = policy
         self._on_fault = on_fault
         self._on_recorded = on_recorded
+        self._look_after_audit = look_after_audit
         self._lock = threading.Lock()  # recipes come from another thread
         self._thresholds: dict[str, Sequence[ClassThresholds]] = {}
         ids = writer.reserve_part_ids()
@@ -65,6 +69,7 @@ class RecordsSink:
 
     def write(self, batch: Sequence[FinishedPart]) -> Acknowledgement:
         """Raises StorageFault; then nothing of the batch is acknowledged."""
+        self._look_after_trail()
         with self._lock:
             acknowledged = self._writer.write([self._entry(part) for part in batch])
             self.images_kept += acknowledged.images_kept
@@ -83,6 +88,14 @@ class RecordsSink:
         if batch:
             self._on_recorded([part.record for part in batch])
         return acknowledged
+
+    def _look_after_trail(self) -> None:
+        try:
+            what = self._look_after_audit()
+        except StorageFault as error:
+            what = str(error)
+        if what:
+            self._on_fault(AUDIT_DISPLACED, what)
 
     def _entry(self, part: FinishedPart) -> RecordEntry:
         record, frame = part.record, part.frame

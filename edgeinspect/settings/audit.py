@@ -4,8 +4,9 @@
     audit-head.json    number and digest of the last entry, so that a shortened trail is noticed
 
 An entry is durable before ``append`` returns, and what it announces is done after that: nothing
-happens without an entry. Revisions, the pointer to the active one and the parts database keep
-digests of entries too (*anchors*); ``verify`` looks for each of them in the trail.
+happens without an entry. Should the trail be removed or replaced, the next entry goes on from
+``audit-head.json``, so that the gap shows for ever. Revisions, the pointer to the active one and
+the parts database keep digests of entries too (*anchors*); ``verify`` looks for each of them.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from edgeinspect.atomic_file import (
     share_with_group,
     storage_faults,
 )
-from edgeinspect.errors import NotGood, UsageError
-from edgeinspect.file_lock import exclusive
+from edgeinspect.errors import NotGood, StorageFault, UsageError
+from edgeinspect.file_lock import exclusive, is_at
+from edgeinspect.set_aside import set_aside
 
 AUDIT_FILE = "audit.jsonl"
 FIRST_PREVIOUS = "0" * 64
@@ -166,15 +168,19 @@ class AuditTrail:
         kept = _checked(action, author, reason, details or {})
         make_folder(self._path.parent)
         with exclusive(self._path.with_name(f".{self._path.name}.lock")):
+            if not _is_file(self._path):
+                with storage_faults(self._path):
+                    set_aside(self._path)
             last, whole_bytes = self._last_entry()
+            sequence, previous = self._end_of_chain(last)
             entry = _entry(
-                sequence=1 if last is None else last.sequence + 1,
+                sequence=sequence + 1,
                 time=self._now_wall().astimezone(datetime.UTC),
                 action=action,
                 author=author,
                 reason=reason,
                 details=kept,
-                previous=FIRST_PREVIOUS if last is None else last.digest,
+                previous=previous,
             )
             self._write(entry, whole_bytes)
         return entry
@@ -203,7 +209,7 @@ class AuditTrail:
         digests = _check_chain(lines, found)
         if head is not None:
             _check_head(head, digests, found)
-        known = set(digests)
+        known = {digest for _, digest in digests}
         for anchor in wanted:
             if anchor.digest not in known:
                 found.add(f"{anchor.place} names entry {anchor.digest[:12]}…, which is not there.")
@@ -211,7 +217,7 @@ class AuditTrail:
             found.add(f"{self._head_path.name}, which holds the last entry's digest, is missing.")
         return AuditReport(
             entries=len(lines),
-            head=digests[-1] if digests else FIRST_PREVIOUS,
+            head=digests[-1][1] if digests else FIRST_PREVIOUS,
             anchors=len(wanted),
             findings=tuple(found.sentences),
             unfinished=unfinished,
@@ -235,6 +241,12 @@ class AuditTrail:
         del unfinished
         return (self._parsed(lines[-1], len(lines)) if lines else None), whole_bytes
 
+    def _end_of_chain(self, last: AuditEntry | None) -> tuple[int, str]:
+        """Number and digest of the last entry that was ever acknowledged, also if it is gone."""
+        here = (0, FIRST_PREVIOUS) if last is None else (last.sequence, last.digest)
+        head = self._stored_head(_Findings()) or (0, FIRST_PREVIOUS)
+        return here if here[0] > head[0] else head
+
     def _parsed(self, line: bytes, number: int) -> AuditEntry:
         try:
             return _parse(line)
@@ -246,9 +258,9 @@ class AuditTrail:
 
     def _write(self, entry: AuditEntry, whole_bytes: int) -> None:
         line = _canonical(entry.as_dict()) + b"\n"
-        is_new = not self._path.exists()
         with storage_faults(self._path):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            is_new = not self._path.exists()
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             descriptor = os.open(self._path, flags, 0o664)
             try:
                 # Only what a crash left of a line that nobody was told of; no entry goes.
@@ -256,11 +268,17 @@ class AuditTrail:
                     os.ftruncate(descriptor, whole_bytes)
                 _write_all(descriptor, line, whole_bytes)
                 os.fsync(descriptor)
+                is_here = is_at(descriptor, self._path)
             finally:
                 os.close(descriptor)
             if is_new:
                 share_with_group(self._path)
                 fsync_folder(self._path.parent)
+        if not is_here:
+            raise StorageFault(
+                f"{self._path} was moved while an entry was written.",
+                next_action="Leave the data directory alone, and try again.",
+            )
         head = {"sequence": entry.sequence, "digest": entry.digest}
         replace_file(self._head_path, json.dumps(head).encode() + b"\n", mode=0o664)
 
@@ -288,35 +306,40 @@ class _Findings:
             self.sentences.append(sentence)
 
 
-def _check_chain(lines: list[bytes], found: _Findings) -> list[str]:
-    """The digests as the lines state them, in order; a line that is no entry gives ""."""
-    digests: list[str] = []
+def _check_chain(lines: list[bytes], found: _Findings) -> list[tuple[int, str]]:
+    """Numbers and digests as the lines state them, in order; a line that is no entry gives ""."""
+    digests: list[tuple[int, str]] = []
     previous = FIRST_PREVIOUS
+    expected = 1
     for number, line in enumerate(lines, 1):
         try:
             entry = _parse(line)
         except ValueError as error:
             found.add(f"Line {number}: {error}.")
-            digests.append("")
+            digests.append((expected, ""))
             previous = ""
+            expected += 1
             continue
-        if entry.sequence != number:
+        if entry.sequence != expected:
             found.add(
                 f"Line {number} holds entry {entry.sequence}: entries are missing or reordered."
             )
         if previous and entry.previous != previous:
             found.add(f"Line {number} does not follow the line before it.")
-        digests.append(entry.digest)
+        digests.append((entry.sequence, entry.digest))
         previous = entry.digest
+        expected = entry.sequence + 1
     return digests
 
 
-def _check_head(head: tuple[int, str], digests: list[str], found: _Findings) -> None:
+def _check_head(head: tuple[int, str], digests: list[tuple[int, str]], found: _Findings) -> None:
     sequence, digest = head
-    if sequence > len(digests):
-        missing = sequence - len(digests)
-        found.add(f"The trail was cut: its last {missing} of {sequence} entries are missing.")
-    elif sequence and digests[sequence - 1] != digest:
+    last = digests[-1][0] if digests else 0
+    if sequence > last:
+        found.add(
+            f"The trail was cut: its last {sequence - last} of {sequence} entries are missing."
+        )
+    elif sequence and (sequence, digest) not in digests:
         found.add(f"Entry {sequence} is not the one that was the last when it was written.")
 
 
@@ -337,6 +360,24 @@ def _checked(
     except (TypeError, ValueError) as error:
         raise UsageError(f"The details of {action} cannot be kept: {error}.") from error
     return kept
+
+
+def last_digest(content: bytes) -> str:
+    """Digest of the last finished entry of a trail, as it stands there; "" without one."""
+    lines = content.split(b"\n")[:-1]
+    try:
+        return _parse(lines[-1]).digest if lines else ""
+    except ValueError:
+        return ""
+
+
+def starts_after(content: bytes, digest: str) -> bool:
+    """Whether the first entry follows the one with that digest."""
+    first, end, _ = content.partition(b"\n")
+    try:
+        return bool(end) and bool(digest) and _parse(first).previous == digest
+    except ValueError:
+        return False
 
 
 def _entry(**fields: Any) -> AuditEntry:
@@ -366,6 +407,11 @@ def _parse(line: bytes) -> AuditEntry:
 
 def _canonical(values: Mapping[str, Any]) -> bytes:
     return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file, and not a link to one: links lead out of the data directory."""
+    return path.is_file() and not path.is_symlink()
 
 
 def _write_all(descriptor: int, line: bytes, whole_bytes: int) -> None:
