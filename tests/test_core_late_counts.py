@@ -253,6 +253,19 @@ def test_counts_later_than_the_belt_is_taken_to_stand_stop_the_line() -> None:
     assert line.bench.records[0].verdict.doubt is Doubt.ENCODER_STALLED
 
 
+def test_a_core_that_hung_takes_its_own_sleep_for_no_silence_of_the_encoder() -> None:
+    bench = Bench(config())
+    for count in range(1, 1_000):
+        bench.give(m.EncoderCount(count, count * MS), count * MS)
+    bench.trigger(999 * MS)
+    bench.core.handle(m.Tick(), 2_000 * MS)
+    bench.core.handle(m.Tick(), 2_001 * MS)
+    earlier = tuple((count, count * MS) for count in range(1_000, 2_000))
+    actions = bench.core.handle(m.EncoderCount(2_000, 2_000 * MS, earlier), 2_002 * MS)
+    assert not [action for action in actions if isinstance(action, m.RequestLineStop)]
+    assert bench.core.status["encoder_distrusted"] == 0
+
+
 @pytest.mark.parametrize("late_ms", [20, 60, 150, 400])
 def test_a_late_trigger_edge_is_put_where_it_was_stamped(late_ms: int) -> None:
     line = Line()

@@ -255,6 +255,17 @@ def test_gpiod_tells_every_count_and_puts_the_trigger_between_them(
     assert all(request.released for request in requests.values())
 
 
+def test_gpiod_counts_on_when_the_kernel_begins_its_numbers_anew(
+    requests: dict[str, FakeRequest], ear: Ear
+) -> None:
+    encoder = gpiod_driver.encoder_input(IO, EncoderLine(line="encoder"))
+    encoder.start(lambda count, at: ear(str(count), at))
+    for at_ns, number in enumerate((2**32 - 1, 0, 1)):
+        requests["encoder"].edge(number, at_ns)
+    assert [int(count) for count, _ in ear.wait(3)] == [2**32 - 1, 2**32, 2**32 + 1]
+    encoder.close()
+
+
 class Faults:
     def __init__(self) -> None:
         self.lost: list[int] = []

@@ -310,3 +310,22 @@ def test_a_part_judged_at_another_count_than_it_was_triggered_at_is_mislocated(
     account = story.account()
     assert account.mislocated == mislocated
     assert account.good is not bool(mislocated)
+
+
+@pytest.mark.parametrize(("counted", "out_of_view"), [(111, 1), (112, 0), (118, 0), (119, 1)])
+def test_with_an_encoder_a_frame_is_out_of_view_by_what_was_counted(
+    counted: int, out_of_view: int
+) -> None:
+    """The lens is 12 counts behind the trigger sensor, and a part is in view for 6 more."""
+    story = Story()
+    story.log.configs["recipe-a"] = line_config(gate=REJECTING, tracking="encoder")
+    part = story.part(End.LEFT)
+    record = replace(story.record(part, PASS), encoder_count=100)
+    story.log.records[:] = [record]
+    story.log.counts[part.sensor_ns or 0] = 100
+    assert record.frame is not None
+    shown = story.log.frames[record.frame.sequence]
+    story.log.frames[record.frame.sequence] = replace(shown, counted=counted)
+    account = story.account()
+    assert account.out_of_view == out_of_view
+    assert account.good is not bool(out_of_view)

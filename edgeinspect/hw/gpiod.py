@@ -28,6 +28,7 @@ from edgeinspect.hw.input_faults import InputFaults
 from edgeinspect.ports import EdgeListener
 from edgeinspect.settings.wiring import Active, Bias, EncoderLine, InputLine, Io, OutputLine
 
+NUMBERS = 1 << 32
 EVENT_BUFFER = 1024
 """Edges that the kernel keeps for us; it allows no more for one line."""
 
@@ -95,12 +96,18 @@ class EncoderCounter:
 
     def __init__(self, io: Io, wire: EncoderLine) -> None:
         self._events = _Events(io, wire, edges="RISING", counts=True)
+        self._count = 0
 
     def tell_faults(self, listener: InputFaults) -> None:
         self._events.faults = listener
 
     def start(self, listener: Callable[[int, int], None]) -> None:
-        self._events.start(lambda event: listener(event.line_seqno, event.timestamp_ns))
+        def report(event: Any) -> None:
+            # The kernel's number has 32 bits: at 10,000 counts a second it lasts for five days.
+            self._count += (event.line_seqno - self._count) % NUMBERS
+            listener(self._count, event.timestamp_ns)
+
+        self._events.start(report)
 
     def close(self) -> None:
         self._events.close()

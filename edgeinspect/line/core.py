@@ -101,8 +101,9 @@ class LineCore:
 
     def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]:
         """Take one event that is handled at ``now_mono_ns``; times never run backwards."""
+        away_ns = now_mono_ns - self._now_mono_ns
         self._now_mono_ns = max(now_mono_ns, self._now_mono_ns)
-        self._note_silence()
+        self._note_silence(away_ns)
         self._expire()
         self._handlers[type(event)](event)
         return self._taken()
@@ -110,8 +111,7 @@ class LineCore:
     @property
     def next_wake_mono_ns(self) -> int:
         """When the next ``Tick`` is due."""
-        renewed_within_ns = min(self._config.gate.lease_ns // 3, _RENEWED_WITHIN_NS)
-        times = [self._lease_renewed_mono_ns + renewed_within_ns]
+        times = [self._lease_renewed_mono_ns + self._renewed_within_ns]
         times += [part.due_mono_ns for part in self._ledger]
         if isinstance(self._track, EncoderTrack) and self._track.silence_mono_ns is not None:
             times.append(self._track.silence_mono_ns)
@@ -119,6 +119,10 @@ class LineCore:
         if self._stop_by_mono_ns is not None and not self.drained:
             times.append(self._stop_by_mono_ns)
         return min(times)
+
+    @property
+    def _renewed_within_ns(self) -> int:
+        return min(self._config.gate.lease_ns // 3, _RENEWED_WITHIN_NS)
 
     @property
     def drained(self) -> bool:
@@ -209,7 +213,9 @@ class LineCore:
         tolerance = part.config.track.exposure_window
         if part.stage is Stage.AWAITING_FRAME:
             if moved > tolerance or part.slack > tolerance:
-                detail = f"it was {max(moved, part.slack)} counts from where it seemed to be"
+                detail = "no count tells where the belt was when the part came"
+                if part.slack < FOREVER_NS:
+                    detail = f"it was {max(moved, part.slack)} counts from where it seemed to be"
                 self._judge(part, cannot_inspect(Doubt.POSITION_UNCERTAIN, detail))
             elif too_close:
                 self._judge(part, cannot_inspect(Doubt.TOO_CLOSE))
@@ -397,10 +403,10 @@ class LineCore:
         if not self._track.known:
             for part in self._ledger:
                 part.settled = False  # what silence said of it was said of an unknown belt
-        for count, edge_mono_ns in event.readings:
-            why = self._track.add(count, edge_mono_ns)
-            if why:
-                self._distrust_encoder(why)
+        said = [self._track.add(count, edge_mono_ns) for count, edge_mono_ns in event.readings]
+        why = next(filter(None, said), "")
+        if why:
+            self._distrust_encoder(why)
         self._settle()
         self._predict_again()
 
@@ -417,9 +423,15 @@ class LineCore:
         if self._track.known and self._holds.end_passed(self._track, self._track.last_count):
             self._tell_hold()
 
-    def _note_silence(self) -> None:
-        """A count that is overdue makes predictions worthless, before anything relies on one."""
+    def _note_silence(self, away_ns: int) -> None:
+        """A count that is overdue makes predictions worthless, before anything relies on one.
+
+        Args:
+            away_ns: how long the core has handled nothing; beyond its own ticks it was hung.
+        """
         if isinstance(self._track, EncoderTrack):
+            if away_ns > 2 * self._renewed_within_ns:
+                self._track.note_absence(self._now_mono_ns)
             silence_mono_ns = self._track.silence_mono_ns
             if silence_mono_ns is not None and self._now_mono_ns >= silence_mono_ns:
                 self._track.note_silence(self._now_mono_ns)

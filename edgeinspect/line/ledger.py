@@ -97,6 +97,8 @@ class InFlight:
         self.window_start_mono_ns = belt.soonest(at_gate - self.slack - track.window_before)
         self.window_end_mono_ns = belt.time_of(at_gate + track.window_after)
         self.deadline_mono_ns = self.window_start_mono_ns - gate.decision_margin_ns
+        if self.stage is not Stage.AWAITING_FRAME:
+            return
         view_ends = self.position - self.slack + track.to_lens + track.exposure_window
         in_view_until = belt.time_of(view_ends)
         frame_deadline = in_view_until + track.frame_timeout_ns

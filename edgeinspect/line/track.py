@@ -95,7 +95,9 @@ class EncoderTrack:
         self._speed_from = 0
         self._overdue = self._stands = True
         self._known_until_mono_ns = -1
+        self._listening_since_mono_ns = 0
         self._too_many = 0.0
+        self._ns_per_count = float(config.encoder_timeout_ns)
 
     @property
     def known(self) -> bool:
@@ -114,6 +116,10 @@ class EncoderTrack:
             return None
         return self._stands_from_mono_ns() if self._overdue else self._overdue_from_mono_ns()
 
+    def note_absence(self, now_mono_ns: int) -> None:
+        """Nobody has listened for a while, so that was no silence of the encoder."""
+        self._listening_since_mono_ns = now_mono_ns
+
     def note_silence(self, now_mono_ns: int) -> None:
         """Take it that the belt may stand, or does stand, if no count has come for too long."""
         self._overdue = self._overdue or now_mono_ns >= self._overdue_from_mono_ns()
@@ -122,7 +128,8 @@ class EncoderTrack:
     def note_quiet_until(self, now_mono_ns: int) -> None:
         """Everything that has arrived by now has been taken, so no older count is to come."""
         quiet_mono_ns = now_mono_ns - self._config.encoder_timeout_ns
-        self._known_until_mono_ns = max(self._known_until_mono_ns, quiet_mono_ns)
+        if quiet_mono_ns >= self._listening_since_mono_ns:
+            self._known_until_mono_ns = max(self._known_until_mono_ns, quiet_mono_ns)
 
     def was_silent_at(self, mono_ns: int) -> bool:
         """Whether no count had come for too long at this time."""
@@ -160,10 +167,10 @@ class EncoderTrack:
         if not self._times:
             return Place(0, FOREVER_NS, settled)
         last = self._counts[-1]
-        if settled or mono_ns >= self._stands_from_mono_ns() or not self._has_speed():
+        since_ns = mono_ns - self._times[-1]
+        if settled or since_ns >= self._config.encoder_timeout_ns or not self._has_speed():
             return Place(last, settled=settled)
-        ahead = int((mono_ns - self._times[-1]) / self._ns_per_count())
-        return Place(last + ahead, settled=False)
+        return Place(last + int(since_ns / self._ns_per_count), settled=False)
 
     def time_of(self, position: int) -> int:
         if self._overdue and position > self.last_count:
@@ -177,7 +184,7 @@ class EncoderTrack:
         if position > last:
             if self._stands or not self._has_speed():
                 return FOREVER_NS
-            return self._times[-1] + int((position - last) * self._ns_per_count())
+            return self._times[-1] + int((position - last) * self._ns_per_count)
         after = bisect_right(self._counts, position)
         if after == 0 or after == len(self._counts):
             return self._times[max(after - 1, 0)]
@@ -203,6 +210,7 @@ class EncoderTrack:
         self._counts.append(count)
         self._overdue = self._stands = False
         self._known_until_mono_ns = max(self._known_until_mono_ns, edge_mono_ns)
+        self._ns_per_count = self._measured_ns_per_count()
 
     def _forget(self) -> None:
         self._times.clear()
@@ -229,11 +237,14 @@ class EncoderTrack:
         return self._times[-1] + self._usual_ns() if self._times else FOREVER_NS
 
     def _stands_from_mono_ns(self) -> int:
-        return self._times[-1] + self._config.encoder_timeout_ns if self._times else FOREVER_NS
+        if not self._times:
+            return FOREVER_NS
+        since_mono_ns = max(self._times[-1], self._listening_since_mono_ns)
+        return since_mono_ns + self._config.encoder_timeout_ns
 
     def _usual_ns(self) -> int:
         """No moving belt lets so much time pass between two readings."""
-        usual_ns = OVERDUE_INTERVALS * self._ns_per_count() * max(1, self._last_step())
+        usual_ns = OVERDUE_INTERVALS * self._ns_per_count * max(1, self._last_step())
         return int(min(usual_ns + 1, self._config.encoder_timeout_ns))
 
     def _has_speed(self) -> bool:
@@ -242,9 +253,9 @@ class EncoderTrack:
     def _last_step(self) -> int:
         return self._counts[-1] - self._counts[-2] if self._has_speed() else 1
 
-    def _ns_per_count(self) -> float:
+    def _measured_ns_per_count(self) -> float:
         first = max(self._speed_from, len(self._times) - 1 - SPEED_EDGES)
-        counts = self._counts[-1] - self._counts[first] if first < len(self._counts) else 0
+        counts = self._counts[-1] - self._counts[first]
         if counts <= 0:
             return float(self._config.encoder_timeout_ns)
         return (self._times[-1] - self._times[first]) / counts

@@ -190,6 +190,8 @@ class VirtualCamera:
     ) -> None:
         view = self._world.look(now_ns)
         frame = self._frame(view, self._eye.expose(view, now_ns), now_ns)
+        truth = self._truth.frames[self._sequence]
+        self._truth.frames[self._sequence] = replace(truth, counted=self._world.counted)
         if stamp is not None:
             stamp_ns, error_ns = stamp
             meta = replace(frame.meta, exposure_mono_ns=stamp_ns, exposure_error_ns=error_ns)

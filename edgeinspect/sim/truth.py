@@ -32,12 +32,14 @@ class FrameTruth:
         placed: whether it stands where the recipe expects it.
         exposure_ns: when these pixels were really exposed, whatever the driver claims.
         shown_again: whether they had been delivered before, under another number.
+        counted: what the encoder had counted at the exposure; None: unknown.
     """
 
     part: int | None
     placed: bool
     exposure_ns: int
     shown_again: bool = False
+    counted: int | None = None
 
 
 @dataclass(slots=True)
@@ -93,7 +95,7 @@ class Account:
         swapped: records judged on a frame of another part, or on a picture that is shown again, or
             PASS on a frame of none.
         out_of_view: records judged on a frame that was really exposed before their part came into
-            view, or after it had left. Not counted with an encoder.
+            view, or after it had left.
         duplicated: part ids recorded twice and frames judged twice.
         mislocated: records of judged parts whose encoder count is not what the encoder had counted
             at the trigger edge, whenever the station heard of it.
@@ -319,21 +321,31 @@ class _Settlement:
         return count
 
     def _out_of_view(self) -> int:
-        """By the belt's time alone, so that the model's opinion of the picture does not matter."""
+        """By travel alone, so that the model's opinion of the picture does not matter."""
         count = 0
         for record in (*self._log.records, *self._log.died):
-            truth, track = self._truth_of(record), self._log.configs[record.recipe_digest].track
-            judged = record.verdict.kind in JUDGED
-            if truth is None or not judged or track.tracking is not Tracking.DELAY:
+            track = self._log.configs[record.recipe_digest].track
+            travelled = self._travelled_at_exposure(record, track.tracking)
+            if travelled is None or record.verdict.kind not in JUDGED:
                 continue
-            travelled_ns = truth.exposure_ns - record.trigger_mono_ns
-            if not track.to_lens <= travelled_ns <= track.to_lens + track.exposure_window:
+            if not track.to_lens <= travelled <= track.to_lens + track.exposure_window:
+                unit = "ns" if track.tracking is Tracking.DELAY else "counts"
                 self._find(
                     f"record {record.part_id} was judged {record.verdict.kind} on a frame exposed "
-                    f"{travelled_ns} ns after its trigger"
+                    f"{travelled} {unit} after its trigger"
                 )
                 count += 1
         return count
+
+    def _travelled_at_exposure(self, record: PartRecord, tracking: Tracking) -> int | None:
+        """How far the record's part had come, in track units; None if nobody knows."""
+        truth = self._truth_of(record)
+        if truth is None:
+            return None
+        if tracking is Tracking.DELAY:
+            return truth.exposure_ns - record.trigger_mono_ns
+        counted = self._log.counts.get(record.trigger_mono_ns)
+        return None if counted is None or truth.counted is None else truth.counted - counted
 
     def _mislocated(self) -> int:
         count = 0

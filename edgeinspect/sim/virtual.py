@@ -33,10 +33,10 @@ INPUTS: Mapping[str, tuple[type, ...]] = {
     "encoder": (m.EncoderCount,),
     "guard": (m.GuardEdge,),
     "confirm": (m.ConfirmEdge,),
-    "line_stopped": (m.LineStopped,),
     "gate": (m.GateActivated,),
 }
-"""The station's inputs, the gate's own report among them, and what comes by each."""
+"""Inputs that may be late, the gate's own report among them, and what comes by each. How late the
+stop signal of a belt of fixed speed may be is stated in the station file: ``late_stop_signal``."""
 DROPPABLE = (m.TriggerEdge, m.GuardEdge, m.ConfirmEdge, m.FrameArrived, m.Inspected)
 
 
