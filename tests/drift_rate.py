@@ -16,7 +16,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.tune.baseline import BASELINE_PARTS, BLOCK_IDS
+from edgeinspect.records.baseline import BASELINE_PARTS, BLOCK_IDS
 from edgeinspect.tune.drift import CHANCE_LIMIT, compare
 from edgeinspect.tune.intervals import clopper_pearson
 

@@ -134,7 +134,7 @@ def test_export_writes_the_format_of_the_name(
 ) -> None:
     table = tmp_path / "out.csv"
     run("parts", "export", table, "--data-dir", data_dir, "--verdict", "REJECT", "--json")
-    assert last_json(capsys) == {"parts": 10, "file": str(table), "format": "csv"}
+    assert last_json(capsys) == {"parts": 10, "file": str(table), "format": "csv", "missing": ""}
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["part_id"] for row in rows] == [str(n) for n in range(1, 41, 4)]

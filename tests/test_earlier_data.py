@@ -18,6 +18,7 @@ from records_samples import StepClock, sample_record
 from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.errors import DataFromNewerVersion
 from edgeinspect.records import RecordEntry, RecordReader, RecordWriter, database, schema
+from edgeinspect.records.retention import RecordPolicy
 from edgeinspect.runtime.plan import make_plan
 from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.settings.station import load_station
@@ -123,11 +124,58 @@ def test_going_back_to_the_older_system_is_refused_and_changes_nothing(
         database.open_for_writing(data).connection.close()
     before = everything(data)
     for attempt in (RecordReader, database.open_for_writing):
-        with pytest.raises(DataFromNewerVersion, match="is at version 4; this edgeinspect knows 3"):
+        with pytest.raises(DataFromNewerVersion, match="is at version 5; this edgeinspect knows 4"):
             attempt(data)
     assert everything(data) == before
     # what there is to inspect with is not touched by the records' version
     assert load_station(data.parent / "station.yaml").id == "sim-normally-rejecting"
+
+
+def test_a_migration_reads_no_row_of_the_parts(data: Path) -> None:
+    """For a station migrates when it starts, and there may be gigabytes of them."""
+    steps = []
+    for copies in (0, 2_000):
+        folder = data.with_name(f"copies-{copies}")
+        shutil.copytree(data, folder)
+        connection = sqlite3.connect(folder / "records.sqlite3", isolation_level=None)
+        connection.execute("BEGIN")
+        (columns,) = connection.execute(
+            "SELECT group_concat(name) FROM pragma_table_info('parts') WHERE name <> 'part_id'"
+        ).fetchone()
+        for number in range(copies):
+            connection.execute(
+                f"INSERT INTO parts (part_id, {columns}) SELECT ?, {columns} FROM parts LIMIT 1",
+                (1000 + number,),
+            )
+        connection.execute("COMMIT")
+        taken = 0
+
+        def count() -> None:
+            nonlocal taken
+            taken += 1
+
+        connection.set_progress_handler(count, 1)
+        schema.migrate(connection)
+        connection.close()
+        steps.append(taken)
+        database.open_for_writing(folder).connection.close()
+        assert sum(verdicts(folder).values()) == sum(VERDICTS.values()) + copies
+    assert steps[1] <= steps[0] + 20
+
+
+def test_an_earlier_databases_rows_are_pruned_and_counted(data: Path) -> None:
+    policy = RecordPolicy(max_bytes=0, max_days=None, keep_newest=2)
+    with RecordWriter(data, clock=StepClock(), record_policy=policy, reserve_bytes=0) as writer:
+        ids = writer.reserve_part_ids(3)
+        part_ids = range(1_000, 1_003)
+        assert ids.stop >= 96
+        writer.write([RecordEntry(sample_record(part_id)) for part_id in part_ids])
+        while writer.maintain().more:
+            pass
+    found = everything(data)
+    counted = sum(row[-1] for row in found["rollup_counts"] if isinstance(row[-1], int))
+    assert counted + len(found["parts"]) == sum(VERDICTS.values()) + 3
+    assert counted > 0
 
 
 def test_going_back_without_a_step_between_goes_on(data: Path) -> None:

@@ -16,7 +16,7 @@ from edgeinspect.hw.board_health import FakeBoard
 from edgeinspect.part import PartRecord
 from edgeinspect.ports import BoardState
 from edgeinspect.records import RecordReader
-from edgeinspect.tune.baseline import (
+from edgeinspect.records.baseline import (
     BASELINE_PARTS,
     BLOCK_IDS,
     Sample,

@@ -170,11 +170,17 @@ def _tables(conditions: str, *, recipes: bool = False) -> str:
 
 
 def _id_ranges(reader: RecordReader) -> list[tuple[int, int]]:
-    ((first, last),) = reader.query("SELECT min(part_id), max(part_id) FROM parts", {})
-    if first is None:
-        return []
-    starts = range(first, last + 1, _PAGE_PARTS)
-    return [(start, start + _PAGE_PARTS - 1) for start in starts]
+    """Ranges of ids that hold all parts. Between them ids may be missing by the billion."""
+    ranges: list[tuple[int, int]] = []
+    while True:
+        after = ranges[-1][1] if ranges else -1
+        rows = reader.query(
+            "SELECT part_id FROM parts WHERE part_id > :after ORDER BY part_id LIMIT 1",
+            {"after": after},
+        )
+        if not rows:
+            return ranges
+        ranges.append((rows[0][0], rows[0][0] + _PAGE_PARTS - 1))
 
 
 def _pages(

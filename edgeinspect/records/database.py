@@ -179,6 +179,8 @@ def _open_checked(path: Path, check_limit_s: float) -> tuple[sqlite3.Connection,
         version = _version_of_sound(connection, path)
         share_with_group(path)  # before there is a log, which takes its permissions from here
         integrity = "new" if version == 0 else _quick_check(connection, check_limit_s)
+        if version == 0:  # only while there is no table; an older database is remade by and by
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
         connection.execute("PRAGMA foreign_keys = ON")

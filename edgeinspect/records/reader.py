@@ -7,6 +7,7 @@ jump and is for people.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import sqlite3
@@ -172,6 +173,23 @@ class RecordReader:
         """All rows of a statement over the tables of docs/records.md. Raises StorageFault."""
         with storage_faults("read the records", self._data_dir):
             return self._connection.execute(sql, values).fetchall()
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is asked inside is answered from one moment. Keep it short: the log grows meanwhile.
+
+        Raises StorageFault.
+        """
+        if self._connection.in_transaction:
+            yield
+            return
+        with storage_faults("read the records", self._data_dir):
+            self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with storage_faults("read the records", self._data_dir):
+                self._connection.execute("COMMIT")
 
     def numbers(self, sql: str, values: dict[str, Any]) -> NDArray[np.float64]:
         """The one column of a statement, shape (rows,). Raises StorageFault."""

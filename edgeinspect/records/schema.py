@@ -1,12 +1,14 @@
 """The tables of the records database and how they grow from version to version.
 
 ``PRAGMA user_version`` holds the version. Every column is described in docs/records.md. A
-migration is never edited once released: add the next one.
+migration is never edited once released: add the next one. A station migrates when it starts, so no
+step may read or write the rows of ``parts``, of which there may be millions.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 
 APPLICATION_ID = 0x45494E53
@@ -105,8 +107,47 @@ _VERSION_3 = """
 ALTER TABLE parts ADD COLUMN frame_exposure_error_ns INTEGER
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = """
+CREATE TABLE record_order (
+    record_seq INTEGER PRIMARY KEY,
+    part_id INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE rollup_counts (
+    hour_wall TEXT NOT NULL,
+    recipe_id INTEGER NOT NULL REFERENCES recipes (recipe_id),
+    verdict TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    gate_outcome TEXT NOT NULL,
+    parts INTEGER NOT NULL,
+    PRIMARY KEY (hour_wall, recipe_id, verdict, reason, gate_outcome)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE rollup_scores (
+    hour_wall TEXT NOT NULL,
+    recipe_id INTEGER NOT NULL REFERENCES recipes (recipe_id),
+    class_index INTEGER NOT NULL,
+    bin INTEGER NOT NULL,
+    parts INTEGER NOT NULL,
+    PRIMARY KEY (hour_wall, recipe_id, class_index, bin)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE retention (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    unnumbered_to INTEGER NOT NULL,
+    pruned_through INTEGER NOT NULL,
+    latest_pruned_wall TEXT NOT NULL,
+    parts_pruned INTEGER NOT NULL,
+    pruned_unsent INTEGER NOT NULL,
+    pruned_for_space INTEGER NOT NULL
+) STRICT;
+INSERT INTO retention SELECT 1, coalesce(max(part_id), 0), 0, '', 0, 0, 0 FROM parts;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """``MIGRATIONS[v]`` takes a database from version v to v + 1."""
+
+_OF_ONE_ROW = {"part_id_reservation", "retention"}
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
@@ -137,8 +178,12 @@ def schema_damage(connection: sqlite3.Connection) -> str:
             return f"{table} has no column {min(missing)[0]} of its type"
     if unknown := _triggers(connection) - known:
         return f"there is an unknown trigger {min(unknown)}"
-    rows = connection.execute("SELECT count(*) FROM part_id_reservation").fetchone()[0]
-    return "" if rows == 1 else f"part_id_reservation has {rows} rows"
+    rows = {
+        table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+        for table in _OF_ONE_ROW & expected.keys()
+    }
+    wrong = [f"{table} has {count} rows" for table, count in rows.items() if count != 1]
+    return min(wrong, default="")
 
 
 def _columns(connection: sqlite3.Connection) -> dict[str, dict[str, str]]:
@@ -175,7 +220,10 @@ def migrate(connection: sqlite3.Connection, *, to_version: int | None = None) ->
         connection.execute("BEGIN IMMEDIATE")
         try:
             for statement in _statements(MIGRATIONS[version]):
-                connection.execute(statement)
+                if new := _NEW_COLUMN.fullmatch(statement):
+                    _add_column(connection, *new.groups())
+                else:
+                    connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {version + 1}")
             connection.execute("COMMIT")
@@ -183,6 +231,32 @@ def migrate(connection: sqlite3.Connection, *, to_version: int | None = None) ->
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+_NEW_COLUMN = re.compile(r"ALTER TABLE (\w+) ADD COLUMN (\w+ \w+)")
+
+
+def _add_column(connection: sqlite3.Connection, table: str, column: str) -> None:
+    """Do what ``ALTER TABLE ADD COLUMN`` does for a column that may be NULL, and no more.
+
+    Of a STRICT table newer SQLites then also check every row, which takes minutes for gigabytes.
+    The rows need no change; so this is the way that SQLite documents for changes that leave the
+    content as it is ("ALTER TABLE", section 7).
+    """
+    (sql,) = connection.execute(
+        "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
+    ).fetchone()
+    columns, _, options = sql.rpartition(")")
+    (cookie,) = connection.execute("PRAGMA schema_version").fetchone()
+    connection.execute("PRAGMA writable_schema = ON")
+    try:
+        connection.execute(
+            "UPDATE sqlite_master SET sql = ? WHERE type = 'table' AND name = ?",
+            (f"{columns.rstrip()}, {column}){options}", table),
+        )
+        connection.execute(f"PRAGMA schema_version = {cookie + 1}")
+    finally:
+        connection.execute("PRAGMA writable_schema = RESET")
 
 
 def _statements(script: str) -> list[str]:

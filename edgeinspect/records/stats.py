@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from edgeinspect.records.history import Kind, pruned_counts
 from edgeinspect.records.reader import ALL_PARTS, PartFilter, RecordReader, where
 
 _TABLES = (
@@ -31,8 +33,11 @@ class PartStats:
     """Counts and percentiles over a set of parts.
 
     Attributes:
-        parts: how many.
-        first_part_id, last_part_id: None if there are none.
+        parts: how many, pruned ones included as far as they can be told.
+        pruned_parts: those of them of which only the hourly counts are left: they are in the
+            counts and in the yield, not in the percentiles.
+        missing: one sentence on what cannot be told of pruned parts; empty if that is nothing.
+        first_part_id, last_part_id: of the rows; None if there are none.
         by_verdict, by_reason, by_gate_outcome: how many parts by that name.
         yield_share: passed the gate over all, [0, 1]; None without parts.
         score: percentiles of the deciding defect score of inspected parts, "p50" to "max".
@@ -41,6 +46,8 @@ class PartStats:
     """
 
     parts: int
+    pruned_parts: int
+    missing: str
     first_part_id: int | None
     last_part_id: int | None
     by_verdict: Mapping[str, int]
@@ -59,16 +66,25 @@ def part_stats(reader: RecordReader, wanted: PartFilter = ALL_PARTS) -> PartStat
     """Count the parts that the filter lets through. Raises StorageFault."""
     conditions, values = where(wanted)
     chosen = f"FROM {_TABLES} WHERE {conditions}"
-    ((parts, first, last),) = reader.query(
-        f"SELECT count(*), min(parts.part_id), max(parts.part_id) {chosen}", values
-    )
-    by_gate_outcome = _counts(reader, "gate_outcome", chosen, values)
+    with reader.snapshot():
+        rows = reader.query(
+            "SELECT verdict, reason, gate_outcome, count(*), min(parts.part_id),"
+            f" max(parts.part_id) {chosen} GROUP BY 1, 2, 3",
+            values,
+        )
+        pruned, missing = pruned_counts(reader, wanted)
+    counts = Counter({(row[0], row[1], row[2]): int(row[3]) for row in rows}) + pruned
+    by_verdict, by_reason, by_gate_outcome = (_summed(counts, place) for place in range(3))
+    by_reason.pop("", None)
+    parts = counts.total()
     return PartStats(
         parts=parts,
-        first_part_id=first,
-        last_part_id=last,
-        by_verdict=_counts(reader, "verdict", chosen, values),
-        by_reason=_counts(reader, "reason", f"{chosen} AND reason <> ''", values),
+        pruned_parts=pruned.total(),
+        missing=missing,
+        first_part_id=min((row[4] for row in rows), default=None),
+        last_part_id=max((row[5] for row in rows), default=None),
+        by_verdict=by_verdict,
+        by_reason=by_reason,
         by_gate_outcome=by_gate_outcome,
         yield_share=by_gate_outcome.get("passed", 0) / parts if parts else None,
         score=_spread(reader, "score", f"{chosen} AND scores IS NOT NULL", values),
@@ -80,13 +96,12 @@ def part_stats(reader: RecordReader, wanted: PartFilter = ALL_PARTS) -> PartStat
     )
 
 
-def _counts(
-    reader: RecordReader, column: str, chosen: str, values: dict[str, Any]
-) -> dict[str, int]:
-    rows = reader.query(
-        f"SELECT {column}, count(*) AS parts {chosen} GROUP BY 1 ORDER BY 2 DESC, 1", values
-    )
-    return {row[0]: row[1] for row in rows}
+def _summed(counts: Counter[Kind], place: int) -> dict[str, int]:
+    """By one of the names, the most first."""
+    summed: Counter[str] = Counter()
+    for kind, count in counts.items():
+        summed[kind[place]] += count
+    return dict(sorted(summed.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _spread(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edgeinspect import __version__
 from edgeinspect.atomic_file import make_folder
 from edgeinspect.clocks import read_beside_mono
-from edgeinspect.errors import DiskFull, StorageFault, UsageError
+from edgeinspect.errors import DataDisplaced, DiskFull, StorageFault, UsageError
 from edgeinspect.part import PartRecord
 from edgeinspect.ports import Clock
 from edgeinspect.records.database import OpenedDatabase, transaction
@@ -29,9 +29,11 @@ from edgeinspect.records.images import ImageKind, ImagePolicy
 from edgeinspect.records.kept_open import KeptOpenDatabase
 from edgeinspect.records.part_ids import COUNTER_NAME, Draw, PartIds
 from edgeinspect.records.reserve import SpaceReserve
+from edgeinspect.records.retention import RecordPolicy, Retention, Upkeep
 from edgeinspect.records.ring import ImageRing, Picture, RingAudit, StoreResult
 from edgeinspect.records.rows import SqlValue, encode_record
 
+_UPKEEP_PAUSE_NS = 60_000_000_000
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -107,6 +109,7 @@ class RecordWriter:
         data_dir: made if missing; holds the database, ``images/`` and small helper files.
         clock: stamps the rows; its wall time is for people only.
         policy: budget of the image ring.
+        record_policy: budget of the database.
         uncovered_faults: sentences on what this station's gate cannot stop, kept per start.
         reserve_bytes: space set aside for the moment the disk is full.
         check_limit_s: the integrity check at opening takes no longer than this.
@@ -124,6 +127,7 @@ class RecordWriter:
         *,
         clock: Clock,
         policy: ImagePolicy | None = None,
+        record_policy: RecordPolicy | None = None,
         uncovered_faults: Sequence[str] = (),
         reserve_bytes: int = 4 << 20,
         check_limit_s: float = 1.0,
@@ -136,7 +140,9 @@ class RecordWriter:
         self._reserved_to = 1
         self._boot_id = _read_boot_id()
         self._ring = ImageRing(data_dir, policy or ImagePolicy())
+        self._retention = Retention(data_dir, record_policy or RecordPolicy(), clock)
         self._reserve = SpaceReserve(data_dir, size_bytes=reserve_bytes)
+        self._upkeep_from_mono_ns = 0
         with storage_faults("create the data directory", data_dir):
             make_folder(data_dir)
         self._kept = KeptOpenDatabase(data_dir, check_limit_s=check_limit_s, on_open=self._take_up)
@@ -204,6 +210,32 @@ class RecordWriter:
             acknowledgement = self._write(batch)
         self._reserve.fill()
         return acknowledgement
+
+    def maintain(self) -> Upkeep:
+        """One small step towards the budget: prune old rows or give space back.
+
+        Call it between batches, again soon where it says that there is more to do.
+
+        Raises:
+            DiskFull: not even that has space.
+            DataDisplaced, StorageFault: as for ``write``.
+        """
+        if self._clock.now_mono_ns() < self._upkeep_from_mono_ns:
+            return Upkeep()
+        try:
+            return self._maintain()
+        except StorageFault as error:
+            if isinstance(error, DiskFull) and self._reserve.release():
+                return self._maintain()
+            if isinstance(error, DataDisplaced):
+                raise
+            # What fails again and again must not have the database opened anew again and again.
+            self._upkeep_from_mono_ns = self._clock.now_mono_ns() + _UPKEEP_PAUSE_NS
+            raise
+
+    def _maintain(self) -> Upkeep:
+        with self._kept.use() as connection:
+            return self._retention.step(connection)
 
     def close(self, *, next_part_id: int | None = None) -> None:
         """Close the records and release the data directory; closing twice is allowed.
@@ -273,7 +305,9 @@ class RecordWriter:
         connection.execute("INSERT OR IGNORE INTO recipes (digest) VALUES (?)", (digest,))
         row = {**encode_record(record), **stamp}
         inserted = connection.execute(_insert_statement(tuple(row)), {**row, "digest": digest})
-        if inserted.rowcount == 0 and not self._is_same_part(connection, record):
+        if inserted.rowcount:
+            connection.execute(_NUMBER_ROW, {"part_id": int(record.part_id)})
+        elif not self._is_same_part(connection, record):
             raise UsageError(f"Part id {record.part_id} is already recorded, for another part.")
 
     def _is_same_part(self, connection: sqlite3.Connection, record: PartRecord) -> bool:
@@ -322,6 +356,7 @@ class RecordWriter:
         self._report = OpenReport(
             integrity=opened.integrity, set_aside=opened.set_aside, images=audit
         )
+        self._retention.forget()
 
     def _insert_start(self, opened: OpenedDatabase) -> int:
         connection = opened.connection
@@ -343,6 +378,13 @@ class RecordWriter:
                 ),
             ).fetchone()
         return int(start_id)
+
+
+# Never below the part's id: so positions rise even from a lost database to the one begun after it.
+_NUMBER_ROW = (
+    "INSERT INTO record_order (record_seq, part_id) SELECT"
+    " max(:part_id, 1 + coalesce((SELECT max(record_seq) FROM record_order), 0)), :part_id"
+)
 
 
 @functools.cache

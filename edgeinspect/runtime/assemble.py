@@ -20,6 +20,7 @@ from edgeinspect.line.config import LineConfig, Tracking
 from edgeinspect.part import Frame, Inspection, PartRecord
 from edgeinspect.ports import Clock
 from edgeinspect.records.images import ImagePolicy
+from edgeinspect.records.retention import LASTING_TROUBLES, RecordPolicy
 from edgeinspect.records.writer import OpenReport, RecordWriter
 from edgeinspect.runtime.challenge_desk import ChallengeDesk
 from edgeinspect.runtime.control import ControlServer
@@ -50,6 +51,15 @@ def image_policy(storage: Storage) -> ImagePolicy:
         min_free_bytes=storage.min_free_bytes,
         pass_sample_share=storage.pass_sample_share,
         near_miss_margin=storage.near_miss_margin,
+    )
+
+
+def record_policy(storage: Storage) -> RecordPolicy:
+    """The station file's storage budget as the records take it."""
+    return RecordPolicy(
+        max_bytes=storage.max_record_bytes,
+        max_days=storage.max_record_days,
+        min_free_bytes=storage.min_free_bytes,
     )
 
 
@@ -148,6 +158,7 @@ class AssembledStation:
                 plan.station.data_dir,
                 clock=self._clock,
                 policy=image_policy(plan.station.storage),
+                record_policy=record_policy(plan.station.storage),
                 uncovered_faults=plan.uncovered_faults,
             )
             opened.callback(self._writer.close)
@@ -160,6 +171,7 @@ class AssembledStation:
                 self._writer,
                 image_policy(plan.station.storage),
                 on_fault=self._count_fault,
+                on_troubles=self._show_troubles,
                 on_recorded=self._tell_recorded,
                 look_after_audit=self._audit_guard.look,
             )
@@ -183,6 +195,7 @@ class AssembledStation:
                 recipe=recipe,
                 drivers=drivers,
                 sink=self._sink,
+                maintain=self._sink.maintain,
                 clock=self._clock,
                 next_part_id=self._sink.first_part_id,
                 uncovered_faults=plan.uncovered_faults,
@@ -213,6 +226,13 @@ class AssembledStation:
 
     def _count_fault(self, name: str, detail: str) -> None:
         self.station.faults.count(name, detail)
+
+    def _show_troubles(self, troubles: Mapping[str, str]) -> None:
+        for name in LASTING_TROUBLES:
+            if name in troubles:
+                self.station.faults.begin(name, troubles[name])
+            else:
+                self.station.faults.end(name)
 
     @property
     def sink(self) -> RecordsSink:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from edgeinspect.errors import DataDisplaced, StorageFault
@@ -45,13 +45,22 @@ class RecorderThread(Generic[Entry]):
         batch_size: int = 64,
         retry_s: float = 1.0,
         look_s: float = 0.5,
+        maintain: Callable[[], bool] = lambda: False,
+        pause_s: float = 0.02,
     ) -> None:
+        """Args:
+        maintain: one small step of upkeep of what was written, taken after each batch and
+            while none waits; True if there is more to do.
+        pause_s: between two such steps, so that the disk is not kept busy.
+        """
         self._sink = sink
         self._faults = faults
         self.capacity = capacity
         self._batch_size = batch_size
         self._retry_s = retry_s
         self._look_s = look_s
+        self._maintain = maintain
+        self._pause_s = pause_s
         self._waiting: deque[Entry] = deque()
         self._changed = threading.Condition(threading.Lock())
         self._stopping = False
@@ -88,6 +97,7 @@ class RecorderThread(Generic[Entry]):
 
     def run(self) -> None:
         while True:
+            self._keep_up()
             batch = self._next_batch()
             if batch is None:
                 return
@@ -113,6 +123,22 @@ class RecorderThread(Generic[Entry]):
         self._faults.end(RECORDS_FAULT)
         self._faults.end(RECORDS_DISPLACED)
         return True
+
+    def _keep_up(self) -> None:
+        """At least one step of upkeep, and more while no entry waits."""
+        while self._one_step():
+            with self._changed:
+                if not self._waiting and not self._stopping and not self._abandoned:
+                    self._changed.wait(self._pause_s)
+                if self._waiting or self._stopping or self._abandoned:
+                    return
+
+    def _one_step(self) -> bool:
+        try:
+            return self._maintain()
+        except DataDisplaced as error:
+            self._faults.begin(RECORDS_DISPLACED, str(error))
+            return False
 
     def _next_batch(self) -> list[Entry] | None:
         """Wait for entries; [] when it is time to look after the files, None to end."""

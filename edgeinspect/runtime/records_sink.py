@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from edgeinspect.errors import StorageFault
+from edgeinspect.errors import DataDisplaced, StorageFault
 from edgeinspect.line.config import ClassThresholds
 from edgeinspect.part import PartRecord
 from edgeinspect.records.images import ImagePolicy, image_kind
+from edgeinspect.records.retention import PRUNED_UNSENT
 from edgeinspect.records.writer import Acknowledgement, RecordEntry, RecordWriter
 from edgeinspect.runtime.line_thread import FinishedPart
 
 PICTURES_FAULT = "pictures_not_written"
 AUDIT_DISPLACED = "audit_trail_displaced"
+UPKEEP_FAULT = "records_upkeep_failed"
 _IDS_AHEAD = 100_000
 _RECIPES_KEPT = 16
 """More than can have parts on their way at once."""
@@ -35,17 +37,20 @@ class RecordsSink:
         on_fault: Callable[[str, str], None] = lambda name, detail: None,
         on_recorded: Callable[[Sequence[PartRecord]], None] = lambda records: None,
         look_after_audit: Callable[[], str] = lambda: "",
+        on_troubles: Callable[[Mapping[str, str]], None] = lambda troubles: None,
     ) -> None:
         """Args:
         on_fault: told the name and one sentence for each picture that could not be written.
         on_recorded: given the records of each batch once they are durable; must not wait.
         look_after_audit: asked at each batch; says in a sentence what it has put right.
+        on_troubles: told what keeps the records from their budget, after each look at it.
         """
         self._writer = writer
         self._policy = policy
         self._on_fault = on_fault
         self._on_recorded = on_recorded
         self._look_after_audit = look_after_audit
+        self._on_troubles = on_troubles
         self._lock = threading.Lock()  # recipes come from another thread
         self._thresholds: dict[str, Sequence[ClassThresholds]] = {}
         ids = writer.reserve_part_ids()
@@ -96,6 +101,27 @@ class RecordsSink:
             what = str(error)
         if what:
             self._on_fault(AUDIT_DISPLACED, what)
+
+    def maintain(self) -> bool:
+        """One small step towards the records' budget; True if there is more to do.
+
+        Raises DataDisplaced.
+        """
+        try:
+            with self._lock:
+                upkeep = self._writer.maintain()
+        except DataDisplaced:
+            raise
+        except StorageFault as error:
+            self._on_fault(UPKEEP_FAULT, error.message)
+            return False
+        if upkeep.pruned_unsent:
+            self._on_fault(
+                PRUNED_UNSENT,
+                f"{upkeep.pruned_unsent} records were removed before a link had passed them on",
+            )
+        self._on_troubles(upkeep.troubles)
+        return upkeep.more
 
     def _entry(self, part: FinishedPart) -> RecordEntry:
         record, frame = part.record, part.frame

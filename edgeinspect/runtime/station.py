@@ -73,6 +73,7 @@ class Station:
         recipe: PreparedRecipe,
         drivers: Drivers,
         sink: RecordSink[FinishedPart],
+        maintain: Callable[[], bool] = lambda: False,
         clock: Clock,
         next_part_id: int,
         uncovered_faults: Sequence[str] = (),
@@ -87,6 +88,7 @@ class Station:
         recipe: the first one; ``apply_recipe`` brings others. Its number of inspectors is
             the number of inference workers.
         sink: where records become durable.
+        maintain: a small step of upkeep of the records, taken between their batches.
         next_part_id: the first id of a durable reservation.
         uncovered_faults: which faults can pass as the station is wired, for the status.
         want_map: keep the score maps of the last parts for the live view.
@@ -135,7 +137,9 @@ class Station:
             report=self._report,
             want_map=want_map,
         )
-        self._recorder = RecorderThread(sink=sink, faults=self.faults, capacity=record_capacity)
+        self._recorder = RecorderThread(
+            sink=sink, faults=self.faults, capacity=record_capacity, maintain=maintain
+        )
         self._line = LineShell(
             core=core_factory(recipe.config, next_part_id, clock.now_mono_ns()),
             config=recipe.config,

@@ -148,12 +148,16 @@ class Storage(Section):
     min_free_bytes: the image ring leaves this much of the disk free.
     pass_sample_share: share of passed parts whose picture is kept.
     near_miss_margin: a passed part whose score is this near to a threshold is kept.
+    max_record_bytes: budget of the records database with its log.
+    max_record_days: older records are counted by the hour and removed; None: only the bytes count.
     """
 
     max_image_bytes: int = Field(default=2_000_000_000, ge=0, le=10**15)
     min_free_bytes: int = Field(default=200_000_000, ge=0, le=10**15)
     pass_sample_share: Share = 0.01
     near_miss_margin: Share = 0.1
+    max_record_bytes: int = Field(default=4_000_000_000, ge=20_000_000, le=10**15)
+    max_record_days: int | None = Field(default=400, ge=1, le=36_500)
 
 
 Access = Literal["owner", "group", "everyone"]

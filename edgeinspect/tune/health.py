@@ -1,18 +1,20 @@
 """How well the station is, in sentences a technician can act on. docs/health.md explains each.
 
-What is judged was measured elsewhere: on the records (``edgeinspect.tune.baseline``) and by the
+What is judged was measured elsewhere: on the records (``edgeinspect.records.baseline``) and by the
 machine. Nothing here reads a clock or a sensor.
 """
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.tune.baseline import BASELINE_PARTS, Sample, Samples
+from edgeinspect.records.baseline import BASELINE_PARTS, Sample, Samples
+from edgeinspect.records.history import RecordsKept
 from edgeinspect.tune.drift import PSI_LARGE, Shift, compare
 
 _LEAST_GOOD = 64
@@ -61,6 +63,27 @@ class Health:
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return {"state": self.state.value, "items": [asdict(item) for item in self.items]}
+
+
+def records_health(kept: RecordsKept, *, now_wall: datetime.datetime) -> HealthItem:
+    """How far back the records go, and what became of the older ones."""
+    since = kept.complete_since
+    days = 0.0 if since is None else (now_wall - since).total_seconds() / 86_400
+    detail = (
+        "no parts yet"
+        if since is None
+        else (
+            f"complete since {since:%Y-%m-%d %H:%M} UTC ({days:,.1f} days, "
+            f"{kept.file_bytes / 1e6:,.0f} MB)"
+        )
+    )
+    if kept.parts_pruned:
+        detail += f"; {kept.parts_pruned:,} older parts are kept as hourly counts"
+    if kept.pruned_for_space:
+        detail += f", {kept.pruned_for_space:,} of them because the disk was short"
+    if kept.pruned_unsent:
+        detail += f", {kept.pruned_unsent:,} before a link had passed them on"
+    return HealthItem(name="records", state=HealthState.OK, detail=detail)
 
 
 def parts_health(samples: Samples) -> tuple[HealthItem, ...]:

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from edgeinspect.atomic_file import fsync_folder, make_folder, share_with_group
 from edgeinspect.errors import DataFromNewerVersion, StorageFault, UsageError
 from edgeinspect.records.durable import storage_faults
+from edgeinspect.records.needed import LABELS_DATABASE
 
-LABELS_DATABASE = "labels.sqlite3"
 LABELLED_FOLDER = "labelled"
 _APPLICATION_ID = 0x45494C42  # "EILB"
 _VERSION = 1

@@ -39,15 +39,16 @@ def station_health(
     from edgeinspect.tune.health import Health
     from edgeinspect.tune.machine_health import machine_health
 
+    clock = clock or SystemClock()
     jump_s = 0.0
     parts: tuple[HealthItem, ...] = ()
     if data_dir is not None:
-        jump_s, parts = _records_health(data_dir)
+        jump_s, parts = _records_health(data_dir, clock)
     machine = machine_health(
         (board or SystemBoard()).read(),
         free_bytes=None if data_dir is None else _free_bytes(data_dir),
         min_free_bytes=min_free_bytes,
-        clock_synchronized=(clock or SystemClock()).is_synchronized(),
+        clock_synchronized=clock.is_synchronized(),
         clock_jump_s=jump_s,
     )
     if data_dir is None:
@@ -79,14 +80,16 @@ def worst_first(items: Iterable[HealthItem]) -> list[HealthItem]:
     return sorted(items, key=lambda item: order.index(item.state.value))
 
 
-def _records_health(data_dir: Path) -> tuple[float, tuple[HealthItem, ...]]:
+def _records_health(data_dir: Path, clock: Clock) -> tuple[float, tuple[HealthItem, ...]]:
+    from edgeinspect.records.baseline import clock_jump_s, read_samples
+    from edgeinspect.records.history import records_kept
     from edgeinspect.records.reader import RecordReader
-    from edgeinspect.tune.baseline import clock_jump_s, read_samples
-    from edgeinspect.tune.health import HealthItem, HealthState, parts_health
+    from edgeinspect.tune.health import HealthItem, HealthState, parts_health, records_health
 
     try:
         with RecordReader(data_dir) as reader:
-            return clock_jump_s(reader), parts_health(read_samples(reader))
+            kept = records_health(records_kept(reader), now_wall=clock.now_wall())
+            return clock_jump_s(reader), (*parts_health(read_samples(reader)), kept)
     except StorageFault as error:
         item = HealthItem(
             name="records",

@@ -22,7 +22,7 @@ from edgeinspect.ui.output import examples, json_option, print_json, progress, s
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edgeinspect.records.reader import StoredPart
+    from edgeinspect.records.reader import PartFilter, RecordReader, StoredPart
     from edgeinspect.records.stats import PartStats
 
 command = LazyGroup(
@@ -70,21 +70,23 @@ def list_parts(
 ) -> None:
     """List parts, newest first."""
     from edgeinspect.records.export import part_as_dict
+    from edgeinspect.records.history import missing
     from edgeinspect.records.reader import RecordReader
 
     wanted = part_filter(filters)
     with RecordReader(find_data_dir(data_dir, config)) as reader:
         parts = list(reader.parts(wanted, limit=limit, newest_first=not oldest_first))
         total = reader.count(wanted)
+        gone = missing(reader, wanted)
     if as_json:
-        print_json({"matching": total, "parts": [part_as_dict(part) for part in parts]})
+        told = [part_as_dict(part) for part in parts]
+        print_json({"matching": total, "missing": gone, "parts": told})
         return
-    if not parts:
-        say("No part matches.")
-        return
-    say(_part_table(parts))
+    say(_part_table(parts) if parts else "No part matches.")
     if total > len(parts):
         say(f"{len(parts)} of {total} matching parts; more with --limit.")
+    if gone:
+        say(gone)
 
 
 def _part_table(parts: Iterable[StoredPart]) -> Any:
@@ -151,13 +153,17 @@ def show(
     worst region only.
     """
     from edgeinspect.records.export import part_as_dict
-    from edgeinspect.records.reader import RecordReader
+    from edgeinspect.records.history import missing
+    from edgeinspect.records.reader import PartFilter, RecordReader
 
     place = find_data_dir(data_dir, config)
     with RecordReader(place) as reader:
         part = reader.part(part_id)
         if part is None:
-            raise NotGood(f"There is no record of part {part_id} in {place}.")
+            raise NotGood(
+                f"There is no record of part {part_id} in {place}.",
+                next_action=missing(reader, PartFilter(to_part_id=part_id)),
+            )
         told = part_as_dict(part)
         if image is not None:
             from edgeinspect.ui.part_drawing import draw_stored_part
@@ -191,19 +197,34 @@ def _number(value: object) -> object:
         """
         edgeinspect parts stats --data-dir data
         edgeinspect parts stats --config station.yaml --since 8h --json
+        edgeinspect parts stats --config station.yaml --by day
         """
     )
 )
 @data_dir_options
 @filter_options
+@click.option("--by", "by_time", type=click.Choice(("hour", "day")), help="Yield over time.")
 @json_option
-def stats(*, data_dir: Path | None, config: Path | None, as_json: bool, **filters: Any) -> None:
-    """Count parts by verdict, reason and gate outcome; scores and stage latencies."""
+def stats(
+    *,
+    data_dir: Path | None,
+    config: Path | None,
+    by_time: str | None,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """Count parts by verdict, reason and gate outcome; scores and stage latencies.
+
+    Parts whose records were pruned are counted too, by their hourly counts.
+    """
     from edgeinspect.records.reader import RecordReader
     from edgeinspect.records.stats import part_stats
 
     wanted = part_filter(filters)
     with RecordReader(find_data_dir(data_dir, config)) as reader:
+        if by_time is not None:
+            _say_by_time(reader, wanted, by_time, as_json=as_json)
+            return
         found = part_stats(reader, wanted)
     if as_json:
         print_json(found.as_dict())
@@ -213,9 +234,52 @@ def stats(*, data_dir: Path | None, config: Path | None, as_json: bool, **filter
         _say_stats(found)
 
 
+def _say_by_time(reader: RecordReader, wanted: PartFilter, unit: str, *, as_json: bool) -> None:
+    from edgeinspect.records.history import hourly
+
+    if wanted.from_part_id is not None or wanted.to_part_id is not None or wanted.with_image:
+        raise UsageError(
+            "Counts over time know no part ids and no pictures.",
+            next_action="Leave --from, --to and --with-image out; give --since and --until.",
+        )
+    found = hourly(reader, wanted, digits={"hour": 13, "day": 10}[unit])
+    if as_json:
+        told = [
+            {
+                unit: counts.hour.isoformat(),
+                "parts": counts.parts,
+                "passed": counts.passed,
+                "by_verdict": counts.by_verdict,
+            }
+            for counts in found
+        ]
+        print_json({f"by_{unit}": told})
+        return
+    verdicts = ("PASS", "REVIEW", "REJECT", "CANNOT_INSPECT")
+    rows = [
+        (
+            counts.hour.strftime("%Y-%m-%d %H:%M" if unit == "hour" else "%Y-%m-%d"),
+            counts.parts,
+            *(counts.by_verdict.get(name, 0) for name in verdicts),
+            f"{counts.passed / counts.parts:.2%}",
+        )
+        for counts in found
+    ]
+    shown = [name.replace("_", " ").lower() for name in verdicts]
+    columns = (f"{unit} (UTC)", "parts", *shown, "passed the gate")
+    say(table(columns, rows, right=columns[1:]))
+
+
 def _say_stats(found: PartStats) -> None:
     share = "" if found.yield_share is None else f", {found.yield_share:.2%} passed the gate"
     say(f"{found.parts} parts, {found.first_part_id} to {found.last_part_id}{share}")
+    if found.pruned_parts:
+        say(
+            f"{found.pruned_parts} of them are kept as hourly counts only: they have no part ids, "
+            "scores or times here."
+        )
+    if found.missing:
+        say(found.missing)
     counted = (
         ("verdict", found.by_verdict),
         ("reason", found.by_reason),
@@ -269,6 +333,7 @@ def export(
     The file appears when it is complete, or not at all.
     """
     from edgeinspect.records.export import ExportFormat, export_parts
+    from edgeinspect.records.history import missing
     from edgeinspect.records.reader import RecordReader
 
     kind = ExportFormat(format_name or _format_of(output))
@@ -281,10 +346,14 @@ def export(
             return
         with progress("Exporting", reader.count(wanted)) as tell:
             written = export_parts(reader.parts(wanted), output, format=kind, progress=tell)
+        gone = missing(reader, wanted)
     if as_json:
-        print_json({"parts": written, "file": str(output), "format": kind.value})
+        done = {"parts": written, "file": str(output), "format": kind.value, "missing": gone}
+        print_json(done)
     else:
         say(f"{written} parts written to {output}.")
+        if gone:
+            say(gone)
 
 
 def _format_of(output: Path) -> str:

@@ -32,7 +32,7 @@ def read_station_export(path: Path, good: str) -> Source:
         UsageError: the folder holds neither.
         ConfigError: a row is wrong; names file, line, key, value and what was expected.
     """
-    from edgeinspect.tune.labels import LABELS_DATABASE
+    from edgeinspect.records.needed import LABELS_DATABASE
 
     if path.is_file():
         return _read_table(path, good)

@@ -7,7 +7,9 @@ same in a database of a thousand parts and of a million.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +82,38 @@ class Samples:
         return self.baseline is not None and self.baseline.parts >= BASELINE_PARTS
 
 
+class Queryable(Protocol):
+    """Who can be asked: a ``RecordReader``, or the writer's own connection."""
+
+    def query(self, sql: str, values: dict[str, Any], /) -> Sequence[Any]:
+        """All rows of a statement."""
+        ...
+
+
+def baseline_range(reader: Queryable) -> tuple[int, int] | None:
+    """The first and the last part id of the baseline, None without parts.
+
+    While the baseline still grows it ends with the newest part.
+    """
+    newest = reader.query("SELECT part_id, recipe_id FROM parts ORDER BY part_id DESC LIMIT 1", {})
+    if not newest:
+        return None
+    newest_id, recipe_id = newest[0]
+    first_id = _recipe_began(reader, newest_id, recipe_id)
+    rows = reader.query(
+        "SELECT part_id FROM (SELECT part_id, scores FROM parts WHERE part_id >= :first"
+        " AND recipe_id = :recipe ORDER BY part_id LIMIT :looked)"
+        " WHERE scores IS NOT NULL LIMIT 1 OFFSET :before_last",
+        {
+            "first": first_id,
+            "recipe": recipe_id,
+            "looked": 4 * BASELINE_PARTS,
+            "before_last": BASELINE_PARTS - 1,
+        },
+    )
+    return first_id, rows[0][0] if rows else newest_id
+
+
 def read_samples(reader: RecordReader) -> Samples:
     """The baseline and the latest block. Raises StorageFault."""
     newest = reader.query("SELECT part_id, recipe_id FROM parts ORDER BY part_id DESC LIMIT 1", {})
@@ -115,7 +149,7 @@ def clock_jump_s(reader: RecordReader) -> float:
     return max(offsets) - min(offsets) if offsets else 0.0
 
 
-def _recipe_began(reader: RecordReader, newest_id: int, recipe_id: int) -> int:
+def _recipe_began(reader: Queryable, newest_id: int, recipe_id: int) -> int:
     """The first part of a run of parts under the newest part's recipe; it ends with the newest.
 
     Looks back in doubling steps until another recipe shows, then closes in on the change. A

@@ -1,0 +1,385 @@
+"""Old rows make way: a budget by bytes and by age, kept in small steps off the part's path.
+
+A step looks at the oldest rows, in the order in which they were recorded, counts those that
+nobody needs into the rollups and removes them, all in one transaction. A row stays while
+
+- its picture is kept, or the part is labelled;
+- it belongs to the baseline that health compares with, or is the last of its recipe's run, by
+  which the baseline's beginning is found;
+- a link has not passed it on, as long as there is room;
+- it is among the newest.
+
+Challenges, studies and the audit trail keep files of their own with all they say of a part; of a
+part they read no more than its picture. Recipes and starts are never removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgeinspect.errors import StorageFault, UsageError
+from edgeinspect.ports import Clock
+from edgeinspect.records.cursors import LinkCursor, LinkCursors
+from edgeinspect.records.database import DATABASE_NAME, transaction
+from edgeinspect.records.durable import free_bytes
+from edgeinspect.records.needed import NeededParts
+from edgeinspect.records.rollups import roll_up
+
+HELD = "records_held"
+"""Records beyond the budget are kept, for a link that is far behind or as labels are unreadable."""
+PRUNED_UNSENT = "records_pruned_unsent"
+"""Records were removed that a link had not passed on."""
+SHORT_OF_SPACE = "records_short_of_space"
+"""The disk has less room than the budget: older records are removed than the budget asks."""
+OVER_BUDGET = "records_over_budget"
+"""What has to stay takes more than the budget."""
+
+LASTING_TROUBLES = (HELD, SHORT_OF_SPACE, OVER_BUDGET)
+
+STEP_PARTS = 256
+STEP_PAGES = 64
+_LEAST_BYTES = 10_000_000
+"""However short the disk is, this much of the newest records stays."""
+_AGE_ASKED_FOR_NS = 10_000_000_000
+_AGAIN_AFTER_NS = 600_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordPolicy:
+    """Attributes:
+    max_bytes: the database with its log takes about this much at most.
+    max_days: rows that are older go; None keeps them until the bytes are used up.
+    min_free_bytes: the disk's free space that pictures leave; records leave half of it.
+    keep_newest: so many of the newest rows always stay.
+    """
+
+    max_bytes: int = 4_000_000_000
+    max_days: int | None = 400
+    min_free_bytes: int = 0
+    keep_newest: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.max_bytes < 0 or self.min_free_bytes < 0 or self.keep_newest < 1:
+            raise UsageError("A records budget cannot be negative.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """What one step did.
+
+    Attributes:
+        more: there is more to do: ask again soon.
+        parts_pruned: rows that were counted into the rollups and removed.
+        pruned_unsent: those of them that a link had not passed on.
+        troubles: faults that last, by name, each with one sentence.
+    """
+
+    more: bool = False
+    parts_pruned: int = 0
+    pruned_unsent: int = 0
+    troubles: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSize:
+    """Bytes of the database file with its log, and how much of that is free pages in the file."""
+
+    file_bytes: int
+    free_page_bytes: int
+
+    @property
+    def used_bytes(self) -> int:
+        return self.file_bytes - self.free_page_bytes
+
+
+def database_size(connection: sqlite3.Connection, data_dir: Path) -> DatabaseSize:
+    """Of the records. Raises sqlite3.Error."""
+    page_bytes, pages, free = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_size", "page_count", "freelist_count")
+    )
+    try:
+        log_bytes = (data_dir / f"{DATABASE_NAME}-wal").stat().st_size
+    except OSError:
+        log_bytes = 0
+    return DatabaseSize(pages * page_bytes + log_bytes, free * page_bytes)
+
+
+class Retention:
+    """Keeps the records within their budget. Used by the writer's thread alone."""
+
+    def __init__(self, data_dir: Path, policy: RecordPolicy, clock: Clock) -> None:
+        self._data_dir = data_dir
+        self._policy = policy
+        self._clock = clock
+        self._cursors = LinkCursors(data_dir)
+        self.forget()
+
+    def forget(self) -> None:
+        """The database was opened anew: begin at its oldest row."""
+        self._needed = NeededParts(self._data_dir)
+        self._cursor: LinkCursor | None = LinkCursor("whose cursor cannot be read", 0)
+        self._sweep = _Sweep()
+        self._age_asked_mono_ns: int | None = None
+        self._too_old_id = 0
+
+    def step(self, connection: sqlite3.Connection) -> Upkeep:
+        """A few milliseconds of work at most. Raises StorageFault, DiskFull, sqlite3.Error."""
+        now_mono_ns = self._clock.now_mono_ns()
+        demand = self._demand(connection, now_mono_ns)
+        troubles: dict[str, str] = {}
+        if demand.short_of_bytes:
+            troubles[SHORT_OF_SPACE] = (
+                f"the disk is short of {_megabytes(demand.short_of_bytes)}: records are kept up "
+                f"to {_megabytes(demand.limit_bytes)}, not {_megabytes(self._policy.max_bytes)}"
+            )
+        if demand.over or demand.too_old_id:
+            upkeep = self._prune(connection, demand, now_mono_ns, troubles)
+            if upkeep.more:
+                return upkeep
+        more = self._give_back(connection)
+        return Upkeep(more=more, troubles=troubles)
+
+    def _demand(self, connection: sqlite3.Connection, now_mono_ns: int) -> _Demand:
+        policy = self._policy
+        size = database_size(connection, self._data_dir)
+        room = free_bytes(self._data_dir) + size.free_page_bytes - policy.min_free_bytes // 2
+        limit = min(policy.max_bytes, size.used_bytes + room)
+        limit = max(limit, min(_LEAST_BYTES, policy.max_bytes))
+        short = limit < policy.max_bytes and size.used_bytes > limit
+        margin = min(policy.max_bytes // 50, 16_000_000)
+        return _Demand(
+            used_bytes=size.used_bytes,
+            limit_bytes=limit,
+            short_of_bytes=size.used_bytes - limit if short else 0,
+            over=short or size.used_bytes > policy.max_bytes - margin,
+            last_resort=short or size.used_bytes > 2 * policy.max_bytes,
+            too_old_id=self._ask_age(connection, now_mono_ns),
+        )
+
+    def _ask_age(self, connection: sqlite3.Connection, now_mono_ns: int) -> int:
+        """A part that is surely too old, and with it all before it; 0 if there is none.
+
+        The wall clock is believed only while it follows a time server, now and at that part.
+        """
+        asked, days = self._age_asked_mono_ns, self._policy.max_days
+        if days is None or (asked is not None and now_mono_ns - asked < _AGE_ASKED_FOR_NS):
+            return self._too_old_id
+        self._age_asked_mono_ns, self._too_old_id = now_mono_ns, 0
+        if self._clock.is_synchronized():
+            cutoff = self._clock.now_wall().astimezone(datetime.UTC) - datetime.timedelta(days)
+            row = connection.execute(
+                "SELECT part_id FROM (SELECT part_id, clock_synchronized FROM parts"
+                " WHERE recorded_wall < ? ORDER BY recorded_wall DESC LIMIT 1000)"
+                " WHERE clock_synchronized = 1 LIMIT 1",
+                (cutoff.isoformat(timespec="microseconds"),),
+            ).fetchone()
+            self._too_old_id = row[0] if row else 0
+        return self._too_old_id
+
+    def _prune(
+        self,
+        connection: sqlite3.Connection,
+        demand: _Demand,
+        now_mono_ns: int,
+        troubles: dict[str, str],
+    ) -> Upkeep:
+        self._needed.refresh(connection, now_mono_ns)
+        self._sweep.begin_again(now_mono_ns)
+        rows = self._oldest(connection)
+        if not demand.over:
+            rows = [row for row in rows if row.part_id <= demand.too_old_id]
+        if not rows:
+            self._nothing_left(demand, troubles)
+            return Upkeep(troubles=troubles)
+        cursor = self._furthest_behind()
+        labelled = self._needed.labelled_among([row.part_id for row in rows])
+        free = rows
+        if not demand.last_resort:
+            free = self._not_held(rows, cursor, labelled, troubles)
+        if not free:
+            return Upkeep(troubles=troubles)
+        needed = self._needed.among(connection, [row.part_id for row in free])
+        needed |= labelled or set()
+        victims = [row for row in free if row.part_id not in needed]
+        unsent = sum(1 for row in victims if cursor and row.record_seq > cursor.record_seq)
+        if victims:
+            self._remove(connection, victims, unsent=unsent, for_space=demand.short_of_bytes > 0)
+        self._sweep.passed(free[-1].record_seq, removed=len(victims), kept=len(needed))
+        return Upkeep(more=True, parts_pruned=len(victims), pruned_unsent=unsent, troubles=troubles)
+
+    def _oldest(self, connection: sqlite3.Connection) -> list[_Row]:
+        """The next rows of this sweep, oldest first, but for the newest, which stay."""
+        rows = self._next_rows(connection)
+        if not rows:
+            newest = connection.execute(
+                "SELECT part_id FROM parts ORDER BY part_id DESC LIMIT 1 OFFSET ?",
+                (self._policy.keep_newest,),
+            ).fetchone()
+            self._sweep.last = newest[0] if newest else 0
+            rows = self._next_rows(connection)
+        return rows
+
+    def _next_rows(self, connection: sqlite3.Connection) -> list[_Row]:
+        (unnumbered_to,) = connection.execute("SELECT unnumbered_to FROM retention").fetchone()
+        after, last = self._sweep.after, self._sweep.last
+        found = connection.execute(
+            "SELECT part_id, part_id, recorded_wall FROM parts"
+            " WHERE part_id > ? AND part_id <= ? ORDER BY part_id LIMIT ?",
+            (after, min(unnumbered_to, last), STEP_PARTS),
+        ).fetchall()
+        if not found:
+            found = connection.execute(
+                "SELECT record_seq, part_id, recorded_wall FROM record_order"
+                " JOIN parts USING (part_id) WHERE record_seq > ? AND record_seq <= ?"
+                " ORDER BY record_seq LIMIT ?",
+                (after, last, STEP_PARTS),
+            ).fetchall()
+        return [_Row(*row) for row in found]
+
+    def _not_held(
+        self,
+        rows: list[_Row],
+        cursor: LinkCursor | None,
+        labelled: set[int] | None,
+        troubles: dict[str, str],
+    ) -> list[_Row]:
+        if labelled is None:
+            troubles[HELD] = "the labels cannot be read: records beyond the budget are kept"
+            return []
+        free = [row for row in rows if cursor is None or row.record_seq <= cursor.record_seq]
+        if cursor is not None and not free:
+            troubles[HELD] = (
+                f"link {cursor.link} has not passed on what was recorded after number "
+                f"{cursor.record_seq}: records beyond the budget are kept, up to "
+                f"{_megabytes(2 * self._policy.max_bytes)}"
+            )
+        return free
+
+    def _nothing_left(self, demand: _Demand, troubles: dict[str, str]) -> None:
+        if demand.over:
+            troubles[OVER_BUDGET] = (
+                f"{_megabytes(demand.used_bytes)} of records have to stay, the budget is "
+                f"{_megabytes(demand.limit_bytes)}"
+            )
+        else:
+            self._too_old_id = 0  # what is left of those is needed
+
+    def _remove(
+        self,
+        connection: sqlite3.Connection,
+        victims: Sequence[_Row],
+        *,
+        unsent: int,
+        for_space: bool,
+    ) -> None:
+        with transaction(connection, doing="prune the records", path=self._data_dir):
+            roll_up(connection, [row.part_id for row in victims])
+            connection.executemany(
+                "DELETE FROM record_order WHERE record_seq = ?",
+                [(row.record_seq,) for row in victims],
+            )
+            connection.execute(
+                "UPDATE retention SET pruned_through = max(pruned_through, ?),"
+                " latest_pruned_wall = max(latest_pruned_wall, ?),"
+                " parts_pruned = parts_pruned + ?, pruned_unsent = pruned_unsent + ?,"
+                " pruned_for_space = pruned_for_space + ?",
+                (
+                    max(row.record_seq for row in victims),
+                    max(row.recorded_wall for row in victims),
+                    len(victims),
+                    unsent,
+                    len(victims) if for_space else 0,
+                ),
+            )
+
+    def _furthest_behind(self) -> LinkCursor | None:
+        """As last read; while the cursors could never be read, nothing counts as passed on."""
+        with contextlib.suppress(StorageFault):
+            self._cursor = self._cursors.lowest()
+        return self._cursor
+
+    def _give_back(self, connection: sqlite3.Connection) -> bool:
+        """Return free pages to the file system, beyond a stock of them; whether some were."""
+        size = database_size(connection, self._data_dir)
+        stock = min(self._policy.max_bytes // 20, 64_000_000)
+        too_large = size.file_bytes > self._policy.max_bytes
+        if size.free_page_bytes == 0 or not (too_large or size.free_page_bytes > stock):
+            return False
+        if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != INCREMENTAL:
+            return False
+        connection.execute(f"PRAGMA incremental_vacuum({STEP_PAGES})").fetchall()
+        return True
+
+
+INCREMENTAL = 2
+"""``PRAGMA auto_vacuum`` of a database that can return pages."""
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """How far a look through the rows has come.
+
+    Attributes:
+        after: rows up to this position were looked at.
+        last: the newest row that may go.
+    """
+
+    after: int = 0
+    last: int = 0
+    removed: int = 0
+    kept: int = 0
+    began_mono_ns: int | None = None
+
+    def passed(self, position: int, *, removed: int, kept: int) -> None:
+        self.after = position
+        self.removed += removed
+        self.kept += kept
+
+    def begin_again(self, now_mono_ns: int) -> None:
+        """From the oldest row, for what was needed may be so no more.
+
+        Not before as many rows were removed as were passed over, or some time has passed: looking
+        at rows that stay is then a small part of the work.
+        """
+        if self.began_mono_ns is None:
+            self.began_mono_ns = now_mono_ns
+        waited = now_mono_ns - self.began_mono_ns >= _AGAIN_AFTER_NS
+        if waited or self.removed > max(self.kept, 16 * STEP_PARTS):
+            self.after = self.removed = self.kept = 0
+            self.began_mono_ns = now_mono_ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Demand:
+    """Attributes:
+    used_bytes: what the records take now, free pages left out.
+    limit_bytes: what the records may take now.
+    short_of_bytes: what the disk lacks, 0 where the budget itself is the limit.
+    over: rows must go because of the bytes.
+    last_resort: also rows that a link has not passed on.
+    too_old_id: parts up to this one must go because of their age; 0: none.
+    """
+
+    used_bytes: int
+    limit_bytes: int
+    short_of_bytes: int
+    over: bool
+    last_resort: bool
+    too_old_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    record_seq: int
+    part_id: int
+    recorded_wall: str
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
