@@ -153,3 +153,45 @@ def test_impossible_layouts_are_refused(change: dict[str, int], message: str) ->
     sizes = {"roi_width_px": 9, "roi_height_px": 9, "tile_width_px": 4, "tile_height_px": 4}
     with pytest.raises(ValueError, match=message):
         lay_tiles(**{**sizes, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "allowed"),
+    [
+        ({"overlap_px": 0}, True),
+        ({"overlap_px": 5}, True),
+        ({"overlap_px": 6}, False),
+        ({"overlap_px": 7}, False),
+        ({"overlap_px": -1}, False),
+        ({"roi_width_px": 1, "roi_height_px": 1}, True),
+        ({"roi_width_px": 0}, False),
+        ({"stride_px": 0}, False),
+    ],
+)
+def test_the_edges_of_what_can_be_laid(change: dict[str, int], allowed: bool) -> None:
+    sizes = {
+        "roi_width_px": 20,
+        "roi_height_px": 20,
+        "tile_width_px": 8,
+        "tile_height_px": 6,
+        "overlap_px": 2,
+        **change,
+    }
+    if allowed:
+        assert lay_tiles(**sizes).origins[0] == (0, 0)
+        return
+    with pytest.raises(ValueError, match=r"overlap|at least 1 px"):
+        lay_tiles(**sizes)
+
+
+def test_a_region_as_large_as_the_tile_takes_one_tile() -> None:
+    layout = lay_tiles(roi_width_px=8, roi_height_px=8, tile_width_px=8, tile_height_px=8)
+    assert layout.origins == ((0, 0),) and not layout.needs_padding
+
+
+def test_colour_is_padded_by_its_edge_pixels() -> None:
+    layout = lay_tiles(roi_width_px=2, roi_height_px=1, tile_width_px=3, tile_height_px=2)
+    pixels = np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)
+    (tile,) = TileCutter(layout, dtype="uint8", channels=3).cut(pixels)
+    row = [[1, 2, 3], [4, 5, 6], [4, 5, 6]]
+    assert tile.tolist() == [row, row]

@@ -103,14 +103,14 @@ class SoftmaxTable:
     """
 
     def __init__(self, quantization: Quantization) -> None:
-        lowest = int(np.iinfo(quantization.dtype).min)
-        # Only differences count in a softmax; the highest level is 0 so that nothing overflows.
-        exponent = np.maximum((np.arange(256) - 255) * quantization.scale, -700.0)
-        self._by_byte = _from_level_order(np.exp(exponent), lowest)
+        self._by_difference = np.exp(-np.arange(256) * quantization.scale)
 
     def apply(self, quantized: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Any shape; the classes are the last axis."""
-        exponentials = self._by_byte[quantized.view(np.uint8)]
+        highest = quantized.max(axis=-1, keepdims=True)
+        # Only differences count in a softmax; of 8-bit numbers they wrap to 0 to 255, as wanted.
+        below = highest.view(np.uint8) - quantized.view(np.uint8)
+        exponentials = self._by_difference[below]
         exponentials /= exponentials.sum(axis=-1, keepdims=True)
         return np.asarray(np.rint(exponentials * 255.0), np.uint8)
 
