@@ -18,6 +18,8 @@ TOOLS = Path(edgeinspect_tools.__file__).parent
 
 # What each package may import of edgeinspect; top-level modules are named by their own name.
 BASE = {
+    "json_text",
+    "picture_bytes",
     *("errors", "part", "ports", "clocks"),
     *("atomic_file", "csv_cells", "file_lock", "set_aside", "yaml_file", "yaml_expected"),
 }

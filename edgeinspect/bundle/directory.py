@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,10 +69,10 @@ def load_bundle(directory: Path) -> Bundle:
         ModelRefused: a file is missing, too large, or not the one that the card was written for.
     """
     directory = Path(directory)
-    if not directory.is_dir():
-        found = "is not a directory" if directory.exists() else "is missing"
+    refused = _why_not_a_folder(directory)
+    if refused:
         raise ModelRefused(
-            f"The bundle {directory} {found}.",
+            f"The bundle {directory} {refused}.",
             next_action="Name the directory that holds card.yaml.",
         )
     digest = bundle_digest(directory)
@@ -88,6 +89,15 @@ def load_bundle(directory: Path) -> Bundle:
         golden=files[GOLDEN_FILE],
         edgetpu_model=files.get(EDGETPU_MODEL_FILE, b""),
     )
+
+
+def _why_not_a_folder(directory: Path) -> str:
+    try:
+        return "" if stat.S_ISDIR(directory.stat().st_mode) else "is not a directory"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
 
 
 def bundle_digest(directory: Path) -> str:

@@ -13,6 +13,9 @@ reducer).
 from __future__ import annotations
 
 import io
+import math
+import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -30,6 +33,31 @@ from edgeinspect.ports import Engine
 
 MAX_PICTURES = 64
 MAX_UNPACKED_BYTES = 256 << 20
+MAX_TILE_BYTES = 256 << 20
+"""Of all golden pictures, cut into tiles."""
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 1
+_MAGIC_BYTES = 10
+_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00(?P<length>..)"
+    rb"\{'descr': '(?P<dtype>\|u1|\|i1|<f8)', 'fortran_order': False, "
+    rb"'shape': \((?P<shape>[0-9]{0,10}(?:, [0-9]{1,10}){0,7}),?\), \} *\n",
+    re.DOTALL,
+)
+"""A ``.npy`` file up to its data, as numpy writes it (numpy.lib.format)."""
+_UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    NotImplementedError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What ``zipfile`` raises of damaged archives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +119,9 @@ def parse_golden(data: bytes, card: Card, source: str) -> list[GoldenPicture]:
     """Golden pictures of a card from a file's bytes; raises ModelRefused naming ``source``."""
     try:
         arrays = _load_arrays(data)
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise ModelRefused(
-            f"{source} is not golden data: {error}.", next_action=FETCH_AGAIN
+            f"{source} is not golden data: {_words(error)}.", next_action=FETCH_AGAIN
         ) from error
     count = len(arrays) // 3
     names = {f"{part}_{i:02d}" for i in range(count) for part in ("picture", "output", "scores")}
@@ -113,12 +141,22 @@ def parse_golden(data: bytes, card: Card, source: str) -> list[GoldenPicture]:
 
 def golden_tiles(bundle: Bundle) -> Iterator[NDArray[np.generic]]:
     """Every tile of the golden pictures, as the model takes it. Raises ModelRefused."""
+    left_bytes = MAX_TILE_BYTES
     for entry in read_golden(bundle):
         height, width = entry.picture.shape[:2]
         try:
-            yield from Pipeline(bundle.card, width=width, height=height).tiles(entry.picture)
+            tiles = Pipeline(bundle.card, width=width, height=height).tiles(entry.picture)
         except InferenceFailed as error:
             raise _failed(bundle, error) from error
+        for tile in tiles:
+            left_bytes -= tile.nbytes
+            if left_bytes < 0:
+                raise ModelRefused(
+                    f"{bundle.directory / GOLDEN_FILE} makes more than {MAX_TILE_BYTES >> 20} MiB "
+                    "of tiles.",
+                    next_action="Make the bundle again with fewer or smaller golden pictures.",
+                )
+            yield tile
 
 
 def compare_with_golden(
@@ -177,6 +215,12 @@ def _look(
     return np.stack(outputs), np.array(pipeline.score(outputs).scores, np.float64)
 
 
+def _words(error: BaseException) -> str:
+    """Of an error of a library: one line of printable text, and not too much of it."""
+    text = "".join(c if c.isprintable() else " " for c in str(error))[:200]
+    return text.strip().rstrip(".") or type(error).__name__
+
+
 def _check_entry(card: Card, entry: GoldenPicture, place: str) -> None:
     channels = entry.picture.shape[2:]
     is_picture = entry.picture.ndim in (2, 3) and (
@@ -206,6 +250,8 @@ def _load_arrays(data: bytes) -> dict[str, NDArray[Any]]:
         if sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
             raise ValueError(f"more than {MAX_UNPACKED_BYTES >> 20} MiB unpacked")
         for entry in entries:
+            if entry.compress_type not in _COMPRESSIONS or entry.flag_bits & _ENCRYPTED:
+                raise ValueError("an array that is packed in another way")
             with archive.open(entry) as file:
                 content = file.read(entry.file_size + 1)
             arrays[entry.filename.removesuffix(".npy")] = _load_array(content)
@@ -213,14 +259,18 @@ def _load_arrays(data: bytes) -> dict[str, NDArray[Any]]:
 
 
 def _load_array(content: bytes) -> NDArray[Any]:
-    """One ``.npy``; its header must state exactly the bytes that follow it."""
-    stream = io.BytesIO(content)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("an array in another format version")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype.hasobject or fortran_order or dtype.names is not None:
-        raise ValueError("an array of objects, records or columns")
-    wanted = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if wanted != len(content) - stream.tell():
+    """One ``.npy`` of format 1.0; its header must state exactly the bytes that follow it.
+
+    The header is a Python expression, which numpy evaluates. Ours holds one of three types and
+    plain numbers, so it is matched instead.
+    """
+    found = _HEADER.match(content)
+    if found is None:
+        raise ValueError("an array of another kind than uint8, int8 or float64 in C order")
+    dtype = np.dtype(found["dtype"].decode())
+    shape = tuple(map(int, found["shape"].replace(b",", b" ").split()))
+    length = int.from_bytes(found["length"], "little")
+    wanted = math.prod(shape) * dtype.itemsize
+    if found.end() != _MAGIC_BYTES + length or wanted != len(content) - found.end():
         raise ValueError("an array whose size is not what it states")
-    return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
+    return np.frombuffer(content, dtype, offset=found.end()).reshape(shape)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgeinspect.bundle.card import Card, Fit, InputCard, OutputCard, ReducerCard, Role, Task
 from edgeinspect.bundle.preprocess import Preprocessor
+from edgeinspect.errors import InferenceFailed
 from edgeinspect.line.scores import (
     PROBABILITY,
     Activation,
@@ -96,19 +97,30 @@ class Pipeline:
 
 
 def _layout(card: Card, width: int, height: int) -> TileLayout:
-    """The tiles' layout; with ``fit: resize`` one tile in the pixels of the model's input."""
+    """The tiles' layout; with ``fit: resize`` one tile in the pixels of the model's input.
+
+    Raises:
+        InferenceFailed: too many tiles.
+    """
     tile: InputCard = card.input
     stride = card.output.stride_px or 1
     if tile.fit is Fit.RESIZE:
         width, height = tile.width, tile.height
-    return lay_tiles(
-        roi_width_px=width,
-        roi_height_px=height,
-        tile_width_px=tile.width,
-        tile_height_px=tile.height,
-        overlap_px=tile.tile_overlap_px,
-        stride_px=stride if card.task is Task.SEGMENTATION else 1,
-    )
+    try:
+        return lay_tiles(
+            roi_width_px=width,
+            roi_height_px=height,
+            tile_width_px=tile.width,
+            tile_height_px=tile.height,
+            overlap_px=tile.tile_overlap_px,
+            stride_px=stride if card.task is Task.SEGMENTATION else 1,
+        )
+    except ValueError as error:
+        raise InferenceFailed(
+            f"A region of {width} x {height} px cannot be cut into the tiles of {card.name}: "
+            f"{error}.",
+            next_action="Take a smaller region, or a model with less overlap.",
+        ) from error
 
 
 def _defect_channels(card: Card) -> list[int]:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from edgeinspect.bundle.directory import FETCH_AGAIN, Bundle, read_bounded, sha256_of
 from edgeinspect.errors import ModelRefused
+from edgeinspect.picture_bytes import UnreadablePicture, decode_picture
 
 REFERENCE_FILE = "reference.png"
 """A whole frame, beside the model; listed in the card's digests like every other file."""
@@ -33,7 +34,8 @@ def bundle_reference(bundle: Bundle) -> NDArray[np.uint8] | None:
         )
     import cv2
 
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if pixels is None:
-        raise ModelRefused(f"{path} is not a picture that can be read.", next_action=FETCH_AGAIN)
+    try:
+        pixels = decode_picture(data, cv2.IMREAD_GRAYSCALE)
+    except UnreadablePicture as error:
+        raise ModelRefused(f"{path} {error}.", next_action=FETCH_AGAIN) from error
     return np.asarray(pixels, np.uint8)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeinspect.errors import CameraFault, UsageError
-from edgeinspect.hw.picture_file import MAX_FILE_BYTES, MAX_PIXELS, read_picture
+from edgeinspect.hw.picture_file import MAX_FILE_BYTES, read_picture
 from edgeinspect.part import Frame, FrameMeta
+from edgeinspect.picture_bytes import MAX_PIXELS
 from edgeinspect.ports import CameraControls
 
 if TYPE_CHECKING:

@@ -26,6 +26,10 @@ class TileOrigin(NamedTuple):
     y: int
 
 
+MAX_TILES = 16_384
+"""Of one region. More are a mistake, e.g. an overlap that leaves one pixel of each tile."""
+
+
 @dataclass(frozen=True, slots=True)
 class TileLayout:
     """Where the tiles lie; the same for every frame of a recipe.
@@ -79,36 +83,40 @@ def lay_tiles(
 
     Raises:
         ValueError: a size below 1, an overlap as large as the tile, or a stride larger than what
-            is left of the tile after the overlap.
+            is left of the tile after the overlap; more than ``MAX_TILES`` tiles.
     """
     if min(roi_width_px, roi_height_px, tile_width_px, tile_height_px, stride_px) < 1:
         raise ValueError("sizes and stride must be at least 1 px")
     if not 0 <= overlap_px < min(tile_width_px, tile_height_px):
         raise ValueError(f"an overlap of {overlap_px} px does not fit the tile")
-    columns = _origins_along(roi_width_px, tile_width_px, overlap_px, stride_px)
-    rows = _origins_along(roi_height_px, tile_height_px, overlap_px, stride_px)
+    columns, right = _origins_along(roi_width_px, tile_width_px, overlap_px, stride_px)
+    rows, bottom = _origins_along(roi_height_px, tile_height_px, overlap_px, stride_px)
+    count = (len(columns) + 1) * (len(rows) + 1)
+    if count > MAX_TILES:
+        raise ValueError(f"they would be {count}, and at most {MAX_TILES} are cut")
     return TileLayout(
         roi_width_px=roi_width_px,
         roi_height_px=roi_height_px,
         tile_width_px=tile_width_px,
         tile_height_px=tile_height_px,
         stride_px=stride_px,
-        origins=tuple(TileOrigin(x, y) for y in rows for x in columns),
-        padded_width_px=max(roi_width_px, columns[-1] + tile_width_px),
-        padded_height_px=max(roi_height_px, rows[-1] + tile_height_px),
+        origins=tuple(TileOrigin(x, y) for y in (*rows, bottom) for x in (*columns, right)),
+        padded_width_px=max(roi_width_px, right + tile_width_px),
+        padded_height_px=max(roi_height_px, bottom + tile_height_px),
     )
 
 
-def _origins_along(extent: int, tile: int, overlap: int, stride: int) -> list[int]:
+def _origins_along(extent: int, tile: int, overlap: int, stride: int) -> tuple[range, int]:
+    """All origins but the last, not yet counted out, and the last."""
     if extent <= tile:
-        return [0]
+        return range(0), 0
     step = (tile - overlap) // stride * stride
     if step < 1:
         raise ValueError(
             f"an overlap of {overlap} px leaves less than the stride of {stride} px of the tile"
         )
     last = -(-(extent - tile) // stride) * stride
-    return [*range(0, last, step), last]
+    return range(0, last, step), last
 
 
 class TileCutter:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgeinspect.errors import UsageError
 from edgeinspect.line.config import ClassThresholds
 from edgeinspect.part import PartRecord, VerdictKind
+from edgeinspect.picture_bytes import UnreadablePicture, decode_picture
 
 PARTS_PER_FOLDER = 1000
 _MASK = (1 << 64) - 1
@@ -124,8 +125,11 @@ def decode_png(data: bytes) -> NDArray[np.uint8] | None:
     """Undo ``encode_png``; None if the data are not a picture."""
     import cv2
 
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    if picture is None:
+    try:
+        picture = decode_picture(data, cv2.IMREAD_UNCHANGED)
+    except UnreadablePicture:
+        return None
+    if picture.dtype != np.uint8 or picture.shape[2:] not in ((), (3,)):
         return None
     pixels = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
     return np.asarray(pixels, dtype=np.uint8)

@@ -21,6 +21,7 @@ from typing import Any
 
 from edgeinspect.atomic_file import create_file, make_folder, replace_file
 from edgeinspect.errors import EdgeInspectError, NotGood, StorageFault
+from edgeinspect.json_text import parse_json
 from edgeinspect.runtime.challenge_policy import Due, LastPass, Moment, Reason
 from edgeinspect.settings.audit import AuditTrail
 
@@ -57,7 +58,7 @@ class ChallengeStore:
         try:
             if not path.exists() and not self.numbers():
                 return Owed()
-            return _owed_from(json.loads(path.read_bytes()))
+            return _owed_from(parse_json(path.read_bytes()))
         except (OSError, ValueError, KeyError, TypeError) as error:
             lost = f"{path} cannot be read ({type(error).__name__})"
             return Owed(due={Reason.STATE_LOST: lost})
@@ -80,7 +81,7 @@ class ChallengeStore:
             ended = [entry for entry in trail.entries() if entry.action in _ENDED]
             passed = [entry for entry in ended if entry.action == "challenge.passed"]
             data = self.path(owed.last.number).read_bytes()
-            record = json.loads(data)
+            record = parse_json(data)
             is_same = (
                 passed[-1].details["number"] == owed.last.number
                 and passed[-1].details["sha256"] == hashlib.sha256(data).hexdigest()
@@ -122,7 +123,7 @@ class ChallengeStore:
         """One record. Raises NotGood, StorageFault."""
         path = self.path(number)
         try:
-            content = json.loads(path.read_bytes())
+            content = parse_json(path.read_bytes())
         except FileNotFoundError:
             raise NotGood(f"There is no challenge {number} in {self._folder}.") from None
         except OSError as error:

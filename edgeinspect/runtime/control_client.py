@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import time
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from edgeinspect.errors import EdgeInspectError
+from edgeinspect.json_text import parse_json
 from edgeinspect.runtime.protocol import MAX_REPLY_BYTES, PROTOCOL_VERSION, encode
 from edgeinspect.runtime.socket_place import address_to_connect_to
 
@@ -161,7 +161,7 @@ class ControlClient:
             self._received += self._more(deadline_s)
         line, _, self._received = self._received.partition(b"\n")
         try:
-            message = json.loads(line)
+            message = parse_json(line)
         except ValueError as error:
             raise self._broken("its answer is not JSON") from error
         if not isinstance(message, dict):

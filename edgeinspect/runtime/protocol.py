@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeinspect.errors import EdgeInspectError
+from edgeinspect.json_text import parse_json
 
 PROTOCOL_VERSION = 1
 MAX_REQUEST_BYTES = 16_384
@@ -34,8 +35,8 @@ def encode(message: Mapping[str, object]) -> bytes:
 def decode_request(line: bytes) -> tuple[object, str, Mapping[str, Any]]:
     """Take a request apart: its id, command and arguments. Raises ProtocolError."""
     try:
-        request = json.loads(line)
-    except (ValueError, RecursionError):
+        request = parse_json(line)
+    except ValueError:
         raise ProtocolError("bad_json", "The line is not a JSON object.") from None
     if not isinstance(request, dict):
         raise ProtocolError("bad_json", "The line is not a JSON object.")

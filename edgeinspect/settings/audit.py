@@ -31,6 +31,7 @@ from edgeinspect.atomic_file import (
 )
 from edgeinspect.errors import NotGood, StorageFault, UsageError
 from edgeinspect.file_lock import exclusive, is_at
+from edgeinspect.json_text import parse_json
 from edgeinspect.set_aside import set_aside
 
 AUDIT_FILE = "audit.jsonl"
@@ -290,7 +291,7 @@ class AuditTrail:
             except FileNotFoundError:
                 return None
         try:
-            head = json.loads(content)
+            head = parse_json(content)
             return int(head["sequence"]), str(head["digest"])
         except (ValueError, KeyError, TypeError):
             found.add(f"{self._head_path.name} is damaged.")
@@ -389,7 +390,7 @@ def _entry(**fields: Any) -> AuditEntry:
 def _parse(line: bytes) -> AuditEntry:
     """Raises ValueError with half a sentence."""
     try:
-        values = json.loads(line)
+        values = parse_json(line)
     except ValueError:
         raise ValueError("this is not JSON") from None
     if not isinstance(values, dict) or sorted(values) != sorted(_KINDS):

@@ -32,6 +32,7 @@ ACTIVE_FILE = "active.yaml"
 JOB_FILE = "job.yaml"
 LONGEST_HISTORY = 100
 _REVISION_FILE = re.compile(r"[0-9]{6}\.yaml")
+MAX_REVISION = 999_999
 _PRODUCT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 
@@ -118,7 +119,11 @@ class RecipeStore:
         return sorted(int(name[:6]) for name in names if _REVISION_FILE.fullmatch(name))
 
     def path(self, product: str, revision: int) -> Path:
-        """Where the revision's file is, or would be."""
+        """Where the revision's file is, or would be. Raises UsageError: no such number can be."""
+        if not 1 <= revision <= MAX_REVISION:
+            raise UsageError(
+                f"{revision} is not a revision's number; they go from 1 to {MAX_REVISION}."
+            )
         return self._folder(product) / f"{revision:06d}.yaml"
 
     def load(self, product: str, revision: int) -> Recipe:

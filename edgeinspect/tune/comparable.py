@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from edgeinspect.errors import ConfigError
+from edgeinspect.json_text import parse_json
 from edgeinspect.line.config import ClassThresholds
 from edgeinspect.records.columns import ScoreColumns
 from edgeinspect.records.reader import RecordReader
@@ -77,7 +77,7 @@ def recorded_recipes(reader: RecordReader) -> dict[int, RecordedRecipe]:
 
 def _recorded(recipe_id: int, digest: str, document: str) -> RecordedRecipe:
     try:
-        content = json.loads(document)
+        content = parse_json(document)
         station = content["station"]
         text = str(content["recipe"]).encode()
         recipe = validate(parse_yaml(text, path=f"recipe {digest[:12]}"), Recipe)

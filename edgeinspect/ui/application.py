@@ -8,6 +8,7 @@ too. Importing this module loads click and nothing heavy.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -18,7 +19,7 @@ from typing import NamedTuple, TextIO, cast
 
 import click
 
-from edgeinspect.errors import ConfigError, EdgeInspectError
+from edgeinspect.errors import ConfigError, EdgeInspectError, StorageFault, UsageError
 from edgeinspect.ui.output import print_json
 from edgeinspect.ui.streams import open_what_is_closed
 from edgeinspect.ui.unwinding import unwinding_on_signals
@@ -27,6 +28,8 @@ INTERRUPTED = 130
 PIPE_CLOSED = 141
 UNEXPECTED = 1
 DEBUG_VARIABLE = "EDGEINSPECT_DEBUG"
+_LONGEST_SHOWN = 120
+_WRONG_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENOENT)
 
 
 class LazyCommand(NamedTuple):
@@ -127,6 +130,8 @@ class _Report:
             return PIPE_CLOSED
         if isinstance(error, SystemExit):
             return error.code if isinstance(error.code, int) else UNEXPECTED
+        if isinstance(error, OSError) and error.filename is not None:
+            error = _of_file(error)
         if isinstance(error, EdgeInspectError):
             return self._tell(error_fields(error), error.exit_code)
         if isinstance(error, (KeyboardInterrupt, click.Abort)):
@@ -164,6 +169,17 @@ def _usage_fields(error: click.ClickException, program: str) -> dict[str, object
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else program
     return _fields("UsageError", error.format_message(), f"See: {command} --help")
+
+
+def _of_file(error: OSError) -> EdgeInspectError:
+    """What the system says of a file that no command had reason to doubt."""
+    name = str(error.filename)
+    if len(name) > _LONGEST_SHOWN:
+        name = f"{name[:_LONGEST_SHOWN]}… ({len(name)} characters)"
+    words = f"{name} cannot be used: {error.strerror or type(error).__name__}."
+    if error.errno in _WRONG_NAMES:
+        return UsageError(words, next_action="Give another name.")
+    return StorageFault(words, next_action="Check the file's permissions and the free space.")
 
 
 def _unexpected_fields(error: BaseException) -> dict[str, object]:

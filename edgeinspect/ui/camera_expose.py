@@ -12,6 +12,7 @@ import click
 
 from edgeinspect.errors import NotGood, UsageError
 from edgeinspect.ui.camera_station import OpenedCamera, camera_options, opened_camera
+from edgeinspect.ui.options import FiniteRange
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
 
 if TYPE_CHECKING:
@@ -99,10 +100,10 @@ def _divided(amount: float, goal: Goal) -> Light:
         """
     )
 )
-@click.option("--mean", type=click.FloatRange(10, 245), default=110.0, show_default=True)
-@click.option("--clipped-max", type=click.FloatRange(0, 1), default=0.005, show_default=True)
-@click.option("--max-exposure-us", type=click.FloatRange(1, 1e7), default=20_000.0)
-@click.option("--max-gain", type=click.FloatRange(1, 64), default=8.0, show_default=True)
+@click.option("--mean", type=FiniteRange(10, 245), default=110.0, show_default=True)
+@click.option("--clipped-max", type=FiniteRange(0, 1), default=0.005, show_default=True)
+@click.option("--max-exposure-us", type=FiniteRange(1, 1e7), default=20_000.0)
+@click.option("--max-gain", type=FiniteRange(1, 64), default=8.0, show_default=True)
 @click.option("--write", is_flag=True, help="Store it as a new revision, which is not activated.")
 @click.option("--author", metavar="NAME", help="Who, for the revision.")
 @click.option("--reason", metavar="TEXT", help="Why, for the revision.")

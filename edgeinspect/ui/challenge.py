@@ -15,7 +15,14 @@ import click
 from edgeinspect import errors
 from edgeinspect.errors import EdgeInspectError, NotGood, UsageError
 from edgeinspect.ui.application import LazyCommand, LazyGroup
-from edgeinspect.ui.options import ANY_PATH, FILE, FOLDER, config_option, data_dir_options
+from edgeinspect.ui.options import (
+    ANY_PATH,
+    FILE,
+    FOLDER,
+    FiniteRange,
+    config_option,
+    data_dir_options,
+)
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
 
 if TYPE_CHECKING:
@@ -67,7 +74,7 @@ command = LazyGroup(
 @click.option(
     "--part-timeout",
     "part_timeout_s",
-    type=click.FloatRange(1, 3600),
+    type=FiniteRange(1, 3600),
     default=120.0,
     help="Seconds for a master to come.",
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinspect.ui.options import FILE, FOLDER, GATES
+from edgeinspect.ui.options import FILE, FOLDER, GATES, FiniteRange
 from edgeinspect.ui.output import console, examples, json_option, print_json, say
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ DEFAULT_PARTS = 300
 @click.option(
     "--parts", type=click.IntRange(1, 10_000_000), help=f"{DEFAULT_PARTS} if left out: one minute."
 )
-@click.option("--seconds", type=click.FloatRange(min=0.1), help="Stop feeding after this long.")
+@click.option("--seconds", type=FiniteRange(min=0.1), help="Stop feeding after this long.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
-@click.option("--rate", type=click.FloatRange(0.1, 6.0), default=5.0, show_default=True)
-@click.option("--defect-rate", type=click.FloatRange(0, 1), default=0.08, show_default=True)
+@click.option("--rate", type=FiniteRange(0.1, 6.0), default=5.0, show_default=True)
+@click.option("--defect-rate", type=FiniteRange(0, 1), default=0.08, show_default=True)
 @click.option("--gate", type=click.Choice(GATES), default=GATES[0], show_default=True)
 @click.option("--fast", is_flag=True, help="Virtual time: same pictures and model, no waiting.")
 @click.option("--plain", is_flag=True, help="One line a part, also in a terminal.")

@@ -14,7 +14,7 @@ import click
 from edgeinspect.errors import UsageError
 from edgeinspect.ui.io_drive import record_manual_output
 from edgeinspect.ui.io_station import idle_station, io_module, person_options, wired_station
-from edgeinspect.ui.options import config_option
+from edgeinspect.ui.options import FiniteRange, config_option
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ CONFIRM_PATIENCE = 3
     )
 )
 @config_option()
-@click.option("--start-ms", type=click.FloatRange(1, 600_000), help="Where to start; else as set.")
-@click.option("--pulse-ms", type=click.FloatRange(5, 60_000), help="Its length; else the window.")
-@click.option("--resolution-ms", type=click.FloatRange(0.1, 1000), default=2.0, show_default=True)
+@click.option("--start-ms", type=FiniteRange(1, 600_000), help="Where to start; else as set.")
+@click.option("--pulse-ms", type=FiniteRange(5, 60_000), help="Its length; else the window.")
+@click.option("--resolution-ms", type=FiniteRange(0.1, 1000), default=2.0, show_default=True)
 @click.option(
-    "--patience-s", type=click.FloatRange(1, 3600), default=120.0, help="Longest wait for a part."
+    "--patience-s", type=FiniteRange(1, 3600), default=120.0, help="Longest wait for a part."
 )
 @person_options
 @json_option

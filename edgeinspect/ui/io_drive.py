@@ -19,7 +19,7 @@ from edgeinspect.ui.io_station import (
     person_options,
     wired_station,
 )
-from edgeinspect.ui.options import config_option
+from edgeinspect.ui.options import FiniteRange, config_option
 from edgeinspect.ui.output import examples, json_option, print_json, say
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     )
 )
 @click.argument("name", metavar="OUTPUT")
-@click.option("--ms", "on_ms", type=click.FloatRange(1, 60_000), default=100.0, show_default=True)
+@click.option("--ms", "on_ms", type=FiniteRange(1, 60_000), default=100.0, show_default=True)
 @click.option("--times", type=click.IntRange(1, 1000), default=1, show_default=True)
-@click.option("--off-ms", type=click.FloatRange(1, 60_000), default=500.0, show_default=True)
+@click.option("--off-ms", type=FiniteRange(1, 60_000), default=500.0, show_default=True)
 @config_option()
 @person_options
 @force_option
@@ -77,7 +77,7 @@ def pulse(
 )
 @click.argument("names", nargs=-1, metavar="[OUTPUT]...")
 @click.option("--times", type=click.IntRange(1, 1000), default=5, show_default=True)
-@click.option("--ms", "half_ms", type=click.FloatRange(1, 60_000), default=300.0, show_default=True)
+@click.option("--ms", "half_ms", type=FiniteRange(1, 60_000), default=300.0, show_default=True)
 @config_option()
 @person_options
 @force_option

@@ -20,7 +20,7 @@ from edgeinspect.ui.io_station import (
     io_module,
     wired_station,
 )
-from edgeinspect.ui.options import config_option
+from edgeinspect.ui.options import FiniteRange, config_option
 from edgeinspect.ui.output import examples, json_option, print_json, say
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _News = tuple[str, bool, int]
 )
 @click.argument("names", nargs=-1, metavar="[INPUT]...")
 @config_option()
-@click.option("--seconds", type=click.FloatRange(0.1, 86_400), help="How long; else until Ctrl-C.")
+@click.option("--seconds", type=FiniteRange(0.1, 86_400), help="How long; else until Ctrl-C.")
 @force_option
 @json_option
 def command(

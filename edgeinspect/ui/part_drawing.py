@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeinspect.atomic_file import replace_file
 from edgeinspect.errors import EdgeInspectError
+from edgeinspect.json_text import parse_json
 from edgeinspect.part import Frame, FrameMeta, Region
 from edgeinspect.ui.sheet import Threshold, part_sheet, save_png
 
@@ -71,7 +71,7 @@ def recorded_recipe(reader: RecordReader, digest: str) -> RecordedRecipe:
     """What was registered under a recipe digest; empty if nothing was."""
     rows = reader.query("SELECT document FROM recipes WHERE digest = :digest", {"digest": digest})
     try:
-        document = json.loads(rows[0]["document"])
+        document = parse_json(rows[0]["document"])
         station = document["station"]
         place = station["bundles_dir"] or Path(station["data_dir"], "bundles")
         return RecordedRecipe(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeinspect.errors import StorageFault, UsageError
+from edgeinspect.json_text import parse_json
 
 if TYPE_CHECKING:
     from edgeinspect.settings.audit import Anchor
@@ -158,7 +158,7 @@ class RecipePlace:
         anchors = []
         for row in rows:
             try:
-                head = json.loads(row["document"]).get("audit_head")
+                head = parse_json(row["document"]).get("audit_head")
             except (ValueError, AttributeError):
                 continue
             if head:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeinspect.errors import UsageError
-from edgeinspect.ui.options import FILE, FOLDER, GATES
+from edgeinspect.ui.options import FILE, FOLDER, GATES, FiniteRange
 from edgeinspect.ui.output import console, examples, json_option, print_json, progress, say, table
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--recipe", type=FILE, help="A recipe revision; else the bundle's own thresholds.")
 @click.option("--roi", metavar="X,Y,WIDTH,HEIGHT", help="Region of interest in picture pixels.")
 @click.option("--pattern", default="*", show_default=True, help="Which file names to take.")
-@click.option("--pace", type=click.FloatRange(min=0.01), metavar="PARTS_PER_MIN")
+@click.option("--pace", type=FiniteRange(min=0.01), metavar="PARTS_PER_MIN")
 @click.option("--data-dir", type=FOLDER, help="Keep records and pictures there.")
 @click.option("--jobs", type=click.IntRange(1, 64), help="Pictures at once; all cores if left out.")
 @click.option("--gate", type=click.Choice(GATES[:2]), default=GATES[0], show_default=True)

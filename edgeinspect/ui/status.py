@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeinspect.errors import UsageError
-from edgeinspect.ui.options import ANY_PATH, FOLDER, config_option
+from edgeinspect.ui.options import ANY_PATH, FOLDER, FiniteRange, config_option
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ NOT_INSPECTING = 1
 @config_option("The station file; it names the sockets.")
 @click.option("--data-dir", type=FOLDER, help="The data directory with the sockets in it.")
 @click.option("--socket", type=ANY_PATH, help="The socket itself: the watch or the control socket.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(0.1, 60), default=5.0)
+@click.option("--timeout", "timeout_s", type=FiniteRange(0.1, 60), default=5.0)
 @json_option
 @click.pass_context
 def command(

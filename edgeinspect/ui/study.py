@@ -9,7 +9,7 @@ import click
 
 from edgeinspect.errors import UsageError
 from edgeinspect.ui.application import LazyCommand, LazyGroup
-from edgeinspect.ui.options import FILE, data_dir_options, find_data_dir
+from edgeinspect.ui.options import FILE, FiniteRange, data_dir_options, find_data_dir
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
 
 if TYPE_CHECKING:
@@ -144,9 +144,7 @@ def station(
 @click.option("--html", type=FILE, help="Write the report with its plots; it prints well.")
 @parts_option
 @click.option("--title", default="Attribute agreement study", show_default=True)
-@click.option(
-    "--confidence", type=click.FloatRange(0.5, 0.9999), default=0.95, help="Of the intervals."
-)
+@click.option("--confidence", type=FiniteRange(0.5, 0.9999), default=0.95, help="Of the intervals.")
 @json_option
 @click.pass_context
 def report(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.errors import NotGood, UsageError
+from edgeinspect.ui.options import FiniteRange
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
 from edgeinspect.ui.tune_selection import (
     comparable_scores,
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from edgeinspect.tune.labels import Label
     from edgeinspect.tune.suggest import Evidence, Suggestion
 
-SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
-COST = click.FloatRange(0, min_open=True)
+SHARE = FiniteRange(0, 1, min_open=True, max_open=True)
+COST = FiniteRange(0, min_open=True)
 ALL_CLASSES = "*"
 
 

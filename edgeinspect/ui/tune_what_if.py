@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeinspect.errors import ModelRefused, UsageError
-from edgeinspect.ui.options import FOLDER
+from edgeinspect.ui.options import FOLDER, FiniteRange
 from edgeinspect.ui.output import examples, json_option, print_json, progress, say, table
 from edgeinspect.ui.tune_selection import (
     Selection,
@@ -48,7 +48,9 @@ if TYPE_CHECKING:
 @click.option("--review", multiple=True, metavar="[CLASS=]SCORE", help="Review threshold.")
 @click.option("--reject", multiple=True, metavar="[CLASS=]SCORE", help="Reject threshold.")
 @click.option("--reducer", metavar="KIND[:K]", help="max, kth_largest:K or mean_top_k:K.")
-@click.option("--min-area", type=float, metavar="PX2", help="Least area of a defect, in px.")
+@click.option(
+    "--min-area", type=FiniteRange(0), metavar="PX2", help="Least area of a defect, in px."
+)
 @click.option("--pictures", is_flag=True, help="Score the kept pictures again.")
 @click.option("--roi", metavar="X,Y,W,H", help="Another region; with --pictures.")
 @click.option("--bundle", type=FOLDER, help="Another model; with --pictures.")

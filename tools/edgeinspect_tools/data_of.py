@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeinspect.bundle.directory import MAX_GOLDEN_BYTES, Bundle, read_bounded
 from edgeinspect.errors import ModelRefused, UsageError
+from edgeinspect.json_text import parse_json
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import Dataset, Item, Split
 from edgeinspect_tools.data.manifest import load_manifest
@@ -91,7 +92,7 @@ def _splits_before(dataset: Dataset, split_json: bytes | None) -> dict[str, Spli
     if split_json is None:
         return {}
     try:
-        stored = json.loads(split_json)
+        stored = parse_json(split_json)
         known = {digest: split for split in reversed(_SEEN_FIRST) for digest in stored[split.value]}
     except (ValueError, KeyError, TypeError) as error:
         raise ModelRefused(f"The bundle's {SPLIT_FILE} cannot be read.") from error

@@ -28,6 +28,7 @@ from edgeinspect.bundle.directory import Bundle, write_bundle
 from edgeinspect.line.scores import Activation, ReducerKind
 from edgeinspect.sim.defects import DEFECT_KINDS
 from edgeinspect.sim.renderer import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
+from edgeinspect.ui.options import FiniteRange
 from edgeinspect_tools.certify import band, layer_findings, score_error
 from edgeinspect_tools.evaluate_sim import (
     evaluate,
@@ -207,7 +208,7 @@ def _reduced(maps: Sequence[NDArray[np.floating]], rank: int) -> NDArray[np.floa
 
 @click.command()
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Bundle to write.")
-@click.option("--minutes", default=20.0, show_default=True, type=click.FloatRange(min=0.1))
+@click.option("--minutes", default=20.0, show_default=True, type=FiniteRange(min=0.1))
 @click.option(
     "--steps",
     default=5000,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgeinspect.atomic_file import make_folder, replace_file
 from edgeinspect.errors import StorageFault
+from edgeinspect.json_text import parse_json
 from edgeinspect.line.config import ClassThresholds
 
 FINE_STEP, COARSE_STEP = 0.001, 0.02
@@ -98,7 +99,7 @@ def save_draft(path: Path, draft: Draft) -> None:
 def restore_draft(path: Path, draft: Draft) -> Draft:
     """The draft with what was kept; what does not fit the classes any more is left alone."""
     try:
-        kept = json.loads(path.read_bytes())
+        kept = parse_json(path.read_bytes())
         drafted = []
         for limit in draft.drafted:
             review, reject = map(float, kept.get(limit.name, (limit.review, limit.reject)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeinspect.ui.options import FOLDER
+from edgeinspect.ui.options import FOLDER, FiniteRange
 from edgeinspect.ui.output import console, examples, json_option, print_json, say
 
 EXAMPLES = """
@@ -21,7 +21,7 @@ edgeinspect-tools all pictures/ --out brackets --weights mobilenet_v2.tflite --j
 @click.option("--out", type=FOLDER, required=True, help="The bundle's directory.")
 @click.option("--weights", default="none", show_default=True, help="none, imagenet or a file.")
 @click.option(
-    "--budget-minutes", default=30.0, show_default=True, type=click.FloatRange(0.2, 10_000),
+    "--budget-minutes", default=30.0, show_default=True, type=FiniteRange(0.2, 10_000),
     help="For everything, on this machine.",
 )  # fmt: skip
 @click.option(

@@ -6,9 +6,10 @@ import click
 
 from edgeinspect.errors import NotGood
 from edgeinspect.tune.guarantee import check_guarantee
+from edgeinspect.ui.options import FiniteRange
 from edgeinspect.ui.output import examples, json_option, print_json, say
 
-SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+SHARE = FiniteRange(0, 1, min_open=True, max_open=True)
 
 
 @click.command(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgeinspect.ui.options import FiniteRange
 from edgeinspect.ui.output import console, examples, json_option, print_json, say
 
 EXAMPLES = """
@@ -47,7 +48,7 @@ edgeinspect-tools convert model.onnx --out model_float.tflite
     "--deadline",
     default=900.0,
     show_default=True,
-    type=click.FloatRange(1),
+    type=FiniteRange(1),
     help="Seconds for one run of the converter.",
 )
 @json_option

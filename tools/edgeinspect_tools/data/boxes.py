@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from edgeinspect.errors import ConfigError
+from edgeinspect.json_text import parse_json
 from edgeinspect_tools.data.dataset import GOOD, Box, Picture, Source
 from edgeinspect_tools.data.files import file_below, pictures_below
 
@@ -89,8 +89,8 @@ def _load_json(file: Path) -> Mapping[str, Any]:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise _wrong(file, "the file", "too large", f"at most {MAX_BYTES} bytes")
-        data = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = parse_json(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
         raise _wrong(file, "the file", str(error), "a readable JSON file") from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeinspect.ui.options import FiniteRange
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ edgeinspect-tools data station-export:/var/lib/edgeinspect   what was labelled o
     default=0.8,
     show_default=True,
     metavar="CORRELATION",
-    type=click.FloatRange(0.1, 1.0),
+    type=FiniteRange(0.1, 1.0),
     help="Bound above which two pictures are one part.",
 )
 @click.option(

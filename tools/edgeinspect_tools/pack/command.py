@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from edgeinspect.json_text import parse_json
 from edgeinspect.ui.options import FOLDER
 from edgeinspect.ui.output import examples, json_option, print_json, say
 
@@ -94,7 +94,7 @@ def load_trained(run: Path) -> Any:
 
     described, float_model = load_run(run)
     try:
-        quantized = json.loads((run / QUANTIZED_FILE).read_bytes())
+        quantized = parse_json((run / QUANTIZED_FILE).read_bytes())
     except (OSError, ValueError) as error:
         raise UsageError(
             f"{run} is not quantized yet.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeinspect.ui.options import ANY_PATH
+from edgeinspect.ui.options import ANY_PATH, FiniteRange
 from edgeinspect.ui.output import examples, json_option, print_json, say, table
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ edgeinspect-tools quantize model_float.tflite --data pictures/ --out model_int8.
     show_default=True, help="Train with the rounding in it; auto: where the bound is missed.",
 )  # fmt: skip
 @click.option("--mean", default=0.0, show_default=True, help="Of a file's input, in grey levels.")
-@click.option("--std", default=1.0, show_default=True, type=click.FloatRange(min=1e-6))
+@click.option("--std", default=1.0, show_default=True, type=FiniteRange(min=1e-6))
 @click.option(
     "--activation", type=click.Choice(["none", "sigmoid", "softmax"]), default="none",
     show_default=True, help="What makes scores of a file's outputs.",

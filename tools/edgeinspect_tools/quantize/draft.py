@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ from edgeinspect.bundle.inspector import Inspector
 from edgeinspect.errors import ModelRefused, UsageError
 from edgeinspect.hw.litert import Kernels, open_model
 from edgeinspect.hw.model_probe import try_bare
+from edgeinspect.json_text import parse_json
 from edgeinspect.part import Frame, FrameMeta
 from edgeinspect_tools.quantize.int8 import open_model as open_interpreter
 from edgeinspect_tools.quantize.real import Pixels
@@ -49,7 +49,7 @@ def load_run(folder: Path) -> tuple[dict[str, Any], bytes]:
     """
     path = folder / RUN_FILE
     try:
-        described = json.loads(path.read_bytes())
+        described = parse_json(path.read_bytes())
         wanted = str(described["model"]["sha256"])
     except OSError as error:
         raise UsageError(

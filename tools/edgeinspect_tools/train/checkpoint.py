@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgeinspect.atomic_file import make_folder, replace_file
 from edgeinspect.errors import UsageError
+from edgeinspect.json_text import parse_json
 from edgeinspect_tools.train.settings import TrainSettings
 
 Arrays = list[NDArray[Any]]
@@ -91,7 +92,7 @@ def load(folder: Path, *, identity: Mapping[str, object]) -> Progress:
     try:
         content = io.BytesIO(path.read_bytes())
         with np.load(content, allow_pickle=False) as file:
-            found = json.loads(bytes(file["json"]).decode())
+            found = parse_json(bytes(file["json"]).decode())
             groups = {group: _numbered(file, group) for group in _GROUPS}
         arguments: dict[str, Any] = {name: found["state"][name] for name in _PLAIN} | groups
         progress = Progress(**arguments)

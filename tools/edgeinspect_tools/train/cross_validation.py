@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from edgeinspect.atomic_file import make_folder, replace_file
 from edgeinspect.bundle.inspector import Inspector
 from edgeinspect.errors import NotGood
+from edgeinspect.json_text import parse_json
 from edgeinspect.part import Inspection
 from edgeinspect.tune.intervals import clopper_pearson
 from edgeinspect.ui.output import console, json_option, print_json
@@ -196,7 +197,7 @@ def _begun_before(folder: Path, identity: dict[str, Any]) -> bool:
 def _result(file: Path) -> dict[str, Any] | None:
     """A finished fold; None where there is none, or nothing that this version wrote."""
     try:
-        found = json.loads(file.read_bytes())
+        found = parse_json(file.read_bytes())
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and _GAP in found else None

@@ -136,7 +136,10 @@ def read_pixels(path: Path, *, gray: bool) -> NDArray[np.uint8]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
     flags = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR
-    pixels = cv2.imdecode(data, flags) if data.size else None
+    try:
+        pixels = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:  # e.g. one that states a billion pixels
+        pixels = None
     if pixels is None:
         raise UsageError(f"{path} is not a picture that can be read.")
     if gray:
