@@ -15,9 +15,9 @@ from edgeinspect.part import VerdictKind
 from edgeinspect.records import RecordReader
 from edgeinspect.records.writer import RecordWriter
 from edgeinspect.runtime.assemble import AssembledStation
-from edgeinspect.runtime.control_client import ControlClient
+from edgeinspect.runtime.control_client import CommandRefused, ControlClient
 from edgeinspect.runtime.plan import plan_station
-from edgeinspect.settings.recipe import Thresholds
+from edgeinspect.settings.recipe import RoiBox, Thresholds
 from edgeinspect.settings.recipe_audit import verify_recipes
 from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.settings.station import StationFile, example_station
@@ -132,6 +132,9 @@ def test_what_the_station_refuses_changes_nothing(
 
     refused(RecipeConflict, lambda: apply_revision(file, revision, expected_active=7, **WHO))
     refused(ModelRefused, lambda: apply_revision(file, revision + 1, **WHO))
+    outside = RoiBox(x=400, y=0, width=100, height=100)
+    made = store.create(changed_recipe(active, roi=outside, **WHO))  # past `recipe edit`
+    refused(CommandRefused, lambda: apply_revision(file, made.revision, **WHO))
     refused(UsageError, lambda: roll_back(file, **WHO))
     refused(UsageError, lambda: apply_revision(file, revision, author="a", reason=" "))
     assert verify_recipes(store).is_good

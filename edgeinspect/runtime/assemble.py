@@ -26,6 +26,7 @@ from edgeinspect.runtime.challenge_desk import ChallengeDesk
 from edgeinspect.runtime.control import ControlServer
 from edgeinspect.runtime.control_clients import Role
 from edgeinspect.runtime.control_socket import Door
+from edgeinspect.runtime.frame_fit import KnownFrame, check_fits
 from edgeinspect.runtime.inspection import FrameInspector
 from edgeinspect.runtime.models import open_inspectors
 from edgeinspect.runtime.plan import StationPlan, plan_station, refuse_half_simulated
@@ -307,6 +308,9 @@ class AssembledStation:
         change = RecipeChange.of(arguments)
         before = self.plan
         plan = change.plan(before)
+        shape = self.station.frame_shape
+        if shape is not None:
+            check_fits(plan.recipe, plan.bundle, KnownFrame(shape, "of the camera's last frame"))
         with contextlib.ExitStack() as unused:
             prepared = prepare(plan, watch=self._watch)
             unused.callback(prepared.inspectors.close)

@@ -52,6 +52,8 @@ class CameraThread:
         self._reopen_mono_ns: int | None = None
         self._backoff_ns = _FIRST_BACKOFF_NS
         self.busy_until_mono_ns: int | None = None
+        self.frame_shape: tuple[int, ...] | None = None
+        """Of the last frame's pixels; None before the first."""
 
     def open(self) -> None:
         """Open the camera before the thread starts, so that its errors reach the caller."""
@@ -112,6 +114,7 @@ class CameraThread:
             self._count_fault(error)
         else:
             self._faults_in_a_row = 0
+            self.frame_shape = frame.pixels.shape
             self._report(FrameArrived(frame))
         finally:
             self.busy_until_mono_ns = None

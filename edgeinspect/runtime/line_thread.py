@@ -25,6 +25,7 @@ from edgeinspect.runtime.faults import FaultBoard
 from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
 from edgeinspect.runtime.latency import StageLatencies
+from edgeinspect.runtime.passing import NOTHING_PASSES, NothingPasses, PassWatch
 from edgeinspect.runtime.pulse_thread import GATE_OUTPUT_FAULT, PulseThread
 from edgeinspect.runtime.queues import BoundedQueue
 from edgeinspect.runtime.recorder_thread import RECORDS_DISPLACED, RecorderThread
@@ -89,6 +90,7 @@ class LineView:
     open_alarms: tuple[str, ...] = ()
     parts_in_flight: int = 0
     recipe_digest: str = ""
+    nothing_passes: NothingPasses | None = None
     lock_state: LockState = LockState.OPEN
 
 
@@ -263,6 +265,7 @@ class LineShell:
             m.RaiseAlarm: self._raise_alarm,
             m.RequestLineStop: self._request_line_stop,
         }
+        self._passing = PassWatch()
         self.latencies = StageLatencies()
         self.pictures: deque[Picture] = deque(maxlen=_PICTURES_KEPT)
         self.view = LineView(recipe_digest=config.recipe_digest)
@@ -429,6 +432,7 @@ class LineShell:
         if not self._recorder.put(FinishedPart(record, frame)):
             self._overflows.append(m.QueueOverflow(record.part_id, "records"))
         self._watch_records()
+        self._watch_passing(record)
         self._feed.publish(
             event="part",
             part_id=record.part_id,
@@ -437,6 +441,14 @@ class LineShell:
             score=record.verdict.score,
             gate_outcome=record.gate_outcome.value,
         )
+
+    def _watch_passing(self, record: PartRecord) -> None:
+        self._passing.note(record)
+        nothing = self._passing.found
+        if nothing is None:
+            self._faults.end(NOTHING_PASSES)
+        else:
+            self._faults.begin(NOTHING_PASSES, nothing.cause)
 
     def _watch_records(self) -> None:
         """Let no part pass for whose record there may be no room, or no place."""
@@ -487,6 +499,7 @@ class LineShell:
             open_alarms=tuple(alarm.value for alarm in self._core.open_alarms),
             parts_in_flight=self._core.parts_in_flight,
             recipe_digest=self._config.recipe_digest,
+            nothing_passes=self._passing.found,
             lock_state=self._core.lock_state,
         )
 

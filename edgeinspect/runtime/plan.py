@@ -15,6 +15,7 @@ from edgeinspect.errors import ConfigError, EdgeInspectError, ModelRefused
 from edgeinspect.line.config import LineConfig
 from edgeinspect.part import Region
 from edgeinspect.ports import CameraControls
+from edgeinspect.runtime.frame_fit import check_fits, expected_frame
 from edgeinspect.settings.compile import camera_controls, line_config
 from edgeinspect.settings.digest import recipe_digest
 from edgeinspect.settings.recipe import (
@@ -89,6 +90,9 @@ def make_plan(
     """
     classes = bundle.card.defect_classes
     check_classes(recipe, classes)
+    frame = expected_frame(station.camera)
+    if frame is not None:
+        check_fits(recipe, bundle, frame)
     digest = recipe_digest(station, recipe, bundle.digest)
     config = line_config(station, recipe, recipe_digest=digest)
     # Scores come in the bundle's order of classes; a revision may list them in any.

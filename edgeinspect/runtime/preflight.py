@@ -15,6 +15,7 @@ from edgeinspect.errors import EdgeInspectError, StorageFault
 from edgeinspect.hw.open import CAMERA_DRIVERS, IO_DRIVERS, resolve_driver
 from edgeinspect.part import Region
 from edgeinspect.runtime.challenge_session import check_masters
+from edgeinspect.runtime.frame_fit import check_fits, expected_frame, recorded_frame
 from edgeinspect.runtime.plan import StationPlan, plan_station, refuse_half_simulated
 from edgeinspect.settings.challenge import load_masters
 from edgeinspect.settings.recipe import Recipe
@@ -131,9 +132,28 @@ def _check_recipe(station: StationFile) -> Generator[Finding, None, Recipe | Non
         yield _failed("recipe", error)
         return None
     yield _ok("recipe", _recipe_words(plan))
+    yield _check_frame(plan)
     yield from _check_masters(plan)
     yield from _check_loaded(plan.bundle, engine=station.engine, roi=plan.roi)
     return plan.recipe
+
+
+def _check_frame(plan: StationPlan) -> Finding:
+    """What the station file says of its frames has been held against the recipe by the plan."""
+    frame = expected_frame(plan.station.camera)
+    try:
+        if frame is None and (frame := recorded_frame(plan.station.data_dir)) is not None:
+            check_fits(plan.recipe, plan.bundle, frame)
+    except EdgeInspectError as error:
+        return _failed("region of interest", error)
+    if frame is None:
+        return Finding(
+            name="region of interest",
+            state="warn",
+            detail="the frame's size is not known here; it is looked at when a recipe is applied.",
+            next_action="Give camera.width_px and camera.height_px.",
+        )
+    return _ok("region of interest", f"fits a frame of {frame.size}, the size {frame.source}")
 
 
 def _check_masters(plan: StationPlan) -> Iterator[Finding]:

@@ -423,6 +423,11 @@ class Station:
         return StationState.INSPECTING
 
     @property
+    def frame_shape(self) -> tuple[int, ...] | None:
+        """Of the camera's last frame: (height, width), or with colours; None before the first."""
+        return self._camera.frame_shape
+
+    @property
     def lock_state(self) -> LockState:
         return self._line.view.lock_state
 
@@ -462,6 +467,7 @@ class Station:
     def status(self) -> dict[str, object]:
         """A JSON-safe snapshot; see docs/control-socket.md for every field."""
         view = self._line.view
+        nothing = view.nothing_passes
         return {
             "version": STATUS_VERSION,
             "state": self.state.value,
@@ -472,6 +478,7 @@ class Station:
             "counts": dict(sorted(view.counts.items())),
             "rejecting_everything": [*view.holds],
             "open_alarms": [*view.open_alarms],
+            "nothing_passes": None if nothing is None else nothing.as_dict(),
             "challenge": dict(self.challenge_status),
             "faults": faults_as_json(self.faults.snapshot()),
             "uncovered_faults": [*self._uncovered_faults],

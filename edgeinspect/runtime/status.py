@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 from edgeinspect.runtime.camera_thread import CAMERA_FAULT
 from edgeinspect.runtime.faults import Fault
@@ -52,6 +53,18 @@ def stops_inspection(faults: Mapping[str, Fault]) -> list[str]:
             for stopper in FAULTS_THAT_STOP_INSPECTION
         )
     ]
+
+
+def state_words(status: Mapping[str, Any]) -> str:
+    """The first thing to know of a station, from its status as JSON: its state, and what is wrong.
+
+    ``inspecting`` alone means that it inspects and that parts pass.
+    """
+    state, nothing = str(status["state"]), status.get("nothing_passes")
+    if nothing is None:
+        return state
+    reason = str(nothing["reason"]).replace("_", " ")
+    return f"{state}, but nothing passes: {reason}"
 
 
 def faults_as_json(faults: Mapping[str, Fault]) -> dict[str, object]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgeinspect import errors
 from edgeinspect.errors import (
     ConfigError,
     ModelRefused,
@@ -26,6 +27,7 @@ from edgeinspect.errors import (
 from edgeinspect.records.lock import is_held
 from edgeinspect.runtime.bundle_age import audit_note, newer_in_force, refuse_older
 from edgeinspect.runtime.control_client import CommandRefused, ControlClient, StationUnreachable
+from edgeinspect.runtime.frame_fit import check_fits, expected_frame, recorded_frame
 from edgeinspect.runtime.plan import StationPlan, find_bundle, make_plan, plan_station, with_job
 from edgeinspect.runtime.recipe_change import confirm_applied
 from edgeinspect.settings.recipe import Recipe
@@ -105,6 +107,10 @@ def check_draft(station: StationFile, draft: Recipe) -> StationPlan:
     )
     if plan.roi is not None:
         Pipeline(plan.bundle.card, width=plan.roi.width, height=plan.roi.height)
+    if expected_frame(station.camera) is None:
+        recorded = recorded_frame(station.data_dir)
+        if recorded is not None:
+            check_fits(plan.recipe, plan.bundle, recorded)
     return plan
 
 
@@ -232,6 +238,7 @@ def _change(
         except CommandRefused as error:
             kind = _REFUSALS.get(error.code)
             if kind is None:
+                error.exit_code = getattr(getattr(errors, error.code, None), "exit_code", 1)
                 raise
             raise kind(error.message, next_action=error.next_action) from error
     return Applied(

@@ -23,6 +23,7 @@ from edgeinspect.runtime.plan import StationPlan
 from edgeinspect.runtime.pulse_thread import PUNCTUALITY_FAULT
 from edgeinspect.runtime.run import stop_on_signals
 from edgeinspect.runtime.simulated import SimulatedLine
+from edgeinspect.runtime.status import state_words
 from edgeinspect.sim.truth import Account
 from edgeinspect.ui.live_screen import LiveScreen
 from edgeinspect.ui.live_view import BeltPart, LastPart, LiveView
@@ -216,7 +217,7 @@ class LiveDemo:
             places["guard"] = geometry.to_guard_ns
         return LiveView(
             title=f"edgeinspect demo  {card.name} {card.version}",
-            state=str(status["state"]),
+            state=state_words(status),
             elapsed_s=time.monotonic() - self._began_s,
             parts_done=self._done,
             parts_total=self._parts if self._parts < 1_000_000 else None,

@@ -45,8 +45,8 @@ def command(
     """Ask a running station how it is, and look at the health of its parts and machine.
 
     Ends with 0 while the station inspects, 1 while it does not (paused, faulted, starting,
-    stopping), and 4 if no station answers; health does not change the exit code. With --socket
-    alone only the machine's health is known. See docs/health.md.
+    stopping) or no part has passed for long, and 4 if no station answers; health does not change
+    the exit code. With --socket alone only the machine's health is known. See docs/health.md.
     """
     from edgeinspect.runtime.control_client import ControlClient, StationUnreachable
 
@@ -65,7 +65,7 @@ def command(
     else:
         _say(status)
         _say_health(health)
-    if status.get("state") != "inspecting":
+    if status.get("state") != "inspecting" or status.get("nothing_passes") is not None:
         ctx.exit(NOT_INSPECTING)
 
 
@@ -110,8 +110,15 @@ def _sockets(
 def _say(status: Mapping[str, Any]) -> None:
     from rich.text import Text
 
-    state = str(status["state"])
-    say(Text(state, "bold green" if state == "inspecting" else "bold yellow"))
+    from edgeinspect.runtime.status import state_words
+
+    first = state_words(status)
+    good = first == "inspecting"
+    if nothing := status.get("nothing_passes"):
+        first += f" ({nothing['share']:.0%} of the last {nothing['parts']} parts, for "
+        first += f"{_duration(nothing['seconds'])})"
+        first += f". {nothing['detail']}" if nothing["detail"] else ""
+    say(Text(first, "bold green" if good else "bold yellow"))
     rows = [
         ("up for", _duration(status["uptime_s"])),
         ("engine", status["engine"]),

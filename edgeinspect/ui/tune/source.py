@@ -20,6 +20,7 @@ from edgeinspect.records.columns import read_scores
 from edgeinspect.records.reader import PartFilter, RecordReader
 from edgeinspect.runtime.control_client import ControlClient
 from edgeinspect.runtime.plan import plan_station
+from edgeinspect.runtime.status import state_words
 from edgeinspect.settings.recipe import Thresholds
 from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.settings.station import StationFile, load_station
@@ -176,7 +177,7 @@ class StationSource:
         try:
             sockets = (self._station.watch_path, self._station.socket_path)
             with ControlClient.to_watch(*sockets, timeout_s=_STATE_TIMEOUT_S) as client:
-                return str(client.status()["state"])
+                return state_words(client.status())
         except EdgeInspectError:
             return NO_STATION
 
