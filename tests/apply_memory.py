@@ -18,7 +18,7 @@ from edgeinspect.settings import station as station_file
 
 MAX_GROWTH_KIB = 5 * 1024
 WARM_UP = 50
-_START_S = 120.0
+_START_S = 300.0
 _APPLY_S = 60.0
 _PROGRAM = "from edgeinspect.ui.cli import main; main()"
 
@@ -32,14 +32,17 @@ def main(applies: int) -> int:
         with (place / "run.log").open("w") as log:
             station = subprocess.Popen(command, cwd=place, stderr=log, stdout=log)
         try:
-            return _measure(station.pid, place / "data" / "control.sock", applies)
+            return _measure(station, place / "data" / "control.sock", applies)
+        except StationUnreachable:
+            sys.stderr.write((place / "run.log").read_text())
+            raise
         finally:
             station.terminate()
             station.wait(_START_S)
 
 
-def _measure(pid: int, socket: Path, applies: int) -> int:
-    client = _connected(socket)
+def _measure(station: subprocess.Popen[bytes], socket: Path, applies: int) -> int:
+    client, pid = _connected(station, socket), station.pid
     before = (0, 0, 0)
     began_s = time.monotonic()
     with client:
@@ -57,13 +60,13 @@ def _measure(pid: int, socket: Path, applies: int) -> int:
     return 0 if grown_kib <= MAX_GROWTH_KIB else 1
 
 
-def _connected(socket: Path) -> ControlClient:
+def _connected(station: subprocess.Popen[bytes], socket: Path) -> ControlClient:
     deadline_s = time.monotonic() + _START_S
     while True:
         try:
             return ControlClient(socket)
         except StationUnreachable:
-            if time.monotonic() > deadline_s:
+            if station.poll() is not None or time.monotonic() > deadline_s:
                 raise
             time.sleep(0.2)
 
