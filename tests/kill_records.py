@@ -30,6 +30,7 @@ import tempfile
 import time
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,14 +50,21 @@ from edgeinspect.records import (
     RecordEntry,
     RecordReader,
     RecordWriter,
+    baseline,
     database,
+    retention,
     ring,
 )
 from edgeinspect.records.database import DATABASE_NAME
+from edgeinspect.records.retention import RecordPolicy
 from edgeinspect.records.schema import SCHEMA_VERSION
+
+baseline.BASELINE_PARTS = 4
 
 MAX_IMAGE_BYTES = 6_000
 IDS_A_START = 500
+KEEP_NEWEST = 8
+"""Everything older is pruned at once, but for what has a picture."""
 SMALL_DISK_BYTES = 3 << 20
 MOST_ROOM_BYTES = 160 << 10
 """A victim finds at most this much room, so that it fills the disk within a few batches."""
@@ -73,6 +81,8 @@ class Account:
 
     Attributes:
         acknowledged: every id that some victim reported as durable.
+        seen: every id that was a row after some death.
+        pruned: ids that were removed from the rows and counted instead, at the last look.
         highest_given: the highest id that a victim gave to a part, written or not.
         disk_full: how often a victim was refused with DiskFull.
         lives_refused: how many victims were.
@@ -80,6 +90,8 @@ class Account:
     """
 
     acknowledged: set[int] = field(default_factory=set)
+    seen: set[int] = field(default_factory=set)
+    pruned: int = 0
     checked: set[int] = field(default_factory=set)
     highest_given: int = 0
     unindexed: int = 0
@@ -111,6 +123,7 @@ def open_writer(data_dir: Path) -> RecordWriter:
         data_dir,
         clock=StepClock(),
         policy=policy,
+        record_policy=RecordPolicy(max_bytes=0, max_days=None, keep_newest=KEEP_NEWEST),
         reserve_bytes=65536,
         draw=lambda below: 0,  # what is given out again must not be hidden by chance
     )
@@ -131,6 +144,8 @@ def record_parts(data_dir: Path, pipe: int, *, seed: int, batches: int | None) -
         done = writer.write([sample_entry(i, picture=chance.random() < 0.7) for i in batch])
         assert not done.image_faults, done.image_faults
         os.write(pipe, b"".join(_MESSAGE.pack(_ACKNOWLEDGED, i) for i in done.part_ids))
+        for _ in range(2):  # prune, and give space back
+            writer.maintain()
         batches = None if batches is None else batches - 1
     writer.close(next_part_id=next_id)
 
@@ -178,9 +193,23 @@ def verify(data_dir: Path, account: Account) -> None:
             return
         present = {row[0] for row in connection.execute("SELECT part_id FROM parts")}
         images = connection.execute("SELECT part_id, path, state, bytes FROM images").fetchall()
+        counted: Counter[tuple[str, str, str]] = Counter()
+        for *kind, parts in connection.execute(
+            "SELECT verdict, reason, gate_outcome, parts FROM rollup_counts"
+        ):
+            counted[kind[0], kind[1], kind[2]] += parts
+        numbered = {row[0] for row in connection.execute("SELECT part_id FROM record_order")}
+        (parts_pruned,) = connection.execute("SELECT parts_pruned FROM retention").fetchone()
     shutil.rmtree(copies)
-    lost = account.acknowledged - present
+    account.seen |= present
+    recorded = account.acknowledged | account.seen
+    lost = {*sorted(recorded)[-KEEP_NEWEST:]} - present
     assert not lost, f"acknowledged records lost: {sorted(lost)[:5]}"
+    pruned = Counter(_kind(part_id) for part_id in recorded - present)
+    assert counted == pruned, f"pruned records lost or counted twice: {counted} for {pruned}"
+    assert parts_pruned == pruned.total(), f"{parts_pruned} pruned, not {pruned.total()}"
+    assert numbered == present, "rows and their numbers differ"
+    account.pruned = parts_pruned
     assert max(present, default=0) <= account.highest_given
     with RecordReader(data_dir) as reader:
         for part_id in sorted(present - account.checked):
@@ -195,6 +224,11 @@ def verify(data_dir: Path, account: Account) -> None:
             assert np.array_equal(reader.picture(part), sample_pixels(part_id))
     assert sum(size for *_, state, size in images if state == "kept") <= MAX_IMAGE_BYTES
     account.unindexed = len(_files(data_dir)) - len(kept)
+
+
+def _kind(part_id: int) -> tuple[str, str, str]:
+    record = sample_record(part_id)
+    return record.verdict.kind.value, record.verdict.reason, record.gate_outcome.value
 
 
 def carry_on(data_dir: Path, account: Account) -> None:
@@ -225,6 +259,7 @@ def kill_at_random(folder: Path, *, kills: int, seed: int, rotate: int = 250) ->
         carry_on(data_dir, account)
         total.acknowledged |= {(first << 32) + part_id for part_id in account.acknowledged}
         total.unindexed += account.unindexed
+        total.pruned += account.pruned
         shutil.rmtree(data_dir)
     return total
 
@@ -340,7 +375,7 @@ def crash_at_calls(
     for step in range(first, sys.maxsize, every):
         data_dir = folder / f"step-{step}"
         shutil.copytree(template, data_dir)
-        account = Account(set(before.acknowledged), set(), before.highest_given)
+        account = Account(acknowledged=set(before.acknowledged), highest_given=before.highest_given)
         calls = _run_traced(data_dir, account, step=step, power_cut=power_cut)
         verify(data_dir, account)
         carry_on(data_dir, account)
@@ -449,7 +484,20 @@ def _break_full_disk() -> None:
     RecordWriter.write = give_in  # type: ignore[method-assign]
 
 
+def _break_pruning() -> None:
+    """What one transaction must do is done in two."""
+    roll_up = retention.roll_up
+
+    def in_two(connection: sqlite3.Connection, part_ids: Sequence[int]) -> None:
+        roll_up(connection, part_ids)
+        connection.execute("COMMIT")
+        connection.execute("BEGIN IMMEDIATE")
+
+    retention.roll_up = in_two
+
+
 _BROKEN = {
+    "pruning": _break_pruning,
     "picture-names": _break_picture_names,
     "commits": _break_commits,
     "full-disk": _break_full_disk,
@@ -544,6 +592,7 @@ def _die_at_random(folder: Path, options: argparse.Namespace) -> int:
     _say(
         f"SIGKILL at random moments: {options.kills} deaths,"
         f" {len(account.acknowledged)} records acknowledged, 0 lost, integrity check clean,"
+        f" {account.pruned} pruned and counted once,"
         f" {account.unindexed} picture files left without a record"
     )
     return int(options.kills)

@@ -33,9 +33,13 @@ def kill_records(*options: str) -> subprocess.CompletedProcess[str]:
 def test_kills_at_random_moments_lose_nothing() -> None:
     done = kill_records("--kills", "200", "--rotate", "50", "--every", "0", "--seed", "7")
     assert done.returncode == 0, done.stderr
-    found = re.search(r"200 deaths, (\d+) records acknowledged, 0 lost", done.stdout)
+    found = re.search(
+        r"200 deaths, (\d+) records acknowledged, 0 lost, .*, (\d+) pruned and counted once",
+        done.stdout,
+    )
     assert found is not None
     assert int(found[1]) > 200
+    assert int(found[2]) > 20
 
 
 def test_a_death_at_calls_that_change_files_loses_nothing() -> None:
@@ -54,6 +58,7 @@ def test_a_death_at_calls_that_change_files_loses_nothing() -> None:
     [
         ("picture-names", "has been evicted"),
         ("commits", "acknowledged records lost|tables are gone"),
+        ("pruning", "pruned, not|numbers differ"),
     ],
 )
 def test_a_broken_promise_is_found(broken: str, finding: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from records_samples import CLASSES, START_WALL, StepClock, sample_entry, sample_record
 from retention_run import check_account, run
 
-from edgeinspect.errors import StorageFault
+from edgeinspect.errors import StationBusy, StorageFault
 from edgeinspect.records import (
     ImagePolicy,
     PartFilter,
@@ -28,7 +28,14 @@ from edgeinspect.records.cursors import CURSORS_DATABASE, LinkCursors
 from edgeinspect.records.database import DATABASE_NAME
 from edgeinspect.records.history import hourly, missing, records_kept
 from edgeinspect.records.needed import LABELS_DATABASE
-from edgeinspect.records.retention import HELD, OVER_BUDGET, SHORT_OF_SPACE, RecordPolicy, Upkeep
+from edgeinspect.records.retention import (
+    HELD,
+    OVER_BUDGET,
+    SHORT_OF_SPACE,
+    RecordPolicy,
+    Upkeep,
+    compact,
+)
 from edgeinspect.tune.labels import LabelKind, LabelStore
 
 KEEP = 10
@@ -365,6 +372,46 @@ def test_space_goes_back_to_the_file_system(tmp_path: Path, clock: StepClock) ->
         record(writer, 10, digest="02" * 32)
         assert all_upkeep(writer).troubles == {}
     assert (tmp_path / DATABASE_NAME).stat().st_size < before / 2
+
+
+def begun_without_auto_vacuum(data_dir: Path, clock: StepClock, parts: int) -> None:
+    with open_writer(data_dir, RecordPolicy(), clock) as writer:
+        record(writer, parts)
+    connection = sqlite3.connect(data_dir / DATABASE_NAME, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("PRAGMA auto_vacuum = NONE")
+    connection.execute("VACUUM")
+    connection.close()
+
+
+def test_a_small_earlier_database_is_remade_while_the_station_runs(
+    tmp_path: Path, clock: StepClock
+) -> None:
+    begun_without_auto_vacuum(tmp_path, clock, 50)
+    with open_writer(tmp_path, RecordPolicy(), clock) as writer:
+        record(writer, 5)
+        all_upkeep(writer)
+        record(writer, 5)
+    assert query(tmp_path, "PRAGMA auto_vacuum") == [(2,)]
+    assert len(rows_of(tmp_path)) == 60
+
+
+def test_a_large_earlier_database_is_remade_by_a_command(
+    tmp_path: Path, clock: StepClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "REMADE_BYTES", 0)
+    begun_without_auto_vacuum(tmp_path, clock, 500)
+    with open_writer(tmp_path, NOTHING, clock) as writer:
+        record(writer, 20, digest="02" * 32)
+        all_upkeep(writer)
+        with pytest.raises(StationBusy):
+            compact(tmp_path)
+    assert query(tmp_path, "PRAGMA auto_vacuum") == [(0,)]
+    kept = rows_of(tmp_path)
+    before, after = compact(tmp_path)
+    assert after < before
+    assert query(tmp_path, "PRAGMA auto_vacuum") == [(2,)]
+    assert rows_of(tmp_path) == kept
 
 
 def test_a_short_disk_prunes_before_the_budget_asks(

@@ -25,8 +25,9 @@ from pathlib import Path
 from edgeinspect.errors import StorageFault, UsageError
 from edgeinspect.ports import Clock
 from edgeinspect.records.cursors import LinkCursor, LinkCursors
-from edgeinspect.records.database import DATABASE_NAME, transaction
-from edgeinspect.records.durable import free_bytes
+from edgeinspect.records.database import DATABASE_NAME, open_for_writing, transaction
+from edgeinspect.records.durable import free_bytes, storage_faults
+from edgeinspect.records.lock import DataDirectoryLock
 from edgeinspect.records.needed import NeededParts
 from edgeinspect.records.rollups import roll_up
 
@@ -307,11 +308,15 @@ class Retention:
     def _give_back(self, connection: sqlite3.Connection) -> bool:
         """Return free pages to the file system, beyond a stock of them; whether some were."""
         size = database_size(connection, self._data_dir)
+        if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != INCREMENTAL:
+            room = free_bytes(self._data_dir) - self._policy.min_free_bytes
+            if size.used_bytes > REMADE_BYTES or room < 4 * size.used_bytes:
+                return False  # its free pages are used again; ``compact`` returns them
+            remake(connection)
+            return True
         stock = min(self._policy.max_bytes // 20, 64_000_000)
         too_large = size.file_bytes > self._policy.max_bytes
         if size.free_page_bytes == 0 or not (too_large or size.free_page_bytes > stock):
-            return False
-        if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != INCREMENTAL:
             return False
         connection.execute(f"PRAGMA incremental_vacuum({STEP_PAGES})").fetchall()
         return True
@@ -319,6 +324,38 @@ class Retention:
 
 INCREMENTAL = 2
 """``PRAGMA auto_vacuum`` of a database that can return pages."""
+REMADE_BYTES = 16_000_000
+"""A database of this size at most is remade by a running station: that takes a moment."""
+
+
+def remake(connection: sqlite3.Connection) -> None:
+    """Make a database that can return pages of one that cannot; a crash leaves one or the other."""
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("VACUUM")
+
+
+def compact(data_dir: Path) -> tuple[int, int]:
+    """Remake the database of a station that does not run, whatever its size.
+
+    Returns:
+        Its bytes before and after.
+
+    Raises:
+        StationBusy: the station runs.
+        DiskFull: it needs about as much space again as its rows take; it is as it was.
+        StorageFault: it cannot be opened or written.
+    """
+    path = data_dir / DATABASE_NAME
+    with contextlib.ExitStack() as stack:
+        with storage_faults("make the records smaller", data_dir):
+            before = path.stat().st_size
+        stack.callback(DataDirectoryLock(data_dir).release)
+        connection = open_for_writing(data_dir).connection
+        stack.callback(connection.close)
+        with storage_faults("make the records smaller", data_dir):
+            remake(connection)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return before, path.stat().st_size
 
 
 @dataclass(slots=True)

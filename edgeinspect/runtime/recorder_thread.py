@@ -46,7 +46,7 @@ class RecorderThread(Generic[Entry]):
         retry_s: float = 1.0,
         look_s: float = 0.5,
         maintain: Callable[[], bool] = lambda: False,
-        pause_s: float = 0.02,
+        pause_s: float = 0.1,
     ) -> None:
         """Args:
         maintain: one small step of upkeep of what was written, taken after each batch and

@@ -32,6 +32,7 @@ command = LazyGroup(
         "show": LazyCommand("edgeinspect.ui.parts:show", "Show one part, or draw it."),
         "stats": LazyCommand("edgeinspect.ui.parts:stats", "Count parts by verdict and reason."),
         "export": LazyCommand("edgeinspect.ui.parts:export", "Write parts to a file."),
+        "compact": LazyCommand("edgeinspect.ui.parts:compact", "Return unused space to the disk."),
     },
     help="Look into the records of a station, also while it runs.",
     epilog=examples(
@@ -375,3 +376,21 @@ def _export_to_stdout(parts: Iterable[StoredPart], kind: str) -> None:
     if kind not in writers:
         raise UsageError("Parquet cannot be written to standard output; name a file.")
     writers[kind]((part_as_dict(part) for part in parts), sys.stdout)
+
+
+@click.command(epilog=examples("edgeinspect parts compact --config station.yaml"))
+@data_dir_options
+@json_option
+def compact(*, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    """Return the space of pruned records to the disk, once, while the station does not run.
+
+    Only records that an earlier edgeinspect began need it: others return space by themselves. It
+    needs as much free space as the records will take. A power cut leaves them as they were.
+    """
+    from edgeinspect.records.retention import compact as remake
+
+    before, after = remake(find_data_dir(data_dir, config))
+    if as_json:
+        print_json({"bytes_before": before, "bytes_after": after})
+    else:
+        say(f"The records took {before / 1e6:,.1f} MB and take {after / 1e6:,.1f} MB now.")
