@@ -118,7 +118,8 @@ class PulseSchedule:
         if self._active and self._config.max_on_ns is not None:
             times.append(self._since_mono_ns + self._config.max_on_ns)
         if not self._active:
-            times.append(self._idle_since_mono_ns + self._config.min_off_ns)
+            # at least 1 ns: after ``max_on_ns`` the demand may still be there
+            times.append(self._idle_since_mono_ns + max(self._config.min_off_ns, 1))
         coming = [time for time in times if now_mono_ns < time < FOREVER_NS]
         return min(coming, default=None)
 
