@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from edgeinspect.errors import UsageError
+from edgeinspect.line.verdict import cannot_inspect
+from edgeinspect.part import Doubt
+from edgeinspect.records import RecordEntry
 from edgeinspect.records.reader import RecordReader
 from edgeinspect.records.writer import RecordWriter
 from edgeinspect.ui.application import run_command_line
@@ -90,6 +94,26 @@ def test_stats_count_what_was_recorded(data_dir: Path, capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert "40 parts, 1 to 40, 25.00% passed the gate" in shown
     assert "frame to verdict" in shown
+
+
+@pytest.mark.parametrize(
+    ("detail", "advice"),
+    [
+        ("frame: came 20.0 ms after the deadline, 875.0 ms after the trigger", "stream-check"),
+        ("inference: came 12.3 ms after the deadline", "The model was not done in time"),
+        ("release: 2.0 ms after the part's window at the gate had begun", "decision_margin_ms"),
+    ],
+)
+def test_show_says_what_was_late_and_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], detail: str, advice: str
+) -> None:
+    record = replace(sample_record(7), verdict=cannot_inspect(Doubt.LATE, detail))
+    with RecordWriter(tmp_path, clock=StepClock()) as writer:
+        writer.write([RecordEntry(record)])
+    run("parts", "show", 7, "--data-dir", tmp_path)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert detail.partition(",")[0] in shown
+    assert advice in shown
 
 
 def test_show_tells_of_one_part(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

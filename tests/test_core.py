@@ -703,3 +703,33 @@ def test_encoder_that_jumps_is_not_believed(jump: int) -> None:
     assert only_record(bench).verdict.doubt is Doubt.ENCODER_STALLED
     assert bench.core.holds == ("clearing",)
     assert bench.schedule.active
+
+
+@BOTH_GATES
+def test_a_lock_has_no_end_whatever_else_holds(kind: GateKind) -> None:
+    """A hold that ends by itself must not end what only a person ends."""
+    bench = Bench(line_config(kind))
+    bench.give(m.Lock(), T)
+    bench.give(m.QueueOverflow(None, "events"), T + MS)
+    assert bench.of(m.RejectEverything)[-1].until_mono_ns is None
+    bench.until(T + 60_000 * MS)
+    assert bench.core.holds == ("locked",)
+    assert bench.schedule.active is (kind is GateKind.NORMALLY_PASSING)
+    bench.give(m.Unlock(), T + 60_001 * MS)
+    bench.until(T + 60_002 * MS)
+    assert bench.core.holds == ()
+    assert not bench.schedule.active
+
+
+def test_an_overruled_part_counts_as_one_to_be_rejected() -> None:
+    """So that a gate which lets it through all the same stops the line."""
+    bench = Bench(line_config(GateKind.NORMALLY_PASSING))
+    bench.good_part(T, 1)
+    bench.until(T + 859 * MS)
+    bench.core.handle(m.ReleaseTooLate(1), bench.now)
+    bench.until(T + 1_000 * MS)
+    record = only_record(bench)
+    assert record.verdict.doubt is Doubt.LATE
+    assert record.gate_outcome is GateOutcome.GATE_LIMITED
+    assert [a.name for a in bench.of(m.RaiseAlarm)] == [m.AlarmName.GATE_LIMITED]
+    assert len(bench.of(m.RequestLineStop)) == 1

@@ -13,6 +13,7 @@ from edgeinspect.line.scores import (
     PROBABILITY,
     Activation,
     CellBox,
+    ClassScorer,
     MapScorer,
     Quantization,
     ReducerKind,
@@ -160,3 +161,22 @@ def test_the_worst_box_holds_a_maximum(case: tuple[Quantization, NDArray[np.gene
 def test_impossible_scorers_are_refused(arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         MapScorer(quantization=PROBABILITY, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("activation", "scale"), [(Activation.NONE, 1 / 255), (Activation.SOFTMAX, 0.01)]
+)
+@pytest.mark.parametrize(("count", "defective"), [(2, 0), (2, 1), (3, 1), (5, 0), (5, 4)])
+def test_a_defect_in_any_tile_is_the_pictures_defect(
+    activation: Activation, scale: float, count: int, defective: int
+) -> None:
+    quantization = Quantization(dtype="int8", scale=scale, zero_point=-128)
+    scorer = ClassScorer(channels=[1], quantization=quantization, activation=activation)
+    tiles = [np.array([[60, -120]], np.int8) for _ in range(count)]
+    tiles[defective] = np.array([[-120, 90]], np.int8)
+    found = scorer.score(tiles)
+    each = scorer.values(tiles)[:, 0]
+    assert each[defective] > 0.8 > 0.2 > np.delete(each, defective).max()
+    assert found.scores == (each[defective],)
+    assert (found.top_channel, found.top_value) == (1, each[defective])
+    assert found.worst_tile == defective

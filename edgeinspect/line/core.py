@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from edgeinspect.line import messages as m
 from edgeinspect.line.alarms import AlarmWatch
+from edgeinspect.line.clearing import Ways
 from edgeinspect.line.config import GateKind, LineConfig
-from edgeinspect.line.frame import FrameMatcher
+from edgeinspect.line.frame import FrameMatcher, in_view
 from edgeinspect.line.holds import Holds
-from edgeinspect.line.ledger import InFlight, Ledger, Stage, lets_pass
+from edgeinspect.line.ledger import InFlight, Late, Ledger, Stage, lets_pass
 from edgeinspect.line.lock import LockState, PartsLock
 from edgeinspect.line.reject import FOREVER_NS
 from edgeinspect.line.track import DelayTrack, EncoderTrack, Place, make_track
@@ -29,6 +31,8 @@ STARTING, CLEARING, PAUSED, LINE_STOPPED = "starting", "clearing", "paused", "li
 LOCKED = "locked"
 """Reasons to reject everything; the first two end when what was on the belt has left it."""
 CAPTURES_PER_PART = 6
+STOP_PATIENCE_NS = 2_000_000_000
+"""A station that stops waits so long for the parts on a belt that may stand."""
 FRAMES_WAITING = 16
 """So many frames may wait until it is known where the belt was at their exposure."""
 REARM_NS = 200_000
@@ -53,6 +57,7 @@ class LineCore:
         self._matcher = FrameMatcher()
         self._ledger = Ledger()
         self._holds = Holds()
+        self._ways = Ways()
         self._lock = PartsLock()
         self._alarms = AlarmWatch()
         self._counts: Counter[str] = Counter()
@@ -264,6 +269,9 @@ class LineCore:
         part = found.part
         if part is None:
             self._on_useless_frame(waiting, found.doubt or Doubt.STALE)
+            if found.doubt is not Doubt.REPEATED:
+                late = in_view(frame.meta, self._track, self._ledger.missing_frames())
+                self._note_late(late, Late.FRAME)
             return
         part.frame, part.frame_mono_ns = frame, arrived_mono_ns
         verdict = judge_controls(frame.meta, part.config.checks)
@@ -313,6 +321,7 @@ class LineCore:
         part = self._ledger.get(part_id)
         if part is None or part.stage is not Stage.INSPECTING:
             self._counts["unexpected_inspection"] += 1
+            self._note_late(part, Late.INFERENCE)
             return None
         return part
 
@@ -324,17 +333,20 @@ class LineCore:
             part.released = True
             self._actions.append(m.Release(part.part_id))
 
-    def _overrule(self, part: InFlight, doubt: Doubt) -> None:
+    def _overrule(self, part: InFlight, doubt: Doubt, detail: str = "") -> None:
         """Take back a verdict that can no longer be honoured."""
         part.released = False
         part.stage = Stage.JUDGED
-        part.verdict = cannot_inspect(doubt)
+        part.late = None
+        part.verdict = cannot_inspect(doubt, detail)
         part.verdict_mono_ns = self._now_mono_ns
 
     def _on_release_too_late(self, event: m.ReleaseTooLate) -> None:
         part = self._ledger.get(event.part_id)
         if part is not None and part.released:
-            self._overrule(part, Doubt.LATE)
+            after_ns = self._now_mono_ns - part.window_start_mono_ns
+            detail = f"release: {_ms(after_ns)} after the part's window at the gate had begun"
+            self._overrule(part, Doubt.LATE, detail)
 
     def _on_overflow(self, event: m.QueueOverflow) -> None:
         self._counts[f"overflow_{event.queue}"] += 1
@@ -363,9 +375,10 @@ class LineCore:
         self._holds.forget_before(now)
         for part in self._ledger:
             if part.stage is Stage.AWAITING_FRAME and now >= part.frame_deadline_mono_ns:
-                self._judge(part, cannot_inspect(self._doubt_without_frame(part)))
+                self._judge(part, self._verdict_without_frame(part))
             elif part.stage is Stage.INSPECTING and now >= part.deadline_mono_ns:
-                self._judge(part, cannot_inspect(Doubt.LATE))
+                part.late = Late.INFERENCE
+                self._judge(part, cannot_inspect(Doubt.LATE, self._lateness(part, came=False)))
             if part.stage is Stage.JUDGED and now >= part.finished_mono_ns:
                 self._finish(part, self._ledger.outcome(part, now))
         due = [edge for edge in self._guard_edges if now >= edge[1]]
@@ -375,17 +388,40 @@ class LineCore:
         if self._stop_by_mono_ns is not None and now >= self._stop_by_mono_ns:
             self._close_all()
 
-    def _doubt_without_frame(self, part: InFlight) -> Doubt:
+    def _verdict_without_frame(self, part: InFlight) -> Verdict:
         if part.frame_doubt is not None:
-            return part.frame_doubt
+            return cannot_inspect(part.frame_doubt)
         if self._frames or not part.settled:
-            return Doubt.POSITION_UNCERTAIN
-        return Doubt.LATE if self._now_mono_ns >= part.deadline_mono_ns else Doubt.NO_FRAME
+            return cannot_inspect(Doubt.POSITION_UNCERTAIN)
+        if self._now_mono_ns < part.deadline_mono_ns:
+            return cannot_inspect(Doubt.NO_FRAME)
+        part.late = Late.FRAME
+        return cannot_inspect(Doubt.LATE, self._lateness(part, came=False))
+
+    def _lateness(self, part: InFlight, *, came: bool) -> str:
+        """What was late, and by how much; what comes before the record is made says it exactly."""
+        begun_mono_ns = part.frame_mono_ns if part.late is Late.INFERENCE else part.edge_mono_ns
+        took_ns = self._now_mono_ns - (begun_mono_ns or part.edge_mono_ns)
+        since = "its frame had come" if part.late is Late.INFERENCE else "the trigger"
+        late_ns = self._now_mono_ns - part.deadline_mono_ns
+        state = "came" if came else "had not come yet"
+        return (
+            f"{part.late}: {state} {_ms(late_ns)} after the deadline, {_ms(took_ns)} after {since}"
+        )
+
+    def _note_late(self, part: InFlight | None, late: Late) -> None:
+        """What a part was given up for has come after all: the record says when."""
+        if part is not None and part.late is late and part.verdict is not None:
+            detail = self._lateness(part, came=True)
+            part.late = None
+            part.verdict = replace(part.verdict, detail=detail)
 
     def _finish(self, part: InFlight, outcome: GateOutcome) -> None:
         self._ledger.remove(part)
         if self._lock.end_of(part.part_id):
             self._tell_hold()
+        if part.late is not None and part.verdict is not None:
+            part.verdict = replace(part.verdict, detail=self._lateness(part, came=False))
         record = part.record(outcome)
         self._actions.append(m.Record(record, part.frame))
         self._counts[record.verdict.kind.value] += 1
@@ -468,7 +504,7 @@ class LineCore:
 
     def _purge(self, reason: str) -> None:
         """Reject everything until what is on the belt now has left the gate."""
-        way = self._config.track.way
+        way = self._longest_way()
         if isinstance(self._track, EncoderTrack):
             self._holds.until_travelled(reason, self._now_mono_ns, way)
         elif self._track.steady_from_mono_ns < FOREVER_NS:
@@ -476,6 +512,14 @@ class LineCore:
             steady_mono_ns = max(self._now_mono_ns, self._track.steady_from_mono_ns)
             self._holds.until_time(reason, steady_mono_ns + way)
         self._tell_hold()
+
+    def _longest_way(self) -> int:
+        return self._ways.longest(self._config.track.way, self._least_travel())
+
+    def _least_travel(self) -> int:
+        if isinstance(self._track, EncoderTrack):
+            return self._track.last_count
+        return self._track.least_travel(self._now_mono_ns)
 
     def _tell_hold(self) -> None:
         self._holds.forget_before(self._now_mono_ns)
@@ -494,7 +538,7 @@ class LineCore:
             return
         if event.stopped:
             self._counts["line_stops"] += 1
-            self._track.stop()
+            self._track.stop(self._now_mono_ns)
             self._holds.open_ended(LINE_STOPPED)
         else:
             self._track.start(self._now_mono_ns, self._config.track.restart_ns)
@@ -549,6 +593,7 @@ class LineCore:
         if new.gate != old.gate or new.track.tracking is not old.track.tracking:
             self._counts["configs_refused"] += 1
             return
+        self._ways.replace(old.track.way, self._least_travel())
         self._config = new
         self._counts["configs_applied"] += 1
 
@@ -591,10 +636,12 @@ class LineCore:
     def _on_stop(self, event: m.Stop) -> None:
         """Let the parts on the belt leave as they were judged; new ones are rejected."""
         if self._stop_by_mono_ns is None:
-            track = self._config.track
-            way = track.to_gate + track.window_after
-            travel_ns = way if not isinstance(self._track, EncoderTrack) else 2_000_000_000
-            self._stop_by_mono_ns = self._now_mono_ns + travel_ns + self._config.gate.settle_ns
+            by_encoder = isinstance(self._track, EncoderTrack)
+            travel_ns = STOP_PATIENCE_NS if by_encoder else self._longest_way()
+            ends = [self._now_mono_ns + travel_ns + self._config.gate.settle_ns]
+            if not by_encoder:
+                ends += [part.finished_mono_ns for part in self._ledger]
+            self._stop_by_mono_ns = max(ends)
         if event.at_once:
             self._stop_by_mono_ns = self._now_mono_ns
             self._close_all()
@@ -610,3 +657,7 @@ class LineCore:
     def _taken(self) -> list[m.Action]:
         taken, self._actions = self._actions, []
         return taken
+
+
+def _ms(duration_ns: int) -> str:
+    return f"{duration_ns / 1e6:.1f} ms"

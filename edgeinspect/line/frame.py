@@ -52,7 +52,7 @@ class FrameMatcher:
         if self._seen_before(meta):
             return Match(None, Doubt.REPEATED)
         self._last = meta
-        part, doubt = _in_view(meta, track, waiting)
+        part, doubt = _view(meta, track, waiting)
         if part is not None and frozen and part.config.checks.reject_frozen:
             return Match(part, Doubt.FROZEN)
         return Match(part, doubt)
@@ -65,7 +65,7 @@ class FrameMatcher:
         return meta.sequence <= last.sequence or meta.earliest_mono_ns <= last.latest_mono_ns
 
 
-def _in_view(
+def _view(
     meta: FrameMeta, belt: Track, waiting: Iterable[InFlight]
 ) -> tuple[InFlight | None, Doubt | None]:
     """The part that was in view wherever the belt can have been when the exposure began."""
@@ -82,3 +82,8 @@ def _in_view(
         if last.position > goes:
             doubt = Doubt.MISALIGNED
     return None, doubt
+
+
+def in_view(meta: FrameMeta, belt: Track, parts: Iterable[InFlight]) -> InFlight | None:
+    """Which of these parts was in view when the exposure began; None: none surely was."""
+    return _view(meta, belt, parts)[0]

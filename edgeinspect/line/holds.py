@@ -40,7 +40,9 @@ class Holds:
         return max(known) if known and len(known) == len(times) else None
 
     def until_time(self, reason: str, mono_ns: int) -> None:
-        self._by_reason[reason] = _Until(mono_ns=mono_ns)
+        """Hold until then. A hold for the same reason that lasts longer is not shortened."""
+        old_mono_ns = self._by_reason.get(reason, _Until()).mono_ns
+        self._by_reason[reason] = _Until(mono_ns=max(mono_ns, old_mono_ns or 0))
 
     def until_travelled(self, reason: str, since_mono_ns: int, way: int) -> None:
         """Hold until the belt has gone this way from where it was then, wherever that was.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 
 from edgeinspect.line.config import GateKind, LineConfig, Tracking
 from edgeinspect.line.messages import GateActivated
@@ -29,6 +29,13 @@ class Stage(Enum):
     JUDGED = auto()
 
 
+class Late(StrEnum):
+    """What a part was given up for, because it had not come at the deadline."""
+
+    FRAME = "frame"
+    INFERENCE = "inference"
+
+
 @dataclass(slots=True, eq=False)
 class InFlight:
     """One part on its way. The ``_mono_ns`` attributes, but for the edge, are predictions, renewed
@@ -39,6 +46,7 @@ class InFlight:
             in track units. Until it is settled it is an estimate, and nothing may rest on it.
         travelled: how far beyond the trigger sensor the part was at its edge.
         wants_frame: a frame is to be asked for as soon as the belt moves.
+        late: what it was given up for and that has not come yet.
     """
 
     part_id: int
@@ -64,6 +72,7 @@ class InFlight:
     confirmed: bool = False
     captures_requested: int = 0
     frame_doubt: Doubt | None = None
+    late: Late | None = None
 
     @property
     def must_be_rejected(self) -> bool:
@@ -149,6 +158,10 @@ class Ledger:
 
     def awaiting_frame(self) -> list[InFlight]:
         return [part for part in self._parts.values() if part.stage is Stage.AWAITING_FRAME]
+
+    def missing_frames(self) -> list[InFlight]:
+        """The parts that were given up because their frame was late."""
+        return [part for part in self._parts.values() if part.late is Late.FRAME]
 
     def note_gate(self, event: GateActivated) -> None:
         """Keep when the gate really was active."""

@@ -55,19 +55,26 @@ class DelayTrack:
 
     def __init__(self) -> None:
         self._steady_from_mono_ns = 0
+        self._travel = 0
 
     @property
     def steady_from_mono_ns(self) -> int:
         """Since when, or from when, the belt has its speed; FOREVER_NS while it is stopped."""
         return self._steady_from_mono_ns
 
-    def stop(self) -> None:
+    def stop(self, now_mono_ns: int) -> None:
         """Nobody knows the belt's speed from now on."""
+        self._travel = self.least_travel(now_mono_ns)
         self._steady_from_mono_ns = FOREVER_NS
 
     def start(self, now_mono_ns: int, restart_ns: int) -> None:
         """The belt starts now, from whatever speed it has."""
+        self._travel = self.least_travel(now_mono_ns)
         self._steady_from_mono_ns = now_mono_ns + restart_ns
+
+    def least_travel(self, now_mono_ns: int) -> int:
+        """How far the belt has come at least: what it went while it had its speed."""
+        return self._travel + max(0, now_mono_ns - self._steady_from_mono_ns)
 
     def place_at(self, mono_ns: int) -> Place:
         return Place(mono_ns)

@@ -153,9 +153,11 @@ def show(
     bundle, with the worst region and the thresholds. Without the bundle it shows the recorded
     worst region only.
     """
+    from edgeinspect.part import Doubt
     from edgeinspect.records.export import part_as_dict
     from edgeinspect.records.history import missing
     from edgeinspect.records.reader import PartFilter, RecordReader
+    from edgeinspect.ui.words import what_late_means
 
     place = find_data_dir(data_dir, config)
     with RecordReader(place) as reader:
@@ -175,6 +177,8 @@ def show(
         return
     rows = [(name.replace("_", " "), value) for name, value in _told(told)]
     say(table(("", ""), rows))
+    if part.record.verdict.doubt is Doubt.LATE:
+        say(what_late_means(part.record.verdict.detail))
 
 
 def _told(values: dict[str, Any]) -> list[tuple[str, object]]:
