@@ -14,6 +14,7 @@ from test_setup_import import CONF, STATION, give, log, take
 from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.bundle.signature import build_of, load_trusted_keys
 from edgeinspect.errors import OlderBundle, UsageError
+from edgeinspect.runtime.bundle_age import note_older_start
 from edgeinspect.runtime.plan import bundle_recipe, plan_station
 from edgeinspect.runtime.recipe_change import RecipeChange
 from edgeinspect.settings.audit import AuditEntry
@@ -155,6 +156,21 @@ def test_a_running_station_asks_for_the_word_too(station: Station) -> None:
     assert last(station).details["older_than"]["version"] == "2"
     back = RecipeChange.of({"rollback": True, "author": "mia", "reason": "x"})
     assert back.plan(plan).bundle.card.version == "2"
+
+
+def test_a_pinned_older_revision_is_noted_once(station: Station) -> None:
+    assert note_older_start(plan_station(load_station(station.file))) == ""
+    station.file.write_text(STATION + "recipe: 1\n")
+    plan = plan_station(load_station(station.file))
+    before = len(store_of(station).audit.entries())
+    for _ in range(3):
+        assert "older bundle than the active one, spots 2 " in note_older_start(plan)
+    entries = store_of(station).audit.entries()
+    assert len(entries) == before + 1
+    assert entries[-1].action == "station.older_bundle"
+    assert entries[-1].details["older_than"]["version"] == "2"
+    (store_of(station).audit.path).write_text("damaged\n")
+    assert note_older_start(plan)  # the line goes on
 
 
 def test_the_date_of_the_signature_orders_builds_of_one_version(

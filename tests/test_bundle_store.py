@@ -270,3 +270,64 @@ def test_the_station_asks_for_the_signature_when_it_looks_for_a_bundle(
     strange = station.model_copy(update={"trusted_keys": made / "others"})
     with pytest.raises(EdgeInspectError, match="not made with a trusted key"):
         find_bundle(strange, reference)
+
+
+def station_beside_keys(made: Path, folder: Path) -> Path:
+    """A station file with the shop's key in ``keys`` beside it."""
+    from test_setup_import import STATION
+
+    (folder / "station").mkdir()
+    shutil.copytree(made / "trusted", folder / "station" / "keys")
+    (folder / "station" / "station.yaml").write_text(STATION)
+    return folder / "station" / "station.yaml"
+
+
+def test_keys_beside_the_station_file_bind_whatever_it_says(made: Path, tmp_path: Path) -> None:
+    from edgeinspect.settings.station import load_station
+
+    file = station_beside_keys(made, tmp_path)
+    text = file.read_text()
+    for line in ("", "trusted_keys: keys\n", "trusted_keys: ./keys\n", "trusted_keys: null\n"):
+        file.write_text(text + line)
+        assert load_station(file).trusted_keys == file.parent / "keys"
+    (tmp_path / "mine").mkdir()
+    for other in ("../mine", str(tmp_path / "mine"), "keys/../../mine", "data"):
+        file.write_text(f"{text}trusted_keys: {other}\n")
+        with pytest.raises(ConfigError, match="expected keys, or no value: this station was given"):
+            load_station(file)
+
+
+def test_a_copy_of_the_station_file_is_bound_by_the_keys_beside_its_data(
+    made: Path, tmp_path: Path
+) -> None:
+    from edgeinspect.settings.station import load_station
+
+    file = station_beside_keys(made, tmp_path)
+    (tmp_path / "home").mkdir()
+    copy = tmp_path / "home" / "station.yaml"
+    copy.write_text(file.read_text().replace("data_dir: data", f"data_dir: {file.parent}/data"))
+    assert load_station(copy).trusted_keys == file.parent / "keys"
+    shutil.copytree(made / "trusted", copy.parent / "keys")
+    with pytest.raises(ConfigError, match="one folder of trusted keys"):
+        load_station(copy)
+    # nor does it help to move the data to keys of one's own
+    (file.parent / "data" / "keys").mkdir(parents=True)
+    file.write_text(file.read_text().replace("data_dir: data", "data_dir: data/data"))
+    with pytest.raises(ConfigError, match="one folder of trusted keys"):
+        load_station(file)
+
+
+def test_an_empty_folder_of_keys_or_a_broken_link_takes_no_bundle(tmp_path: Path) -> None:
+    from test_setup_import import STATION
+
+    from edgeinspect.runtime.plan import bundle_store
+    from edgeinspect.settings.station import load_station
+
+    (tmp_path / "station.yaml").write_text(STATION)
+    (tmp_path / "keys").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="a folder that exists"):
+        bundle_store(load_station(tmp_path / "station.yaml"))
+    (tmp_path / "keys").unlink()
+    (tmp_path / "keys").mkdir()
+    with pytest.raises(ConfigError, match=r"no \*\.pub file"):
+        bundle_store(load_station(tmp_path / "station.yaml"))

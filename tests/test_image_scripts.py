@@ -388,6 +388,7 @@ def test_a_technicians_update_is_judged_and_installed_from_a_copy_of_roots(
     station: Station,
 ) -> None:
     update = with_updater(station)
+    station.program("df", "echo Avail; echo 999999999999")
     # what he would do between the check and the installation
     station.program(
         "rauc",
@@ -404,6 +405,15 @@ esac""",
     assert installed(station) == [f"install {copy}"]
     assert (station.root / "written").read_text() == "an update"
     assert not copy.exists()
+
+
+def test_a_copy_of_an_update_leaves_room_for_the_records(station: Station) -> None:
+    update = with_updater(station)
+    station.program("df", f"echo Avail; echo $((268435456 + {len('an update') - 1}))")
+    result = station.run("update", str(update), SUDO_UID=1000, SUDO_GID=1000)
+    assert result.returncode == 1
+    assert "too little room" in result.stderr
+    assert (installed(station), station.calls("setpriv")) == ([], [])
 
 
 @pytest.mark.parametrize(

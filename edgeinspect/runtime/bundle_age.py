@@ -6,6 +6,7 @@ brought back by whoever kept a copy. Going back is allowed, by those who say tha
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,11 +14,12 @@ from edgeinspect.bundle.directory import Bundle, load_bundle
 from edgeinspect.bundle.order import Build, is_older
 from edgeinspect.bundle.signature import TrustedKeys, build_of
 from edgeinspect.errors import ConfigError, EdgeInspectError, OlderBundle
-from edgeinspect.runtime.plan import bundle_store, find_bundle_directory
+from edgeinspect.runtime.plan import StationPlan, bundle_store, find_bundle_directory
 from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.settings.station import StationFile
 
 SAY_SO = "If you mean to go back, say so with --older; the audit trail will say it, too."
+STARTED_OLDER = "station.older_bundle"
 UNKNOWN = "an unknown version"
 
 
@@ -64,6 +66,32 @@ def audit_note(newer: Build | None) -> dict[str, Any]:
     if newer is None:
         return {}
     return {"older_than": {"version": newer.version, "digest": newer.digest}}
+
+
+def note_older_start(plan: StationPlan) -> str:
+    """A sentence if the station starts with an older bundle than the one that is active.
+
+    That takes a pinned revision in the station file, or a recipe file. Whoever wrote it meant it,
+    and the audit trail says so, once: a station that starts again and again does not repeat it.
+    A trail that cannot be written does not keep the line from its work.
+    """
+    station, product = plan.station, plan.recipe.product
+    newer = newer_in_force(station, plan.bundle, [product])
+    if newer is None:
+        return ""
+    details = {
+        "product": product,
+        "revision": plan.recipe.revision,
+        "bundle": {"version": plan.bundle.card.version, "digest": plan.bundle.digest},
+        **audit_note(newer),
+    }
+    trail = RecipeStore(station.recipes_dir).audit
+    with contextlib.suppress(EdgeInspectError, OSError):
+        last = trail.head()
+        if last is None or (last.action, dict(last.details)) != (STARTED_OLDER, details):
+            reason = f"the station file or the command names revision {plan.recipe.revision}"
+            trail.append(STARTED_OLDER, author="edgeinspect", reason=reason, details=details)
+    return f"It inspects with an older bundle than the active one, {newer}, as it was told to."
 
 
 def _may_be_newer(known: Build, offered: Build) -> bool:

@@ -352,7 +352,7 @@ def parse_station(yaml_file: YamlFile, *, at: Path | None = None) -> StationFile
     """
     folder = at or yaml_file.path.absolute().parent
     station = _resolve(validate(yaml_file, StationFile), folder)
-    return _bound_by_keys(yaml_file, station, folder / KEYS_FOLDER)
+    return _bound_by_keys(yaml_file, station, folder)
 
 
 def example_names() -> tuple[str, ...]:
@@ -379,24 +379,37 @@ def example_station(name: str, *, data_dir: Path) -> StationFile:
     return station.model_copy(update={"data_dir": data_dir.absolute()})
 
 
-def _bound_by_keys(yaml_file: YamlFile, station: StationFile, keys: Path) -> StationFile:
+def _bound_by_keys(yaml_file: YamlFile, station: StationFile, folder: Path) -> StationFile:
     """The station with the keys that lie beside its file, whatever the file says of them.
 
     Technicians write the file, and only root writes that folder: so its presence, and no line of
-    the file, decides that bundles must be signed, and by whom. Raises ConfigError.
+    the file, decides that bundles must be signed, and by whom. A copy of the file somewhere else
+    is bound by the keys beside the data that it works on. Raises ConfigError.
     """
-    if not os.path.lexists(keys):
-        return station
-    given = station.trusted_keys
-    if given is not None and given != keys:
-        raise ConfigError(
+
+    def refuse(key: str, expected: str) -> ConfigError:
+        return ConfigError(
             file=yaml_file.path,
-            line=yaml_file.line_of(("trusted_keys",)),
-            key="trusted_keys",
-            value=str(given),
-            expected=f"{KEYS_FOLDER}, or no value: this station was given the keys in {keys}",
+            line=yaml_file.line_of((key,)),
+            key=key,
+            value=str(getattr(station, key)),
+            expected=expected,
         )
-    return station.model_copy(update={"trusted_keys": keys})
+
+    places = dict.fromkeys(
+        Path(os.path.normpath(place / KEYS_FOLDER)) for place in (folder, station.data_dir.parent)
+    )
+    found = [place for place in places if os.path.lexists(place)]
+    if len(found) > 1:
+        raise refuse(
+            "data_dir", f"data with one folder of trusted keys, not {found[0]} and {found[1]}"
+        )
+    if not found:
+        return station
+    if station.trusted_keys not in (None, found[0]):
+        expected = f"{KEYS_FOLDER}, or no value: this station was given the keys in {found[0]}"
+        raise refuse("trusted_keys", expected)
+    return station.model_copy(update={"trusted_keys": found[0]})
 
 
 def _resolve(station: StationFile, folder: Path) -> StationFile:

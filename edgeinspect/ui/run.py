@@ -97,6 +97,8 @@ def _run(config: Path, recipe: Path | None, journal: Journal) -> tuple[int, Mapp
 def _announce(
     plan: StationPlan, assembled: AssembledStation, config: Path, journal: Journal
 ) -> None:
+    from edgeinspect.runtime.bundle_age import note_older_start
+
     recipe = plan.recipe
     journal.say(f"Station {plan.station.id}, {plan.config.gate.kind.value} gate.")
     journal.say(f"Recipe {recipe.product} revision {recipe.revision}, digest {plan.digest[:12]}.")
@@ -105,6 +107,9 @@ def _announce(
     journal.say(f"Records in {plan.station.data_dir}.")
     for name, count in assembled.records_report.faults.items():
         journal.say(f"Found at start: {name.replace('_', ' ')} {count}.")
+    older = note_older_start(plan)
+    if older:
+        journal.say(older)
     for sentence in plan.uncovered_faults:
         journal.say(f"Not covered: {sentence}")
     journal.say(f"Ask how it is with: edgeinspect status --config {config}")
