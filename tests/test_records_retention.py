@@ -36,7 +36,9 @@ from edgeinspect.records.retention import (
     Upkeep,
     compact,
 )
+from edgeinspect.tune.comparable import RecordedRecipe
 from edgeinspect.tune.labels import LabelKind, LabelStore
+from edgeinspect.ui.tune_selection import Selection, complete
 
 KEEP = 10
 NOTHING = RecordPolicy(max_bytes=0, max_days=None, keep_newest=KEEP)
@@ -222,6 +224,25 @@ def test_the_records_say_how_far_back_they_go(tmp_path: Path, clock: StepClock) 
     assert kept.complete_since is not None
     assert kept.latest_pruned is not None
     assert kept.complete_since >= kept.latest_pruned >= START_WALL + datetime.timedelta(hours=3)
+
+
+def test_what_if_leaves_out_what_pruning_left_behind(tmp_path: Path, clock: StepClock) -> None:
+    def chosen(wanted: PartFilter) -> tuple[PartFilter, str]:
+        recipe = RecordedRecipe(recipe_id=1, digest=OLD, recipe=None)
+        selection = Selection(data_dir=tmp_path, wanted=wanted, base=recipe, recipes={})
+        with RecordReader(tmp_path) as reader:
+            found, gone = complete(reader, selection)
+        return found.wanted, gone
+
+    with open_writer(tmp_path, NOTHING, clock) as writer:
+        record(writer, 60, pictures=[5])
+        new = record(writer, 60, digest="02" * 32)
+        assert chosen(PartFilter()) == (PartFilter(), "")
+        all_upkeep(writer)
+    wanted, gone = chosen(PartFilter())
+    assert wanted.from_part_id == new[-KEEP]
+    assert "Older parts are left out here" in gone
+    assert chosen(PartFilter(from_part_id=new[-3])) == (PartFilter(from_part_id=new[-3]), "")
 
 
 # --- age ----------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,23 @@ def select(reader: RecordReader, data_dir: Path, filters: dict[str, Any]) -> Sel
             next_action="Let the station inspect some parts, or choose a longer period.",
         )
     return Selection(data_dir=data_dir, wanted=wanted, base=recipes[rows[0][0]], recipes=recipes)
+
+
+def complete(reader: RecordReader, selection: Selection) -> tuple[Selection, str]:
+    """The selection after what was pruned, and a sentence if that leaves parts out.
+
+    Pruning leaves rows with pictures and labels behind, which are mostly rejects: with them, every
+    rate would be wrong. Raises StorageFault.
+    """
+    from edgeinspect.records.history import missing, records_kept
+
+    gone = missing(reader, selection.wanted)
+    if not gone:
+        return selection, ""
+    after = records_kept(reader).pruned_through + 1
+    first = max(selection.wanted.from_part_id or 0, after)
+    wanted = replace(selection.wanted, from_part_id=first)
+    return replace(selection, wanted=wanted), f"{gone} Older parts are left out here."
 
 
 def doubts(reader: RecordReader, wanted: PartFilter) -> str:

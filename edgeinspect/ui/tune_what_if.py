@@ -14,6 +14,7 @@ from edgeinspect.ui.output import examples, json_option, print_json, progress, s
 from edgeinspect.ui.tune_selection import (
     Selection,
     comparable_scores,
+    complete,
     parse_limits,
     place_of,
     read_labels,
@@ -92,6 +93,9 @@ def what_if(
     data_dir, config = place_of(options)
     with RecordReader(data_dir) as reader:
         selection = select(reader, data_dir, options)
+        gone = ""
+        if not pictures:
+            selection, gone = complete(reader, selection)
         recipe = _recipe(selection, revision, config)
         recipe = with_limits(
             recipe, parse_limits(review, "--review"), parse_limits(reject, "--reject")
@@ -117,9 +121,11 @@ def what_if(
     )
     told = _told(found, recipe, columns, rescored, seconds=time.perf_counter() - began)
     if as_json:
-        print_json({**told, **found.as_dict(most_flips=max(listed, 0))})
+        print_json({**told, "missing": gone, **found.as_dict(most_flips=max(listed, 0))})
     else:
         _say(found, told, listed)
+        if gone:
+            say(gone)
 
 
 def _recipe(selection: Selection, revision: int | None, config: Path | None) -> Recipe:
