@@ -18,12 +18,13 @@ from __future__ import annotations
 import contextlib
 import datetime
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeinspect.errors import StorageFault, UsageError
 from edgeinspect.ports import Clock
+from edgeinspect.records import database
 from edgeinspect.records.cursors import LinkCursor, LinkCursors
 from edgeinspect.records.database import DATABASE_NAME, open_for_writing, transaction
 from edgeinspect.records.durable import free_bytes, storage_faults
@@ -140,10 +141,12 @@ class Retention:
                 f"to {_megabytes(demand.limit_bytes)}, not {_megabytes(self._policy.max_bytes)}"
             )
         if demand.over or demand.too_old_id:
-            upkeep = self._prune(connection, demand, now_mono_ns, troubles)
+            with _unhurried(connection):
+                upkeep = self._prune(connection, demand, now_mono_ns, troubles)
             if upkeep.more:
                 return upkeep
-        more = self._give_back(connection)
+        with _unhurried(connection):
+            more = self._give_back(connection)
         return Upkeep(more=more, troubles=troubles)
 
     def _demand(self, connection: sqlite3.Connection, now_mono_ns: int) -> _Demand:
@@ -320,6 +323,19 @@ class Retention:
             return False
         connection.execute(f"PRAGMA incremental_vacuum({STEP_PAGES})").fetchall()
         return True
+
+
+@contextlib.contextmanager
+def _unhurried(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commits inside do not wait for the disk: a power cut may undo the last of them, whole.
+
+    They become durable with the next record, which is written to the same log behind them.
+    """
+    connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA synchronous = {database.SYNCHRONOUS}")
 
 
 INCREMENTAL = 2
