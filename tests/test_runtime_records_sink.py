@@ -15,7 +15,7 @@ from edgeinspect.records.images import ImagePolicy
 from edgeinspect.records.reader import RecordReader
 from edgeinspect.records.writer import Acknowledgement, RecordWriter
 from edgeinspect.runtime.line_thread import FinishedPart
-from edgeinspect.runtime.records_sink import PICTURES_FAULT, RecordsSink
+from edgeinspect.runtime.records_sink import AUDIT_DISPLACED, PICTURES_FAULT, RecordsSink
 from tests.records_samples import StepClock
 from tests.runtime_rig import inspection, make_frame
 
@@ -60,6 +60,27 @@ def test_what_was_lost_with_the_picture_folder_is_told(tmp_path: Path) -> None:
         sink.write([])
         sink.write([])
     assert told == [("images_missing", "1 found when the records were opened anew")]
+
+
+def test_the_audit_trail_is_looked_after_once_the_records_are_in_their_place(
+    tmp_path: Path,
+) -> None:
+    told: list[tuple[str, str]] = []
+    answers = ["", "it was deleted; its entries are back"]
+    with RecordWriter(tmp_path / "data", clock=StepClock()) as writer:
+        sink = RecordsSink(
+            writer,
+            ImagePolicy(),
+            on_fault=lambda *fault: told.append(fault),
+            look_after_audit=lambda: answers.pop(0),
+        )
+        sink.write([])
+        (tmp_path / "data").rename(tmp_path / "moved")
+        with pytest.raises(DataDisplaced):
+            sink.write([])
+        assert len(answers) == 1
+        sink.write([])
+    assert told == [(AUDIT_DISPLACED, "it was deleted; its entries are back")]
 
 
 def test_a_picture_that_cannot_be_written_is_a_named_fault(

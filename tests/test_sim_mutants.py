@@ -14,12 +14,12 @@ from edgeinspect.line.frame import FrameMatcher, Match
 from edgeinspect.line.ledger import InFlight
 from edgeinspect.line.pictures import PictureMemory
 from edgeinspect.line.track import EncoderTrack, Place, Track
-from edgeinspect.part import Doubt, Frame
+from edgeinspect.part import Doubt, Frame, PartRecord
 from edgeinspect.sim.faults import fault_rates
 from edgeinspect.sim.presets import STOP_SIGNAL_DELAY_NS, is_guarded, line_config
 from edgeinspect.sim.shards import run_simulation
 from edgeinspect.sim.truth import Account
-from edgeinspect.sim.virtual import CoreFactory, VirtualLine
+from edgeinspect.sim.virtual import CoreFactory, Store, VirtualLine
 
 PARTS = 1500
 REJECTING, PASSING = "normally-rejecting", "normally-passing"
@@ -362,3 +362,39 @@ def test_a_core_that_reuses_part_ids_after_a_crash_is_caught() -> None:
     )
     assert account.faults["crash_restart"] > 0
     assert account.duplicated > 0
+
+
+class AcknowledgesIntoNothing(Store):
+    """Goes on writing a database that was deleted, as a program does that has it open."""
+
+    def write(self, records: list[PartRecord], now_ns: int) -> bool:
+        if self.nameless is None:
+            return super().write(records, now_ns)
+        self.nameless.extend(records)
+        self._truth.acknowledged.extend(record.part_id for record in records)
+        return True
+
+
+class BeginsAnew(Store):
+    """Notices, and opens a new database without what the old one had."""
+
+    def write(self, records: list[PartRecord], now_ns: int) -> bool:
+        self.nameless = None
+        return super().write(records, now_ns)
+
+
+@pytest.mark.parametrize("store", [Store, AcknowledgesIntoNothing, BeginsAnew])
+def test_records_lost_with_their_database_are_found(store: type[Store]) -> None:
+    rates = {"records_deleted": 0.02, "crash_restart": 0.002, "disk_full": 0.002}
+    line = VirtualLine(parts=400, seed=5, gate=REJECTING, rates=rates, store_factory=store)
+    account = line.run()
+    assert account.faults["records_deleted"] > 3
+    assert (account.acknowledged_lost == 0, account.good) == (store is Store,) * 2
+
+
+def test_what_is_deleted_just_before_a_crash_is_counted_apart() -> None:
+    rates = {"records_deleted": 0.3, "crash_restart": 0.1}
+    account = VirtualLine(parts=200, seed=6, gate=REJECTING, rates=rates).run()
+    assert account.deleted_with_station > 0
+    assert account.acknowledged_lost == 0
+    assert account.good, account.findings

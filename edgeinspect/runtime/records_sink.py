@@ -42,7 +42,7 @@ class RecordsSink:
         """Args:
         on_fault: told the name and one sentence for each picture that could not be written.
         on_recorded: given the records of each batch once they are durable; must not wait.
-        look_after_audit: asked at each batch; says in a sentence what it has put right.
+        look_after_audit: asked after each batch; says in a sentence what it has put right.
         on_troubles: told what keeps the records from their budget, after each look at it.
         """
         self._writer = writer
@@ -74,7 +74,6 @@ class RecordsSink:
 
     def write(self, batch: Sequence[FinishedPart]) -> Acknowledgement:
         """Raises StorageFault; then nothing of the batch is acknowledged."""
-        self._look_after_trail()
         with self._lock:
             acknowledged = self._writer.write([self._entry(part) for part in batch])
             self.images_kept += acknowledged.images_kept
@@ -92,6 +91,7 @@ class RecordsSink:
             self._on_fault(PICTURES_FAULT, sentence)
         if batch:
             self._on_recorded([part.record for part in batch])
+        self._look_after_trail()  # now that its folder is known to be in its place
         return acknowledged
 
     def _look_after_trail(self) -> None:

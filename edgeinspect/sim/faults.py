@@ -218,6 +218,15 @@ class FullDisk(Fault):
         line.store.refuse_until_ns = now_ns + line.rng.randint(SECOND, 30 * SECOND)
 
 
+class RecordsDeleted(Fault):
+    name = "records_deleted"
+    rate = 5e-5
+    about = "the records database is deleted or replaced under the running station"
+
+    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+        line.delete_records(now_ns)
+
+
 class CrashRestart(Fault):
     name = "crash_restart"
     rate = 5e-5
@@ -393,6 +402,7 @@ FAULTS: dict[str, Fault] = {
         ConfirmSpurious(),
         ClockStep(),
         FullDisk(),
+        RecordsDeleted(),
         CrashRestart(),
         CoreHang(),
         Overflow(),

@@ -55,6 +55,9 @@ class TruthLog:
         deaths: process number to the time of its death.
         records: durable records.
         died: records that a process had made and had not yet made durable when it died.
+        acknowledged: part ids whose record the station called durable.
+        deleted: part ids whose record was in a deleted database when the process died, within the
+            second in which it would have put it back; ``died`` has the records.
         died_while_refused: those of ``died`` that could not be written because the disk was full.
         configs: by recipe digest.
         injected: faults that struck, by name.
@@ -70,6 +73,8 @@ class TruthLog:
     deaths: dict[int, int] = field(default_factory=dict)
     records: list[PartRecord] = field(default_factory=list)
     died: list[PartRecord] = field(default_factory=list)
+    acknowledged: list[int] = field(default_factory=list)
+    deleted: set[int] = field(default_factory=set)
     died_while_refused: set[int] = field(default_factory=set)
     configs: dict[str, LineConfig] = field(default_factory=dict)
     injected: Counter[str] = field(default_factory=Counter)
@@ -111,6 +116,8 @@ class Account:
             rejected or recalled.
         died_unwritten_left: records that died with a station that could not write them (crash
             while the disk was full), of parts that had already left, rightly.
+        acknowledged_lost: records that the station called durable and that are in no file.
+        deleted_with_station: records that somebody deleted in the second before the process died.
         missed_trigger: parts that the trigger sensor did not see.
         station_down: parts that passed the sensor while no station was alive.
         dropped_edges: trigger edges that a full queue dropped and counted.
@@ -147,6 +154,8 @@ class Account:
     untriggered_passed: int = 0
     died_with_station: int = 0
     died_unwritten_left: int = 0
+    acknowledged_lost: int = 0
+    deleted_with_station: int = 0
     missed_trigger: int = 0
     station_down: int = 0
     dropped_edges: int = 0
@@ -164,7 +173,8 @@ class Account:
         """Whether the station kept its promises."""
         about_pictures = self.swapped or self.out_of_view or self.duplicated
         about_belt = self.mislocated or self.judged_unsteady
-        return not (about_pictures or about_belt or self.unaccounted or self.wrongly_passed)
+        about_records = self.unaccounted or self.acknowledged_lost
+        return not (about_pictures or about_belt or about_records or self.wrongly_passed)
 
     def as_dict(self) -> dict[str, object]:
         """All fields, ready for JSON."""
@@ -247,6 +257,8 @@ class _Settlement:
             untriggered_passed=sum(part.end is End.LEFT for part in untriggered),
             died_with_station=len(log.died) + died_edges,
             died_unwritten_left=unwritten,
+            acknowledged_lost=self._acknowledged_lost(),
+            deleted_with_station=len(log.deleted),
             missed_trigger=len(untriggered),
             station_down=sum(p.trigger_sees and not p.edge_delivered for p in parts),
             dropped_edges=log.dropped_edges,
@@ -431,8 +443,17 @@ class _Settlement:
                 left.append(record)
         return left
 
+    def _acknowledged_lost(self) -> int:
+        there = {record.part_id for record in self._log.records}
+        lost = set(self._log.acknowledged) - there - self._log.deleted
+        if lost:
+            self._find(f"{len(lost)} acknowledged records are in no file, the first {min(lost)}")
+        return len(lost)
+
     def _was_refused(self, record: PartRecord) -> bool:
-        return record.part_id in self._log.died_while_refused
+        """Nobody could have kept it: the disk was full, or somebody had deleted it."""
+        log = self._log
+        return record.part_id in log.died_while_refused or record.part_id in log.deleted
 
     def _seen_and_rejected(self, part: SimPart) -> bool:
         if part.defective or part.end is not End.REJECTED:

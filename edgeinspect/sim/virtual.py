@@ -49,14 +49,20 @@ class CoreFactory(Protocol):
 class Store:
     """Durable records and part ids; survives the process.
 
+    A database that is deleted while the process has it open has lost its name: what is in it is
+    durable only if the process puts it back before it dies.
+
     Attributes:
         refuse_until_ns: the disk is full until then.
         wall_offset_ns: of the wall clock against the monotonic one; nothing may depend on it.
+        nameless: records of the open file that no name leads to; None while it has its name.
     """
 
     def __init__(self, truth: TruthLog) -> None:
         self.refuse_until_ns = 0
         self.wall_offset_ns = 0
+        self.nameless: list[PartRecord] | None = None
+        self._noticed = False
         self._truth = truth
         self._reserved_to = 1
 
@@ -72,10 +78,32 @@ class Store:
             self._reserved_to += ID_BLOCK
 
     def write(self, records: list[PartRecord], now_ns: int) -> bool:
-        """Make all of them durable; False if the disk is full."""
-        if now_ns < self.refuse_until_ns:
+        """Make all of them durable, in a file that can be found; False if that cannot be."""
+        if now_ns < self.refuse_until_ns or not self._has_its_name():
             return False
         self._truth.records.extend(records)
+        self._truth.acknowledged.extend(record.part_id for record in records)
+        return True
+
+    def delete(self) -> None:
+        """Somebody deletes or replaces the database that the process has open."""
+        if self.nameless is None:
+            self.nameless, self._truth.records = self._truth.records, []
+            self._noticed = False
+
+    def lose_nameless(self) -> list[PartRecord]:
+        """The process dies; the records that went with it."""
+        lost, self.nameless = self.nameless or [], None
+        return lost
+
+    def _has_its_name(self) -> bool:
+        """As ``RecordWriter`` does it: the first use notices, the next one puts it back."""
+        if self.nameless is None:
+            return True
+        if not self._noticed:
+            self._noticed = True
+            return False
+        self._truth.records, self.nameless = self.nameless, None
         return True
 
 
@@ -271,7 +299,8 @@ class VirtualLine:
         gate: a key of ``edgeinspect.sim.presets.GATES``.
         tracking: "delay" or "encoder".
         rates: faults by name with their probability per part.
-        core_factory: makes the core of each process; tests put broken ones in.
+        core_factory, store_factory: make the core of each process and the store; tests put broken
+            ones in.
         source, eye, judge, config: the parts and what is seen and said of them, and the core's
             configuration; by default coded pixels with known scores.
     """
@@ -285,6 +314,7 @@ class VirtualLine:
         tracking: str = "delay",
         rates: Mapping[str, float] | None = None,
         core_factory: CoreFactory = LineCore,
+        store_factory: Callable[[TruthLog], Store] = Store,
         source: PartSource | None = None,
         eye: Eye | None = None,
         judge: Judge | None = None,
@@ -296,7 +326,7 @@ class VirtualLine:
         self.rng = Random(seed)  # noqa: S311 - a simulation, not a secret
         self.truth = TruthLog()
         self.late_inputs = LateInputs(self.agenda)
-        self.store = Store(self.truth)
+        self.store = store_factory(self.truth)
         self.core_factory = core_factory
         self.drop_next_event = False
         self.process: Process | None = None
@@ -370,8 +400,17 @@ class VirtualLine:
         truth.died += process.unwritten
         if now_ns < self.store.refuse_until_ns + SECOND // 2:
             truth.died_while_refused.update(record.part_id for record in process.unwritten)
+        deleted = self.store.lose_nameless()
+        truth.died += deleted
+        truth.deleted.update(record.part_id for record in deleted)
         self.world.set_output(False, now_ns)
         self.agenda.at(now_ns + self.rng.randint(600 * MS, 4 * SECOND), self._boot)
+
+    def delete_records(self, now_ns: int) -> None:
+        """Somebody deletes the database under the process, which looks every half second."""
+        if self.process is not None:
+            self.store.delete()
+            self.agenda.at(now_ns + self.rng.randint(0, SECOND // 2), self._look_after_records)
 
     def hang(self, duration_ns: int, now_ns: int) -> None:
         if self.process is not None:
@@ -455,6 +494,12 @@ class VirtualLine:
                 self.truth.injected[fault.name] += 1
                 fault.strike(self, part, now_ns)
 
+    def _look_after_records(self, now_ns: int) -> None:
+        if self.process is None or self.store.nameless is None:
+            return
+        if not self.store.write([], now_ns):
+            self.agenda.at(now_ns + SECOND, self._look_after_records)
+
     def _boot(self, now_ns: int) -> None:
         self._lives += 1
         if self._lives > 1:
@@ -475,7 +520,9 @@ class VirtualLine:
 
     def _finished(self) -> bool:
         process = self.process
-        return process is not None and process.core.drained and not process.unwritten
+        if process is None or self.store.nameless is not None:
+            return False
+        return process.core.drained and not process.unwritten
 
     @staticmethod
     def _changed(config: LineConfig) -> LineConfig:

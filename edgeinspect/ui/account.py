@@ -26,6 +26,7 @@ _LINES = (
     ("duplicated", "recorded or judged twice", True),
     ("mislocated", "judged at another encoder count", True),
     ("unaccounted", "without a record and without a reason", True),
+    ("acknowledged_lost", "called durable, and in no file", True),
     ("untriggered_passed", "never seen by the trigger, and passed", False),
     ("recalled", "taken off the outfeed by the operator", False),
 )
