@@ -49,7 +49,8 @@ class Doubt(StrEnum):
 class GateOutcome(StrEnum):
     """What became of the part at the gate.
 
-    ``REJECTED`` is used where no confirm sensor is wired, so nobody can say more;
+    ``REJECTED`` is used where no confirm sensor is wired, or the belt did not keep its speed and
+    the part falls nobody knows when, so nobody can say more;
     ``GATE_LIMITED`` where the gate's own limits kept it from covering the part's window.
     """
 

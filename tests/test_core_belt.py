@@ -11,9 +11,9 @@ import pytest
 
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import ASSUMED_RESTART_NS, GateKind, LineConfig, TrackConfig
-from edgeinspect.part import Doubt, PartRecord, VerdictKind
+from edgeinspect.part import Doubt, GateOutcome, PartRecord, VerdictKind
 from edgeinspect.sim.agenda import Belt
-from tests.line_bench import MS, RESTART_NS, Bench, line_config, seen
+from tests.line_bench import MS, RESTART_NS, Bench, line_config, seen, with_confirm
 
 BOTH_GATES = pytest.mark.parametrize("kind", list(GateKind))
 PASSING, REJECTING = GateKind.NORMALLY_PASSING, GateKind.NORMALLY_REJECTING
@@ -244,3 +244,60 @@ def test_an_edge_is_judged_by_its_stamp_not_by_when_it_is_handled() -> None:
 def test_a_belt_whose_restart_nobody_has_stated_is_given_a_second() -> None:
     track = TrackConfig(to_lens=1, exposure_window=1, to_gate=9, window_before=1, window_after=1)
     assert track.restart_ns == ASSUMED_RESTART_NS == 1_000 * MS
+
+
+@BOTH_GATES
+@pytest.mark.parametrize(
+    ("edge_ms", "handled_ms", "score", "asked"),
+    [
+        (930, 950, 0.9, True),
+        (930, 1_100, 0.9, True),  # the part is recorded by then
+        (930, 934, 0.9, False),  # within the window's own tolerance
+        (945, 990, 0.9, False),  # its pulse had ended before
+        (900, 930, 0.9, False),  # its pulse still lasts, and the hold goes on from there
+        (930, 950, 0.1, False),  # it may pass
+    ],
+)
+def test_a_stop_that_is_heard_of_late_recalls_what_may_have_passed(
+    kind: GateKind, edge_ms: int, handled_ms: int, score: float, asked: bool
+) -> None:
+    bench = Bench(line_config(kind))
+    bench.good_part(STOP, 1, score=score)
+    bench.give(m.LineStopped(True, STOP + edge_ms * MS), STOP + handled_ms * MS)
+    requests = [r for r in bench.of(m.RequestLineStop) if "heard of" in r.reason]
+    assert len(requests) == asked
+    alarms = [a for a in bench.of(m.RaiseAlarm) if a.name is m.AlarmName.GATE_LIMITED]
+    assert [a.detail for a in alarms] == [r.reason for r in requests]
+
+
+@BOTH_GATES
+@pytest.mark.parametrize("after_ms", [-900, -50, 100, 650, 790])
+def test_a_stop_does_not_make_the_station_miss_parts_in_the_chute(
+    kind: GateKind, after_ms: int
+) -> None:
+    """They fall later than expected; an alarm would stop the belt anew after every restart."""
+    bench = Bench(with_confirm(line_config(kind)))
+    if after_ms < 0:
+        bench.good_part(STOP + after_ms * MS, 1, score=0.9)
+    bench.give(m.LineStopped(True, STOP), STOP)
+    if 0 < after_ms < 600:
+        bench.trigger(STOP + after_ms * MS)
+    bench.give(m.LineStopped(False, START), START)
+    if after_ms > 600:
+        bench.trigger(STOP + after_ms * MS)
+    bench.until(START + 5_000 * MS)
+    (record,) = bench.records
+    assert record.gate_outcome is GateOutcome.REJECTED
+    assert bench.of(m.RaiseAlarm) == []
+    assert bench.of(m.RequestLineStop) == []
+
+
+@BOTH_GATES
+def test_a_part_of_the_steady_belt_is_missed_in_the_chute(kind: GateKind) -> None:
+    bench = Bench(with_confirm(line_config(kind)))
+    bench.give(m.LineStopped(True, STOP), STOP)
+    bench.give(m.LineStopped(False, START), START)
+    bench.good_part(START + RESTART_NS + 100 * MS, 1, score=0.9)
+    bench.until(START + 5_000 * MS)
+    assert bench.records[0].gate_outcome is GateOutcome.REJECT_UNCONFIRMED
+    assert len(bench.of(m.RequestLineStop)) == 1

@@ -63,6 +63,7 @@ class LineCore:
         self._counts: Counter[str] = Counter()
         self._actions: list[m.Action] = []
         self._lease_renewed_mono_ns = now_mono_ns
+        self._last_reject_ended_mono_ns = 0
         self._stop_by_mono_ns: int | None = None
         self._handlers: dict[type, Callable[[Any], None]] = {
             m.TriggerEdge: self._on_trigger,
@@ -167,6 +168,7 @@ class LineCore:
         part = self._begin(event.edge_mono_ns, place)
         self._counts["triggers"] += 1
         doubt = self._doubt_at_trigger(part)
+        part.carried = self._belt_was_steady_at(event.edge_mono_ns)
         if doubt is not None:
             self._judge(part, cannot_inspect(doubt))
         if place.settled:
@@ -422,6 +424,9 @@ class LineCore:
             self._tell_hold()
         if part.late is not None and part.verdict is not None:
             part.verdict = replace(part.verdict, detail=self._lateness(part, came=False))
+        if part.must_be_rejected and part.window_end_mono_ns <= self._now_mono_ns:
+            ended = max(self._last_reject_ended_mono_ns, part.window_end_mono_ns)
+            self._last_reject_ended_mono_ns = ended
         record = part.record(outcome)
         self._actions.append(m.Record(record, part.frame))
         self._counts[record.verdict.kind.value] += 1
@@ -538,12 +543,28 @@ class LineCore:
             return
         if event.stopped:
             self._counts["line_stops"] += 1
+            self._look_for_missed_rejects(event.edge_mono_ns)
             self._track.stop(self._now_mono_ns)
             self._holds.open_ended(LINE_STOPPED)
         else:
             self._track.start(self._now_mono_ns, self._config.track.restart_ns)
             self._holds.end(LINE_STOPPED)
         self._distrust(Doubt.LINE_STOPPED)
+        for part in self._ledger:
+            part.carried = False  # it was at the gate, and falls when the belt moves on
+
+    def _look_for_missed_rejects(self, stopped_mono_ns: int) -> None:
+        """A stop that is handled late: a reject whose pulse ended since may be at the gate yet."""
+        late_ns = self._now_mono_ns - stopped_mono_ns
+        ends = [p.window_end_mono_ns for p in self._ledger if p.must_be_rejected]
+        ended_since = any(
+            stopped_mono_ns < end <= self._now_mono_ns
+            for end in (*ends, self._last_reject_ended_mono_ns)
+        )
+        if late_ns > self._config.gate.timing_tolerance_ns and ended_since:
+            why = f"the belt's stop was heard of {_ms(late_ns)} late: a reject may have passed"
+            self._actions += self._alarms.sound(m.AlarmName.GATE_LIMITED, None, why)
+            self._actions.append(m.RequestLineStop(why))
 
     def _belt_was_steady_at(self, mono_ns: int) -> bool:
         """Whether the belt had the speed that every prediction for this time builds on."""

@@ -47,6 +47,7 @@ class InFlight:
         travelled: how far beyond the trigger sensor the part was at its edge.
         wants_frame: a frame is to be asked for as soon as the belt moves.
         late: what it was given up for and that has not come yet.
+        carried: the belt kept its speed, so the part falls into the chute when it is expected to.
     """
 
     part_id: int
@@ -73,6 +74,7 @@ class InFlight:
     captures_requested: int = 0
     frame_doubt: Doubt | None = None
     late: Late | None = None
+    carried: bool = True
 
     @property
     def must_be_rejected(self) -> bool:
@@ -209,7 +211,7 @@ class Ledger:
             wired = part.config.track.to_guard is not None
             return GateOutcome.LOST if wired and not part.seen_by_guard else GateOutcome.PASSED
         if rejected:
-            unconfirmed = part.config.confirm is not None
+            unconfirmed = part.config.confirm is not None and part.carried
             return GateOutcome.REJECT_UNCONFIRMED if unconfirmed else GateOutcome.REJECTED
         return GateOutcome.GATE_LIMITED
 
