@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edgeinspect.line.config import ClassThresholds
 from edgeinspect.tune.judge import judge_many
 from edgeinspect.ui.tune.draft import Draft, restore_draft, save_draft
-from edgeinspect.ui.tune.drawing import bar_rows, too_small
+from edgeinspect.ui.tune.drawing import FILM_WIDTH, bar_rows, short_id, too_small
 from edgeinspect.ui.tune.evidence import Evidence, Parts, codes_of, histogram, joined, sound
 from tests.tune_screen_samples import THRESHOLDS, many_parts, parts_of
 
@@ -112,3 +112,9 @@ def test_too_small_fits_any_terminal(width: int, height: int) -> None:
     assert len(lines) == height
     if width >= 12:
         assert max(line.cell_len for line in lines) <= width
+
+
+def test_a_long_part_id_leaves_room_for_the_score() -> None:
+    assert (short_id(41), short_id(1234567)) == ("41", "1234567")
+    assert short_id(520278969326) == "…969326"
+    assert len(f"{short_id(10**15)} 0.123") <= FILM_WIDTH

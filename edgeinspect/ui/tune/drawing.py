@@ -279,7 +279,14 @@ def _captions(view: TuneView, width: int) -> list[Text]:
 
 
 def _caption(part: FilmPart, *, chosen: bool) -> Text:
-    return Text(f"{part.part_id} {part.score:.3f}", "reverse bold" if chosen else "")
+    caption = f"{short_id(part.part_id)} {part.score:.3f}"
+    return Text(caption, "reverse bold" if chosen else "")
+
+
+def short_id(part_id: int) -> str:
+    """At most 7 characters; parts beside each other differ in their last digits."""
+    digits = str(part_id)
+    return digits if len(digits) <= 7 else f"…{digits[-6:]}"
 
 
 def _change(part: FilmPart) -> Text:
