@@ -407,6 +407,33 @@ esac""",
     assert not copy.exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a stick is mounted below /run, by root")
+@pytest.mark.parametrize(("offered", "taken"), [("1.1.9", False), ("1.3.0", True)])
+def test_a_stick_brings_no_older_system_and_says_so(
+    station: Station, offered: str, taken: bool
+) -> None:
+    update = with_updater(station, offered=offered)
+    stick = station.root / "stick"
+    stick.mkdir()
+    update.rename(stick / "new.raucb")
+    (station.root / "data/system").mkdir()
+    # what a stick holds appears where it is mounted, and what is written there is on it
+    station.program("mount", f'for place; do :; done; cp {stick}/* "$place"')
+    station.program("umount", f'cp "$1"/*.log {stick}; rm -rf "$1"')
+    station.program("rmdir", "exit 0")
+    result = station.run("take-stick", "/dev/sda1")
+    (mounted,) = station.calls("mount")
+    assert mounted.startswith("-t vfat -o nosuid,nodev,noexec /dev/sda1 /run/edgeinspect-stick.")
+    told = (stick / "update.log").read_text()
+    assert (len(installed(station)) == 1) is taken
+    if taken:
+        assert "Installed; the station restarts into it" in told
+    else:
+        assert result.returncode == 1
+        assert "version 1.1.9 is older than 1.2.0, which runs" in told
+        assert "NOT INSTALLED" in told
+
+
 def test_a_copy_of_an_update_leaves_room_for_the_records(station: Station) -> None:
     update = with_updater(station)
     station.program("df", f"echo Avail; echo $((268435456 + {len('an update') - 1}))")
