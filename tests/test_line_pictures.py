@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeinspect.line.pictures import PICTURES_KEPT, PictureMemory, content_digest
+from edgeinspect.line.pictures import PICTURES_KEPT, PictureMemory, _factors, content_digest
 
 SHAPES = [(1, 25), (31, 33), (2, 4), (128, 129), (181, 181), (256, 256, 3), (300, 301, 3)]
 Pixels = NDArray[np.uint8]
@@ -76,3 +78,28 @@ def test_a_picture_is_known_however_long_ago_it_was_shown(age: int) -> None:
     for n in range(age + 100):
         assert not memory.shown_before(numbered(n))
     assert memory.shown_before(numbered(100))
+
+
+@pytest.mark.parametrize("kept", [64, 128])
+def test_what_is_remembered_beyond_the_promise_is_one_small_set(kept: int) -> None:
+    """Each picture is asked for in a copy of the memory, because asking makes it remembered."""
+    memory, small = PictureMemory(kept=kept), kept // 64
+    for n in range(3 * kept):
+        memory.shown_before(numbered(n))
+    known = [copy.deepcopy(memory).shown_before(numbered(n)) for n in range(0, 3 * kept, small)]
+    assert known == sorted(known)
+    assert kept <= small * sum(known) <= kept + small
+
+
+def test_a_digest_has_64_bits() -> None:
+    digests = [content_digest(numbered(n)) for n in range(200)]
+    assert max(digests).bit_length() == 64
+
+
+def test_the_factors_are_those_published_for_splitmix64_made_odd() -> None:
+    factors = _factors()
+    published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    assert [int(factor) for factor in factors[:3]] == [number | 1 for number in published]
+    assert len(set(factors.tolist())) == len(factors) == 4096
+    with pytest.raises(ValueError, match="read-only"):
+        factors[0] = 1

@@ -187,13 +187,12 @@ class Ledger:
         return None
 
     def note_confirm(self, edge_mono_ns: int) -> InFlight | None:
-        """The part that fell into the reject chute now; rejected ones first, then any."""
+        """The part that fell into the reject chute now; rejected ones first, then the oldest."""
         candidates = [part for part in self._parts.values() if _could_confirm(part, edge_mono_ns)]
-        candidates.sort(key=lambda part: (part.released, part.part_id))
-        if not candidates:
-            return None
-        candidates[0].confirmed = True
-        return candidates[0]
+        fallen = min(candidates, key=lambda part: part.released, default=None)
+        if fallen is not None:
+            fallen.confirmed = True
+        return fallen
 
     def outcome(self, part: InFlight, now_mono_ns: int) -> GateOutcome:
         """What the gate did with the part, from when it really was active.
