@@ -65,7 +65,8 @@ def test_start_loads_its_command_line_library_and_little_of_its_own() -> None:
     assert foreign == {"click", "edgeinspect"}
     own = {name for name in modules if name.startswith("edgeinspect.")}
     ui = {"edgeinspect.ui", "edgeinspect.ui.application", "edgeinspect.ui.cli"}
-    assert own == ui | {"edgeinspect.ui.output", "edgeinspect.errors"}
+    ui |= {"edgeinspect.ui.output", "edgeinspect.ui.streams", "edgeinspect.ui.unwinding"}
+    assert own == ui | {"edgeinspect.errors"}
 
 
 @pytest.mark.parametrize(

@@ -198,10 +198,9 @@ def test_system_clock_reads_the_kernels_clocks() -> None:
     assert isinstance(system.is_synchronized(), bool)
 
 
-def test_boot_time_is_converted_by_the_present_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock.time, "monotonic_ns", lambda: 1_000)
-    monkeypatch.setattr(clock.time, "clock_gettime_ns", lambda base: 6_000)
-    assert clock.boot_to_mono_ns(6_500) == 1_500
+def test_boot_time_is_converted_by_the_present_difference() -> None:
+    converter = clock.BootToMono(now_mono_ns=lambda: 1_000, now_boot_ns=lambda: 6_000)
+    assert converter.convert(6_500) == clock.MonoStamp(1_500, error_ns=0)
 
 
 def test_drivers_are_never_replaced_by_others() -> None:
