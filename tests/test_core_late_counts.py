@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import GateKind, LineConfig, TrackConfig, Tracking, TriggerConfig
@@ -266,6 +268,22 @@ def test_a_core_that_hung_takes_its_own_sleep_for_no_silence_of_the_encoder() ->
     assert bench.core.status["encoder_distrusted"] == 0
 
 
+def test_a_released_part_keeps_no_gate_open_for_its_follower_while_counts_are_late() -> None:
+    """A good part is in its window when the counts stop; the belt may be faster than before."""
+    line = Line(GateKind.NORMALLY_REJECTING)
+    line.trigger()
+    line.run(TO_GATE)
+    assert line.bench.schedule.active
+    line.late = True
+    line.run(38)
+    assert line.bench.schedule.active
+    line.run(5)
+    assert not line.bench.schedule.active
+    line.late = False
+    line.run(200)
+    assert line.bench.records[0].gate_outcome is GateOutcome.PASSED
+
+
 @pytest.mark.parametrize("late_ms", [20, 60, 150, 400])
 def test_a_late_trigger_edge_is_put_where_it_was_stamped(late_ms: int) -> None:
     line = Line()
@@ -393,3 +411,34 @@ def test_a_hold_is_not_shortened_by_a_recipe_with_a_shorter_way() -> None:
     assert line.bench.core.holds == ("clearing",)
     line.run(12)
     assert line.bench.core.holds == ()
+
+
+lateness_ms = st.integers(0, 150)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    triggers=st.lists(st.tuples(st.integers(160, 300), lateness_ms), min_size=1, max_size=4),
+    stalls=st.lists(st.tuples(st.integers(0, 2_000), lateness_ms), max_size=6),
+)
+def test_in_whatever_order_edges_and_counts_arrive_a_part_is_where_it_was(
+    triggers: list[tuple[int, int]], stalls: list[tuple[int, int]]
+) -> None:
+    """The encoder's reader stalls now and then, and each trigger edge comes late by itself."""
+    events: list[tuple[int, int, m.Event]] = []
+    ready_ms = 0
+    for at_ms in range(1, 3_600):
+        stalled = [start + length for start, length in stalls if start <= at_ms < start + length]
+        ready_ms = max([ready_ms, at_ms, *stalled])
+        events.append((ready_ms, len(events), m.EncoderCount(at_ms, at_ms * MS)))
+    edge_ms, edges = 1_000, []
+    for pitch_ms, late_ms in triggers:
+        edge_ms += pitch_ms
+        edges.append(edge_ms)
+        events.append((edge_ms + late_ms, len(events), m.TriggerEdge(edge_ms * MS)))
+    bench = Bench(config())
+    for told_ms, _, event in sorted(events, key=lambda each: each[:2]):
+        bench.give(event, told_ms * MS)
+    places = {record.trigger_mono_ns // MS: record.encoder_count for record in bench.records}
+    assert places == {edge_ms: edge_ms for edge_ms in edges}
+    assert not bench.of(m.RequestLineStop)

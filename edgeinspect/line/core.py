@@ -233,9 +233,7 @@ class LineCore:
             self._distrust_encoder("a part came although the encoder stands still")
 
     def _arm(self, part: InFlight) -> None:
-        self._actions.append(
-            m.Arm(part.part_id, part.window_start_mono_ns, part.window_end_mono_ns)
-        )
+        self._actions.append(m.Arm(part.part_id, *part.armed_mono_ns))
 
     # --- its frame ------------------------------------------------------------------------------
 
@@ -333,6 +331,7 @@ class LineCore:
         part.verdict_mono_ns = self._now_mono_ns
         if lets_pass(part, verdict):
             part.released = True
+            self._predict(part)
             self._actions.append(m.Release(part.part_id))
 
     def _overrule(self, part: InFlight, doubt: Doubt, detail: str = "") -> None:
@@ -478,13 +477,16 @@ class LineCore:
                 self._track.note_silence(self._now_mono_ns)
                 self._predict_again()
 
+    def _predict(self, part: InFlight) -> None:
+        start, end = part.armed_mono_ns
+        part.predict(self._track)
+        new_start, new_end = part.armed_mono_ns
+        if abs(new_start - start) > REARM_NS or abs(new_end - end) > REARM_NS:
+            self._arm(part)
+
     def _predict_again(self) -> None:
         for part in self._ledger:
-            before = part.window_start_mono_ns, part.window_end_mono_ns
-            part.predict(self._track)
-            after = part.window_start_mono_ns, part.window_end_mono_ns
-            if max(abs(b - a) for a, b in zip(before, after, strict=True)) > REARM_NS:
-                self._arm(part)
+            self._predict(part)
             if part.stage is Stage.AWAITING_FRAME and part.wants_frame:
                 self._request_frame(part)
 

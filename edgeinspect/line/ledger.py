@@ -45,6 +45,8 @@ class InFlight:
         position, slack, settled: the ``Place`` of the belt when the part was at the trigger sensor,
             in track units. Until it is settled it is an estimate, and nothing may rest on it.
         travelled: how far beyond the trigger sensor the part was at its edge.
+        armed_mono_ns: what the gate is told of the window: all of it where the part has to be
+            rejected, and where it may pass only what is surely its own.
         wants_frame: a frame is to be asked for as soon as the belt moves.
         late: what it was given up for and that has not come yet.
         carried: the belt kept its speed, so the part falls into the chute when it is expected to.
@@ -69,6 +71,7 @@ class InFlight:
     deadline_mono_ns: int = 0
     window_start_mono_ns: int = 0
     window_end_mono_ns: int = 0
+    armed_mono_ns: tuple[int, int] = (0, 0)
     seen_by_guard: bool = False
     confirmed: bool = False
     captures_requested: int = 0
@@ -104,9 +107,13 @@ class InFlight:
         Where it is not known exactly, the window begins with the soonest and ends with the latest.
         """
         track, gate = self.config.track, self.config.gate
-        at_gate = self.position + track.to_gate
-        self.window_start_mono_ns = belt.soonest(at_gate - self.slack - track.window_before)
-        self.window_end_mono_ns = belt.time_of(at_gate + track.window_after)
+        begins = self.position - self.slack + track.to_gate - track.window_before
+        ends = self.position + track.to_gate + track.window_after
+        self.window_start_mono_ns = belt.soonest(begins)
+        self.window_end_mono_ns = belt.time_of(ends)
+        self.armed_mono_ns = self.window_start_mono_ns, self.window_end_mono_ns
+        if self.released:
+            self.armed_mono_ns = belt.time_of(begins), belt.soonest(ends)
         self.deadline_mono_ns = self.window_start_mono_ns - gate.decision_margin_ns
         if self.stage is not Stage.AWAITING_FRAME:
             return

@@ -159,6 +159,9 @@ class EncoderTrack:
             self._forget()
         elif step > 0 and self._times[-1] < edge_mono_ns <= self._known_until_mono_ns:
             why = "a count of the encoder came after the belt had been taken to stand"
+            self._known_until_mono_ns = (
+                edge_mono_ns  # that was no silence: more may be on their way
+            )
         elif self._counts_too_fast(step, span_ns):
             why = "the encoder counted faster than the belt can move"
         if self._times and edge_mono_ns >= self._overdue_from_mono_ns():
