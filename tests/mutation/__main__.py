@@ -3,8 +3,11 @@
 python -m tests.mutation                      every mutant of every file
 python -m tests.mutation core.py reject.py    of these files
 python -m tests.mutation --jobs 1 --list FILE write the survivors to FILE too
+python -m tests.mutation --listed             try those listed as equivalent too (hours)
 
-Ends with 0 if every survivor is listed in tests/mutation/equivalent.txt, else with 1.
+Ends with 0 if every survivor is listed in tests/mutation/equivalent.txt and everything that is
+listed there is still a mutant, else with 1. A listed one is tried with --listed only: nothing
+ends its tests early.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutation.mutants import Mutant, mutants_of
@@ -23,6 +27,7 @@ from tests.mutation.run import Outcome, try_all
 REPOSITORY = Path(__file__).resolve().parents[2]
 LINE = REPOSITORY / "edgeinspect" / "line"
 EQUIVALENT = Path(__file__).with_name("equivalent.txt")
+SURVIVING = (Outcome.SURVIVED, Outcome.NOT_REACHED)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,44 +35,81 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("files", nargs="*", help="names in edgeinspect/line; all if left out")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--list", type=Path, help="write the survivors there, one a line")
+    parser.add_argument("--listed", action="store_true", help="try those listed as equivalent too")
     chosen = parser.parse_args(arguments)
     files = [LINE / name for name in chosen.files] or sorted(LINE.glob("*.py"))
     mutants = [mutant for file in files for mutant in mutants_of(file)]
     equivalent = read_equivalent(EQUIVALENT.read_text())
     began_s = time.monotonic()
-    survivors: list[tuple[Mutant, Outcome]] = []
-    counts = Counter[str]()
+    tried = [m for m in mutants if chosen.listed or m.name not in equivalent]
+    results: list[tuple[Mutant, Outcome]] = []
 
     def note(mutant: Mutant, outcome: Outcome) -> None:
-        counts[outcome.value] += 1
-        if outcome in (Outcome.SURVIVED, Outcome.NOT_REACHED):
-            survivors.append((mutant, outcome))
-            if mutant.name not in equivalent:
-                _say(f"{outcome.value}: line {mutant.line}: {mutant.name}")
-        if counts.total() % 100 == 0:
-            _say(f"{counts.total()} of {len(mutants)}")
+        results.append((mutant, outcome))
+        if outcome in SURVIVING and mutant.name not in equivalent:
+            _say(line_of(mutant, outcome))
+        if len(results) % 100 == 0:
+            _say(f"{len(results)} of {len(tried)} after {time.monotonic() - began_s:.0f} s")
 
-    try_all(mutants, jobs=chosen.jobs, note=note)
-    names = {mutant.name for mutant, _ in survivors}
-    unlisted = [(m, o) for m, o in survivors if m.name not in equivalent]
-    tried = {mutant.name for mutant in mutants}
-    stale = sorted(name for name in equivalent if name in tried and name not in names)
-    gone = [] if chosen.files else sorted(equivalent.keys() - tried)
-    lines = [f"{o.value}: line {m.line}: {m.name}" for m, o in unlisted]
+    try_all(tried, jobs=chosen.jobs, note=note)
+    names = {mutant.name for mutant in mutants}
+    of_files = {file.name for file in files}
+    listed = {name: word for name, word in equivalent.items() if name.split("::")[0] in of_files}
+    verdict = judge(results, listed, names)
+    _say(f"{len(mutants)} mutants in {time.monotonic() - began_s:.0f} s: {verdict.summary}")
+    for complaint in verdict.complaints:
+        _say(complaint)
     if chosen.list:
-        chosen.list.write_text("".join(f"{line}\n" for line in lines))
-    words = Counter(equivalent[m.name] for m, _ in survivors if m.name in equivalent)
-    for name in stale:
-        _say(f"listed as equivalent, but a test notices it: {name}")
-    for name in gone:
-        _say(f"listed as equivalent, but the code has gone: {name}")
-    _say(
-        f"{len(mutants)} mutants in {time.monotonic() - began_s:.0f} s: "
-        + ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-        + f"; listed as equivalent: {sum(words.values())} ({dict(words)}); "
-        f"not listed: {len(unlisted)}"
+        chosen.list.write_text("".join(f"{line}\n" for line in verdict.survivors))
+    return 1 if verdict.survivors or verdict.complaints else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Attributes:
+    survivors: the mutants that no test notices and that are not listed, one line each.
+    complaints: what is listed and should not be.
+    """
+
+    survivors: tuple[str, ...]
+    complaints: tuple[str, ...]
+    summary: str
+
+
+def judge(
+    results: Sequence[tuple[Mutant, Outcome]], listed: Mapping[str, str], names: Set[str]
+) -> Result:
+    """Compare what was found with what is listed.
+
+    Args:
+        results: of the mutants that were tried.
+        listed: those that no test can notice, and the word why.
+        names: of all mutants there are.
+    """
+    counts = Counter(outcome.value for _, outcome in results)
+    survivors = [line_of(m, o) for m, o in results if o in SURVIVING and m.name not in listed]
+    gone = [f"listed as equivalent, but not a mutant: {n}" for n in sorted(listed.keys() - names)]
+    noticed = {mutant.name for mutant, outcome in results if outcome not in SURVIVING}
+    wrong = [
+        f"listed as equivalent, but a test notices it: {n}" for n in sorted(noticed & listed.keys())
+    ]
+    words = Counter(word for name, word in listed.items() if name in names)
+    summary = ", ".join(
+        [
+            *(f"{count} {outcome}" for outcome, count in sorted(counts.items())),
+            f"{words.total()} listed as equivalent ({_told(words)})",
+            f"{len(survivors)} not listed and alive",
+        ]
     )
-    return 1 if unlisted or gone else 0
+    return Result(tuple(survivors), (*gone, *wrong), summary)
+
+
+def line_of(mutant: Mutant, outcome: Outcome) -> str:
+    return f"{outcome.value}: line {mutant.line}: {mutant.name}"
+
+
+def _told(words: Counter[str]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in words.most_common())
 
 
 def _say(line: str) -> None:

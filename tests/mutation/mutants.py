@@ -40,7 +40,8 @@ class Mutant:
     """One changed module.
 
     Attributes:
-        function: qualified name of the outermost function around the change; "" outside of one.
+        function: qualified name of the outermost function or class around the change; "" outside.
+        in_body: the change is in a function's body, so it can be made to the living function.
         line: line of the change in the original.
         change: ``old -> new``, source text.
         number: of this change among equal ones in the function, from 1.
@@ -49,6 +50,7 @@ class Mutant:
 
     file: Path
     function: str
+    in_body: bool
     line: int
     change: str
     number: int
@@ -66,7 +68,7 @@ def mutants_of(file: Path) -> list[Mutant]:
     tree = ast.parse(file.read_text())
     found: list[Mutant] = []
     seen: Counter[tuple[str, str]] = Counter()
-    for path, function in _places(tree, (), ""):
+    for path, function, in_body in _places(tree, (), "", in_body=False):
         node = _at(tree, path)
         for replacement in _replacements(node):
             changed = copy.deepcopy(tree)
@@ -76,40 +78,35 @@ def mutants_of(file: Path) -> list[Mutant]:
             number = seen[function, change]
             ast.fix_missing_locations(changed)
             line = getattr(node, "lineno", 1)
-            found.append(Mutant(file, function, line, change, number, changed))
+            found.append(Mutant(file, function, in_body, line, change, number, changed))
     return found
 
 
 Path_ = tuple[tuple[str, int | None], ...]
 
 
-def _places(node: ast.AST, path: Path_, function: str) -> Iterator[tuple[Path_, str]]:
-    """Every node that is code and not annotation or docstring, with the function it is in."""
+def _places(
+    node: ast.AST, path: Path_, function: str, *, in_body: bool
+) -> Iterator[tuple[Path_, str, bool]]:
+    """Every node that is code and not annotation or docstring, and the function it is in.
+
+    A function inside a function belongs to the outer one: it is a constant of its code. A default
+    of an argument is outside of the body.
+    """
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "decorator_list", "type_params"):
             continue
+        inside = in_body or (isinstance(node, ast.FunctionDef) and field == "body")
         children = value if isinstance(value, list) else [value]
         for index, child in enumerate(children):
-            if not isinstance(child, ast.AST):
+            if not isinstance(child, ast.AST) or _is_docstring(child):
                 continue
-            step = (field, index if isinstance(value, list) else None)
-            if _is_docstring(child):
-                continue
+            here = (*path, (field, index if isinstance(value, list) else None))
             inner = function
-            if isinstance(child, ast.ClassDef | ast.FunctionDef) and not _in_function(node, path):
+            if isinstance(child, ast.ClassDef | ast.FunctionDef) and not inside:
                 inner = f"{function}.{child.name}" if function else child.name
-            yield (*path, step), _function_of(child, function, inner)
-            yield from _places(child, (*path, step), inner)
-
-
-def _function_of(child: ast.AST, outer: str, inner: str) -> str:
-    return inner if isinstance(child, ast.FunctionDef) else outer
-
-
-def _in_function(node: ast.AST, path: Path_) -> bool:
-    """Functions inside functions belong to the outer one: they are constants of its code."""
-    del path
-    return isinstance(node, ast.FunctionDef)
+            yield here, inner if isinstance(child, ast.FunctionDef) else function, inside
+            yield from _places(child, here, inner, in_body=inside)
 
 
 def _is_docstring(node: ast.AST) -> bool:
