@@ -13,7 +13,7 @@ from edgeinspect.line import messages as m
 from edgeinspect.line.config import ASSUMED_RESTART_NS, GateKind, LineConfig, TrackConfig
 from edgeinspect.part import Doubt, GateOutcome, PartRecord, VerdictKind
 from edgeinspect.sim.agenda import Belt
-from tests.line_bench import MS, RESTART_NS, Bench, line_config, seen, with_confirm
+from tests.line_bench import MS, RESTART_NS, Bench, line_config, seen, with_confirm, with_guard
 
 BOTH_GATES = pytest.mark.parametrize("kind", list(GateKind))
 PASSING, REJECTING = GateKind.NORMALLY_PASSING, GateKind.NORMALLY_REJECTING
@@ -301,3 +301,14 @@ def test_a_part_of_the_steady_belt_is_missed_in_the_chute(kind: GateKind) -> Non
     bench.until(START + 5_000 * MS)
     assert bench.records[0].gate_outcome is GateOutcome.REJECT_UNCONFIRMED
     assert len(bench.of(m.RequestLineStop)) == 1
+
+
+def test_a_part_that_the_guard_sees_on_a_starting_belt_is_not_missed_in_the_chute() -> None:
+    bench = Bench(with_confirm(with_guard(line_config(PASSING))))
+    bench.give(m.LineStopped(True, STOP), STOP)
+    bench.give(m.LineStopped(False, START), START)
+    bench.give(m.GuardEdge(START + 50 * MS), START + 50 * MS)
+    bench.until(START + 5_000 * MS)
+    (record,) = bench.records
+    assert record.gate_outcome is GateOutcome.REJECTED
+    assert bench.of(m.RequestLineStop) == []

@@ -168,7 +168,6 @@ class LineCore:
         part = self._begin(event.edge_mono_ns, place)
         self._counts["triggers"] += 1
         doubt = self._doubt_at_trigger(part)
-        part.carried = self._belt_was_steady_at(event.edge_mono_ns)
         if doubt is not None:
             self._judge(part, cannot_inspect(doubt))
         if place.settled:
@@ -202,6 +201,7 @@ class LineCore:
             slack=place.slack,
             settled=place.settled,
             travelled=travelled,
+            carried=self._belt_was_steady_at(edge_mono_ns),
         )
         self._next_part_id += 1
         self._ledger.add(part)
