@@ -121,6 +121,16 @@ def test_no_frame_is_awaited_beyond_the_deadline_of_the_verdict() -> None:
     assert part.frame_deadline_mono_ns == part.deadline_mono_ns
 
 
+def test_the_gate_is_told_of_all_that_a_part_may_take_or_of_what_is_surely_its_own() -> None:
+    part = InFlight(1, 0, 1_000, config(), slack=40)
+    assert part.armed_mono_ns == (0, 0)
+    part.predict(Belt())
+    assert part.armed_mono_ns == (part.window_start_mono_ns, part.window_end_mono_ns)
+    part.released = True
+    part.predict(Belt())
+    assert part.armed_mono_ns == (part.window_start_mono_ns + 10, part.window_end_mono_ns - 10)
+
+
 @pytest.mark.parametrize("stage", [Stage.INSPECTING, Stage.JUDGED])
 def test_a_part_that_has_its_frame_gets_no_other_deadline_for_it(stage: Stage) -> None:
     part = InFlight(1, 0, 1_000, config())

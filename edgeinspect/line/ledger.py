@@ -196,7 +196,7 @@ class Ledger:
     def note_confirm(self, edge_mono_ns: int) -> InFlight | None:
         """The part that fell into the reject chute now; rejected ones first, then the oldest."""
         candidates = [part for part in self._parts.values() if _could_confirm(part, edge_mono_ns)]
-        fallen = min(candidates, key=lambda part: part.released, default=None)
+        fallen = min(candidates, key=lambda part: (part.released, part.part_id), default=None)
         if fallen is not None:
             fallen.confirmed = True
         return fallen

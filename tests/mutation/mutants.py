@@ -180,7 +180,7 @@ def _statements(node: ast.stmt) -> Iterator[ast.AST]:
     elif isinstance(node, ast.Return) and node.value is not None:
         if not (isinstance(node.value, ast.Constant) and node.value.value is None):
             yield ast.Return(ast.Constant(None))
-    elif isinstance(node, ast.Expr | ast.Raise | ast.Delete):
+    elif isinstance(node, ast.Expr | ast.Raise) or _deletes_more_than_names(node):
         yield ast.Pass()
     elif isinstance(node, ast.AugAssign):
         yield ast.Pass()
@@ -193,6 +193,11 @@ def _statements(node: ast.stmt) -> Iterator[ast.AST]:
         yield ast.Break()
     elif isinstance(node, ast.Break):
         yield ast.Continue()
+
+
+def _deletes_more_than_names(node: ast.stmt) -> bool:
+    """``del event`` says that an argument is not used; without it nothing changes."""
+    return isinstance(node, ast.Delete) and not all(isinstance(t, ast.Name) for t in node.targets)
 
 
 def _text(node: ast.AST) -> str:
