@@ -13,7 +13,7 @@ FULL_KILLS ?= 1000
 IMAGE ?= build/image
 CONVERTERS ?= $(HOME)/.cache/edgeinspect/converters
 
-.PHONY: lock test-newest image-qemu test-image test-image-long test-vm help demo test check lint types test-slow test-camera test-converters test-training test-kills test-kills-full test-million bench model clean
+.PHONY: lock test-newest image-qemu test-image test-image-long test-vm help demo test check lint types test-slow test-camera test-converters test-training test-kills test-kills-full test-million test-mutants bench model clean
 
 help:
 	@echo "make demo          run the station on the simulated line, with the shipped model"
@@ -32,6 +32,7 @@ help:
 	@echo "make test-kills    kill the recorder KILLS=10000 times (minutes)"
 	@echo "make test-kills-full  kill it FULL_KILLS=1000 times with the disk full (minutes)"
 	@echo "make test-million  simulate SIM_PARTS=1000000 parts a gate with every fault (20 min a gate)"
+	@echo "make test-mutants  change the code of the part's path in 2,000 ways: a test must notice each (an hour)"
 	@echo "make bench         measure this machine"
 	@echo "make model         train the shipped model again (20 min)"
 
@@ -92,6 +93,9 @@ test-million: $(VENV)/.dev
 	for gate in normally-rejecting normally-passing normally-passing-guarded; do \
 	  $(BIN)/edgeinspect sim --parts $(SIM_PARTS) --seed 1 --faults all --gate $$gate --jobs 2 \
 	  || exit 1; done
+
+test-mutants: $(VENV)/.dev
+	$(BIN)/python -m tests.mutation $(MUTANTS)
 
 bench: $(VENV)/.dev
 	$(BIN)/edgeinspect-tools bench station

@@ -673,3 +673,101 @@ def test_a_stop_at_once_closes_what_nobody_has_judged() -> None:
     assert shell.core.drained is False
     shell.until(T + 310 * MS + RENEWED_NS)
     assert [r.verdict.doubt for r in shell.records][2:] == [Doubt.STOPPED]
+
+
+# --- what nobody could have seen in time ----------------------------------------------------------
+
+
+def told_of_missed_rejects(shell: Shell, stopped: int, heard: int) -> bool:
+    actions = shell.give(m.LineStopped(True, stopped), heard)
+    alarms = [action for action in actions if isinstance(action, m.RaiseAlarm)]
+    recalls = [action for action in actions if isinstance(action, m.RequestLineStop)]
+    assert [alarm.name for alarm in alarms] == [m.AlarmName.GATE_LIMITED] * len(recalls)
+    assert [alarm.detail for alarm in alarms] == [recall.reason for recall in recalls]
+    return bool(recalls)
+
+
+@pytest.mark.parametrize(
+    ("stopped", "heard", "missed"),
+    [
+        (935 * MS, 940 * MS, False),  # no later than the window has room for
+        (935 * MS - 1, 940 * MS, True),
+        (930 * MS, 940 * MS - 1, False),  # the gate was still closed
+        (940 * MS, 950 * MS, False),  # it had left before the belt stopped
+        (940 * MS - 1, 950 * MS, True),
+        (939 * MS, 970 * MS, True),  # it has its record already
+    ],
+)
+@pytest.mark.parametrize("settle_ns", [0, 20 * MS])
+def test_a_stop_heard_of_after_a_reject_s_pulse_had_ended(
+    stopped: int, heard: int, missed: bool, settle_ns: int
+) -> None:
+    config = by_time()
+    shell = Shell(replace(config, gate=replace(config.gate, settle_ns=settle_ns)))
+    shell.trigger(T)
+    assert told_of_missed_rejects(shell, T + stopped, T + heard) is missed
+
+
+@pytest.mark.parametrize("heard_ms", [950, 970])
+def test_a_released_part_is_no_missed_reject(heard_ms: int) -> None:
+    shell = Shell(by_time())
+    shell.good_part(T, 1)
+    assert not told_of_missed_rejects(shell, T + 939 * MS, T + heard_ms * MS)
+
+
+def test_a_part_that_a_stop_took_back_was_not_missed_at_its_old_window() -> None:
+    shell = Shell(by_time())
+    shell.trigger(T)
+    shell.give(m.LineStopped(True, T + 100 * MS), T + 100 * MS)
+    shell.give(m.LineStopped(False, T + 200 * MS), T + 200 * MS)
+    assert not told_of_missed_rejects(shell, T + 930 * MS, T + 945 * MS)
+
+
+def test_of_several_rejects_the_one_that_ended_last_is_remembered() -> None:
+    """The second one came under a recipe with a shorter way, and was recorded first."""
+    config = by_time()
+    shell = Shell(config)
+    shell.trigger(T)
+    shorter = replace(config, track=replace(config.track, to_gate=200 * MS))
+    shell.give(m.ApplyConfig(shorter), T + 10 * MS)
+    shell.trigger(T + 735 * MS)
+    shell.until(T + 970 * MS)
+    assert [record.part_id for record in shell.records] == [1]
+    shell.until(T + 999 * MS)
+    assert [record.part_id for record in shell.records] == [1, 2]
+    assert told_of_missed_rejects(shell, T + 974 * MS, T + 1_000 * MS)
+
+
+@pytest.mark.parametrize(
+    ("count", "distrusted"),
+    [(501, True), (510, False)],  # it stood at 500; it was anywhere from 500 to 509
+)
+def test_parts_that_come_although_the_encoder_surely_stands_still(
+    count: int, distrusted: bool
+) -> None:
+    shell = moving()
+    shell.trigger(800 * MS)
+    shell.trigger(900 * MS)
+    actions = shell.give(m.EncoderCount(count, 950 * MS), 950 * MS)
+    assert (m.RequestLineStop in kinds(actions)) is distrusted
+    assert shell.core.status["encoder_distrusted"] == distrusted
+
+
+def test_parts_too_close_on_a_belt_that_moves_are_the_parts_fault() -> None:
+    shell = moving()
+    shell.trigger(500 * MS)
+    shell.count(range(501, 511))
+    assert kinds(shell.trigger(510 * MS)) == [m.Arm]
+    assert "encoder_distrusted" not in shell.core.status
+
+
+def test_the_ledger_holds_as_many_parts_as_the_station_says() -> None:
+    shell = Shell(by_time(max_parts_in_flight=2))
+    for n in range(3):
+        shell.trigger(T + n * 200 * MS)
+    shell.until(T + 3_000 * MS)
+    assert [r.verdict.doubt for r in shell.records] == [
+        Doubt.NO_FRAME,
+        Doubt.NO_FRAME,
+        Doubt.OVERFLOW,
+    ]

@@ -22,24 +22,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutation.mutants import Mutant, mutants_of
-from tests.mutation.run import Outcome, try_all
+from tests.mutation.run import THE_PARTS_PATH, Outcome, Target, try_all
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-LINE = REPOSITORY / "edgeinspect" / "line"
-EQUIVALENT = Path(__file__).with_name("equivalent.txt")
 SURVIVING = (Outcome.SURVIVED, Outcome.NOT_REACHED)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], target: Target = THE_PARTS_PATH) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
-    parser.add_argument("files", nargs="*", help="names in edgeinspect/line; all if left out")
+    parser.add_argument("files", nargs="*", help="names of modules, as core.py; all if left out")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--list", type=Path, help="write the survivors there, one a line")
     parser.add_argument("--listed", action="store_true", help="try those listed as equivalent too")
     chosen = parser.parse_args(arguments)
-    files = [LINE / name for name in chosen.files] or sorted(LINE.glob("*.py"))
+    folder = target.root / target.modules
+    files = [folder / name for name in chosen.files] or sorted(folder.glob("*.py"))
     mutants = [mutant for file in files for mutant in mutants_of(file)]
-    equivalent = read_equivalent(EQUIVALENT.read_text())
+    equivalent = read_equivalent(target.equivalent.read_text())
     began_s = time.monotonic()
     tried = [m for m in mutants if chosen.listed or m.name not in equivalent]
     results: list[tuple[Mutant, Outcome]] = []
@@ -51,10 +49,14 @@ def main(arguments: Sequence[str]) -> int:
         if len(results) % 100 == 0:
             _say(f"{len(results)} of {len(tried)} after {time.monotonic() - began_s:.0f} s")
 
-    try_all(tried, jobs=chosen.jobs, note=note)
+    try_all(target, tried, jobs=chosen.jobs, note=note)
     names = {mutant.name for mutant in mutants}
-    of_files = {file.name for file in files}
-    listed = {name: word for name, word in equivalent.items() if name.split("::")[0] in of_files}
+    chosen_names = {file.name for file in files}
+    listed = {
+        name: word
+        for name, word in equivalent.items()
+        if not chosen.files or name.split("::")[0] in chosen_names
+    }
     verdict = judge(results, listed, names)
     _say(f"{len(mutants)} mutants in {time.monotonic() - began_s:.0f} s: {verdict.summary}")
     for complaint in verdict.complaints:

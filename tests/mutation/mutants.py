@@ -35,6 +35,10 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "bisect_right": "bisect_left"}
 
 
+Path_ = tuple[tuple[str, int | None], ...]
+"""From the module down to a node: fields, and indices where a field is a list."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """One changed module.
@@ -45,7 +49,8 @@ class Mutant:
         line: line of the change in the original.
         change: ``old -> new``, source text.
         number: of this change among equal ones in the function, from 1.
-        tree: the whole changed module.
+        original: the whole module, before the change.
+        path, replacement: what takes which place in it.
     """
 
     file: Path
@@ -54,13 +59,21 @@ class Mutant:
     line: int
     change: str
     number: int
-    tree: ast.Module
+    original: ast.Module
+    path: Path_
+    replacement: ast.AST
 
     @property
     def name(self) -> str:
         """Stable while the function's text is: file, function, change, number."""
         again = f" #{self.number}" if self.number > 1 else ""
         return f"{self.file.name}::{self.function or '<module>'} | {self.change}{again}"
+
+    def changed(self) -> ast.Module:
+        """The whole changed module."""
+        tree = copy.deepcopy(self.original)
+        _put(tree, self.path, self.replacement)
+        return ast.fix_missing_locations(tree)
 
 
 def mutants_of(file: Path) -> list[Mutant]:
@@ -71,18 +84,13 @@ def mutants_of(file: Path) -> list[Mutant]:
     for path, function, in_body in _places(tree, (), "", in_body=False):
         node = _at(tree, path)
         for replacement in _replacements(node):
-            changed = copy.deepcopy(tree)
-            _put(changed, path, replacement)
             change = f"{_text(node)} -> {_text(replacement)}"
             seen[function, change] += 1
-            number = seen[function, change]
-            ast.fix_missing_locations(changed)
-            line = getattr(node, "lineno", 1)
-            found.append(Mutant(file, function, in_body, line, change, number, changed))
+            number, line = seen[function, change], getattr(node, "lineno", 1)
+            found.append(
+                Mutant(file, function, in_body, line, change, number, tree, path, replacement)
+            )
     return found
-
-
-Path_ = tuple[tuple[str, int | None], ...]
 
 
 def _places(
@@ -178,7 +186,8 @@ def _statements(node: ast.stmt) -> Iterator[ast.AST]:
         changed.test = ast.UnaryOp(ast.Not(), changed.test)
         yield changed
     elif isinstance(node, ast.Return) and node.value is not None:
-        if not (isinstance(node.value, ast.Constant) and node.value.value is None):
+        # None is as false as False, which becomes True in another mutant
+        if not (isinstance(node.value, ast.Constant) and node.value.value in (None, False)):
             yield ast.Return(ast.Constant(None))
     elif isinstance(node, ast.Expr | ast.Raise) or _deletes_more_than_names(node):
         yield ast.Pass()

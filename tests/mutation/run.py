@@ -7,7 +7,7 @@ A change inside a function replaces the code of the living function; a change ou
 from __future__ import annotations
 
 import ast
-import importlib
+import gc
 import json
 import os
 import resource
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -30,11 +31,32 @@ from _pytest.runner import runtestprotocol
 from tests.mutation.mutants import Mutant
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TESTS = (
-    *("tests/test_line_*.py", "tests/test_core*.py", "tests/test_scores.py"),
-    *("tests/test_tiles.py", "tests/test_reject.py", "tests/test_quality.py"),
-    *("tests/test_ledger.py", "tests/test_track.py", "tests/test_verdict.py"),
-    *("tests/test_challenge_lock.py", "tests/test_sim_world.py"),
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Attributes:
+    modules: the folder whose modules are changed, from ``root``.
+    tests: patterns of the files of tests that may notice it, from ``root``.
+    equivalent: the list of mutants that no test can notice.
+    """
+
+    root: Path
+    modules: str
+    tests: tuple[str, ...]
+    equivalent: Path
+
+
+THE_PARTS_PATH = Target(
+    REPOSITORY,
+    "edgeinspect/line",
+    (
+        *("tests/test_line_*.py", "tests/test_core*.py", "tests/test_scores.py"),
+        *("tests/test_tiles.py", "tests/test_reject.py", "tests/test_quality.py"),
+        *("tests/test_ledger.py", "tests/test_track.py", "tests/test_verdict.py"),
+        *("tests/test_challenge_lock.py", "tests/test_sim_world.py"),
+    ),
+    Path(__file__).with_name("equivalent.txt"),
 )
 LONGEST_TEST_S = 1.5
 """Slower ones are left out: a mutant that only they notice deserves a test of its own.
@@ -56,7 +78,8 @@ Note = Callable[[Mutant, Outcome], None]
 class _Runner:
     """A pytest plugin: takes over when the tests have been collected."""
 
-    def __init__(self, mutants: Sequence[Mutant], *, jobs: int, note: Note) -> None:
+    def __init__(self, target: Target, mutants: Sequence[Mutant], *, jobs: int, note: Note) -> None:
+        self._target = target
         self._mutants = mutants
         self._jobs = jobs
         self._note = note
@@ -67,6 +90,7 @@ class _Runner:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self._items = {item.nodeid: item for item in session.items}
         self._reached, self._seconds = self._reached_by()
+        gc.freeze()  # what is never looked at is never copied into a child
         waiting = list(self._mutants)
         while waiting or self._running:
             while waiting and len(self._running) < self._jobs:
@@ -111,7 +135,9 @@ class _Runner:
 
             def look() -> None:
                 cover = coverage.Coverage(
-                    data_file=None, config_file=False, include=[f"{_folder(self._mutants)}/*"]
+                    data_file=None,
+                    config_file=False,
+                    include=[f"{self._target.root / self._target.modules}/*"],
                 )
                 cover.start()
                 seconds = {}
@@ -144,18 +170,26 @@ class _Runner:
         return reached, seconds
 
     def _tests_of(self, mutant: Mutant) -> list[str]:
-        """The tests that run the changed line: those first that noticed others near it."""
+        """The tests that run the changed line, the most promising first.
+
+        Those that noticed other changes of its function, then those of the file named after the
+        module, then the quick ones.
+        """
         by_line = self._reached.get(str(mutant.file), {})
         names = by_line.get(mutant.line, set())
         if not mutant.in_body:
             names = set().union(*by_line.values()) if by_line else set()
         quick = [name for name in names if self._seconds[name] <= LONGEST_TEST_S]
-        noticed = self._noticed
-        return sorted(quick, key=lambda n: (-noticed[mutant.function, n], self._seconds[n]))
+        own = f"test_line_{mutant.file.stem}.py"
+
+        def promise(name: str) -> tuple[int, bool, float]:
+            return -self._noticed[mutant.function, name], own not in name, self._seconds[name]
+
+        return sorted(quick, key=promise)
 
     def _try(self, mutant: Mutant, chosen: list[str], tell: int) -> None:
         if not mutant.in_body or not _patch(mutant):
-            os._exit(_in_a_fresh_process(mutant, chosen))
+            os._exit(_in_a_fresh_process(mutant, chosen, self._target.root))
         for name in chosen:
             if not _passes(self._items[name]):
                 os.write(tell, name.encode())
@@ -163,21 +197,15 @@ class _Runner:
         os._exit(0)
 
 
-def try_all(mutants: Sequence[Mutant], *, jobs: int, note: Note) -> None:
+def try_all(target: Target, mutants: Sequence[Mutant], *, jobs: int, note: Note) -> None:
     """Try every mutant and call ``note`` with each and what became of it."""
     os.environ["CI"] = "true"  # hypothesis then draws the same examples each time
-    runner = _Runner(mutants, jobs=jobs, note=note)
-    files = sorted(
-        str(file) for pattern in TESTS for file in REPOSITORY.glob(pattern) if file.is_file()
-    )
+    runner = _Runner(target, mutants, jobs=jobs, note=note)
+    files = sorted({str(file) for pattern in target.tests for file in target.root.glob(pattern)})
     options = ["-q", "-s", "-p", "no:cacheprovider", "--no-cov", "-m", "not slow"]
-    code = pytest.main([*options, "--rootdir", str(REPOSITORY), *files], plugins=[runner])
+    code = pytest.main([*options, "--rootdir", str(target.root), *files], plugins=[runner])
     if code not in (0, 5):
         sys.exit(f"pytest ended with {code}")
-
-
-def _folder(mutants: Sequence[Mutant]) -> Path:
-    return mutants[0].file.parent
 
 
 def _forked(work: Any) -> int:
@@ -200,13 +228,21 @@ def _passes(item: pytest.Item) -> bool:
 
 def _patch(mutant: Mutant) -> bool:
     """Give the living function the changed code. False if it cannot be found."""
-    module = importlib.import_module(f"edgeinspect.line.{mutant.file.stem}")
-    function = _function(module, mutant.function)
-    code = _code(compile(mutant.tree, str(mutant.file), "exec"), mutant.function)
+    function = _function(sys.modules[_module_name(mutant)], mutant.function)
+    code = _code(compile(mutant.changed(), str(mutant.file), "exec"), mutant.function)
     if function is None or code is None or code.co_freevars != function.__code__.co_freevars:
         return False
     function.__code__ = code
     return True
+
+
+def _module_name(mutant: Mutant) -> str:
+    """The tests have imported it, or none of them would run its lines."""
+    return next(
+        name
+        for name, module in sys.modules.items()
+        if getattr(module, "__file__", None) == str(mutant.file)
+    )
 
 
 def _function(module: ModuleType, name: str) -> FunctionType | None:
@@ -246,11 +282,10 @@ sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--no-cov", *tests])
 """
 
 
-def _in_a_fresh_process(mutant: Mutant, chosen: list[str]) -> int:
+def _in_a_fresh_process(mutant: Mutant, chosen: list[str], root: Path) -> int:
     with tempfile.NamedTemporaryFile("w", suffix=".py") as source:
-        source.write(ast.unparse(mutant.tree))
+        source.write(ast.unparse(mutant.changed()))
         source.flush()
-        name = f"edgeinspect.line.{mutant.file.stem}"
-        command = (sys.executable, "-c", _FRESH, name, source.name, *chosen)
-        done = subprocess.run(command, cwd=REPOSITORY, check=False)
+        command = (sys.executable, "-c", _FRESH, _module_name(mutant), source.name, *chosen)
+        done = subprocess.run(command, cwd=root, check=False)
     return 0 if done.returncode == 0 else 1
