@@ -7,6 +7,7 @@ drivers, socket. Whatever was opened is closed again in reverse if a later step 
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgeinspect.line.config import LineConfig, Tracking
 from edgeinspect.part import Frame, Inspection, PartRecord
 from edgeinspect.ports import Clock
 from edgeinspect.records.images import ImagePolicy
+from edgeinspect.records.part_ids import Draw
 from edgeinspect.records.retention import LASTING_TROUBLES, RecordPolicy
 from edgeinspect.records.writer import OpenReport, RecordWriter
 from edgeinspect.runtime.challenge_desk import ChallengeDesk
@@ -132,6 +134,7 @@ class AssembledStation:
         serve: bool = True,
         watch: Watcher | None = None,
         on_plan: Callable[[StationPlan], None] = lambda plan: None,
+        draw: Draw = secrets.randbelow,
     ) -> None:
         """Open the records and the model; nothing moves before ``start``.
 
@@ -141,6 +144,7 @@ class AssembledStation:
             want_map: keep the score maps of the last parts for a live view.
             serve: listen on the control socket.
             watch: called in an inference worker with every frame and what was seen in it.
+            draw: where part ids begin, see ``edgeinspect.records.part_ids``.
             on_plan: told every plan that comes into force, this one included.
 
         Raises:
@@ -161,6 +165,7 @@ class AssembledStation:
                 policy=image_policy(plan.station.storage),
                 record_policy=record_policy(plan.station.storage),
                 uncovered_faults=plan.uncovered_faults,
+                draw=draw,
             )
             opened.callback(self._writer.close)
             self._audit_guard = AuditGuard(

@@ -16,6 +16,7 @@ from rich.live import Live
 from edgeinspect.line.config import LineConfig
 from edgeinspect.line.verdict import judge_inspection
 from edgeinspect.part import Frame, GateOutcome, Inspection, VerdictKind
+from edgeinspect.records.part_ids import no_gap
 from edgeinspect.records.reader import PartFilter, RecordReader
 from edgeinspect.runtime.assemble import AssembledStation
 from edgeinspect.runtime.line_thread import Picture
@@ -111,6 +112,7 @@ class LiveDemo:
             want_map=True,
             watch=self._watch,
             on_plan=lambda plan: self._configs.append(plan.config),
+            draw=no_gap,
         )
         self._last: deque[LastPart] = deque(maxlen=_LAST_PARTS)
         self._reasons: Counter[str] = Counter()

@@ -146,11 +146,12 @@ def _sink(plan: StationPlan, data_dir: Path | None) -> Iterator[RecordsSink | No
         return
     from edgeinspect.hw.clock import SystemClock
     from edgeinspect.records.images import ImagePolicy
+    from edgeinspect.records.part_ids import no_gap
     from edgeinspect.records.writer import RecordWriter
     from edgeinspect.runtime.records_sink import RecordsSink
 
     policy = ImagePolicy()
-    with RecordWriter(data_dir, clock=SystemClock(), policy=policy) as writer:
+    with RecordWriter(data_dir, clock=SystemClock(), policy=policy, draw=no_gap) as writer:
         sink = RecordsSink(writer, policy)
         sink.add_recipe(plan.digest, plan.config.thresholds, document=plan.document)
         yield sink
