@@ -341,7 +341,8 @@ def test_a_frame_exposed_after_the_view_settles_it_at_once() -> None:
 def test_as_many_frames_may_wait_for_counts_as_there_is_room_for() -> None:
     shell = moving()
     shell.trigger(500 * MS)
-    for n in range(FRAMES_WAITING):
+    assert FRAMES_WAITING == 16
+    for n in range(16):
         assert shell.frame(506 * MS + n, 507 * MS) == []
     assert "frame_position_uncertain" not in shell.core.status
     assert kinds(shell.frame(506 * MS + 100, 507 * MS)) == [m.Capture]

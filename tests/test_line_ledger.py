@@ -260,6 +260,15 @@ def test_an_old_activation_is_found_among_many_younger_ones() -> None:
     assert ledger.outcome(in_window(110, 120), 2_000) is GateOutcome.GATE_LIMITED
 
 
+@pytest.mark.parametrize(("younger", "known"), [(255, True), (256, False)])
+def test_the_last_256_activations_are_known(younger: int, known: bool) -> None:
+    ledger = Ledger()
+    for nth in range(younger + 1):
+        ledger.note_gate(GateActivated(20 * nth, 20 * nth + 10))
+    expected = GateOutcome.REJECTED if known else GateOutcome.GATE_LIMITED
+    assert ledger.outcome(in_window(0, 10), NOW) is expected
+
+
 @BOTH_GATES
 def test_a_part_that_must_be_rejected_never_counts_as_passed(kind: GateKind) -> None:
     ledger = Ledger()

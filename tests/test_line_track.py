@@ -107,6 +107,21 @@ def test_a_belt_of_fixed_speed_is_known_from_the_start() -> None:
     assert (belt.place_at(7), belt.time_of(7), belt.soonest(7)) == (Place(7), 7, 7)
 
 
+def test_a_belt_of_fixed_speed_has_come_as_far_as_it_went_at_that_speed() -> None:
+    belt = DelayTrack()
+    assert (belt.steady_from_mono_ns, belt.least_travel(5)) == (0, 5)
+    belt.start(100, 50)
+    assert belt.steady_from_mono_ns == 150
+    assert [belt.least_travel(at) for at in (100, 150, 151, 250)] == [100, 100, 101, 200]
+    belt.start(250, 50)
+    assert [belt.least_travel(at) for at in (250, 300, 310)] == [200, 200, 210]
+    belt.stop(400)
+    assert belt.steady_from_mono_ns == FOREVER_NS
+    assert [belt.least_travel(at) for at in (400, 9_000)] == [300, 300]
+    belt.start(9_000, 50)
+    assert belt.least_travel(9_060) == 310
+
+
 # --- where it was -----------------------------------------------------------------------------
 
 

@@ -529,7 +529,6 @@ class LineCore:
         return self._track.least_travel(self._now_mono_ns)
 
     def _tell_hold(self) -> None:
-        self._holds.forget_before(self._now_mono_ns)
         if self.holds:
             until_mono_ns = None if LOCKED in self.holds else self._holds.until_mono_ns
             self._actions.append(m.RejectEverything(until_mono_ns, ", ".join(self.holds)))
