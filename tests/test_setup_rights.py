@@ -363,3 +363,9 @@ def test_the_start_itself_does_it_with_the_accounts_of_the_image(site: Site) -> 
     assert (folder / "etc/hostname").read_text() == "press-7\n"
     assert site.places.station_dir.stat().st_uid == 0
     assert {path.lstat().st_uid for path in site.data.rglob("*")} == {STATION}
+
+
+def test_a_process_that_holds_much_memory_can_still_hand_the_work_over() -> None:
+    held = bytearray(3 << 30)  # never written to, so it costs no memory
+    assert run_as(OWNER, lambda: {"room": len(bytearray(64 << 20))}) == {"room": 64 << 20}
+    del held

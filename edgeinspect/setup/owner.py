@@ -27,7 +27,8 @@ LIMIT_S = 150.0
 """Less than the start's own limit, so that a child that hangs costs the station its recipe and
 never its network. A good import takes seconds."""
 _MAX_REPORT_BYTES = 4 << 20
-_MAX_DATA_BYTES = 2 << 30
+_MORE_DATA_BYTES = 2 << 30
+"""Beyond what the process has when it forks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +120,8 @@ def _be_child(owner: Owner, work: Callable[[], Mapping[str, Any]], write_end: in
         os.setsid()
         os.closerange(3, write_end)
         os.closerange(write_end + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-        resource.setrlimit(resource.RLIMIT_DATA, (_MAX_DATA_BYTES, _MAX_DATA_BYTES))
+        limit_bytes = _data_bytes() + _MORE_DATA_BYTES
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.setgroups(owner.groups)
         os.setresgid(owner.gid, owner.gid, owner.gid)
@@ -134,6 +136,12 @@ def _be_child(owner: Owner, work: Callable[[], Mapping[str, Any]], write_end: in
         status = 0
     finally:
         os._exit(status)
+
+
+def _data_bytes() -> int:
+    """What counts against RLIMIT_DATA now; see proc_pid_statm(5)."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123  cheap after a fork
+        return int(file.read().split()[5]) * resource.getpagesize()
 
 
 def _read_report(descriptor: int, deadline_s: float) -> bytes:
