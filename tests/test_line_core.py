@@ -406,6 +406,15 @@ def test_a_part_before_the_first_count_is_doubted_at_once_and_placed_by_that_cou
     assert (record.verdict.detail, record.encoder_count) == ("", 5_000)
 
 
+def test_a_part_older_than_all_counts_is_doubted_by_name() -> None:
+    shell = moving()
+    shell.give(m.TriggerEdge(MS // 2), 500 * MS)
+    shell.give(m.Stop(at_once=True), 500 * MS)
+    (record,) = shell.records
+    assert record.verdict.doubt is Doubt.POSITION_UNCERTAIN
+    assert record.verdict.detail == "no count tells where the belt was when the part came"
+
+
 @pytest.mark.parametrize(
     ("kind", "d_ns", "armed"), [(REJECTING, 16_000, False), (REJECTING, 16_001, True)]
 )
@@ -438,6 +447,27 @@ def test_a_released_part_is_armed_for_what_is_surely_its_own() -> None:
     assert shell.log[0] == (overdue, m.Arm(1, FOREVER_NS, 594 * MS))
     shell.count([513])
     assert isinstance(shell.log[-1][1], m.Arm)
+
+
+def test_a_part_released_while_a_count_is_overdue_is_armed_before_it_is_released() -> None:
+    shell = moving()
+    shell.trigger(500 * MS)
+    shell.count(range(501, 508))
+    shell.frame(507 * MS, 507 * MS)
+    shell.count([508])
+    assert shell.give(m.Inspected(1, seen(0.1)), 512 * MS + 2) == [
+        m.Arm(1, FOREVER_NS, 594 * MS),
+        m.Release(1),
+    ]
+
+
+def test_a_part_that_a_silence_puts_under_the_lens_gets_its_frame_at_that_tick() -> None:
+    shell = moving(to_lens=0, to_gate=900, to_guard=750)
+    shell.trigger(503 * MS)
+    shell.until(749 * MS)
+    assert shell.at(m.Capture) == [503 * MS]
+    shell.until(1_000 * MS)
+    assert len(shell.at(m.Capture)) == 2, "the belt stood 3 counts before where it seemed to be"
 
 
 def test_a_part_that_is_judged_while_the_belt_stands_asks_for_no_frame_any_more() -> None:

@@ -337,7 +337,6 @@ class LineCore:
     def _overrule(self, part: InFlight, doubt: Doubt, detail: str = "") -> None:
         """Take back a verdict that can no longer be honoured."""
         part.released = False
-        part.stage = Stage.JUDGED
         part.late = None
         part.verdict = cannot_inspect(doubt, detail)
         part.verdict_mono_ns = self._now_mono_ns

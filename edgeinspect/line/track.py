@@ -200,7 +200,7 @@ class EncoderTrack:
             return self._times[max(after - 1, 0)]
         start, end = self._counts[after - 1], self._counts[after]
         span_ns = self._times[after] - self._times[after - 1]
-        return self._times[after - 1] + span_ns * (position - start) // max(end - start, 1)
+        return self._times[after - 1] + span_ns * (position - start) // (end - start)
 
     def _place_before(self, after: int, mono_ns: int) -> Place:
         """Where the belt was not later than reading number ``after``, and after the one before."""

@@ -103,11 +103,9 @@ class _Runner:
         if not chosen:
             self._note(mutant, Outcome.NOT_REACHED)
             return
-        limit_s = 20 + 5 * sum(self._seconds[name] for name in chosen)
         told, tell = os.pipe()
 
         def work() -> None:
-            resource.setrlimit(resource.RLIMIT_CPU, (int(limit_s), int(limit_s)))
             self._try(mutant, chosen, tell)
 
         child = _forked(work)
@@ -124,7 +122,7 @@ class _Runner:
             name = noticed_by.read()
         if name:
             self._noticed[mutant.function, name] += 1
-        late = os.waitstatus_to_exitcode(status) in (-signal.SIGXCPU, -signal.SIGKILL)
+        late = os.waitstatus_to_exitcode(status) == -signal.SIGPROF
         survived = not late and status == 0
         outcome = Outcome.SURVIVED if survived else Outcome.KILLED
         self._note(mutant, Outcome.TIMEOUT if late else outcome)
@@ -189,8 +187,11 @@ class _Runner:
 
     def _try(self, mutant: Mutant, chosen: list[str], tell: int) -> None:
         if not mutant.in_body or not _patch(mutant):
+            limit_s = 60 + int(5 * sum(self._seconds[name] for name in chosen))
+            resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
             os._exit(_in_a_fresh_process(mutant, chosen, self._target.root))
         for name in chosen:
+            signal.setitimer(signal.ITIMER_PROF, 2 + 5 * self._seconds[name])
             if not _passes(self._items[name]):
                 os.write(tell, name.encode())
                 os._exit(1)
