@@ -42,7 +42,7 @@ from edgeinspect.hw.runtime_library import AUTO, load_library
 
 Tile = NDArray[np.generic]
 
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 SPARE_MEMORY_BYTES = 512 << 20
 """What a trial may take beside four times the model's size."""
 MAX_OUTPUT_BYTES = 256 << 10
