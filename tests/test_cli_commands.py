@@ -168,6 +168,17 @@ def test_replay_for_people(
     assert "6 pictures in" in shown
 
 
+def test_replay_takes_pictures_larger_than_the_simulated_lines(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    cv2.imwrite(str(folder / "a.png"), rng.integers(60, 90, (700, 900), np.uint8))
+    run("replay", folder, "--bundle", bundle, "--jobs", 1, "--roi", "700,600,60,40")
+    assert "1 picture" in capsys.readouterr().out
+
+
 def test_replay_keeps_records_from_which_parts_are_drawn(
     bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

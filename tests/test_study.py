@@ -16,6 +16,7 @@ from records_samples import StepClock, sample_entry
 
 from edgeinspect.errors import ConfigError, UsageError
 from edgeinspect.part import GateOutcome
+from edgeinspect.records.part_ids import no_gap
 from edgeinspect.records.reader import RecordReader
 from edgeinspect.records.writer import RecordWriter
 from edgeinspect.tune.kappa import cohen_kappa, fleiss_kappa
@@ -375,7 +376,7 @@ def run(*arguments: object, expect: int = 0) -> None:
 def recorded_parts(tmp_path: Path) -> Path:
     """A data directory with eight parts, two of which the gate let pass."""
     folder = tmp_path / "data"
-    with RecordWriter(folder, clock=StepClock()) as writer:
+    with RecordWriter(folder, clock=StepClock(), draw=no_gap) as writer:
         ids = writer.reserve_part_ids()
         writer.write([sample_entry(part_id) for part_id in ids[:8]])
     return folder

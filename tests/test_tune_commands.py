@@ -132,7 +132,7 @@ def test_wrong_what_ifs(tmp_path: Path, run: Any) -> None:
         (("--reducer", "median"), 2, "is no reducer"),
         (("--reducer", "kth_largest:300"), 2, "kept up to rank 256"),
         (("--reducer", "max", "--min-area", 3), 2, "reducer of its own"),
-        (("--min-area", -1), 2, "above 0"),
+        (("--min-area", -1), 2, "not in the range x>=0"),
         (("--roi", "1,2,3,4"), 2, "need pictures"),
         (("--revision", 7), 2, "no revision 7"),
         (("--since", "2h", "--until", "3h"), 1, "No part"),

@@ -78,19 +78,25 @@ class StationPlan:
 
 
 def make_plan(
-    station: StationFile, recipe: Recipe, bundle: Bundle, *, file_product: str | None = None
+    station: StationFile,
+    recipe: Recipe,
+    bundle: Bundle,
+    *,
+    file_product: str | None = None,
+    from_files: bool = False,
 ) -> StationPlan:
     """Check the three against each other and compile them.
 
     Args:
         file_product: what the station file names; None: the station's product.
+        from_files: the pictures are files of any size and not the station's camera's.
 
     Raises:
         ConfigError: the recipe does not fit the bundle or the station.
     """
     classes = bundle.card.defect_classes
     check_classes(recipe, classes)
-    frame = expected_frame(station.camera)
+    frame = None if from_files else expected_frame(station.camera)
     if frame is not None:
         check_fits(recipe, bundle, frame)
     digest = recipe_digest(station, recipe, bundle.digest)

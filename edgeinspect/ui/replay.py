@@ -116,8 +116,10 @@ def _plan(
     # Neither belongs to a replay, and neither takes part in the recipe digest.
     station = example_station(gate, data_dir=data_dir or Path("replay"))
     if recipe is not None:
-        return make_plan(station, load_recipe(recipe), loaded)
-    return make_plan(station, bundle_recipe(loaded, product=loaded.card.name, roi=roi), loaded)
+        chosen = load_recipe(recipe)
+    else:
+        chosen = bundle_recipe(loaded, product=loaded.card.name, roi=roi)
+    return make_plan(station, chosen, loaded, from_files=True)
 
 
 @contextlib.contextmanager

@@ -91,7 +91,8 @@ def _replay(bundle: Path, files: Sequence[Path], folder: Path, roi: Region, core
 
     loaded = load_bundle(bundle)
     station = example_station("normally-rejecting", data_dir=folder)
-    plan = make_plan(station, bundle_recipe(loaded, product="bench", roi=roi), loaded)
+    recipe = bundle_recipe(loaded, product="bench", roi=roi)
+    plan = make_plan(station, recipe, loaded, from_files=True)
     engine = EngineSettings(threads=1)
     opened = open_inspectors(loaded, engine=engine, roi=roi, count=cores, recipe_digest=plan.digest)
     run = Replay(config=plan.config, inspectors=opened.inspectors, files=files, folder=folder)

@@ -43,7 +43,8 @@ def replay_pictures(
         ModelRefused: the engine in use gives other golden outputs than the certificate allows.
     """
     station = example_station(_GATE, data_dir=Path("replay"))
-    plan = make_plan(station, bundle_recipe(bundle, product=bundle.card.name), bundle)
+    recipe = bundle_recipe(bundle, product=bundle.card.name)
+    plan = make_plan(station, recipe, bundle, from_files=True)
     scores, verdicts, outcomes = [], [], []
     with _inspector(bundle) as inspector:
         shown: FrameInspector = inspector
