@@ -21,6 +21,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,6 +44,9 @@ from edgeinspect.hw.runtime_library import AUTO, load_library
 Tile = NDArray[np.generic]
 
 DEADLINE_S = 90.0
+"""For each step: a slow machine needs minutes for all golden pictures together."""
+LONGEST_TRIAL_S = 1_800.0
+_LOOK_EVERY_S = 0.5
 SPARE_MEMORY_BYTES = 512 << 20
 """What a trial may take beside four times the model's size."""
 MAX_OUTPUT_BYTES = 256 << 10
@@ -113,6 +117,7 @@ def try_model(
         source: the model's name in errors.
         golden: makes the tiles of the golden pictures, shaped as the model takes them.
         golden_name: tells these golden pictures from others.
+        deadline_s: for each step of the trial: loading, and each picture.
 
     Raises:
         ModelRefused: the child died, hung, or took too much; or it refused the model.
@@ -162,14 +167,21 @@ class _Child:
     words: IO[bytes]
     memory_bytes: int
 
-    def wait(self, timeout_s: float) -> bool:
-        """False if it still runs after that time."""
+    def wait(self, step_s: float) -> bool:
+        """False if it still runs, and has begun no new step for that long."""
         descriptor = os.pidfd_open(self.process.pid)
+        began_s = time.monotonic()
+        step, since_s = b"", began_s
         try:
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)
-            if not poll.poll(timeout_s * 1000):
-                return False
+            while not poll.poll(min(step_s, _LOOK_EVERY_S) * 1000):
+                now_s = time.monotonic()
+                seen = os.pread(self.answers.fileno(), MAX_OUTPUT_BYTES, 0)
+                if seen != step:
+                    step, since_s = seen, now_s
+                if now_s - since_s >= step_s or now_s - began_s >= LONGEST_TRIAL_S:
+                    return False
         finally:
             os.close(descriptor)
         self.process.wait()
@@ -225,7 +237,7 @@ def _limits(wish: Wish, memory_bytes: int) -> dict[str, int]:
     return {
         "RLIMIT_DATA": memory_bytes,
         "RLIMIT_AS": _MAX_ADDRESSES_BYTES if sys.maxsize > 2**32 else 3 << 30,
-        "RLIMIT_CPU": round(DEADLINE_S) * max(1, wish.cores),
+        "RLIMIT_CPU": round(LONGEST_TRIAL_S) * max(1, wish.cores),
         "RLIMIT_FSIZE": MAX_OUTPUT_BYTES,
         "RLIMIT_CORE": 0,
     }
@@ -280,7 +292,7 @@ def _died(child: _Child, wish: Wish, source: str, step: str) -> EdgeInspectError
     child.words.seek(0)
     words = child.words.read(MAX_OUTPUT_BYTES).decode(errors="replace")
     if code == -signal.SIGXCPU:
-        return _hangs(wish, source, step, DEADLINE_S)
+        return _hangs(wish, source, step, LONGEST_TRIAL_S)
     if any(sign in words for sign in _NO_MEMORY):
         return _too_large(source, step, child.memory_bytes)
     if -code in _ENDINGS:
