@@ -71,7 +71,8 @@ def open_engine(
         device=device,
         tiles_at_once=tiles_at_once,
         kernels=kernels,
-        golden=partial(golden_tiles, bundle),
+        # a bundle that is being made has none yet; a finished one without is refused elsewhere
+        golden=partial(golden_tiles, bundle) if bundle.golden else tuple,
         golden_name=bundle.digest,
     )
     try:
