@@ -16,6 +16,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -117,9 +118,12 @@ def _try_as_engine(
         for words, tile in loader.extremes():
             tell(step=f"on a picture of {words}")
             engine.run([tile] * together)
-        for number, tile in enumerate(_golden(engine.input_spec), start=1):
-            tell(step=f"on tile {number} of the golden pictures")
-            engine.run([tile] * together)
+        shown = 0
+        tiles = _golden(engine.input_spec)
+        while some := list(islice(tiles, together)):
+            tell(step=f"on tile {shown + 1} of the golden pictures, or one soon after it")
+            engine.run([*some, *some[-1:] * (together - len(some))])
+            shown += len(some)
     except InferenceFailed as error:
         raise ModelRefused(f"{job['source']}: {error.message}") from error
     arrangement = engine.arrangement
