@@ -71,6 +71,7 @@ class ObedientStation:
         self.faults = FaultBoard(clock.now_mono_ns)
         self.feed = EventFeed()
         self.parts_in_flight = 0
+        self.belt_is_steady = True
         self.refuses = False
         self.unlocked = 0
         self.demanded: list[str] = []

@@ -16,7 +16,7 @@ from edgeinspect.line.lock import LockState
 from edgeinspect.runtime import challenge_store
 from edgeinspect.runtime.challenge_desk import IDLE_NS
 from edgeinspect.runtime.challenge_policy import Reason
-from edgeinspect.runtime.challenge_ports import BeltNotEmpty
+from edgeinspect.runtime.challenge_ports import BeltNotReady
 from edgeinspect.runtime.challenge_store import ChallengeStore
 from edgeinspect.runtime.status import StationState
 from edgeinspect.settings import audit
@@ -114,6 +114,16 @@ def test_a_challenge_that_does_not_end_proves_nothing(tmp_path: Path, how: str) 
     assert locked(again) and due(again) == {Reason.UNFINISHED}
 
 
+def test_no_master_is_announced_while_the_belt_stands_or_gathers_speed(tmp_path: Path) -> None:
+    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench.begin()
+    bench.station.belt_is_steady = False
+    with pytest.raises(BeltNotReady, match="full speed"):
+        bench.call("next")
+    bench.station.belt_is_steady = True
+    assert bench.call("next")["phase"] == "awaiting"
+
+
 def test_a_second_part_beside_the_master_makes_it_doubtful(tmp_path: Path) -> None:
     bench = DeskBench(tmp_path, policy=rules(tmp_path))
     bench.begin()
@@ -152,7 +162,7 @@ def test_masters_are_asked_for_on_an_empty_belt_only(tmp_path: Path) -> None:
     bench = DeskBench(tmp_path, policy=rules(tmp_path))
     bench.begin()
     bench.station.parts_in_flight = 2
-    with pytest.raises(BeltNotEmpty):
+    with pytest.raises(BeltNotReady):
         bench.call("next")
     bench.station.parts_in_flight = 0
     bench.call("next")
@@ -167,7 +177,7 @@ def test_an_announcement_that_the_core_refuses_is_taken_back(
     bench = DeskBench(tmp_path, policy=rules(tmp_path))
     bench.begin()
     bench.station.refuses = True
-    with pytest.raises(BeltNotEmpty, match="just now"):
+    with pytest.raises(BeltNotReady, match="just now"):
         bench.call("next")
     bench.station.refuses = False
     assert bench.call("next")["phase"] == "awaiting"
@@ -256,7 +266,7 @@ def test_a_simulated_line_feeds_the_masters(tmp_path: Path) -> None:
     with_pictures = MASTERS.replace("expect:", "picture: m.png, expect:")
     (tmp_path / "masters.yaml").write_text(with_pictures)
     bench.begin()
-    with pytest.raises(BeltNotEmpty):
+    with pytest.raises(BeltNotReady):
         bench.call("next")
     feeder.is_clear = True
     bench.master_comes()

@@ -110,14 +110,14 @@ def client(
         station,
         prompter,
         part_timeout_s=1.0,
-        empty_timeout_s=1.0,
+        belt_timeout_s=1.0,
         clock_s=lambda: clock.mono_ns / 1e9,
         sleep=clock.move,
     )
     return run, station
 
 
-BUSY = CommandRefused("BeltNotEmpty", "parts are on the belt")
+BUSY = CommandRefused("BeltNotReady", "parts are on the belt")
 
 
 def test_the_client_waits_for_the_belt_and_for_each_master() -> None:
@@ -140,7 +140,7 @@ def test_a_person_may_give_up() -> None:
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        ([state("ask"), *[BUSY] * 12, state("done")], "did not run empty within 1 s"),
+        ([state("ask"), *[BUSY] * 12, state("done")], "Not ready within 1 s"),
         ([state("ask"), *[state("awaiting")] * 13, state("done")], "did not come within 1 s"),
     ],
 )

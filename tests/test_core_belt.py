@@ -137,6 +137,18 @@ def test_a_part_that_comes_while_the_belt_gathers_speed_is_rejected(
 
 
 @BOTH_GATES
+def test_the_core_says_whether_the_belt_has_its_speed(kind: GateKind) -> None:
+    bench = Bench(restarting(kind))
+    bench.until(RESTART_NS - MS)
+    before = bench.core.belt_is_steady
+    bench.until(RESTART_NS + MS)
+    bench.give(m.Tick())
+    running = bench.core.belt_is_steady
+    bench.give(m.LineStopped(stopped=True, edge_mono_ns=bench.now))
+    assert (before, running, bench.core.belt_is_steady) == (False, True, False)
+
+
+@BOTH_GATES
 def test_a_part_that_comes_once_the_belt_has_its_speed_is_inspected(kind: GateKind) -> None:
     line = Line(
         restarting(kind), stop_and_start(ramp=RESTART_NS), SIGNALS, at_sensor=STOP + RESTART_NS

@@ -237,14 +237,21 @@ IO = Io(driver=IoDriver.GPIOD, chip="pinctrl-rp1")
 def test_gpiod_tells_every_count_and_puts_the_trigger_between_them(
     requests: dict[str, FakeRequest], ear: Ear
 ) -> None:
-    gate = threading.Event()
+    opened, gate = threading.Event(), threading.Event()
+
+    def hold_the_reader(at_mono_ns: int) -> None:
+        del at_mono_ns
+        opened.set()
+        assert gate.wait(PATIENCE_S)
+
     opener = gpiod_driver.edge_input(IO, InputLine(line="opener"))
     trigger = gpiod_driver.edge_input(IO, InputLine(line="trigger"))
     encoder = gpiod_driver.encoder_input(IO, EncoderLine(line="encoder"))
-    opener.start(lambda at: gate.wait(PATIENCE_S) and None)
+    opener.start(hold_the_reader)
     trigger.start(lambda at: ear("trigger", at))
     encoder.start(lambda count, at: ear(f"count {count}", at))
     requests["opener"].edge(1, 1)
+    assert opened.wait(PATIENCE_S)
     requests["trigger"].edge(1, 25)
     for number in (1, 2, 3):
         requests["encoder"].edge(number, 10 * number)

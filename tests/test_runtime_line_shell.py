@@ -44,6 +44,7 @@ class ScriptedCore:
         self.next_wake_mono_ns = 0
         self.drained = False
         self.parts_in_flight = 0
+        self.belt_is_steady = True
         self.status: Mapping[str, int] = {}
         self.holds: tuple[str, ...] = ()
         self.open_alarms: tuple[m.AlarmName, ...] = ()

@@ -140,6 +140,11 @@ class LineCore:
         return len(self._ledger)
 
     @property
+    def belt_is_steady(self) -> bool:
+        """Whether a part that comes now can be inspected, as far as the belt is concerned."""
+        return self._belt_was_steady_at(self._now_mono_ns)
+
+    @property
     def status(self) -> Mapping[str, int]:
         """Counters by name since the start."""
         return self._counts

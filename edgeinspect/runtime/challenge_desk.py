@@ -29,7 +29,7 @@ from edgeinspect.part import Doubt, PartRecord, VerdictKind
 from edgeinspect.ports import Clock
 from edgeinspect.runtime.challenge_debt import Debt
 from edgeinspect.runtime.challenge_policy import LastPass, Reason
-from edgeinspect.runtime.challenge_ports import BeltNotEmpty, Lockable, MasterFeeder
+from edgeinspect.runtime.challenge_ports import BeltNotReady, Lockable, MasterFeeder
 from edgeinspect.runtime.challenge_session import ChallengeSession, check_masters
 from edgeinspect.runtime.challenge_store import ChallengeStore
 from edgeinspect.runtime.plan import StationPlan
@@ -216,9 +216,14 @@ class ChallengeDesk:
         if session.announced_mono_ns is not None or master is None:
             raise UsageError("The last master that was asked for is still on its way.")
         if station.parts_in_flight or (self._feeder is not None and not self._feeder.is_clear):
-            raise BeltNotEmpty(
+            raise BeltNotReady(
                 "Other parts are still on the belt.",
                 next_action="Stop the infeed and let the belt run empty.",
+            )
+        if not station.belt_is_steady:
+            raise BeltNotReady(
+                "The belt does not run at its full speed yet.",
+                next_action="Let the belt run.",
             )
         session.announced_mono_ns = self._clock.now_mono_ns()
         station.announce_master()
@@ -227,7 +232,7 @@ class ChallengeDesk:
             if time.monotonic() > deadline_s:
                 session.announced_mono_ns = None
                 station.lock()
-                raise BeltNotEmpty(
+                raise BeltNotReady(
                     "A part came just now.", next_action="Stop the infeed and try again."
                 )
             time.sleep(0.01)

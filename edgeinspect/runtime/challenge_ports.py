@@ -15,8 +15,8 @@ from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.status import StationState
 
 
-class BeltNotEmpty(EdgeInspectError):
-    """A master cannot be told from other parts while they are on the belt."""
+class BeltNotReady(EdgeInspectError):
+    """No master can be judged now: other parts are on the belt, or it is still starting."""
 
 
 class Lockable(Protocol):
@@ -32,6 +32,8 @@ class Lockable(Protocol):
     def lock_state(self) -> LockState: ...
     @property
     def parts_in_flight(self) -> int: ...
+    @property
+    def belt_is_steady(self) -> bool: ...
     def lock(self) -> None: ...
     def unlock(self) -> None: ...
     def announce_master(self) -> None: ...

@@ -55,6 +55,8 @@ class Core(Protocol):
     @property
     def parts_in_flight(self) -> int: ...
     @property
+    def belt_is_steady(self) -> bool: ...
+    @property
     def status(self) -> Mapping[str, int]: ...
     @property
     def holds(self) -> tuple[str, ...]: ...
@@ -89,6 +91,7 @@ class LineView:
     holds: tuple[str, ...] = ()
     open_alarms: tuple[str, ...] = ()
     parts_in_flight: int = 0
+    belt_is_steady: bool = False
     recipe_digest: str = ""
     nothing_passes: NothingPasses | None = None
     lock_state: LockState = LockState.OPEN
@@ -498,6 +501,7 @@ class LineShell:
             holds=self._core.holds,
             open_alarms=tuple(alarm.value for alarm in self._core.open_alarms),
             parts_in_flight=self._core.parts_in_flight,
+            belt_is_steady=self._core.belt_is_steady,
             recipe_digest=self._config.recipe_digest,
             nothing_passes=self._passing.found,
             lock_state=self._core.lock_state,

@@ -432,6 +432,10 @@ class Station:
         return self._line.view.lock_state
 
     @property
+    def belt_is_steady(self) -> bool:
+        return self._line.view.belt_is_steady
+
+    @property
     def parts_in_flight(self) -> int:
         return self._line.view.parts_in_flight
 

@@ -10,7 +10,7 @@ from edgeinspect.errors import EdgeInspectError, NotGood
 from edgeinspect.runtime.control_client import CommandRefused
 
 POLL_S = 0.1
-_BELT_NOT_EMPTY = "BeltNotEmpty"
+_BELT_NOT_READY = "BeltNotReady"
 
 
 class Caller(Protocol):
@@ -47,7 +47,7 @@ class ChallengeRun:
 
     Args:
         part_timeout_s: how long a master may take to come and to be recorded.
-        empty_timeout_s: how long the belt may take to run empty.
+        belt_timeout_s: how long the belt may take to run empty and at full speed.
         clock_s, sleep: time, for tests.
     """
 
@@ -57,14 +57,14 @@ class ChallengeRun:
         prompter: Prompter,
         *,
         part_timeout_s: float = 120.0,
-        empty_timeout_s: float = 60.0,
+        belt_timeout_s: float = 60.0,
         clock_s: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._station = station
         self._prompter = prompter
         self._part_timeout_s = part_timeout_s
-        self._empty_timeout_s = empty_timeout_s
+        self._belt_timeout_s = belt_timeout_s
         self._clock_s = clock_s
         self._sleep = sleep
         self._token = ""
@@ -113,19 +113,19 @@ class ChallengeRun:
 
     def _announce(self) -> None:
         """Once the belt is empty."""
-        deadline_s = self._clock_s() + self._empty_timeout_s
+        deadline_s = self._clock_s() + self._belt_timeout_s
         said = False
         while True:
             try:
                 self._call("next")
                 return
             except CommandRefused as error:
-                if error.code != _BELT_NOT_EMPTY:
+                if error.code != _BELT_NOT_READY:
                     raise
                 if self._clock_s() > deadline_s:
                     raise NotGood(
-                        f"The belt did not run empty within {self._empty_timeout_s:g} s.",
-                        next_action="Stop the infeed, then begin the challenge again.",
+                        f"Not ready within {self._belt_timeout_s:g} s: {error.message}",
+                        next_action="Stop the infeed, let the belt run empty, then begin again.",
                     ) from error
                 if not said:
                     self._prompter.waiting(error.message)
