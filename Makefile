@@ -101,7 +101,7 @@ bench: $(VENV)/.dev
 	$(BIN)/edgeinspect-tools bench station
 
 model: $(VENV)/.dev
-	$(BIN)/python -m edgeinspect_tools.train_sim --out models/sim-surface
+	$(BIN)/python -m edgeinspect_tools.shipped.sim_surface.train_sim --out models/sim-surface
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \

@@ -1,5 +1,5 @@
 """``python -m edgeinspect``: the same as the command ``edgeinspect``."""
 
-from edgeinspect.ui.cli import main
+from edgeinspect.cli.main import main
 
 main()

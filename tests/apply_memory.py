@@ -13,14 +13,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from edgeinspect.runtime.control_client import ControlClient, StationUnreachable
-from edgeinspect.settings import station as station_file
+from edgeinspect.control.client import ControlClient, StationUnreachable
+from edgeinspect.settings import station_file
 
 MAX_GROWTH_KIB = 5 * 1024
 WARM_UP = 50
 _START_S = 300.0
 _APPLY_S = 60.0
-_PROGRAM = "from edgeinspect.ui.cli import main; main()"
+_PROGRAM = "from edgeinspect.cli.main import main; main()"
 
 
 def main(applies: int) -> int:

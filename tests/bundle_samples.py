@@ -10,8 +10,8 @@ from tiny_model import max_pool_model
 
 from edgeinspect.bundle.card import ClassCard, Fit, Role, Task
 from edgeinspect.bundle.directory import Bundle, bundle_digest, sha256_of
-from edgeinspect.bundle.wrap import wrap_model
 from edgeinspect.hw.litert import Kernels, open_model
+from edgeinspect_tools.pack.wrap_model import wrap_model
 
 SPOT = ClassCard(name="spot", role=Role.DEFECT)
 

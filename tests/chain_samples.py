@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import Dataset
-from edgeinspect_tools.data.read import read_source
+from edgeinspect_tools.data.dataset_formats import read_source
 from edgeinspect_tools.quantize.gap import Gap
 
 SIDE_PX = 32
@@ -95,7 +95,7 @@ def read_dataset(folder: Path, *, seed: int = 1) -> Dataset:
 
 def write_run(run: Path, dataset: Dataset, model: bytes | None = None, **entry: object) -> Path:
     """The folder that a training would have left behind; ``entry`` is said of the input."""
-    from edgeinspect_tools.train.run import manifest_digest
+    from edgeinspect_tools.train.training_run import manifest_digest
 
     model = spot_model() if model is None else model
     run.mkdir()

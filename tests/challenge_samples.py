@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from edgeinspect.line.lock import LockState, PartsLock
+from edgeinspect.challenge.conductor import ChallengeDesk
+from edgeinspect.challenge.seams import MasterFeeder
+from edgeinspect.control.feed import EventFeed
+from edgeinspect.line.parts_lock import LockState, PartsLock
 from edgeinspect.part import (
     Doubt,
     FrameQuality,
@@ -21,14 +24,11 @@ from edgeinspect.part import (
     Verdict,
     VerdictKind,
 )
-from edgeinspect.runtime.challenge_desk import ChallengeDesk
-from edgeinspect.runtime.challenge_ports import MasterFeeder
 from edgeinspect.runtime.faults import FaultBoard
-from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.plan import StationPlan, plan_station
-from edgeinspect.runtime.status import StationState
+from edgeinspect.runtime.station_status import StationState
 from edgeinspect.settings.challenge import Challenge
-from edgeinspect.settings.station import example_station
+from edgeinspect.settings.station_file import example_station
 
 SECOND = 1_000_000_000
 WALL = datetime.datetime(2026, 3, 2, 7, 0, tzinfo=datetime.UTC)

@@ -16,9 +16,9 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeinspect.health.drift import CHANCE_LIMIT, compare
+from edgeinspect.intervals import clopper_pearson
 from edgeinspect.records.baseline import BASELINE_PARTS, BLOCK_IDS
-from edgeinspect.tune.drift import CHANCE_LIMIT, compare
-from edgeinspect.tune.intervals import clopper_pearson
 
 WEEK_S = 7 * 86_400
 LAX_LIMIT = 1e-3

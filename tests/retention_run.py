@@ -29,13 +29,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from records_samples import CLASSES, StepClock, sample_entry, sample_record
 
+from edgeinspect.labels.label_store import LabelKind, LabelStore
 from edgeinspect.part import PartRecord
 from edgeinspect.records import ImagePolicy, RecordEntry, RecordWriter
 from edgeinspect.records.database import DATABASE_NAME
 from edgeinspect.records.retention import RecordPolicy
 from edgeinspect.runtime.faults import FaultBoard
 from edgeinspect.runtime.recorder_thread import RecorderThread
-from edgeinspect.tune.labels import LabelKind, LabelStore
 
 NO_BUDGET = RecordPolicy(max_bytes=10**12)
 

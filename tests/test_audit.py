@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeinspect.errors import NotGood, StorageFault, UsageError
-from edgeinspect.file_lock import exclusive
+from edgeinspect.files.file_lock import exclusive
 from edgeinspect.settings import audit
 from edgeinspect.settings.audit import FIRST_PREVIOUS, Anchor, AuditTrail
 from edgeinspect.settings.audit_guard import AuditGuard

@@ -22,9 +22,9 @@ from edgeinspect.bundle.certificate import Certificate, Tolerance
 from edgeinspect.bundle.directory import Bundle, bundle_digest, load_bundle, write_bundle
 from edgeinspect.bundle.golden import check_golden, compare_with_golden, read_golden
 from edgeinspect.errors import ConfigError, EdgeInspectError, ModelRefused, StorageFault
+from edgeinspect.files.yaml_file import dump_yaml
 from edgeinspect.hw.fake_engine import FakeEngine
 from edgeinspect.hw.litert import open_engine
-from edgeinspect.yaml_file import dump_yaml
 
 
 @pytest.fixture(scope="module")
@@ -310,8 +310,8 @@ def test_a_model_that_is_not_the_cards_is_refused(bundle: Bundle) -> None:
 
 
 def test_outputs_that_are_no_scores_cannot_be_wrapped(tmp_path: Path) -> None:
-    from edgeinspect.bundle.wrap import wrap_model
     from edgeinspect.hw.litert import Kernels, open_model
+    from edgeinspect_tools.pack.wrap_model import wrap_model
 
     model = max_pool_model(scale=0.1)
     (tmp_path / "m.tflite").write_bytes(model)

@@ -11,21 +11,21 @@ from bundle_samples import spot_bundle
 from test_cli_model import Station
 from test_setup_import import CONF, STATION, give, log, take
 
+from edgeinspect.assembly.recipe_change import RecipeChange
 from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.bundle.signature import build_of, load_trusted_keys
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.main import application
 from edgeinspect.errors import OlderBundle, UsageError
 from edgeinspect.runtime.bundle_age import note_older_start
 from edgeinspect.runtime.plan import bundle_recipe, plan_station
-from edgeinspect.runtime.recipe_change import RecipeChange
 from edgeinspect.settings.audit import AuditEntry
 from edgeinspect.settings.recipe import recipe_yaml
 from edgeinspect.settings.recipe_audit import verify_recipes
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.settings.station import load_station
+from edgeinspect.settings.station_file import load_station
 from edgeinspect.setup.found import Places
 from edgeinspect.setup.importing import State
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.cli import application
 from edgeinspect_tools.cli import application as tools_application
 
 

@@ -12,10 +12,10 @@ import pytest
 from bundle_samples import spot_bundle
 
 from edgeinspect.bundle.card import CARD_FILE
+from edgeinspect.bundle.model_store import BundleStore, folder_name
 from edgeinspect.bundle.signature import SIGNATURE_FILE, TrustedKeys, load_trusted_keys, signer_of
-from edgeinspect.bundle.store import BundleStore, folder_name
+from edgeinspect.cli.application import run_command_line
 from edgeinspect.errors import ConfigError, DiskFull, EdgeInspectError, ModelRefused, UsageError
-from edgeinspect.ui.application import run_command_line
 from edgeinspect_tools.cli import application
 
 
@@ -161,7 +161,7 @@ def test_a_crash_while_installing_leaves_no_bundle(
         renamed.append("asked")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgeinspect.bundle.store._rename", crash)
+    monkeypatch.setattr("edgeinspect.bundle.model_store._rename", crash)
     with pytest.raises(KeyboardInterrupt):
         store.install(bundle)
     assert renamed == ["asked"]
@@ -254,7 +254,7 @@ def test_the_station_asks_for_the_signature_when_it_looks_for_a_bundle(
 ) -> None:
     from edgeinspect.runtime.plan import bundle_store, find_bundle
     from edgeinspect.settings.recipe import BundleReference
-    from edgeinspect.settings.station import example_station
+    from edgeinspect.settings.station_file import example_station
 
     station = example_station("normally-rejecting", data_dir=tmp_path / "data")
     digest = bundle_store(station).install(bundle).digest
@@ -283,7 +283,7 @@ def station_beside_keys(made: Path, folder: Path) -> Path:
 
 
 def test_keys_beside_the_station_file_bind_whatever_it_says(made: Path, tmp_path: Path) -> None:
-    from edgeinspect.settings.station import load_station
+    from edgeinspect.settings.station_file import load_station
 
     file = station_beside_keys(made, tmp_path)
     text = file.read_text()
@@ -300,7 +300,7 @@ def test_keys_beside_the_station_file_bind_whatever_it_says(made: Path, tmp_path
 def test_a_copy_of_the_station_file_is_bound_by_the_keys_beside_its_data(
     made: Path, tmp_path: Path
 ) -> None:
-    from edgeinspect.settings.station import load_station
+    from edgeinspect.settings.station_file import load_station
 
     file = station_beside_keys(made, tmp_path)
     (tmp_path / "home").mkdir()
@@ -321,7 +321,7 @@ def test_an_empty_folder_of_keys_or_a_broken_link_takes_no_bundle(tmp_path: Path
     from test_setup_import import STATION
 
     from edgeinspect.runtime.plan import bundle_store
-    from edgeinspect.settings.station import load_station
+    from edgeinspect.settings.station_file import load_station
 
     (tmp_path / "station.yaml").write_text(STATION)
     (tmp_path / "keys").symlink_to(tmp_path / "nowhere")

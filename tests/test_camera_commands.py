@@ -15,19 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_io_commands import LABEL, write_station
 
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.camera.expose import Goal, Light, next_step
+from edgeinspect.cli.camera.opened_camera import off_controls, preview
+from edgeinspect.cli.camera.stream import stream_fields
+from edgeinspect.cli.main import application
 from edgeinspect.errors import CameraFault
-from edgeinspect.hw import open as hw_open
+from edgeinspect.hw import registry as hw_open
 from edgeinspect.hw.fake_chip import FakeChip
 from edgeinspect.part import Frame, FrameMeta, FrameQuality
 from edgeinspect.ports import CameraControls
-from edgeinspect.records.lock import DataDirectoryLock
+from edgeinspect.records.records_lock import DataDirectoryLock
 from edgeinspect.settings.recipe import RoiBox, default_recipe
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.camera_expose import Goal, Light, next_step
-from edgeinspect.ui.camera_station import off_controls, preview
-from edgeinspect.ui.camera_stream import stream_fields
-from edgeinspect.ui.cli import application
 
 PERSON = ("--author", "mia", "--reason", "new lamp")
 

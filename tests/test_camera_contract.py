@@ -29,7 +29,7 @@ from edgeinspect.hw.v4l2 import V4l2Camera
 from edgeinspect.hw.v4l2_device import V4l2Device
 from edgeinspect.part import Frame
 from edgeinspect.ports import Camera, CameraControls
-from edgeinspect.settings.station import Camera as CameraWiring
+from edgeinspect.settings.station_file import Camera as CameraWiring
 
 DEVICE = os.environ.get("EDGEINSPECT_V4L2_DEVICE", "")
 VIVID_DISCONNECT = 0x00F0F041

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from edgeinspect.files.yaml_expected import Rule
 from edgeinspect.line.config import FrameChecks
 from edgeinspect.line.verdict import judge_controls
 from edgeinspect.part import Doubt, FrameMeta
@@ -15,8 +16,7 @@ from edgeinspect.ports import CameraControls
 from edgeinspect.runtime.replay import replay_config
 from edgeinspect.settings.compile import camera_controls, line_config
 from edgeinspect.settings.recipe import CameraSettings, default_recipe
-from edgeinspect.settings.station import example_station
-from edgeinspect.yaml_expected import Rule
+from edgeinspect.settings.station_file import example_station
 
 META = FrameMeta(1, 0, 0, red_gain=1.8, blue_gain=2.2, white_balance_k=4000.0, lens_position=0.05)
 GOOD = FrameChecks(red_gain=1.75, blue_gain=2.25, white_balance_k=4100.0, lens_position=0.0)

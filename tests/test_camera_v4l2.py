@@ -16,7 +16,7 @@ from edgeinspect.hw import v4l2_device
 from edgeinspect.hw.v4l2 import V4l2Camera
 from edgeinspect.hw.v4l2_device import V4l2Device
 from edgeinspect.ports import CameraControls
-from edgeinspect.settings.station import Camera as CameraWiring
+from edgeinspect.settings.station_file import Camera as CameraWiring
 
 NONE = CameraControls()
 

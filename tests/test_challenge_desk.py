@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgeinspect.challenge import challenge_store
+from edgeinspect.challenge.challenge_store import ChallengeStore
+from edgeinspect.challenge.conductor import IDLE_NS
+from edgeinspect.challenge.policy import Reason
+from edgeinspect.challenge.seams import BeltNotReady
 from edgeinspect.errors import ConfigError, NotGood, StorageFault, UsageError
-from edgeinspect.line.lock import LockState
-from edgeinspect.runtime import challenge_store
-from edgeinspect.runtime.challenge_desk import IDLE_NS
-from edgeinspect.runtime.challenge_policy import Reason
-from edgeinspect.runtime.challenge_ports import BeltNotReady
-from edgeinspect.runtime.challenge_store import ChallengeStore
-from edgeinspect.runtime.status import StationState
+from edgeinspect.line.parts_lock import LockState
+from edgeinspect.runtime.station_status import StationState
 from edgeinspect.settings import audit
 from edgeinspect.settings.audit import AUDIT_FILE, AuditTrail
 from edgeinspect.settings.challenge import Challenge, Occasion, Without
@@ -173,7 +173,7 @@ def test_masters_are_asked_for_on_an_empty_belt_only(tmp_path: Path) -> None:
 def test_an_announcement_that_the_core_refuses_is_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeinspect.runtime.challenge_desk._ANNOUNCE_S", 0.0)
+    monkeypatch.setattr("edgeinspect.challenge.conductor._ANNOUNCE_S", 0.0)
     bench = DeskBench(tmp_path, policy=rules(tmp_path))
     bench.begin()
     bench.station.refuses = True

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import GateKind
-from edgeinspect.line.lock import LockState
+from edgeinspect.line.parts_lock import LockState
 from edgeinspect.part import Doubt, GateOutcome, VerdictKind
 from tests.line_bench import MS, Bench, line_config, seen, with_confirm
 from tests.test_core import BOTH_GATES, T, was_rejected

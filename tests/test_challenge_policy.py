@@ -12,8 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeinspect.atomic_file import make_folder
+from edgeinspect.challenge.challenge_store import DUE_FILE, ChallengeStore, Owed
+from edgeinspect.challenge.judgement import UNCONFIRMED_REMARK, judge_master, overlap
+from edgeinspect.challenge.policy import (
+    LastPass,
+    Moment,
+    Reason,
+    due_at_start,
+    due_now,
+    latest_shift_start,
+    locks,
+)
 from edgeinspect.errors import ConfigError, NotGood, StorageFault
+from edgeinspect.files.atomic_file import make_folder
+from edgeinspect.files.yaml_expected import Rule
 from edgeinspect.line.config import ReviewAction
 from edgeinspect.part import (
     Doubt,
@@ -25,20 +37,8 @@ from edgeinspect.part import (
     Verdict,
     VerdictKind,
 )
-from edgeinspect.runtime.challenge_judge import UNCONFIRMED_REMARK, judge_master, overlap
-from edgeinspect.runtime.challenge_policy import (
-    LastPass,
-    Moment,
-    Reason,
-    due_at_start,
-    due_now,
-    latest_shift_start,
-    locks,
-)
-from edgeinspect.runtime.challenge_store import DUE_FILE, ChallengeStore, Owed
 from edgeinspect.settings.challenge import Challenge, Master, Occasion, Without, load_masters
-from edgeinspect.settings.station import load_station
-from edgeinspect.yaml_expected import Rule
+from edgeinspect.settings.station_file import load_station
 
 SECOND = 1_000_000_000
 HOUR = 3600 * SECOND

@@ -21,23 +21,23 @@ from numpy.typing import NDArray
 from records_samples import StepClock, sample_entry, sample_pixels
 from runtime_rig import BAD, GOOD, MemorySink, Rig, ShadeCamera, line_config, wait_until
 
+from edgeinspect.challenge.challenge_report import report_html
+from edgeinspect.challenge.challenge_store import ChallengeStore
+from edgeinspect.challenge.conductor import ChallengeDesk
+from edgeinspect.challenge.master_pictures import stored_pictures
+from edgeinspect.challenge.run_challenge import ChallengeRun
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.main import application
+from edgeinspect.control.client import CommandRefused, ControlClient
+from edgeinspect.control.server import ControlServer
 from edgeinspect.errors import NotGood, UsageError
 from edgeinspect.part import Doubt, GateOutcome, VerdictKind
 from edgeinspect.records.reader import PartFilter, RecordReader
 from edgeinspect.records.writer import RecordWriter
-from edgeinspect.runtime.challenge_desk import ChallengeDesk
-from edgeinspect.runtime.challenge_store import ChallengeStore
-from edgeinspect.runtime.control import ControlServer
-from edgeinspect.runtime.control_client import CommandRefused, ControlClient
 from edgeinspect.runtime.line_thread import FinishedPart
-from edgeinspect.runtime.status import StationState
+from edgeinspect.runtime.station_status import StationState
 from edgeinspect.settings.challenge import Challenge, Occasion
-from edgeinspect.settings.station import example_station
-from edgeinspect.tune.challenge import ChallengeRun
-from edgeinspect.tune.challenge_pictures import stored_pictures
-from edgeinspect.tune.challenge_report import report_html
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.cli import application
+from edgeinspect.settings.station_file import example_station
 from tests.challenge_samples import HandClock, sample_plan
 
 MASTERS = """format: 1
@@ -345,7 +345,7 @@ def test_sample_masters_are_a_valid_set(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_nothing_is_asked_where_nobody_can_answer(tmp_path: Path) -> None:
-    from edgeinspect.ui.challenge import _Terminal
+    from edgeinspect.cli.challenge.challenge_command import _Terminal
 
     with (tmp_path / "stdin").open("w+") as no_terminal, pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "stdin", no_terminal)
@@ -355,7 +355,7 @@ def test_nothing_is_asked_where_nobody_can_answer(tmp_path: Path) -> None:
 
 ASKING = """
 import sys
-from edgeinspect.ui.challenge import _Terminal
+from edgeinspect.cli.challenge.challenge_command import _Terminal
 state = {"next": {"id": "7", "description": "scratched", "expected": "REJECT"},
          "results": [], "masters": 3}
 terminal = _Terminal(ask=True, quiet=False)

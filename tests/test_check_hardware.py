@@ -12,17 +12,17 @@ import pytest
 from test_camera_commands import LinearCamera
 from test_io_commands import BEACON, CONFIRM, LABEL, REJECT, TRIGGER, trail, write_station
 
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.check import hardware_measure, hardware_run, hardware_steps
+from edgeinspect.cli.check.hardware_report import report_fields, report_page
+from edgeinspect.cli.check.hardware_steps import Person, Step, acceptance
+from edgeinspect.cli.main import application
 from edgeinspect.errors import CameraFault
-from edgeinspect.hw import open as hw_open
+from edgeinspect.hw import registry as hw_open
 from edgeinspect.hw.board_health import FakeBoard
 from edgeinspect.hw.fake_chip import FakeChip
 from edgeinspect.part import Frame
 from edgeinspect.ports import BoardState
-from edgeinspect.ui import check_hardware, check_hardware_measure, check_hardware_run
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.check_hardware import Person, Step, acceptance
-from edgeinspect.ui.check_hardware_report import report_fields, report_page
-from edgeinspect.ui.cli import application
 
 BOARD = BoardState(
     model="Raspberry Pi 5 Model B",
@@ -47,12 +47,12 @@ class Bench:
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench()
     monkeypatch.setattr(hw_open, "resolve_driver", made.resolve)
-    monkeypatch.setattr(check_hardware, "_DRIVE_S", 0.0)
-    monkeypatch.setattr(check_hardware, "_EDGE_WAIT_S", 0.2)
-    figures = check_hardware_measure.DiskFigures(40.0, 3.0, 9.0)
-    monkeypatch.setattr(check_hardware_measure, "disk_figures", lambda folder: figures)
+    monkeypatch.setattr(hardware_steps, "_DRIVE_S", 0.0)
+    monkeypatch.setattr(hardware_steps, "_EDGE_WAIT_S", 0.2)
+    figures = hardware_measure.DiskFigures(40.0, 3.0, 9.0)
+    monkeypatch.setattr(hardware_measure, "disk_figures", lambda folder: figures)
     monkeypatch.setattr(
-        check_hardware_measure, "timer_lateness_us", lambda: [float(n) for n in range(300)]
+        hardware_measure, "timer_lateness_us", lambda: [float(n) for n in range(300)]
     )
     return made
 
@@ -159,7 +159,7 @@ def test_with_an_author_the_outputs_go_into_the_audit_trail_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: Iterator[bool] = iter([True] * 4)
-    monkeypatch.setattr(check_hardware_run, "_ask", lambda question: next(asked))
+    monkeypatch.setattr(hardware_run, "_ask", lambda question: next(asked))
     code, shown = command(capsys, station, "--author", "mia")
     assert code == 3 and "output reject" in shown["out"]
     (entry,) = trail(station)
@@ -192,27 +192,27 @@ def test_what_is_emulated_is_found_out(tmp_path: Path) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
 
-    assert check_hardware_measure.machine_emulation(root=tmp_path) == ""
+    assert hardware_measure.machine_emulation(root=tmp_path) == ""
     write("proc/cpuinfo", "flags : fpu hypervisor sse\n")
-    assert "hypervisor" in check_hardware_measure.machine_emulation(root=tmp_path)
+    assert "hypervisor" in hardware_measure.machine_emulation(root=tmp_path)
     write("sys/class/dmi/id/sys_vendor", "QEMU\n")
-    assert check_hardware_measure.machine_emulation(root=tmp_path) == "virtual machine (QEMU)"
+    assert hardware_measure.machine_emulation(root=tmp_path) == "virtual machine (QEMU)"
     write("sys/class/video4linux/video3/name", "vivid-000-vid-cap\n")
     write("sys/class/video4linux/video0/name", "UVC Camera\n")
     for device, word in (("/dev/video3", "vivid"), ("/dev/video0", ""), ("/dev/video9", "")):
-        assert check_hardware_measure.video_emulation(device, root=tmp_path) == word
+        assert hardware_measure.video_emulation(device, root=tmp_path) == word
     chip = tmp_path / "sys/devices/platform/gpio-sim.0/gpiochip7"
     chip.mkdir(parents=True)
     (tmp_path / "sys/bus/gpio/devices").mkdir(parents=True)
     (tmp_path / "sys/bus/gpio/devices/gpiochip7").symlink_to(chip)
     for device, word in (("/dev/gpiochip7", "gpio-sim"), ("/dev/gpiochip0", "")):
-        assert check_hardware_measure.chip_emulation(Path(device), root=tmp_path) == word
+        assert hardware_measure.chip_emulation(Path(device), root=tmp_path) == word
 
 
 def test_the_disk_is_really_written_and_left_empty(tmp_path: Path) -> None:
-    figures = check_hardware_measure.disk_figures(tmp_path, records=5)
+    figures = hardware_measure.disk_figures(tmp_path, records=5)
     assert figures.write_mb_per_s > 0 and figures.fsync_ms_p99 >= figures.fsync_ms_median > 0
     assert list(tmp_path.iterdir()) == []
-    with check_hardware_measure.loaded(lambda: sum(range(100))):
-        late = check_hardware_measure.timer_lateness_us(deadlines=20, period_ms=0.5)
+    with hardware_measure.loaded(lambda: sum(range(100))):
+        late = hardware_measure.timer_lateness_us(deadlines=20, period_ms=0.5)
     assert len(late) == 20 and late == sorted(late) and late[0] > 0

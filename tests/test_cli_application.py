@@ -11,6 +11,9 @@ from pathlib import Path
 import click
 import pytest
 
+from edgeinspect.cli.application import LazyCommand, LazyGroup, run_command_line
+from edgeinspect.cli.main import COMMANDS, application
+from edgeinspect.cli.options import parse_time
 from edgeinspect.errors import (
     ConfigError,
     DriverMissing,
@@ -19,10 +22,7 @@ from edgeinspect.errors import (
     StationBusy,
     UsageError,
 )
-from edgeinspect.ui.application import LazyCommand, LazyGroup, run_command_line
-from edgeinspect.ui.cli import COMMANDS, application
-from edgeinspect.ui.options import parse_time
-from edgeinspect.ui.output import print_json
+from edgeinspect.terminal.output import print_json
 
 HEAVY = ("numpy", "cv2", "pydantic", "yaml", "ai_edge_litert", "rich", "scipy", "tensorflow")
 
@@ -38,8 +38,8 @@ def run_python(code: str) -> str:
 def test_help_loads_no_heavy_library(command: list[str]) -> None:
     loaded = run_python(
         "import sys\n"
-        "from edgeinspect.ui.application import run_command_line\n"
-        "from edgeinspect.ui.cli import application\n"
+        "from edgeinspect.cli.application import run_command_line\n"
+        "from edgeinspect.cli.main import application\n"
         f"code = run_command_line(application, program='e', arguments={[*command, '--help']!r})\n"
         "assert code == 0\n"
         f"print('LOADED', [name for name in {HEAVY!r} if name in sys.modules])"
@@ -52,8 +52,8 @@ def test_help_loads_no_heavy_library(command: list[str]) -> None:
 def test_start_loads_its_command_line_library_and_little_of_its_own() -> None:
     loaded = run_python(
         "import sys\n"
-        "from edgeinspect.ui.application import run_command_line\n"
-        "from edgeinspect.ui.cli import application\n"
+        "from edgeinspect.cli.application import run_command_line\n"
+        "from edgeinspect.cli.main import application\n"
         "code = run_command_line(application, program='e', arguments=['--help'])\n"
         "assert code == 0\n"
         "print(*sys.modules)"
@@ -64,8 +64,12 @@ def test_start_loads_its_command_line_library_and_little_of_its_own() -> None:
     foreign -= sys.stdlib_module_names
     assert foreign == {"click", "edgeinspect"}
     own = {name for name in modules if name.startswith("edgeinspect.")}
-    ui = {"edgeinspect.ui", "edgeinspect.ui.application", "edgeinspect.ui.cli"}
-    ui |= {"edgeinspect.ui.output", "edgeinspect.ui.streams", "edgeinspect.ui.unwinding"}
+    ui = {"edgeinspect.ui", "edgeinspect.cli.application", "edgeinspect.cli.main"}
+    ui |= {
+        "edgeinspect.terminal.output",
+        "edgeinspect.terminal.streams",
+        "edgeinspect.terminal.unwinding",
+    }
     assert own == ui | {"edgeinspect.errors"}
 
 
@@ -158,7 +162,7 @@ def test_ctrl_c_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_reader_that_goes_away_is_no_error() -> None:
     code = (
         "import sys, click\n"
-        "from edgeinspect.ui.application import run_command_line, LazyGroup, LazyCommand\n"
+        "from edgeinspect.cli.application import run_command_line, LazyGroup, LazyCommand\n"
         "@click.command()\n"
         "def command():\n"
         "    for n in range(100000): print('line', n)\n"
@@ -218,7 +222,7 @@ def test_times_are_ago_or_iso_and_utc_by_default() -> None:
 
 def test_the_console_script_runs_this_command_line() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "from edgeinspect.ui.cli import main; main()", "--version"],
+        [sys.executable, "-c", "from edgeinspect.cli.main import main; main()", "--version"],
         capture_output=True,
         text=True,
         check=True,

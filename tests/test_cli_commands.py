@@ -17,17 +17,17 @@ import cv2
 import numpy as np
 import pytest
 
+from edgeinspect.assembly.simulated_station import SimulatedLine, gate_name
 from edgeinspect.bundle.card import ClassCard, Fit, Role, Task, ThresholdCard
-from edgeinspect.bundle.wrap import wrap_model
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.main import application
 from edgeinspect.errors import ConfigError, ModelRefused
 from edgeinspect.hw.litert import Kernels, open_model
 from edgeinspect.records.reader import RecordReader
 from edgeinspect.runtime.plan import find_bundle_directory, plan_station
-from edgeinspect.runtime.simulated import SimulatedLine, gate_name
-from edgeinspect.settings.station import example_station
+from edgeinspect.settings.station_file import example_station
 from edgeinspect.sim import shards
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.cli import application
+from edgeinspect_tools.pack.wrap_model import wrap_model
 from tests.tiny_model import max_pool_model
 
 CONTRACT = ("parts", "defective", "escapes", "false_rejects", "lost", "late", "cannot_inspect")
@@ -378,7 +378,7 @@ def edgeinspect(*arguments: object) -> list[str]:
     return [
         sys.executable,
         "-c",
-        "from edgeinspect.ui.cli import main; main()",
+        "from edgeinspect.cli.main import main; main()",
         *map(str, arguments),
     ]
 

@@ -10,11 +10,11 @@ import pytest
 from bundle_samples import spot_bundle
 from test_setup_import import STATION
 
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.main import application
 from edgeinspect.runtime.plan import bundle_recipe, plan_station
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.settings.station import load_station
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.cli import application
+from edgeinspect.settings.station_file import load_station
 
 
 class Station:

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.main import application
+from edgeinspect.drawing.part_drawing import recorded_recipe
 from edgeinspect.errors import UsageError
 from edgeinspect.line.verdict import cannot_inspect
 from edgeinspect.part import Doubt
 from edgeinspect.records import RecordEntry
 from edgeinspect.records.reader import RecordReader
 from edgeinspect.records.writer import RecordWriter
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.cli import application
-from edgeinspect.ui.part_drawing import recorded_recipe
 from tests.records_samples import CLASSES, StepClock, sample_entry, sample_record
 
 
@@ -183,7 +183,7 @@ def test_without_records_there_is_one_sentence(
 
 
 def test_an_unknown_gate_outcome_lists_the_known_ones(data_dir: Path) -> None:
-    from edgeinspect.ui.options import part_filter
+    from edgeinspect.cli.options import part_filter
 
     names = ("verdict", "defect_class", "reason", "from_part_id", "to_part_id", "since", "until")
     with pytest.raises(UsageError, match="reject_confirmed"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edgeinspect.runtime.control_clients import (
+from edgeinspect.control.connections import (
     HALF_LINE_S,
     IDLE_S,
     MAX_CLIENTS,

@@ -19,15 +19,13 @@ import pytest
 from runtime_rig import DEADLINE_S, wait_until
 from test_runtime_pulse import ManualClock
 
-from edgeinspect.errors import ModelRefused, StationBusy, StorageFault, UsageError
-from edgeinspect.runtime.control import ControlServer
-from edgeinspect.runtime.control_client import (
+from edgeinspect.control.client import (
     CommandRefused,
     ControlClient,
     StationTimeout,
     StationUnreachable,
 )
-from edgeinspect.runtime.control_clients import (
+from edgeinspect.control.connections import (
     HALF_LINE_S,
     IDLE_S,
     MAX_CLIENTS_A_USER,
@@ -35,9 +33,11 @@ from edgeinspect.runtime.control_clients import (
     MAX_UNSENT_BYTES,
     Role,
 )
-from edgeinspect.runtime.control_socket import Door
-from edgeinspect.runtime.feed import EventFeed
-from edgeinspect.runtime.protocol import MAX_REQUEST_BYTES
+from edgeinspect.control.feed import EventFeed
+from edgeinspect.control.protocol import MAX_REQUEST_BYTES
+from edgeinspect.control.server import ControlServer
+from edgeinspect.control.unix_socket import Door
+from edgeinspect.errors import ModelRefused, StationBusy, StorageFault, UsageError
 
 
 class FakeStation:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 import edgeinspect
 import edgeinspect_tools
-from edgeinspect.csv_cells import neutral, restored, write_table
-from edgeinspect.records.export import COLUMNS, write_csv
-from edgeinspect.tune.label_export import export_labels
-from edgeinspect.tune.labels import LabelKind, LabelStore
-from edgeinspect.tune.study_file import plan_rows, read_rows, write_rows
-from edgeinspect_tools.data.read import read_source
+from edgeinspect.files.csv_cells import neutral, restored, write_table
+from edgeinspect.labels.label_export import export_labels
+from edgeinspect.labels.label_store import LabelKind, LabelStore
+from edgeinspect.records.parts_export import COLUMNS, write_csv
+from edgeinspect.study.study_file import plan_rows, read_rows, write_rows
+from edgeinspect_tools.data.dataset_formats import read_source
 
 FORMULAS = [
     "=1+1",

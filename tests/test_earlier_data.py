@@ -21,7 +21,7 @@ from edgeinspect.records import RecordEntry, RecordReader, RecordWriter, databas
 from edgeinspect.records.retention import RecordPolicy
 from edgeinspect.runtime.plan import make_plan
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.settings.station import load_station
+from edgeinspect.settings.station_file import load_station
 
 EARLIER = Path(__file__).parent / "earlier" / "2026-11-22"
 MODEL = Path(__file__).parents[1] / "models" / "sim-surface"

@@ -21,7 +21,7 @@ from edgeinspect.hw.litert import open_engine, open_model
 from edgeinspect.hw.model_probe import Wish
 from edgeinspect.ports import TensorSpec
 from edgeinspect.runtime.models import open_inspectors
-from edgeinspect.settings.station import EngineSettings
+from edgeinspect.settings.station_file import EngineSettings
 
 MS = 1_000_000
 SPEC = TensorSpec(name="x", shape=(1, 2, 2, 1), dtype="int8", scale=1.0, zero_point=0)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from edgeinspect.errors import StationBusy, StorageFault
-from edgeinspect.file_lock import exclusive
-from edgeinspect.records.lock import DataDirectoryLock, is_held
+from edgeinspect.files.file_lock import exclusive
+from edgeinspect.records.records_lock import DataDirectoryLock, is_held
 
 
 def fail_with(number: int, *, for_folders: bool = False) -> Callable[[int, int], None]:

@@ -16,7 +16,7 @@ from edgeinspect.part import Region
 from edgeinspect.runtime.frame_fit import KnownFrame, check_fits, expected_frame, recorded_frame
 from edgeinspect.runtime.plan import bundle_recipe, make_plan
 from edgeinspect.settings.recipe import Recipe
-from edgeinspect.settings.station import Camera, CameraDriver, example_station
+from edgeinspect.settings.station_file import Camera, CameraDriver, example_station
 
 BUNDLE = load_bundle(shipped_bundle(SIM_BUNDLE))
 FRAME = KnownFrame((360, 480), "of the test")

@@ -12,6 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.main import application
+from edgeinspect.health.compare import Health, HealthItem, HealthState, parts_health
+from edgeinspect.health.machine_health import machine_health
+from edgeinspect.health.station_health import station_health, worst_first
 from edgeinspect.hw.board_health import FakeBoard
 from edgeinspect.part import PartRecord
 from edgeinspect.ports import BoardState
@@ -24,11 +29,6 @@ from edgeinspect.records.baseline import (
     clock_jump_s,
     read_samples,
 )
-from edgeinspect.tune.health import Health, HealthItem, HealthState, parts_health
-from edgeinspect.tune.machine_health import machine_health
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.cli import application
-from edgeinspect.ui.health import station_health, worst_first
 from tests.drift_rate import draw
 from tests.health_samples import good_parts, write_parts
 from tests.records_samples import StepClock

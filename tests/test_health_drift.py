@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeinspect.tune.drift import CHANCE_LIMIT, compare, ks_chance, stability_index
+from edgeinspect.health.drift import CHANCE_LIMIT, compare, ks_chance, stability_index
 from tests.drift_rate import LAX_LIMIT, detected_share, draw, false_alarms
 
 

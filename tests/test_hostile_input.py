@@ -21,6 +21,9 @@ from edgeinspect.bundle.certificate import parse_certificate
 from edgeinspect.bundle.directory import Bundle, load_bundle
 from edgeinspect.bundle.golden import golden_tiles, parse_golden
 from edgeinspect.bundle.reference import bundle_reference
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.main import application
+from edgeinspect.control.protocol import ProtocolError, decode_request
 from edgeinspect.errors import (
     CameraFault,
     ConfigError,
@@ -29,19 +32,16 @@ from edgeinspect.errors import (
     ModelRefused,
     UsageError,
 )
+from edgeinspect.files.json_text import parse_json
+from edgeinspect.files.picture_bytes import UnreadablePicture, decode_picture
+from edgeinspect.files.yaml_file import parse_yaml
 from edgeinspect.hw.picture_file import decode_jpeg, read_picture
-from edgeinspect.json_text import parse_json
 from edgeinspect.line.tiles import MAX_TILES, lay_tiles
-from edgeinspect.picture_bytes import UnreadablePicture, decode_picture
 from edgeinspect.records.images import decode_png, encode_png
-from edgeinspect.runtime.protocol import ProtocolError, decode_request
 from edgeinspect.settings.audit import AuditTrail
 from edgeinspect.settings.recipe import load_recipe
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.settings.station import load_station
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.cli import application
-from edgeinspect.yaml_file import parse_yaml
+from edgeinspect.settings.station_file import load_station
 
 LONG_NUMBER = b"9" * 5000
 DEEP = b"[" * 100_000

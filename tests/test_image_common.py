@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from edgeinspect.errors import ConfigError
+from edgeinspect.files.yaml_file import parse_yaml, read_yaml
 from edgeinspect.setup.station_conf import parse_station_conf
-from edgeinspect.yaml_file import parse_yaml, read_yaml
 
 REPOSITORY = Path(__file__).parents[1]
 COMMON = REPOSITORY / "image" / "common"

@@ -104,7 +104,7 @@ def test_importing_every_module_prints_nothing_and_starts_nothing() -> None:
     assert run_python(program) == ""
 
 
-@pytest.mark.parametrize("module", ["edgeinspect.ui.cli", "edgeinspect_tools.cli"])
+@pytest.mark.parametrize("module", ["edgeinspect.cli.main", "edgeinspect_tools.cli"])
 def test_starting_a_command_line_loads_nothing_heavy(module: str) -> None:
     program = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
     assert run_python(program) == ""

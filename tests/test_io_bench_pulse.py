@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from edgeinspect.ui.application import run_command_line
+from edgeinspect.cli.application import run_command_line
 from edgeinspect_tools.bench import pulse
 from edgeinspect_tools.cli import application
 

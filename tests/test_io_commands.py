@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.main import application
 from edgeinspect.hw import gpio_chips
-from edgeinspect.hw import open as hw_open
+from edgeinspect.hw import registry as hw_open
 from edgeinspect.hw.fake_chip import FakeChip
 from edgeinspect.hw.gpio_chips import ChipFacts, LineFacts
-from edgeinspect.records.lock import DataDirectoryLock
+from edgeinspect.records.records_lock import DataDirectoryLock
 from edgeinspect.settings.audit import AUDIT_FILE, AuditTrail
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.cli import application
 
 TRIGGER, CONFIRM, REJECT, BEACON = 17, 22, 5, 6
 LABEL = "pinctrl-bcm2711"
@@ -180,7 +180,7 @@ def test_watch_counts_edges_and_ends_with_its_time(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from edgeinspect.ui import io_watch
+    from edgeinspect.cli.io import watch_lines
 
     def follow(news: Any, levels: Any, counts: Any, seconds: float, *, quiet: bool) -> None:
         chip.pull(CONFIRM, True)
@@ -188,8 +188,8 @@ def test_watch_counts_edges_and_ends_with_its_time(
         chip.pull(TRIGGER, True)
         original(news, levels, counts, 0.0 if news.empty() else seconds, quiet=quiet)
 
-    original = io_watch._follow
-    monkeypatch.setattr(io_watch, "_follow", follow)
+    original = watch_lines._follow
+    monkeypatch.setattr(watch_lines, "_follow", follow)
     answer = run(capsys, "watch", "--seconds", 0.5, "--config", station)
     assert answer == {
         "active": {"trigger": True, "confirm": False},
@@ -203,15 +203,15 @@ def test_watch_ends_when_the_chip_goes(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from edgeinspect.ui import io_watch
+    from edgeinspect.cli.io import watch_lines
 
-    original = io_watch._follow
+    original = watch_lines._follow
 
     def follow(*arguments: Any, **options: Any) -> None:
         chip.unplug()
         original(*arguments, **options)
 
-    monkeypatch.setattr(io_watch, "_follow", follow)
+    monkeypatch.setattr(watch_lines, "_follow", follow)
     answer = run(capsys, "watch", "--seconds", 60, "--config", station, expect=4)
     assert "has gone" in answer["error"]["message"]
 
@@ -245,16 +245,16 @@ class Belt:
     """
 
     def __init__(self, chip: FakeChip, monkeypatch: pytest.MonkeyPatch) -> None:
-        from edgeinspect.ui import io_calibrate
+        from edgeinspect.cli.io import calibrate_gate
 
         self._chip, self._drains, self._waits = chip, 0, 0
-        self._original = io_calibrate._drain
+        self._original = calibrate_gate._drain
         self._trigger_ns = self._start_ns = 0
         self.also_comes = 0
-        monkeypatch.setattr(io_calibrate, "_drain", self._drain)
-        monkeypatch.setattr(io_calibrate, "_sleep_until", self._sleep_until)
-        monkeypatch.setattr(io_calibrate, "_SETTLE_MS", 1.0)
-        monkeypatch.setattr(io_calibrate, "CONFIRM_PATIENCE", 0)
+        monkeypatch.setattr(calibrate_gate, "_drain", self._drain)
+        monkeypatch.setattr(calibrate_gate, "_sleep_until", self._sleep_until)
+        monkeypatch.setattr(calibrate_gate, "_SETTLE_MS", 1.0)
+        monkeypatch.setattr(calibrate_gate, "CONFIRM_PATIENCE", 0)
 
     def _drain(self, edges: Any) -> list[int]:
         found = self._original(edges)

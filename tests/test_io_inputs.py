@@ -8,12 +8,12 @@ import pytest
 from runtime_rig import GOOD, Rig, ShadeCamera, line_config, prepared, wait_until
 
 from edgeinspect.errors import LineFault
-from edgeinspect.hw.clock import SystemClock
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeLevelInput
+from edgeinspect.hw.system_clock import SystemClock
 from edgeinspect.line.config import GateKind
 from edgeinspect.part import VerdictKind
 from edgeinspect.runtime.station import Station
-from edgeinspect.runtime.status import StationState
+from edgeinspect.runtime.station_status import StationState
 
 
 @pytest.mark.parametrize("kind", list(GateKind))

@@ -18,8 +18,8 @@ from edgeinspect.line.config import (
     TrackConfig,
     TriggerConfig,
 )
-from edgeinspect.line.lock import LockState, PartsLock
 from edgeinspect.line.messages import Action, AlarmName, RaiseAlarm, RequestLineStop
+from edgeinspect.line.parts_lock import LockState, PartsLock
 from edgeinspect.part import Doubt, GateOutcome, PartRecord, Verdict, VerdictKind
 
 LIMITS = AlarmConfig(consecutive_rejects=3, consecutive_cannot_inspect=2, unconfirmed_rejects=2)

@@ -20,7 +20,7 @@ from edgeinspect.line.config import (
     TriggerConfig,
 )
 from edgeinspect.line.core import FRAMES_WAITING, REARM_NS, STOP_PATIENCE_NS, LineCore
-from edgeinspect.line.lock import LockState
+from edgeinspect.line.parts_lock import LockState
 from edgeinspect.line.reject import FOREVER_NS
 from edgeinspect.part import (
     Doubt,

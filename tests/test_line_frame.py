@@ -17,7 +17,7 @@ from edgeinspect.line.config import (
 )
 from edgeinspect.line.frame import FrameMatcher, Match
 from edgeinspect.line.ledger import InFlight
-from edgeinspect.line.pictures import PictureMemory
+from edgeinspect.line.seen_pictures import PictureMemory
 from edgeinspect.line.track import DelayTrack, Place
 from edgeinspect.part import Doubt, Frame, FrameMeta
 

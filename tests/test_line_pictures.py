@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeinspect.line.pictures import PICTURES_KEPT, PictureMemory, _factors, content_digest
+from edgeinspect.line.seen_pictures import PICTURES_KEPT, PictureMemory, _factors, content_digest
 
 SHAPES = [(1, 25), (31, 33), (2, 4), (128, 129), (181, 181), (256, 256, 3), (300, 301, 3)]
 Pixels = NDArray[np.uint8]

@@ -9,7 +9,7 @@ from test_runtime_line_shell import record
 
 from edgeinspect.part import Doubt, GateOutcome, PartRecord, Verdict, VerdictKind
 from edgeinspect.runtime.passing import FOR_NS, PARTS_IN_A_ROW, NothingPasses, PassWatch
-from edgeinspect.runtime.status import state_words
+from edgeinspect.runtime.station_status import state_words
 
 SECOND = 1_000_000_000
 DETAIL = "The region of interest (0, 0, 900, 900) is not inside the frame of 480 x 360 px."

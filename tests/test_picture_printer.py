@@ -16,7 +16,7 @@ from tests.test_tune_screen_graphics import VT340, VT340_COLORS
 
 PROGRAM = """
 import sys, numpy as np
-from edgeinspect.ui.picture_printer import PicturePrinter
+from edgeinspect.terminal.picture_printer import PicturePrinter
 
 printer = PicturePrinter(sys.argv[1])
 picture = np.zeros((60, 120), np.uint8)

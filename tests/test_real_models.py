@@ -14,12 +14,12 @@ from edgeinspect.bundle.card import ClassCard, Fit, Role
 from edgeinspect.bundle.directory import Bundle
 from edgeinspect.bundle.golden import check_golden
 from edgeinspect.bundle.inspector import Inspector
-from edgeinspect.bundle.wrap import wrap_model
 from edgeinspect.errors import ModelRefused
 from edgeinspect.hw.litert import Kernels, open_engine, open_model
 from edgeinspect.hw.model_file import read_model
 from edgeinspect.hw.runtime_library import load_library
 from edgeinspect.part import Frame, FrameMeta, Region
+from edgeinspect_tools.pack.wrap_model import wrap_model
 
 CATS = {"282", "283", "286"}
 """Tabby, tiger cat, Egyptian cat. Which of them the smallest model takes hangs on the resize."""

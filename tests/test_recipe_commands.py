@@ -13,6 +13,8 @@ from bundle_samples import bundle_with_model
 
 from edgeinspect.bundle.directory import bundle_digest, load_bundle
 from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.main import application
 from edgeinspect.errors import ConfigError, UsageError
 from edgeinspect.runtime.plan import bundle_recipe, plan_station
 from edgeinspect.settings.author import login_name
@@ -26,9 +28,7 @@ from edgeinspect.settings.recipe_edit import (
     with_settings,
 )
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.settings.station import load_station
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.cli import application
+from edgeinspect.settings.station_file import load_station
 
 
 @pytest.fixture

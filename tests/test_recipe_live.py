@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from edgeinspect.assembly.assemble import AssembledStation
+from edgeinspect.control.client import CommandRefused, ControlClient
 from edgeinspect.errors import ModelRefused, RecipeConflict, StationBusy, UsageError
 from edgeinspect.line.verdict import judge_scores
 from edgeinspect.part import VerdictKind
 from edgeinspect.records import RecordReader
 from edgeinspect.records.writer import RecordWriter
-from edgeinspect.runtime.assemble import AssembledStation
-from edgeinspect.runtime.control_client import CommandRefused, ControlClient
 from edgeinspect.runtime.plan import plan_station
 from edgeinspect.settings.recipe import RoiBox, Thresholds
 from edgeinspect.settings.recipe_audit import verify_recipes
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.settings.station import StationFile, example_station
+from edgeinspect.settings.station_file import StationFile, example_station
 from edgeinspect.tune.apply import (
     Applied,
     apply_revision,

@@ -16,7 +16,7 @@ from records_samples import CLASSES, StepClock, sample_entry, sample_record
 from edgeinspect.errors import DataDisplaced, StationBusy, StorageFault
 from edgeinspect.records import ImagePolicy, PartFilter, RecordReader, RecordWriter, kept_open
 from edgeinspect.records.database import DATABASE_NAME
-from edgeinspect.records.lock import DataDirectoryLock, is_held
+from edgeinspect.records.records_lock import DataDirectoryLock, is_held
 
 POLICY = ImagePolicy(max_bytes=1_000_000, min_free_bytes=0)
 LOG, INDEX = f"{DATABASE_NAME}-wal", f"{DATABASE_NAME}-shm"

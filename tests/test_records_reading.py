@@ -27,7 +27,7 @@ from edgeinspect.records import (
     part_stats,
 )
 from edgeinspect.records.database import DATABASE_NAME
-from edgeinspect.records.export import COLUMNS
+from edgeinspect.records.parts_export import COLUMNS
 
 PARTS = 1200
 POLICY = ImagePolicy(max_bytes=1_000_000, min_free_bytes=0)

@@ -13,7 +13,9 @@ import pytest
 from records_samples import CLASSES, START_WALL, StepClock, sample_entry, sample_record
 from retention_run import check_account, run
 
+from edgeinspect.cli.tune.part_selection import Selection, complete
 from edgeinspect.errors import StationBusy, StorageFault
+from edgeinspect.labels.label_store import LabelKind, LabelStore
 from edgeinspect.records import (
     ImagePolicy,
     PartFilter,
@@ -26,8 +28,8 @@ from edgeinspect.records import (
 )
 from edgeinspect.records.cursors import CURSORS_DATABASE, LinkCursors
 from edgeinspect.records.database import DATABASE_NAME
-from edgeinspect.records.history import hourly, missing, records_kept
 from edgeinspect.records.needed import LABELS_DATABASE
+from edgeinspect.records.part_history import hourly, missing, records_kept
 from edgeinspect.records.retention import (
     HELD,
     OVER_BUDGET,
@@ -37,8 +39,6 @@ from edgeinspect.records.retention import (
     compact,
 )
 from edgeinspect.tune.comparable import RecordedRecipe
-from edgeinspect.tune.labels import LabelKind, LabelStore
-from edgeinspect.ui.tune_selection import Selection, complete
 
 KEEP = 10
 NOTHING = RecordPolicy(max_bytes=0, max_days=None, keep_newest=KEEP)

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from runtime_rig import wait_until
 
+from edgeinspect.control.client import ControlClient, StationUnreachable
 from edgeinspect.records.reader import RecordReader
-from edgeinspect.runtime.control_client import ControlClient, StationUnreachable
-from edgeinspect.ui.streams import Journal, journal_on_stderr, write_within
-from edgeinspect.ui.unwinding import unwinding_on_signals
+from edgeinspect.terminal.streams import Journal, journal_on_stderr, write_within
+from edgeinspect.terminal.unwinding import unwinding_on_signals
 
-STATION = "from edgeinspect.ui.cli import main; main()"
+STATION = "from edgeinspect.cli.main import main; main()"
 PIPE_BYTES = 4096
 DEADLINE_S = 120.0
 """A whole station starts within it on a machine that does other things, too."""
@@ -167,7 +167,7 @@ def test_a_journal_counts_what_it_could_not_write() -> None:
 def test_everything_that_writes_to_stderr_goes_through_the_journal(tmp_path: Path) -> None:
     program = (
         "import os, sys, threading, warnings\n"
-        "from edgeinspect.ui.streams import journal_on_stderr\n"
+        "from edgeinspect.terminal.streams import journal_on_stderr\n"
         "with journal_on_stderr() as journal:\n"
         "    journal.say('a sentence')\n"
         "    print('printed', file=sys.stderr, flush=True)\n"
@@ -222,7 +222,7 @@ def test_writing_with_a_deadline_gives_up() -> None:
 
 def test_no_file_of_ours_becomes_a_standard_stream(tmp_path: Path) -> None:
     program = (
-        "from edgeinspect.ui.streams import open_what_is_closed\n"
+        "from edgeinspect.terminal.streams import open_what_is_closed\n"
         "import os, pathlib, sys\n"
         "open_what_is_closed()\n"
         "opened = os.open('file', os.O_CREAT | os.O_WRONLY)\n"
@@ -276,7 +276,7 @@ def test_a_command_that_drives_an_output_closes_it_when_it_is_ended(
 ) -> None:
     program = (
         "import click, time, pathlib\n"
-        "from edgeinspect.ui.application import run_command_line\n"
+        "from edgeinspect.cli.application import run_command_line\n"
         "@click.command()\n"
         "def command():\n"
         "    try:\n"

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from runtime_rig import make_frame
 
 from edgeinspect.errors import CameraFault, DriverMissing, EdgeInspectError, LineFault, UsageError
-from edgeinspect.hw import clock
-from edgeinspect.hw import open as hw_open
+from edgeinspect.hw import registry as hw_open
+from edgeinspect.hw import system_clock
 from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeEncoder, FakeLevelInput, FakeOutput
 from edgeinspect.hw.folder_camera import FolderCamera, list_pictures
@@ -191,7 +191,7 @@ def test_folder_camera_can_repeat_and_keeps_its_place_over_a_reopening(tmp_path:
 
 
 def test_system_clock_reads_the_kernels_clocks() -> None:
-    system = clock.SystemClock()
+    system = system_clock.SystemClock()
     before = time.monotonic_ns()
     assert before <= system.now_mono_ns() <= time.monotonic_ns()
     assert system.now_wall().utcoffset() is not None
@@ -199,8 +199,8 @@ def test_system_clock_reads_the_kernels_clocks() -> None:
 
 
 def test_boot_time_is_converted_by_the_present_difference() -> None:
-    converter = clock.BootToMono(now_mono_ns=lambda: 1_000, now_boot_ns=lambda: 6_000)
-    assert converter.convert(6_500) == clock.MonoStamp(1_500, error_ns=0)
+    converter = system_clock.BootToMono(now_mono_ns=lambda: 1_000, now_boot_ns=lambda: 6_000)
+    assert converter.convert(6_500) == system_clock.MonoStamp(1_500, error_ns=0)
 
 
 def test_drivers_are_never_replaced_by_others() -> None:
@@ -211,8 +211,8 @@ def test_drivers_are_never_replaced_by_others() -> None:
     entry = {"x": hw_open.DriverEntry(module="edgeinspect.hw.nothing", library="json")}
     with pytest.raises(DriverMissing, match="has no io driver x yet"):
         hw_open.resolve_driver("x", entry, kind="io")
-    entry = {"x": hw_open.DriverEntry(module="edgeinspect.hw.clock")}
-    assert hw_open.resolve_driver("x", entry, kind="io") is clock
+    entry = {"x": hw_open.DriverEntry(module="edgeinspect.hw.system_clock")}
+    assert hw_open.resolve_driver("x", entry, kind="io") is system_clock
 
 
 def test_fake_camera_refuses_misuse() -> None:

@@ -9,16 +9,16 @@ import pytest
 from runtime_rig import ShadeInspector, inspection, line_config, make_frame
 from test_runtime_pulse import MS, ManualClock
 
+from edgeinspect.control.feed import EventFeed
 from edgeinspect.errors import LineFault
 from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeOutput
 from edgeinspect.line import messages as m
-from edgeinspect.line.lock import LockState
+from edgeinspect.line.parts_lock import LockState
 from edgeinspect.part import GateOutcome, PartRecord, Verdict, VerdictKind
 from edgeinspect.ports import CameraControls
 from edgeinspect.runtime.camera_thread import CameraThread
 from edgeinspect.runtime.faults import FaultBoard
-from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
 from edgeinspect.runtime.line_thread import (
     EVENTS_LOST,

@@ -7,7 +7,7 @@ from pathlib import Path
 from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle
 from edgeinspect.runtime.plan import make_plan, simulated_recipe
-from edgeinspect.settings.station import example_station
+from edgeinspect.settings.station_file import example_station
 
 
 def test_thresholds_are_in_the_order_of_the_scores_however_the_recipe_lists_them(

@@ -26,7 +26,7 @@ from edgeinspect.hw.fake_io import FakeEdgeInput, FakeOutput
 from edgeinspect.line.config import GateKind
 from edgeinspect.part import Doubt, GateOutcome, VerdictKind
 from edgeinspect.ports import CameraControls
-from edgeinspect.runtime.status import StationState
+from edgeinspect.runtime.station_status import StationState
 
 
 @pytest.mark.parametrize("kind", list(GateKind))

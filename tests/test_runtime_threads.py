@@ -26,6 +26,10 @@ from runtime_rig import (
 from test_runtime_line_shell import record
 from test_runtime_pulse import MS, ManualClock
 
+from edgeinspect.assembly.run_until_stopped import run_until_stopped, stop_on_signals
+from edgeinspect.control.client import ControlClient
+from edgeinspect.control.feed import EventFeed
+from edgeinspect.control.server import ControlServer
 from edgeinspect.errors import CameraFault, DataDisplaced, DiskFull
 from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeOutput
@@ -33,10 +37,7 @@ from edgeinspect.line.config import GateKind
 from edgeinspect.line.messages import Inspect, Inspected, InspectionFailed
 from edgeinspect.part import Frame, Inspection, StageTimes, VerdictKind
 from edgeinspect.ports import CameraControls
-from edgeinspect.runtime.control import ControlServer
-from edgeinspect.runtime.control_client import ControlClient
 from edgeinspect.runtime.faults import FaultBoard
-from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
 from edgeinspect.runtime.latency import Reservoir, StageLatencies
 from edgeinspect.runtime.line_thread import FinishedPart, SwapRecipe
@@ -47,8 +48,7 @@ from edgeinspect.runtime.recorder_thread import (
     RECORDS_LOST,
     RecorderThread,
 )
-from edgeinspect.runtime.run import run_until_stopped, stop_on_signals
-from edgeinspect.runtime.status import StationState, lights_for, stops_inspection
+from edgeinspect.runtime.station_status import StationState, lights_for, stops_inspection
 from edgeinspect.runtime.supervisor import Supervisor, Watch
 from edgeinspect.runtime.threads import StationThread
 

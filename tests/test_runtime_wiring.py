@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from edgeinspect.errors import DriverMissing, LineFault, UsageError
-from edgeinspect.hw import open as hw_open
+from edgeinspect.hw import registry as hw_open
 from edgeinspect.hw.camera_strobe import StrobedCamera
-from edgeinspect.hw.drivers import Drivers
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeLevelInput, FakeOutput
 from edgeinspect.hw.folder_camera import FolderCamera
-from edgeinspect.runtime import wiring
-from edgeinspect.settings.station import Camera, CameraDriver, StationFile, example_station
+from edgeinspect.hw.opened import Drivers
+from edgeinspect.runtime import opened_wires
+from edgeinspect.settings.station_file import Camera, CameraDriver, StationFile, example_station
 from edgeinspect.settings.wiring import InputLine, Io, IoDriver, OutputLine
 
 Fake = TypeVar("Fake", FakeEdgeInput, FakeLevelInput, FakeOutput)
@@ -59,13 +59,13 @@ class FakeModule(types.ModuleType):
 
 
 def opened(station: StationFile, module: FakeModule, monkeypatch: pytest.MonkeyPatch) -> Drivers:
-    real = wiring.resolve_driver
+    real = opened_wires.resolve_driver
 
     def resolve(name: str, drivers: object, *, kind: str) -> object:
         return module if kind == "io" else real(name, drivers, kind=kind)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(wiring, "resolve_driver", resolve)
-    return wiring.open_drivers(station)
+    monkeypatch.setattr(opened_wires, "resolve_driver", resolve)
+    return opened_wires.open_drivers(station)
 
 
 def test_every_wire_gets_its_driver(station: StationFile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,9 @@ def test_every_wire_gets_its_driver(station: StationFile, monkeypatch: pytest.Mo
     assert isinstance(drivers.camera, FolderCamera)
     wired = {key for key, _ in lines.wired()}
     given = {"green", "yellow", "red", "beacon"} & set(drivers.lights)
-    assert {wiring.LIGHTS[name] for name in given} == wired & set(wiring.LIGHTS.values())
+    assert {opened_wires.LIGHTS[name] for name in given} == wired & set(
+        opened_wires.LIGHTS.values()
+    )
     assert (drivers.heartbeat is not None) == ("heartbeat" in wired)
     assert drivers.encoder is None
 
@@ -111,9 +113,9 @@ def test_a_driver_that_is_not_there_is_named_with_the_remedy(
 ) -> None:
     monkeypatch.setattr(hw_open, "_importable", lambda module: module != "gpiod")
     with pytest.raises(DriverMissing, match="Run: pip install"):
-        wiring.open_drivers(station)
+        opened_wires.open_drivers(station)
 
 
 def test_the_simulated_line_is_not_opened_as_hardware(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="simulated line"):
-        wiring.open_drivers(example_station("normally-rejecting", data_dir=tmp_path))
+        opened_wires.open_drivers(example_station("normally-rejecting", data_dir=tmp_path))

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from edgeinspect.files.yaml_expected import describe_schema
+from edgeinspect.files.yaml_file import parse_yaml, validate
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.recipe_store import ActivePointer
-from edgeinspect.settings.station import StationFile
-from edgeinspect.yaml_expected import describe_schema
-from edgeinspect.yaml_file import parse_yaml, validate
+from edgeinspect.settings.station_file import StationFile
 
 DOCS = Path(__file__).parent.parent / "docs"
 

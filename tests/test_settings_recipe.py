@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeinspect.errors import ConfigError, DiskFull, StorageFault, UsageError
+from edgeinspect.files.yaml_file import dump_yaml, parse_yaml, validate
 from edgeinspect.line.config import ASSUMED_RESTART_NS, GateKind, ReviewAction, Tracking
 from edgeinspect.line.core import LineCore
 from edgeinspect.line.messages import EncoderCount, RequestLineStop
@@ -30,11 +31,10 @@ from edgeinspect.settings.recipe import (
     recipe_yaml,
 )
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.settings.station import Camera as CameraWiring
-from edgeinspect.settings.station import CameraDriver, StationFile, example_station
+from edgeinspect.settings.station_file import Camera as CameraWiring
+from edgeinspect.settings.station_file import CameraDriver, StationFile, example_station
 from edgeinspect.settings.uncovered import describe_uncovered_faults
 from edgeinspect.settings.wiring import IoDriver
-from edgeinspect.yaml_file import dump_yaml, parse_yaml, validate
 
 DIGEST = "ab" * 32
 NOON = datetime.datetime(2026, 3, 14, 12, tzinfo=datetime.UTC)

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeinspect.errors import ConfigError, UsageError
+from edgeinspect.files.yaml_expected import KeyPath, dotted
+from edgeinspect.files.yaml_file import dump_yaml, parse_yaml, validate
 from edgeinspect.line.config import GateKind, ReviewAction
-from edgeinspect.settings.station import (
+from edgeinspect.settings.station_file import (
     StationFile,
     example_names,
     example_station,
@@ -19,8 +21,6 @@ from edgeinspect.settings.station import (
 )
 from edgeinspect.settings.uncovered import describe_uncovered_faults
 from edgeinspect.settings.wiring import IoDriver
-from edgeinspect.yaml_expected import KeyPath, dotted
-from edgeinspect.yaml_file import dump_yaml, parse_yaml, validate
 
 EXAMPLES = resources.files("edgeinspect.settings") / "examples"
 TEXTS = {name: (EXAMPLES / f"{name}.yaml").read_text() for name in example_names()}

@@ -13,7 +13,7 @@ from test_setup_import import CONF, NOON, WIFI, log, whole_card
 from edgeinspect.bundle.signature import load_trusted_keys
 from edgeinspect.setup import importing
 from edgeinspect.setup.found import Places
-from edgeinspect.setup.history import LONGEST, History, Taken, read_history
+from edgeinspect.setup.import_history import LONGEST, History, Taken, read_history
 from edgeinspect.setup.importing import Outcome, State, import_setup
 
 
@@ -183,7 +183,7 @@ def test_a_power_cut_after_the_revocation_loses_nothing_of_it(
 
 
 def test_a_trusted_key_that_is_left_out_is_gone_and_stays_so(desk: Desk, tmp_path: Path) -> None:
-    from edgeinspect.ui.application import run_command_line
+    from edgeinspect.cli.application import run_command_line
     from edgeinspect_tools.cli import application as tools
 
     places = desk.places("card")

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from bundle_samples import spot_bundle
 
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.main import application
 from edgeinspect.errors import REPEAT, StorageFault
 from edgeinspect.settings.recipe import load_recipe, recipe_yaml
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.settings.station import load_station
+from edgeinspect.settings.station_file import load_station
 from edgeinspect.setup import importing
 from edgeinspect.setup.found import Places
 from edgeinspect.setup.importing import Outcome, State, check_setup, import_setup
 from edgeinspect.setup.system_files import wifi_psk
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.cli import application
 from edgeinspect_tools.cli import application as tools_application
 
 BLOB = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(range(32))

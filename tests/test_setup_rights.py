@@ -18,13 +18,13 @@ import pytest
 from test_setup_import import NOON, whole_card
 
 from edgeinspect.errors import ConfigError, StorageFault
+from edgeinspect.files.yaml_file import read_yaml
 from edgeinspect.settings.recipe import load_recipe, recipe_yaml
-from edgeinspect.settings.station import load_station, parse_station
+from edgeinspect.settings.station_file import load_station, parse_station
 from edgeinspect.setup.found import Places
 from edgeinspect.setup.importing import Outcome, State, import_setup
 from edgeinspect.setup.owner import Owner, run_as
 from edgeinspect.setup.station_paths import refuse_other_places
-from edgeinspect.yaml_file import read_yaml
 
 REPOSITORY = Path(__file__).parents[1]
 STATION, TECHNICIAN = 60001, 60002

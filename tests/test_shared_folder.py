@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from edgeinspect.atomic_file import make_folder
-from edgeinspect.file_lock import exclusive
+from edgeinspect.files.atomic_file import make_folder
+from edgeinspect.files.file_lock import exclusive
+from edgeinspect.labels.label_store import LabelKind, LabelStore
 from edgeinspect.records.database import open_for_writing
 from edgeinspect.records.durable import write_new_file
 from edgeinspect.settings.audit import AuditTrail
-from edgeinspect.tune.labels import LabelKind, LabelStore
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import pytest
 from edgeinspect.bundle.directory import Bundle, load_bundle
 from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle
 from edgeinspect.sim.renderer import DEFECT_KINDS, PART_ROI
-from edgeinspect_tools.evaluate_sim import evaluate
-from edgeinspect_tools.sim_data import OVERLAP_PX, TEST_SEED, TILE_PX
+from edgeinspect_tools.shipped.sim_surface.evaluate_sim import evaluate
+from edgeinspect_tools.shipped.sim_surface.sim_data import OVERLAP_PX, TEST_SEED, TILE_PX
 
 _UNSEEN_FIRST_PART = 500_000  # beyond the parts that the card's own figures come from
 _SAMPLE = 240

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import pytest
 
 from edgeinspect.errors import CameraFault, LineFault
-from edgeinspect.hw.clock import SystemClock
+from edgeinspect.hw.system_clock import SystemClock
 from edgeinspect.part import Frame, Inspection, PartRecord, VerdictKind
 from edgeinspect.ports import CameraControls
 from edgeinspect.runtime.inspection import InspectorSet
 from edgeinspect.runtime.line_thread import FinishedPart
 from edgeinspect.runtime.station import PreparedRecipe, Station
 from edgeinspect.sim.devices import CodedJudge
-from edgeinspect.sim.live import LiveLine
+from edgeinspect.sim.live_line import LiveLine
 from edgeinspect.sim.presets import EXPOSURE_US, GAIN, MS, LineGeometry, line_config
 
 DEADLINE_S = 60.0

@@ -12,10 +12,10 @@ from edgeinspect.line.config import LineConfig
 from edgeinspect.line.core import LineCore
 from edgeinspect.line.frame import FrameMatcher, Match
 from edgeinspect.line.ledger import InFlight
-from edgeinspect.line.pictures import PictureMemory
+from edgeinspect.line.seen_pictures import PictureMemory
 from edgeinspect.line.track import EncoderTrack, Place, Track
 from edgeinspect.part import Doubt, Frame, PartRecord
-from edgeinspect.sim.faults import fault_rates
+from edgeinspect.sim.injected_faults import fault_rates
 from edgeinspect.sim.presets import STOP_SIGNAL_DELAY_NS, is_guarded, line_config
 from edgeinspect.sim.shards import run_simulation
 from edgeinspect.sim.truth import Account

@@ -8,7 +8,7 @@ import pytest
 
 from edgeinspect.errors import UsageError
 from edgeinspect.sim import shards
-from edgeinspect.sim.faults import FAULTS, fault_rates
+from edgeinspect.sim.injected_faults import FAULTS, fault_rates
 from edgeinspect.sim.presets import GATES
 from edgeinspect.sim.shards import run_simulation
 from edgeinspect.sim.truth import Account

@@ -7,16 +7,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeinspect.intervals import clopper_pearson
 from edgeinspect.line.scores import ORDER_STATISTIC_RANKS
 from edgeinspect.part import Region
 from edgeinspect.sim.defects import DEFECT_KINDS
 from edgeinspect.sim.renderer import PlantedDefect, RenderedPart
-from edgeinspect.tune.intervals import clopper_pearson
 from edgeinspect_tools.certify import flips, score_error
-from edgeinspect_tools.contact_sheet import contact_sheet
-from edgeinspect_tools.sim_data import CROP_PX, STRIDE_PX, targets_and_weights, tile_batches
-from edgeinspect_tools.sim_metrics import Look, SeenDefect, SeenPart, report, see, table
-from edgeinspect_tools.sim_thresholds import choose, with_rank
+from edgeinspect_tools.shipped.sim_surface.defect_sheet import contact_sheet
+from edgeinspect_tools.shipped.sim_surface.sim_data import (
+    CROP_PX,
+    STRIDE_PX,
+    targets_and_weights,
+    tile_batches,
+)
+from edgeinspect_tools.shipped.sim_surface.sim_metrics import (
+    Look,
+    SeenDefect,
+    SeenPart,
+    report,
+    see,
+    table,
+)
+from edgeinspect_tools.shipped.sim_surface.sim_thresholds import choose, with_rank
 from edgeinspect_tools.statistics import auroc
 
 _ROI = Region(0, 0, 80, 80)

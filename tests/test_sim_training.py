@@ -22,7 +22,7 @@ def test_a_bundle_is_made_in_one_command(tmp_path: Path, monkeypatch: pytest.Mon
     from edgeinspect.bundle.directory import load_bundle
     from edgeinspect.bundle.golden import check_golden
     from edgeinspect.hw.litert import open_engine
-    from edgeinspect_tools import sim_training, train_sim
+    from edgeinspect_tools.shipped.sim_surface import sim_training, train_sim
 
     for name, value in (
         ("_CALIBRATION_PARTS", 3),

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from edgeinspect.control.client import ControlClient, StationUnreachable
+from edgeinspect.control.socket_path import MAX_ADDRESS_BYTES, address_to_listen_on, fits
+from edgeinspect.control.unix_socket import listen_on, remove_own
 from edgeinspect.errors import StorageFault, UsageError
-from edgeinspect.runtime.control_client import ControlClient, StationUnreachable
-from edgeinspect.runtime.control_socket import listen_on, remove_own
-from edgeinspect.runtime.socket_place import MAX_ADDRESS_BYTES, address_to_listen_on, fits
 
 
 @pytest.fixture

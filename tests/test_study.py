@@ -14,17 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records_samples import StepClock, sample_entry
 
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.main import application
 from edgeinspect.errors import ConfigError, UsageError
 from edgeinspect.part import GateOutcome
 from edgeinspect.records.part_ids import no_gap
 from edgeinspect.records.reader import RecordReader
 from edgeinspect.records.writer import RecordWriter
-from edgeinspect.tune.kappa import cohen_kappa, fleiss_kappa
-from edgeinspect.tune.study import BAD, GOOD, Grade, Study, analyse
-from edgeinspect.tune.study_file import plan_rows, read_parts, read_rows, read_study, write_rows
-from edgeinspect.tune.study_report import report_html
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.cli import application
+from edgeinspect.study.kappa import cohen_kappa, fleiss_kappa
+from edgeinspect.study.study import BAD, GOOD, Grade, Study, analyse
+from edgeinspect.study.study_file import plan_rows, read_parts, read_rows, read_study, write_rows
+from edgeinspect.study.study_report import report_html
 
 # Fleiss (1971), table 1: psychiatric diagnoses of 30 patients by 6 psychiatrists each.
 FLEISS_1971 = """

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from edgeinspect.ui import kitty
-from edgeinspect.ui.ask_terminal import GraphicsChoice, graphics_of, is_multiplexed
-from edgeinspect.ui.graphics import Encoded, Graphics, GraphicsKind, as_blocks
-from edgeinspect.ui.sixel import reduce_colors, sixels
+from edgeinspect.terminal import kitty
+from edgeinspect.terminal.ask import GraphicsChoice, graphics_of, is_multiplexed
+from edgeinspect.terminal.graphics import Encoded, Graphics, GraphicsKind, as_blocks
+from edgeinspect.terminal.sixel import reduce_colors, sixels
 
 SIXEL_TOKEN = re.compile(r'"(\d+);(\d+);(\d+);(\d+)|#(\d+)((?:;\d+)*)|!(\d+)([?-~])|([?-~])|([$-])')
 PICTURES = arrays(

@@ -15,16 +15,16 @@ from chain_samples import gap_that, spot_model
 from numpy.typing import NDArray
 from sim_folder import write_sim_folder
 
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.main import application as station
 from edgeinspect.errors import DiskFull
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.cli import application as station
 from edgeinspect_tools.all_in_one import chain
-from edgeinspect_tools.all_in_one.recipes import Look, Wishes, candidates, look_at
+from edgeinspect_tools.all_in_one.plans import Look, Wishes, candidates, look_at
 from edgeinspect_tools.cli import application as tools
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import GOOD, Dataset, Item, Split
-from edgeinspect_tools.data.read import read_source
-from edgeinspect_tools.quantize.ways import Quantized, Way
+from edgeinspect_tools.data.dataset_formats import read_source
+from edgeinspect_tools.quantize.int8_candidates import Quantized, Way
 from edgeinspect_tools.train import Network, TaskChoice, TrainedRun, TrainSettings
 from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
 

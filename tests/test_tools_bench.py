@@ -11,13 +11,13 @@ import pytest
 
 from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle
-from edgeinspect.settings.station import EngineSettings
+from edgeinspect.settings.station_file import EngineSettings
 from edgeinspect.sim.defects import draw_defect
 from edgeinspect.sim.renderer import PART_ROI, render_part
 from edgeinspect_tools.bench.figures import Spread
 from edgeinspect_tools.bench.overhead import measure_overhead
 from edgeinspect_tools.bench.process import measure_process
-from edgeinspect_tools.bench.station import render_pictures
+from edgeinspect_tools.bench.station_bench import render_pictures
 from edgeinspect_tools.bench.throughput import naive_loop, parts_per_min
 
 

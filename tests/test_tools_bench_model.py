@@ -9,9 +9,9 @@ import pytest
 from bundle_samples import spot_bundle
 from chain_samples import spot_model
 
-from edgeinspect.ui.application import run_command_line
+from edgeinspect.cli.application import run_command_line
 from edgeinspect_tools.bench.estimate import BOARDS
-from edgeinspect_tools.bench.model import describe, estimates
+from edgeinspect_tools.bench.model_bench import describe, estimates
 from edgeinspect_tools.cli import application
 from edgeinspect_tools.flatbuffer import parse_tflite, read_tflite
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from edgeinspect.cli.application import run_command_line
 from edgeinspect.records import RecordReader
-from edgeinspect.records.columns import read_scores
-from edgeinspect.ui.application import run_command_line
-from edgeinspect_tools.bench.what_if import fill, measure
+from edgeinspect.records.score_table import read_scores
+from edgeinspect_tools.bench.what_if_bench import fill, measure
 from edgeinspect_tools.cli import application
 
 

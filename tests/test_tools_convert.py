@@ -21,8 +21,8 @@ from edgeinspect_tools.convert.convert import Converted, ConvertOptions, convert
 from edgeinspect_tools.convert.environment import Ended, Environment, default_folder, run_child
 from edgeinspect_tools.convert.sources import CONVERTERS, Converter, Kind, kind_of
 from edgeinspect_tools.flatbuffer import parse_tflite
+from edgeinspect_tools.quantize.int8_candidates import Way
 from edgeinspect_tools.quantize.steps import quantize_pictures
-from edgeinspect_tools.quantize.ways import Way
 
 SOURCE = Path("source.tflite")
 ENVIRONMENTS = os.environ.get("EDGEINSPECT_CONVERTERS", "")

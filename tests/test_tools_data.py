@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from edgeinspect.errors import ConfigError, EdgeInspectError, NotGood, UsageError
 from edgeinspect_tools.data.build import Judged, build_dataset, k_folds
+from edgeinspect_tools.data.data_page import attention, html_report
 from edgeinspect_tools.data.dataset import GOOD, Dataset, Split
+from edgeinspect_tools.data.dataset_formats import read_source
 from edgeinspect_tools.data.duplicates import joined, near_duplicates
 from edgeinspect_tools.data.manifest import load_manifest, save_manifest
-from edgeinspect_tools.data.read import read_source
-from edgeinspect_tools.data.report import attention, html_report
 from edgeinspect_tools.data.sheet import contact_sheet
 from edgeinspect_tools.data.split import FRACTIONS, assign, checked_fractions
 

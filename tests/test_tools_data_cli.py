@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_tools_data import make_folders
 
-from edgeinspect.ui.application import run_command_line
+from edgeinspect.cli.application import run_command_line
 from edgeinspect_tools.cli import COMMANDS, application
 
 
@@ -21,7 +21,7 @@ def run(*arguments: str) -> int:
 def test_the_overview_loads_nothing_heavy():
     heavy = ("numpy", "cv2", "pydantic", "tensorflow", "ai_edge_litert", "scipy", "rich")
     code = (
-        "import sys; from edgeinspect.ui.application import run_command_line as r; "
+        "import sys; from edgeinspect.cli.application import run_command_line as r; "
         "from edgeinspect_tools.cli import application as a; "
         "code = r(a, program='edgeinspect-tools', arguments=['--help']); "
         f"sys.exit(code or any(name in sys.modules for name in {heavy}))"

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from edgeinspect.errors import ConfigError, EdgeInspectError, UsageError
-from edgeinspect.tune.labels import LabelKind, LabelStore
+from edgeinspect.labels.label_store import LabelKind, LabelStore
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import Source
+from edgeinspect_tools.data.dataset_formats import read_source
 from edgeinspect_tools.data.manifest import load_manifest, save_manifest
-from edgeinspect_tools.data.read import read_source
 
 
 def write(path: Path, seed: int) -> Path:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeinspect.cli.application import run_command_line
 from edgeinspect.errors import ModelRefused
-from edgeinspect.ui.application import run_command_line
 from edgeinspect_tools.cli import application
 from edgeinspect_tools.edgetpu import compiler
 from edgeinspect_tools.edgetpu.check import EdgeTpuCheck, check_model

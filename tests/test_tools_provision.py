@@ -8,12 +8,12 @@ import pytest
 from bundle_samples import spot_bundle
 from test_setup_import import KEY, STATION
 
+from edgeinspect.cli.application import run_command_line
 from edgeinspect.errors import ConfigError, NotGood, UsageError
 from edgeinspect.runtime.plan import bundle_recipe
 from edgeinspect.settings.recipe import recipe_yaml
 from edgeinspect.setup.found import Places
 from edgeinspect.setup.importing import State, import_setup
-from edgeinspect.ui.application import run_command_line
 from edgeinspect_tools.cli import application
 from edgeinspect_tools.provision import provision
 

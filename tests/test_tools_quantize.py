@@ -24,13 +24,13 @@ from hypothesis import strategies as st
 
 from edgeinspect.bundle.card import ReducerCard
 from edgeinspect.bundle.quantization import pixel_table
+from edgeinspect.cli.application import run_command_line
 from edgeinspect.errors import ModelRefused, NotGood, UsageError
 from edgeinspect.line.scores import Quantization, ReducerKind
-from edgeinspect.ui.application import run_command_line
 from edgeinspect_tools.cli import application
 from edgeinspect_tools.quantize.calibration import calibration_samples, spread_over_scores
 from edgeinspect_tools.quantize.dead_channels import with_live_channels
-from edgeinspect_tools.quantize.draft import bundle_in_memory, card_of, load_run
+from edgeinspect_tools.quantize.draft_bundle import bundle_in_memory, card_of, load_run
 from edgeinspect_tools.quantize.gap import (
     Labelled,
     MapError,
@@ -46,9 +46,9 @@ from edgeinspect_tools.quantize.int8 import (
     seen_ranges,
     with_signature,
 )
+from edgeinspect_tools.quantize.int8_candidates import LOGITS, Way, check_gap, logit_range, told
 from edgeinspect_tools.quantize.real import FloatModel, reduced
 from edgeinspect_tools.quantize.steps import describe_model, quantize_pictures, quantize_trained
-from edgeinspect_tools.quantize.ways import LOGITS, Way, check_gap, logit_range, told
 
 
 def run(*arguments: str) -> int:

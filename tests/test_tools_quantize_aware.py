@@ -10,16 +10,16 @@ import pytest
 from chain_samples import SIDE_PX, conv_model, read_dataset, spot_model, write_pictures, write_run
 from numpy.typing import NDArray
 
+from edgeinspect.cli.application import run_command_line
 from edgeinspect.errors import ModelRefused
 from edgeinspect.line.scores import Activation
-from edgeinspect.ui.application import run_command_line
 from edgeinspect_tools.cli import application
 from edgeinspect_tools.quantize.aware import _RATE, _rate, fine_tune, outputs_of
-from edgeinspect_tools.quantize.draft import load_run
+from edgeinspect_tools.quantize.draft_bundle import load_run
 from edgeinspect_tools.quantize.int8 import float_tflite, open_model, quantize_int8, seen_ranges
+from edgeinspect_tools.quantize.int8_candidates import FineTune, Way
 from edgeinspect_tools.quantize.steps import quantize_trained
 from edgeinspect_tools.quantize.student import Student
-from edgeinspect_tools.quantize.ways import FineTune, Way
 from edgeinspect_tools.train import Network, TrainSettings
 from edgeinspect_tools.train.networks import classifier, segmenter
 

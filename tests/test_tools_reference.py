@@ -13,16 +13,16 @@ from test_bundle_align import Pixels, product
 
 from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.bundle.reference import REFERENCE_FILE
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.main import application as station
 from edgeinspect.errors import ConfigError, UsageError
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.cli import application as station
-from edgeinspect_tools.all_in_one.recipes import Wishes, candidates
+from edgeinspect_tools.all_in_one.plans import Wishes, candidates
 from edgeinspect_tools.cli import application as tools
 from edgeinspect_tools.data.dataset import Split
+from edgeinspect_tools.data.dataset_formats import read_source
 from edgeinspect_tools.data.manifest import load_manifest, save_manifest
-from edgeinspect_tools.data.read import read_source
-from edgeinspect_tools.train.run import described_alignment, samples_of
 from edgeinspect_tools.train.samples import Pictures
+from edgeinspect_tools.train.training_run import described_alignment, samples_of
 
 SIZE = (96, 128)
 MARGIN_PX = 14

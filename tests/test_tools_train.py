@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from edgeinspect.errors import DiskFull, UsageError
 from edgeinspect.line.scores import ReducerKind
+from edgeinspect_tools.shipped.deeppcb.boxes import Corners, Found, boxes_from_map, figures, iou
 from edgeinspect_tools.train import checkpoint, outcome
 from edgeinspect_tools.train.augment import cut_square, pasted, relit, turned
-from edgeinspect_tools.train.boxes import Corners, Found, boxes_from_map, figures, iou
 from edgeinspect_tools.train.checkpoint import Progress
 from edgeinspect_tools.train.choice import choose, thresholds
 from edgeinspect_tools.train.crops import (
@@ -42,7 +42,7 @@ from edgeinspect_tools.train.samples import (
     spread,
 )
 from edgeinspect_tools.train.segmentation import crop_settings
-from edgeinspect_tools.train.settings import TrainSettings
+from edgeinspect_tools.train.training_settings import TrainSettings
 
 SHORT = TrainSettings(tile_px=64, tile_overlap_px=16, crop_px=64, stride_px=4, batch=4)
 

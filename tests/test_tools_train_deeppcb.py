@@ -12,10 +12,10 @@ import pytest
 
 from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.bundle.golden import check_golden, read_golden
+from edgeinspect.cli.application import run_command_line
 from edgeinspect.errors import UsageError
 from edgeinspect.hw.litert import open_engine
-from edgeinspect.ui.application import run_command_line
-from edgeinspect_tools.train.boards import (
+from edgeinspect_tools.shipped.deeppcb.boards import (
     CLASSES,
     HELD_OUT_BOARD,
     another_board,
@@ -24,8 +24,9 @@ from edgeinspect_tools.train.boards import (
     train_and_validation,
     true_boxes,
 )
-from edgeinspect_tools.train.boxes import Corners, Found, boxes_from_map, figures
-from edgeinspect_tools.train.deeppcb import (
+from edgeinspect_tools.shipped.deeppcb.boxes import Corners, Found, boxes_from_map, figures
+from edgeinspect_tools.shipped.deeppcb.drawn_defects import named, with_drawn_defect
+from edgeinspect_tools.shipped.deeppcb.train_deeppcb import (
     evaluate_deeppcb,
     finished_bundle,
     main,
@@ -33,7 +34,6 @@ from edgeinspect_tools.train.deeppcb import (
     recipe,
     train_deeppcb,
 )
-from edgeinspect_tools.train.drawn_defects import named, with_drawn_defect
 from edgeinspect_tools.train.samples import Sample
 
 

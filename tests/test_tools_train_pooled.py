@@ -21,15 +21,15 @@ from edgeinspect_tools.edgetpu.check import check_model
 from edgeinspect_tools.flatbuffer import parse_tflite
 from edgeinspect_tools.quantize.int8 import narrowed_to_output
 from edgeinspect_tools.train import Network, TrainSettings, cross_validation
-from edgeinspect_tools.train.command import command, settings_of
 from edgeinspect_tools.train.head import Logit, fit_logit
 from edgeinspect_tools.train.maps import real_input
 from edgeinspect_tools.train.outcome import TrainedRun
 from edgeinspect_tools.train.pooled_head import FOLDS, WholeTile, dealt, fit_pooled_head, pooled
-from edgeinspect_tools.train.run import lasting
 from edgeinspect_tools.train.samples import Pictures, Sample
-from edgeinspect_tools.train.settings import FROZEN_ENCODER
 from edgeinspect_tools.train.tile_source import Features, TileSource
+from edgeinspect_tools.train.train_command import command, settings_of
+from edgeinspect_tools.train.training_run import lasting
+from edgeinspect_tools.train.training_settings import FROZEN_ENCODER
 from edgeinspect_tools.verify.measure import verify_bundle
 
 SIDE = 64
@@ -303,7 +303,7 @@ def test_logits_are_as_fine_before_they_are_lowered_as_the_output_is(exported: E
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ai_edge_quantizer")
 def test_int8_lowers_as_much_and_replays_bit_for_bit(exported: Exported, tmp_path: Path) -> None:
-    from edgeinspect_tools.train.station import quick_bundle
+    from edgeinspect_tools.train.station_check import quick_bundle
 
     dataset = read_dataset(write_pictures(tmp_path / "pictures", good=8, each=6, side_px=96))
     folder = write_run(

@@ -16,7 +16,14 @@ import pytest
 from edgeinspect.errors import DiskFull, ModelRefused, NotGood, UsageError
 from edgeinspect_tools.data.dataset import GOOD, Dataset, Item, Split
 from edgeinspect_tools.quantize import open_model
-from edgeinspect_tools.train import Network, TaskChoice, TrainSettings, checkpoint, run, train
+from edgeinspect_tools.train import (
+    Network,
+    TaskChoice,
+    TrainSettings,
+    checkpoint,
+    train,
+    training_run,
+)
 from edgeinspect_tools.train.maps import MEAN, STD
 from edgeinspect_tools.train.networks import encoder_layers, segmenter
 from edgeinspect_tools.train.weights import load_encoder, tflite_convolutions
@@ -161,11 +168,11 @@ def test_data_that_cannot_be_learned_from_is_answered_at_once(tmp_path: Path) ->
 
 def test_equal_data_gives_equal_digests(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data")
-    digest = run.manifest_digest(data)
+    digest = training_run.manifest_digest(data)
     backwards = replace(data, items=tuple(reversed(data.items)))
-    assert run.manifest_digest(backwards) == digest
+    assert training_run.manifest_digest(backwards) == digest
     other = replace(data.items[0], split=Split.TEST)
-    assert run.manifest_digest(replace(data, items=(other, *data.items[1:]))) != digest
+    assert training_run.manifest_digest(replace(data, items=(other, *data.items[1:]))) != digest
 
 
 @pytest.mark.training

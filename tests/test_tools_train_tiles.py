@@ -23,16 +23,16 @@ from edgeinspect.line.scores import Quantization
 from edgeinspect.part import Frame
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import GOOD, Dataset, Item, Split
+from edgeinspect_tools.data.dataset_formats import read_source
 from edgeinspect_tools.data.manifest import load_manifest
-from edgeinspect_tools.data.read import read_source
 from edgeinspect_tools.train import Network, TrainSettings, checkpoint, cross_validation
 from edgeinspect_tools.train.augment import laid, turned, ways_to_lie
 from edgeinspect_tools.train.checkpoint import Progress
-from edgeinspect_tools.train.command import command, settings_of
 from edgeinspect_tools.train.maps import MEAN, STD
 from edgeinspect_tools.train.samples import UNKNOWN, Pictures, Sample
-from edgeinspect_tools.train.settings import FROZEN_ENCODER
 from edgeinspect_tools.train.tile_source import Features, TileSource
+from edgeinspect_tools.train.train_command import command, settings_of
+from edgeinspect_tools.train.training_settings import FROZEN_ENCODER
 from edgeinspect_tools.train.weights import Convolution, with_contrast
 
 DEEP = TrainSettings(
@@ -288,7 +288,7 @@ def test_a_finished_fold_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.M
 def test_training_by_the_command_leaves_its_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeinspect_tools.train import run as running
+    from edgeinspect_tools.train import training_run as running
 
     for label in ("good", "scratch"):
         (tmp_path / "data" / label).mkdir(parents=True)

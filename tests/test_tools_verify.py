@@ -14,23 +14,23 @@ from chain_samples import read_dataset, write_pictures, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeinspect.assembly.preflight import check_bundle
 from edgeinspect.bundle.directory import Bundle, load_bundle
+from edgeinspect.cli.application import run_command_line
 from edgeinspect.errors import ModelRefused, NotGood, StorageFault, UsageError
-from edgeinspect.runtime.preflight import check_bundle
-from edgeinspect.tune.intervals import clopper_pearson
-from edgeinspect.ui.application import run_command_line
+from edgeinspect.intervals import clopper_pearson
 from edgeinspect_tools.cli import application
 from edgeinspect_tools.data.dataset import Split
-from edgeinspect_tools.data_of import as_split_before, never_used, split_bytes
+from edgeinspect_tools.data.training_data import as_split_before, never_used, split_bytes
 from edgeinspect_tools.pack.bundle import Identity, pack
-from edgeinspect_tools.pack.command import load_trained
 from edgeinspect_tools.pack.names import bundle_name
-from edgeinspect_tools.quantize.command import quantize_run
-from edgeinspect_tools.quantize.ways import FineTune, Way
-from edgeinspect_tools.verify.boards import verify_boards
-from edgeinspect_tools.verify.command import find_float
+from edgeinspect_tools.pack.pack_command import load_trained
+from edgeinspect_tools.quantize.int8_candidates import FineTune, Way
+from edgeinspect_tools.quantize.quantize_command import quantize_run
+from edgeinspect_tools.verify.deeppcb_figures import verify_boards
 from edgeinspect_tools.verify.measure import average_precision, check_identical, verify_bundle
-from edgeinspect_tools.verify.report import report_html
+from edgeinspect_tools.verify.verify_command import find_float
+from edgeinspect_tools.verify.verify_page import report_html
 
 
 def run(*arguments: str) -> int:

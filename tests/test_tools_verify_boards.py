@@ -13,12 +13,12 @@ from chain_samples import conv_model
 from edgeinspect.bundle.certificate import Certificate
 from edgeinspect.bundle.directory import write_bundle
 from edgeinspect.bundle.golden import make_golden
+from edgeinspect.cli.application import run_command_line
 from edgeinspect.hw.litert import Kernels, open_model
-from edgeinspect.ui.application import run_command_line
 from edgeinspect_tools.cli import application
-from edgeinspect_tools.quantize.draft import LOOSE, card_of
+from edgeinspect_tools.quantize.draft_bundle import LOOSE, card_of
 from edgeinspect_tools.quantize.int8 import quantize_int8
-from edgeinspect_tools.train.deeppcb import CLASSES
+from edgeinspect_tools.shipped.deeppcb.train_deeppcb import CLASSES
 
 SIDE_PX = 64
 

@@ -15,6 +15,10 @@ import pytest
 
 from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle
+from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.main import application
+from edgeinspect.labels.label_queue import DISAGREES, NEAR, RARE, label_queue
+from edgeinspect.labels.label_store import LabelKind, LabelStore
 from edgeinspect.line.config import ClassThresholds, FrameChecks
 from edgeinspect.line.verdict import judge_scores
 from edgeinspect.part import (
@@ -27,9 +31,9 @@ from edgeinspect.part import (
     VerdictKind,
 )
 from edgeinspect.records import PartFilter, RecordReader
-from edgeinspect.records.columns import VERDICTS, read_scores
+from edgeinspect.records.score_table import VERDICTS, read_scores
 from edgeinspect.runtime.plan import StationPlan, bundle_recipe, make_plan
-from edgeinspect.settings.station import example_station
+from edgeinspect.settings.station_file import example_station
 from edgeinspect.tune.comparable import (
     Scoring,
     comparable_ids,
@@ -37,11 +41,7 @@ from edgeinspect.tune.comparable import (
     recorded_recipes,
     thresholds_of,
 )
-from edgeinspect.tune.label_queue import DISAGREES, NEAR, RARE, label_queue
-from edgeinspect.tune.labels import LabelKind, LabelStore
-from edgeinspect.tune.pictures import rescore
-from edgeinspect.ui.application import run_command_line
-from edgeinspect.ui.cli import application
+from edgeinspect.tune.rescore import rescore
 from tests.records_samples import sample_inspection
 from tests.score_samples import random_scores, scored_record, write_parts
 
@@ -370,7 +370,7 @@ def test_labels_from_the_command_line(tmp_path: Path, run: Any) -> None:
 
 
 def test_labels_reach_the_tools(tmp_path: Path, run: Any) -> None:
-    from edgeinspect_tools.data.read import read_source
+    from edgeinspect_tools.data.dataset_formats import read_source
 
     data, folder = tmp_path, tmp_path / "export"
     write(data, recorded([[0.1] * len(CLASSES)] * 4), pictures=True)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from edgeinspect.tune.intervals import (
+from edgeinspect.intervals import (
     allowed_exceedances,
     clopper_pearson,
     lower_bound,

@@ -13,10 +13,10 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from edgeinspect.errors import RecipeConflict, UsageError
+from edgeinspect.labels.label_store import LabelKind
 from edgeinspect.line.config import ClassThresholds
-from edgeinspect.tune.labels import LabelKind
-from edgeinspect.ui.tune.app import TuneApp
-from edgeinspect.ui.tune.dialogs import Notice, ReasonDialog
+from edgeinspect.screens.tune.dialogs import Notice, ReasonDialog
+from edgeinspect.screens.tune.tune_screen import TuneApp
 from tests.tune_screen_samples import THRESHOLDS, MemorySource, label_of, many_parts, parts_of
 
 SIX = [[0.1, 0.1], [0.45, 0.1], [0.59, 0.2], [0.62, 0.1], [0.9, 0.1], [0.2, 0.8]]
@@ -285,7 +285,7 @@ def test_no_parts_or_no_labels_are_said(
 def test_one_class_only(tmp_path: Path) -> None:
     import numpy as np
 
-    from edgeinspect.ui.tune.evidence import Parts
+    from edgeinspect.screens.tune.evidence import Parts
 
     parts = Parts(part_ids=np.array([4, 9]), scores=np.array([[0.2], [0.7]]))
     source = MemorySource(parts, thresholds=THRESHOLDS[:1])

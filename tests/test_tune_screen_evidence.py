@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeinspect.line.config import ClassThresholds
-from edgeinspect.tune.judge import judge_many
-from edgeinspect.ui.tune.draft import Draft, restore_draft, save_draft
-from edgeinspect.ui.tune.drawing import FILM_WIDTH, bar_rows, short_id, too_small
-from edgeinspect.ui.tune.evidence import Evidence, Parts, codes_of, histogram, joined, sound
+from edgeinspect.records.judge_many import judge_many
+from edgeinspect.screens.tune.draft_thresholds import Draft, restore_draft, save_draft
+from edgeinspect.screens.tune.evidence import Evidence, Parts, codes_of, histogram, joined, sound
+from edgeinspect.screens.tune.tune_drawing import FILM_WIDTH, bar_rows, short_id, too_small
 from tests.tune_screen_samples import THRESHOLDS, many_parts, parts_of
 
 SCORE = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])

@@ -17,7 +17,7 @@ from textual._xterm_parser import XTermParser
 from textual.events import Key
 from textual.message import Message
 
-from edgeinspect.ui.tune.late_answers import AnswerFilter
+from edgeinspect.screens.tune.late_answers import AnswerFilter
 from tests.answering_terminal import AnsweringTerminal
 from tests.terminal import DEADLINE_S
 from tests.test_terminal_graphics import KITTY, XTERM, read_kitty, read_sixels

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from edgeinspect.errors import NotGood, UsageError
-from edgeinspect.tune.guarantee import check_guarantee
-from edgeinspect.tune.intervals import allowed_exceedances, parts_needed, upper_bound
+from edgeinspect.intervals import allowed_exceedances, parts_needed, upper_bound
 from edgeinspect.tune.suggest import (
     more_parts_needed,
     suggest_from_good,
     suggest_least_cost,
     suggest_under_escape_bound,
 )
+from edgeinspect_tools.bench.guarantee import check_guarantee
 
 LEVELS = 1 / (1 + np.exp(-np.linspace(-6, 6, 256)))
 RATES = st.sampled_from([0.01, 0.05, 0.1, 0.3])

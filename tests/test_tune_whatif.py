@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from edgeinspect.errors import StorageFault, UsageError
+from edgeinspect.labels.label_store import Label, LabelKind, LabelStore
 from edgeinspect.line.config import ClassThresholds
 from edgeinspect.line.scores import ORDER_STATISTIC_RANKS, ReducerKind
 from edgeinspect.line.verdict import judge_scores
 from edgeinspect.part import Doubt, Verdict, VerdictKind
 from edgeinspect.records import PartFilter, RecordReader
-from edgeinspect.records.columns import VERDICTS, ScoreColumns, latest_classes, read_scores
-from edgeinspect.tune.judge import judge_many, reduce_again
-from edgeinspect.tune.labels import Label, LabelKind, LabelStore
+from edgeinspect.records.judge_many import judge_many, reduce_again
+from edgeinspect.records.score_table import VERDICTS, ScoreColumns, latest_classes, read_scores
 from edgeinspect.tune.whatif import WhatIf, cells_for_area, what_if, with_thresholds
 from tests.records_samples import START_WALL, StepClock
 from tests.score_samples import CLASSES, THRESHOLDS, random_scores, scored_record, write_parts

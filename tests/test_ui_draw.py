@@ -7,6 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeinspect.drawing.canvas import (
+    outline,
+    overlay,
+    score_colors,
+    scores_on_frame,
+    small_overlay,
+    to_rgb,
+)
+from edgeinspect.drawing.contact_sheet import Threshold, part_sheet, save_png
 from edgeinspect.part import (
     FrameQuality,
     GateOutcome,
@@ -17,16 +26,7 @@ from edgeinspect.part import (
     Verdict,
     VerdictKind,
 )
-from edgeinspect.ui.draw import (
-    outline,
-    overlay,
-    score_colors,
-    scores_on_frame,
-    small_overlay,
-    to_rgb,
-)
-from edgeinspect.ui.half_blocks import half_blocks
-from edgeinspect.ui.sheet import Threshold, part_sheet, save_png
+from edgeinspect.terminal.half_blocks import half_blocks
 
 
 def score_map(shape: tuple[int, int], roi: Region, stride: float) -> ScoreMap:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from edgeinspect.cli.truth_account import account_table
 from edgeinspect.part import (
     Frame,
     FrameMeta,
@@ -21,10 +22,9 @@ from edgeinspect.part import (
     VerdictKind,
 )
 from edgeinspect.runtime.line_thread import Picture
-from edgeinspect.ui.account import account_table
-from edgeinspect.ui.live_screen import LiveScreen
-from edgeinspect.ui.live_view import BeltPart, LastPart, LiveView
-from edgeinspect.ui.screen_picture import save_screen
+from edgeinspect.screens.live.live_screen import LiveScreen
+from edgeinspect.screens.live.live_view import BeltPart, LastPart, LiveView
+from edgeinspect.screens.screen_picture import save_screen
 
 MS = 1_000_000
 

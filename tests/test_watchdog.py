@@ -19,7 +19,7 @@ from edgeinspect.errors import CameraFault, CameraLost, UsageError
 from edgeinspect.hw.fake_camera import CaptureCall, FakeCamera
 from edgeinspect.part import Frame
 from edgeinspect.runtime.faults import Fault
-from edgeinspect.runtime.status import StationState
+from edgeinspect.runtime.station_status import StationState
 from edgeinspect.runtime.watchdog import Notifier, ServiceWatchdog
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edgeinspect.errors import ConfigError
-from edgeinspect.yaml_expected import Rule
-from edgeinspect.yaml_file import MAX_BYTES, dump_yaml, load_model, parse_yaml, read_yaml
+from edgeinspect.files.yaml_expected import Rule
+from edgeinspect.files.yaml_file import MAX_BYTES, dump_yaml, load_model, parse_yaml, read_yaml
 
 
 class Colour(enum.StrEnum):
@@ -222,5 +222,5 @@ def test_python_parser_reads_the_same(text: str, monkeypatch: pytest.MonkeyPatch
             return (error.key, error.line)
 
     with_c = outcome()
-    monkeypatch.setattr("edgeinspect.yaml_file._LOADER", yaml.SafeLoader)
+    monkeypatch.setattr("edgeinspect.files.yaml_file._LOADER", yaml.SafeLoader)
     assert outcome() == with_c

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from edgeinspect.tune.labels import Label, LabelKind
-from edgeinspect.ui.tune import screen
+from edgeinspect.labels.label_store import Label, LabelKind
+from edgeinspect.screens.tune import start_screen
 from tests.tune_screen_samples import MemorySource, many_parts
 
 
@@ -24,7 +24,7 @@ class NotingSource(MemorySource):
 
 
 def main(folder: Path, graphics: str) -> int:
-    return screen.show(
+    return start_screen.show(
         NotingSource(folder),
         draft_file=folder / "draft.json",
         follower=None,

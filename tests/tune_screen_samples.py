@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.errors import EdgeInspectError
+from edgeinspect.health.compare import Health, HealthItem, HealthState
+from edgeinspect.labels.label_store import Label, LabelKind
 from edgeinspect.line.config import ClassThresholds
-from edgeinspect.tune.health import Health, HealthItem, HealthState
-from edgeinspect.tune.labels import Label, LabelKind
-from edgeinspect.ui.tune.evidence import Parts
-from edgeinspect.ui.tune.film import Drawn
-from edgeinspect.ui.tune.source import InForce
+from edgeinspect.screens.tune.evidence import Parts
+from edgeinspect.screens.tune.film import Drawn
+from edgeinspect.screens.tune.source import InForce
 
 THRESHOLDS = (
     ClassThresholds(name="scratch", review=0.4, reject=0.6),

@@ -14,11 +14,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from edgeinspect.atomic_file import replace_file
+from edgeinspect.files.atomic_file import replace_file
+from edgeinspect.files.yaml_expected import MISSING, Rule
+from edgeinspect.files.yaml_file import dump_yaml, load_model
 from edgeinspect.line.scores import Activation, ReducerKind
 from edgeinspect.ports import TensorSpec
-from edgeinspect.yaml_expected import MISSING, Rule
-from edgeinspect.yaml_file import dump_yaml, load_model
 
 __all__ = [
     "CARD_FILE",

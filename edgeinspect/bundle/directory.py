@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeinspect.atomic_file import fsync_folder, open_regular, replace_file
 from edgeinspect.bundle.card import (
     CARD_FILE,
     CERTIFICATE_FILE,
@@ -27,6 +26,7 @@ from edgeinspect.bundle.certificate import (
     parse_certificate,
 )
 from edgeinspect.errors import ModelRefused, StorageFault
+from edgeinspect.files.atomic_file import fsync_folder, open_regular, replace_file
 
 EDGETPU_MODEL_FILE = "model_edgetpu.tflite"
 """An optional file of a bundle: its model, compiled for the Edge TPU."""

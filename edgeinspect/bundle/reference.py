@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from edgeinspect.bundle.directory import FETCH_AGAIN, Bundle, read_bounded, sha256_of
 from edgeinspect.errors import ModelRefused
-from edgeinspect.picture_bytes import UnreadablePicture, decode_picture
+from edgeinspect.files.picture_bytes import UnreadablePicture, decode_picture
 
 REFERENCE_FILE = "reference.png"
 """A whole frame, beside the model; listed in the card's digests like every other file."""

@@ -35,7 +35,7 @@ class _Pin:
 
 
 class FakeChip:
-    """The chip, and the io driver for it (``edgeinspect.runtime.wiring.IoModule``).
+    """The chip, and the io driver for it (``edgeinspect.runtime.opened_wires.IoModule``).
 
     Attributes:
         denied: this user may not use the chip.

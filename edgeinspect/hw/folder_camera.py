@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeinspect.errors import CameraFault, UsageError
+from edgeinspect.files.picture_bytes import MAX_PIXELS
 from edgeinspect.hw.picture_file import MAX_FILE_BYTES, read_picture
 from edgeinspect.part import Frame, FrameMeta
-from edgeinspect.picture_bytes import MAX_PIXELS
 from edgeinspect.ports import CameraControls
 
 if TYPE_CHECKING:
-    from edgeinspect.settings.station import Camera as CameraWiring
+    from edgeinspect.settings.station_file import Camera as CameraWiring
 
 
 def list_pictures(folder: str | os.PathLike[str], *, pattern: str = "*") -> tuple[Path, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.errors import CameraFault
-from edgeinspect.picture_bytes import MAX_PIXELS, UnreadablePicture, decode_picture
+from edgeinspect.files.picture_bytes import MAX_PIXELS, UnreadablePicture, decode_picture
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 

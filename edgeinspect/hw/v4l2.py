@@ -23,7 +23,7 @@ from edgeinspect.part import Frame, FrameMeta
 from edgeinspect.ports import CameraControls
 
 if TYPE_CHECKING:
-    from edgeinspect.settings.station import Camera as CameraWiring
+    from edgeinspect.settings.station_file import Camera as CameraWiring
 
 _BUFFERS = 5
 _FIRST_FRAME_NS = 5_000_000_000

@@ -1,0 +1,7 @@
+"""The path of one part, as a deterministic machine.
+
+Events in, actions out. No thread, clock or file.
+
+It may import ``part``, ``ports`` and ``errors``. Begin with ``core``; then ``trigger``, ``frame``,
+``tiles``, ``scores``, ``verdict``, ``ledger``, ``reject``.
+"""

@@ -20,7 +20,7 @@ from edgeinspect.line.config import GateKind, LineConfig
 from edgeinspect.line.frame import FrameMatcher, in_view
 from edgeinspect.line.holds import Holds
 from edgeinspect.line.ledger import InFlight, Late, Ledger, Stage, lets_pass
-from edgeinspect.line.lock import LockState, PartsLock
+from edgeinspect.line.parts_lock import LockState, PartsLock
 from edgeinspect.line.reject import FOREVER_NS
 from edgeinspect.line.track import DelayTrack, EncoderTrack, Place, make_track
 from edgeinspect.line.trigger import Debouncer, PitchCheck

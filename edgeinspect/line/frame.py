@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edgeinspect.line.ledger import InFlight
-from edgeinspect.line.pictures import PictureMemory
+from edgeinspect.line.seen_pictures import PictureMemory
 from edgeinspect.line.track import Track
 from edgeinspect.part import Doubt, Frame, FrameMeta
 

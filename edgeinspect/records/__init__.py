@@ -4,8 +4,8 @@
 ``export_parts`` are for everybody else, also while the station runs.
 """
 
-from edgeinspect.records.export import ExportFormat, export_parts, part_as_dict
 from edgeinspect.records.images import ImageKind, ImagePolicy, image_kind
+from edgeinspect.records.parts_export import ExportFormat, export_parts, part_as_dict
 from edgeinspect.records.reader import PartFilter, RecordReader, StoredPart
 from edgeinspect.records.stats import PartStats, part_stats
 from edgeinspect.records.writer import Acknowledgement, OpenReport, RecordEntry, RecordWriter

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeinspect.atomic_file import share_with_group
+from edgeinspect.files.atomic_file import share_with_group
 from edgeinspect.records.durable import storage_faults
 
 CURSORS_DATABASE = "link-cursors.sqlite3"

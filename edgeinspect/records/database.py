@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeinspect.atomic_file import fsync_folder, share_with_group
 from edgeinspect.errors import DataFromNewerVersion, StorageFault
+from edgeinspect.files.atomic_file import fsync_folder, share_with_group
+from edgeinspect.files.set_aside import set_aside
 from edgeinspect.records.durable import storage_fault, storage_faults
 from edgeinspect.records.schema import (
     APPLICATION_ID,
@@ -26,7 +27,6 @@ from edgeinspect.records.schema import (
     schema_damage,
     version_of,
 )
-from edgeinspect.set_aside import set_aside
 
 DATABASE_NAME = "records.sqlite3"
 SYNCHRONOUS = "FULL"

@@ -9,8 +9,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeinspect.atomic_file import fsync_folder
 from edgeinspect.errors import DiskFull, StorageFault
+from edgeinspect.files.atomic_file import fsync_folder
 
 _FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NEARLY_FULL_BYTES = 64 * 1024

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.errors import UsageError
+from edgeinspect.files.picture_bytes import UnreadablePicture, decode_picture
 from edgeinspect.line.config import ClassThresholds
 from edgeinspect.part import PartRecord, VerdictKind
-from edgeinspect.picture_bytes import UnreadablePicture, decode_picture
 
 PARTS_PER_FOLDER = 1000
 _MASK = (1 << 64) - 1

@@ -13,8 +13,9 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edgeinspect.atomic_file import fsync_folder, make_folder
 from edgeinspect.errors import DataDisplaced, DiskFull, StationBusy, StorageFault, UsageError
+from edgeinspect.files.atomic_file import fsync_folder, make_folder
+from edgeinspect.files.set_aside import set_aside
 from edgeinspect.records.database import (
     DATABASE_NAME,
     LOG_SUFFIXES,
@@ -23,11 +24,10 @@ from edgeinspect.records.database import (
     open_for_writing,
 )
 from edgeinspect.records.durable import storage_faults
-from edgeinspect.records.lock import LOCK_NAME, DataDirectoryLock
 from edgeinspect.records.part_ids import COUNTER_NAME
-from edgeinspect.records.place import WatchedPlaces
+from edgeinspect.records.records_lock import LOCK_NAME, DataDirectoryLock
+from edgeinspect.records.records_place import WatchedPlaces
 from edgeinspect.records.ring import IMAGES_FOLDER
-from edgeinspect.set_aside import set_aside
 
 COPY_NAME = "records-copy.sqlite3"
 """What is copied from a file without a name; it then becomes the database."""

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeinspect.errors import UsageError
+from edgeinspect.files.set_aside import set_aside
 from edgeinspect.records.database import transaction
 from edgeinspect.records.durable import replace_file, storage_faults
-from edgeinspect.set_aside import set_aside
 
 COUNTER_NAME = "next-part-id"
 MAX_DRAWN_ID = 10**15

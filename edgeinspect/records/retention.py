@@ -28,8 +28,8 @@ from edgeinspect.records import database
 from edgeinspect.records.cursors import LinkCursor, LinkCursors
 from edgeinspect.records.database import DATABASE_NAME, open_for_writing, transaction
 from edgeinspect.records.durable import free_bytes, storage_faults
-from edgeinspect.records.lock import DataDirectoryLock
 from edgeinspect.records.needed import NeededParts
+from edgeinspect.records.records_lock import DataDirectoryLock
 from edgeinspect.records.rollups import roll_up
 
 HELD = "records_held"

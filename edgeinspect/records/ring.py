@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.atomic_file import fsync_folder, make_folder
 from edgeinspect.errors import UsageError
+from edgeinspect.files.atomic_file import fsync_folder, make_folder
+from edgeinspect.files.set_aside import set_aside
 from edgeinspect.records.database import transaction
 from edgeinspect.records.durable import (
     free_bytes,
@@ -26,7 +27,6 @@ from edgeinspect.records.durable import (
     write_new_file,
 )
 from edgeinspect.records.images import ImageKind, ImagePolicy, encode_png, image_path
-from edgeinspect.set_aside import set_aside
 
 IMAGES_FOLDER = "images"
 _PARTIAL = ".partial"

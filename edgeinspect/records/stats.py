@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeinspect.records.history import Kind, pruned_counts
+from edgeinspect.records.part_history import Kind, pruned_counts
 from edgeinspect.records.reader import ALL_PARTS, PartFilter, RecordReader, where
 
 _TABLES = (

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect import __version__
-from edgeinspect.atomic_file import make_folder
 from edgeinspect.clocks import read_beside_mono
 from edgeinspect.errors import DataDisplaced, DiskFull, StorageFault, UsageError
+from edgeinspect.files.atomic_file import make_folder
 from edgeinspect.part import PartRecord
 from edgeinspect.ports import Clock
 from edgeinspect.records.database import OpenedDatabase, transaction

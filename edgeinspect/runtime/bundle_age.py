@@ -16,7 +16,7 @@ from edgeinspect.bundle.signature import TrustedKeys, build_of
 from edgeinspect.errors import ConfigError, EdgeInspectError, OlderBundle
 from edgeinspect.runtime.plan import StationPlan, bundle_store, find_bundle_directory
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.settings.station import StationFile
+from edgeinspect.settings.station_file import StationFile
 
 SAY_SO = "If you mean to go back, say so with --older; the audit trail will say it, too."
 STARTED_OLDER = "station.older_bundle"

@@ -21,7 +21,7 @@ from edgeinspect.errors import ConfigError, EdgeInspectError, InferenceFailed, M
 from edgeinspect.part import Frame, FrameMeta
 from edgeinspect.ports import TensorSpec
 from edgeinspect.settings.recipe import Recipe
-from edgeinspect.settings.station import Camera, CameraDriver
+from edgeinspect.settings.station_file import Camera, CameraDriver
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from edgeinspect.control.feed import EventFeed
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import LineConfig
-from edgeinspect.line.lock import LockState
+from edgeinspect.line.parts_lock import LockState
 from edgeinspect.line.track import HISTORY_EDGES
 from edgeinspect.part import Frame, PartRecord, ScoreMap
 from edgeinspect.ports import CameraControls, Clock, Output
 from edgeinspect.runtime.camera_thread import CameraThread
 from edgeinspect.runtime.faults import FaultBoard
-from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
 from edgeinspect.runtime.latency import StageLatencies
 from edgeinspect.runtime.passing import NOTHING_PASSES, NothingPasses, PassWatch

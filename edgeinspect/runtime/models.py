@@ -20,7 +20,7 @@ from edgeinspect.hw.litert import LiteRtEngine, open_engine
 from edgeinspect.part import Region
 from edgeinspect.runtime.inspection import InspectorSet
 from edgeinspect.settings.recipe import Reducer
-from edgeinspect.settings.station import EngineSettings
+from edgeinspect.settings.station_file import EngineSettings
 
 _USUAL_TILES = 4
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from edgeinspect.bundle.card import CARD_FILE
 from edgeinspect.bundle.directory import Bundle, bundle_digest, load_bundle
+from edgeinspect.bundle.model_store import BundleStore
 from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle, shipped_bundles
 from edgeinspect.bundle.signature import load_trusted_keys
-from edgeinspect.bundle.store import BundleStore
 from edgeinspect.errors import ConfigError, EdgeInspectError, ModelRefused
 from edgeinspect.line.config import LineConfig
 from edgeinspect.part import Region
@@ -28,7 +28,7 @@ from edgeinspect.settings.recipe import (
     recipe_yaml,
 )
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.settings.station import StationFile
+from edgeinspect.settings.station_file import StationFile
 from edgeinspect.settings.uncovered import describe_uncovered_faults
 from edgeinspect.settings.wiring import IoDriver
 

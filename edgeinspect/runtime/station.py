@@ -7,23 +7,23 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from edgeinspect.control.feed import EventFeed
 from edgeinspect.errors import LineFault, RecipeNotTaken, UsageError
-from edgeinspect.hw.drivers import Drivers
 from edgeinspect.hw.input_faults import TellsFaults
+from edgeinspect.hw.opened import Drivers
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import LineConfig, Tracking
 from edgeinspect.line.core import LineCore
-from edgeinspect.line.lock import LockState
+from edgeinspect.line.parts_lock import LockState
 from edgeinspect.ports import CameraControls, Clock
 from edgeinspect.runtime.camera_thread import CameraThread
 from edgeinspect.runtime.faults import Fault, FaultBoard
-from edgeinspect.runtime.feed import EventFeed
 from edgeinspect.runtime.inspection import CLOSE_FAULT, InspectionWorkers, InspectorSet
 from edgeinspect.runtime.line_thread import Core, FinishedPart, Item, LineShell, Picture, SwapRecipe
 from edgeinspect.runtime.pulse_thread import PulseThread
 from edgeinspect.runtime.queues import BoundedQueue
 from edgeinspect.runtime.recorder_thread import RECORDS_LOST, RecorderThread, RecordSink
-from edgeinspect.runtime.status import (
+from edgeinspect.runtime.station_status import (
     EDGES_LOST,
     INPUT_FAILED,
     STATUS_VERSION,

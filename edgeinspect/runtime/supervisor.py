@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgeinspect.ports import Clock, Output
 from edgeinspect.runtime.faults import FaultBoard
-from edgeinspect.runtime.status import HANGS
+from edgeinspect.runtime.station_status import HANGS
 
 LIGHT_FAULT = "light_output_failed"
 _PERIOD_S = 0.2

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from edgeinspect.errors import UsageError
 from edgeinspect.runtime.faults import Fault
-from edgeinspect.runtime.status import HANGS, THREAD_DIED
+from edgeinspect.runtime.station_status import HANGS, THREAD_DIED
 
 
 class Notifier:

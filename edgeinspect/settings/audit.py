@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeinspect.atomic_file import (
+from edgeinspect.errors import NotGood, StorageFault, UsageError
+from edgeinspect.files.atomic_file import (
     fsync_folder,
     make_folder,
     open_regular,
@@ -29,10 +30,9 @@ from edgeinspect.atomic_file import (
     share_with_group,
     storage_faults,
 )
-from edgeinspect.errors import NotGood, StorageFault, UsageError
-from edgeinspect.file_lock import exclusive, is_at
-from edgeinspect.json_text import parse_json
-from edgeinspect.set_aside import set_aside
+from edgeinspect.files.file_lock import exclusive, is_at
+from edgeinspect.files.json_text import parse_json
+from edgeinspect.files.set_aside import set_aside
 
 AUDIT_FILE = "audit.jsonl"
 FIRST_PREVIOUS = "0" * 64

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from edgeinspect.atomic_file import replace_file, storage_faults
-from edgeinspect.file_lock import exclusive, is_at
-from edgeinspect.set_aside import set_aside
+from edgeinspect.files.atomic_file import replace_file, storage_faults
+from edgeinspect.files.file_lock import exclusive, is_at
+from edgeinspect.files.set_aside import set_aside
 from edgeinspect.settings.audit import AuditTrail, last_digest, starts_after
 
 _PERIOD_NS = 500_000_000

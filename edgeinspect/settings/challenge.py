@@ -14,11 +14,11 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from edgeinspect.errors import ConfigError
+from edgeinspect.files.yaml_expected import Rule
+from edgeinspect.files.yaml_file import YamlFile, read_yaml, validate
 from edgeinspect.part import VerdictKind
 from edgeinspect.settings.base import FormatOne, Label, Name, PathText, Section
 from edgeinspect.settings.recipe import RoiBox
-from edgeinspect.yaml_expected import Rule
-from edgeinspect.yaml_file import YamlFile, read_yaml, validate
 
 TimeOfDay = Annotated[
     str,

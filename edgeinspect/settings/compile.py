@@ -8,6 +8,7 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from edgeinspect.errors import ConfigError
+from edgeinspect.files.yaml_expected import Rule
 from edgeinspect.line.config import (
     ASSUMED_RESTART_NS,
     AlarmConfig,
@@ -21,11 +22,10 @@ from edgeinspect.line.config import (
     TriggerConfig,
 )
 from edgeinspect.ports import CameraControls
+from edgeinspect.settings.distances import DelayTrack, Distances, distances_of
 from edgeinspect.settings.recipe import Recipe
-from edgeinspect.settings.station import CameraDriver, StationFile
-from edgeinspect.settings.track import DelayTrack, Distances, distances_of
+from edgeinspect.settings.station_file import CameraDriver, StationFile
 from edgeinspect.settings.wiring import EncoderLine, Io, IoDriver
-from edgeinspect.yaml_expected import Rule
 
 LEAST_PARTS_IN_FLIGHT = 64
 KERNEL_JITTER_NS = 1_000_000

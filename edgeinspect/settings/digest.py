@@ -6,7 +6,7 @@ import hashlib
 import json
 
 from edgeinspect.settings.recipe import Recipe
-from edgeinspect.settings.station import StationFile
+from edgeinspect.settings.station_file import StationFile
 
 _PLACES = {"data_dir", "bundles_dir", "trusted_keys", "storage", "control", "challenge"}
 _HISTORY = {"parent", "author", "reason", "created", "audit"}

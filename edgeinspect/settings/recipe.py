@@ -13,6 +13,8 @@ from typing import Literal, Self
 from pydantic import AwareDatetime, Field, model_validator
 
 from edgeinspect.errors import ConfigError
+from edgeinspect.files.yaml_expected import Rule
+from edgeinspect.files.yaml_file import dump_yaml, load_model
 from edgeinspect.part import Region
 from edgeinspect.settings.base import (
     Counts,
@@ -26,8 +28,6 @@ from edgeinspect.settings.base import (
     Sha256,
     Share,
 )
-from edgeinspect.yaml_expected import Rule
-from edgeinspect.yaml_file import dump_yaml, load_model
 
 
 class BundleReference(Section):

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeinspect.errors import ConfigError, UsageError
+from edgeinspect.files.yaml_file import Plain, dump_yaml, parse_yaml, resolve_plain, validate
 from edgeinspect.settings.recipe import Recipe
-from edgeinspect.yaml_file import Plain, dump_yaml, parse_yaml, resolve_plain, validate
 
 STAMPS = ("format", "product", "revision", "parent", "author", "reason", "created", "audit")
 _THRESHOLDS = "thresholds"

@@ -20,13 +20,13 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, Field
 
-from edgeinspect.atomic_file import create_file, make_folder, replace_file
 from edgeinspect.errors import ConfigError, RecipeConflict, UsageError
-from edgeinspect.file_lock import exclusive
+from edgeinspect.files.atomic_file import create_file, make_folder, replace_file
+from edgeinspect.files.file_lock import exclusive
+from edgeinspect.files.yaml_file import dump_yaml, load_model, parse_yaml, read_yaml, validate
 from edgeinspect.settings.audit import AUDIT_FILE, AuditTrail
 from edgeinspect.settings.base import FormatOne, Label, Name, Section, Sha256
 from edgeinspect.settings.recipe import Recipe, recipe_yaml
-from edgeinspect.yaml_file import dump_yaml, load_model, parse_yaml, read_yaml, validate
 
 ACTIVE_FILE = "active.yaml"
 JOB_FILE = "job.yaml"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from edgeinspect.line.config import ASSUMED_RESTART_NS, GateKind, ReviewAction
+from edgeinspect.settings.distances import DelayTrack
 from edgeinspect.settings.recipe import Recipe
-from edgeinspect.settings.station import Camera, CameraDriver, StationFile
-from edgeinspect.settings.track import DelayTrack
+from edgeinspect.settings.station_file import Camera, CameraDriver, StationFile
 from edgeinspect.settings.wiring import IoDriver
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from edgeinspect.files.yaml_expected import Rule
 from edgeinspect.settings.base import Label, Milliseconds, Section
-from edgeinspect.yaml_expected import Rule
 
 
 class IoDriver(StrEnum):

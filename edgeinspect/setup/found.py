@@ -9,22 +9,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeinspect.atomic_file import open_regular
 from edgeinspect.bundle.directory import MAX_MODEL_BYTES, Bundle, read_bounded
+from edgeinspect.bundle.model_store import BundleStore
 from edgeinspect.bundle.order import Build
 from edgeinspect.bundle.signature import KEY_SUFFIX, TrustedKeys, load_trusted_keys
-from edgeinspect.bundle.store import BundleStore
 from edgeinspect.errors import ConfigError, EdgeInspectError
+from edgeinspect.files.atomic_file import open_regular
+from edgeinspect.files.yaml_file import YamlFile, read_yaml
 from edgeinspect.runtime.bundle_age import newer_in_force, refuse_older
 from edgeinspect.runtime.plan import find_bundle, make_plan, refuse_half_simulated
 from edgeinspect.settings.recipe import Recipe, load_recipe
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.settings.station import KEYS_FOLDER, StationFile, load_station, parse_station
+from edgeinspect.settings.station_file import KEYS_FOLDER, StationFile, load_station, parse_station
 from edgeinspect.setup.edit import replace_value
-from edgeinspect.setup.history import History, bundle_key_id
+from edgeinspect.setup.import_history import History, bundle_key_id
 from edgeinspect.setup.station_conf import CONF_FILE, IMPORTED, StationConf
 from edgeinspect.setup.station_paths import refuse_other_places
-from edgeinspect.yaml_file import YamlFile, read_yaml
 
 STATION_FILE = "station.yaml"
 _MAX_KEY_BYTES = 16 << 10

@@ -21,11 +21,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from edgeinspect.atomic_file import fsync_folder, make_folder, replace_file, storage_faults
+from edgeinspect.bundle.model_store import BundleStore
 from edgeinspect.bundle.signature import load_minisign
-from edgeinspect.bundle.store import BundleStore
 from edgeinspect.errors import ConfigError, EdgeInspectError, StorageFault
-from edgeinspect.file_lock import exclusive
+from edgeinspect.files.atomic_file import fsync_folder, make_folder, replace_file, storage_faults
+from edgeinspect.files.file_lock import exclusive
+from edgeinspect.files.yaml_file import YamlFile, read_yaml
 from edgeinspect.runtime.bundle_age import audit_note
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.recipe_store import RecipeStore
@@ -40,7 +41,7 @@ from edgeinspect.setup.found import (
     trusted_keys_of,
     without_secret,
 )
-from edgeinspect.setup.history import (
+from edgeinspect.setup.import_history import (
     History,
     Taken,
     bundle_key_id,
@@ -58,7 +59,6 @@ from edgeinspect.setup.system_files import (
     supplicant_ssid,
     system_files,
 )
-from edgeinspect.yaml_file import YamlFile, read_yaml
 
 AUTHOR = "station.conf"
 AGAIN = (

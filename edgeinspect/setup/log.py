@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import edgeinspect
-from edgeinspect.atomic_file import open_regular, replace_file
 from edgeinspect.errors import REPEAT, EdgeInspectError
+from edgeinspect.files.atomic_file import open_regular, replace_file
 from edgeinspect.setup.station_conf import CONF_FILE, LOG_FILE
 
 _LONGEST_BYTES = 1 << 20

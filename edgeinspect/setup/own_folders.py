@@ -16,8 +16,8 @@ import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from edgeinspect.atomic_file import fsync_folder, make_folder, replace_file, storage_faults
 from edgeinspect.errors import StorageFault
+from edgeinspect.files.atomic_file import fsync_folder, make_folder, replace_file, storage_faults
 from edgeinspect.setup.owner import Owner
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

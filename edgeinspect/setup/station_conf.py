@@ -16,10 +16,10 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from edgeinspect.errors import ConfigError
+from edgeinspect.files.yaml_expected import Found, Rule
+from edgeinspect.files.yaml_file import YamlFile, validate
 from edgeinspect.settings.base import FormatOne, Label, Section
 from edgeinspect.settings.wiring import Active, LineName, LineNumber
-from edgeinspect.yaml_expected import Found, Rule
-from edgeinspect.yaml_file import YamlFile, validate
 
 CONF_FILE = "station.conf"
 LOG_FILE = "station.log"

@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 
 from edgeinspect.errors import ConfigError
-from edgeinspect.settings.station import KEYS_FOLDER, StationFile
-from edgeinspect.yaml_file import YamlFile
+from edgeinspect.files.yaml_file import YamlFile
+from edgeinspect.settings.station_file import KEYS_FOLDER, StationFile
 
 _TAKEN = (KEYS_FOLDER, "station.yaml")
 """Entries of the station's folder that are no place for its data."""

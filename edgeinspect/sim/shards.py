@@ -18,7 +18,7 @@ from operator import add
 from edgeinspect.errors import UsageError
 from edgeinspect.line.config import Tracking
 from edgeinspect.line.core import LineCore
-from edgeinspect.sim.faults import fault_rates
+from edgeinspect.sim.injected_faults import fault_rates
 from edgeinspect.sim.presets import GATES, is_guarded
 from edgeinspect.sim.truth import Account
 from edgeinspect.sim.virtual import CoreFactory, VirtualLine
@@ -66,7 +66,7 @@ def run_simulation(
     Args:
         parts: how many, at least 1.
         seed: repeats the run exactly, whatever ``jobs`` is.
-        faults: see ``edgeinspect.sim.faults.fault_rates``.
+        faults: see ``edgeinspect.sim.injected_faults.fault_rates``.
         gate: a key of ``edgeinspect.sim.presets.GATES``.
         tracking: "delay" or "encoder".
         jobs: processes to use.

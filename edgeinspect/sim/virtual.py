@@ -20,7 +20,7 @@ from edgeinspect.line.reject import PulseSchedule
 from edgeinspect.part import PartRecord
 from edgeinspect.sim.agenda import Agenda
 from edgeinspect.sim.devices import CodedEye, CodedJudge, Eye, Judge, VirtualCamera, VirtualEngine
-from edgeinspect.sim.faults import FAULTS
+from edgeinspect.sim.injected_faults import FAULTS
 from edgeinspect.sim.presets import GATES, MS, SECOND, LineGeometry, line_config
 from edgeinspect.sim.truth import Account, TruthLog, settle
 from edgeinspect.sim.world import DrawnParts, PartSource, SimPart, World

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeinspect import errors
+from edgeinspect.assembly.recipe_change import confirm_applied
+from edgeinspect.control.client import CommandRefused, ControlClient, StationUnreachable
 from edgeinspect.errors import (
     ConfigError,
     ModelRefused,
@@ -24,15 +26,13 @@ from edgeinspect.errors import (
     StorageFault,
     UsageError,
 )
-from edgeinspect.records.lock import is_held
+from edgeinspect.records.records_lock import is_held
 from edgeinspect.runtime.bundle_age import audit_note, newer_in_force, refuse_older
-from edgeinspect.runtime.control_client import CommandRefused, ControlClient, StationUnreachable
 from edgeinspect.runtime.frame_fit import check_fits, expected_frame, recorded_frame
 from edgeinspect.runtime.plan import StationPlan, find_bundle, make_plan, plan_station, with_job
-from edgeinspect.runtime.recipe_change import confirm_applied
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.settings.station import StationFile
+from edgeinspect.settings.station_file import StationFile
 
 _TIMEOUT_S = 15.0
 _REFUSALS = {

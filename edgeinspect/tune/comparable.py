@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from edgeinspect.errors import ConfigError
-from edgeinspect.json_text import parse_json
+from edgeinspect.files.json_text import parse_json
+from edgeinspect.files.yaml_file import parse_yaml, validate
 from edgeinspect.line.config import ClassThresholds
-from edgeinspect.records.columns import ScoreColumns
 from edgeinspect.records.reader import RecordReader
+from edgeinspect.records.score_table import ScoreColumns
 from edgeinspect.settings.recipe import Recipe
-from edgeinspect.yaml_file import parse_yaml, validate
 
 
 @dataclass(frozen=True, slots=True)

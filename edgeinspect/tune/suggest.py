@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.errors import NotGood, UsageError
-from edgeinspect.tune.intervals import (
+from edgeinspect.intervals import (
     allowed_exceedances,
     parts_needed,
     rule_of_three,

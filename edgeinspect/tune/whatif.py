@@ -17,9 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.errors import UsageError
+from edgeinspect.intervals import clopper_pearson
+from edgeinspect.labels.label_store import Label, label_codes
 from edgeinspect.line.config import ClassThresholds
 from edgeinspect.line.scores import ReducerKind
-from edgeinspect.records.columns import (
+from edgeinspect.records.judge_many import judge_many, reduce_again
+from edgeinspect.records.score_table import (
     CANNOT_INSPECT,
     PASS,
     REJECT,
@@ -27,9 +30,6 @@ from edgeinspect.records.columns import (
     VERDICTS,
     ScoreColumns,
 )
-from edgeinspect.tune.intervals import clopper_pearson
-from edgeinspect.tune.judge import judge_many, reduce_again
-from edgeinspect.tune.labels import Label, label_codes
 
 _SLICE_PARTS = 50_000
 

@@ -232,7 +232,7 @@ def install_python(root: Path) -> None:
     (prefix / "bin/python").symlink_to("/usr/bin/python3")
     program = prefix / "bin/edgeinspect"
     program.write_text(
-        "#!/opt/edgeinspect/bin/python\nfrom edgeinspect.ui.cli import main\n\nmain()\n"
+        "#!/opt/edgeinspect/bin/python\nfrom edgeinspect.cli.main import main\n\nmain()\n"
     )
     program.chmod(0o755)
     link = root / "usr/local/bin/edgeinspect"

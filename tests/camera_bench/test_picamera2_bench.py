@@ -32,7 +32,7 @@ from camera_contract import NO_CONTROLS, CameraContract, S  # noqa: E402
 from edgeinspect.errors import CameraFault  # noqa: E402
 from edgeinspect.hw.picamera2 import Picamera2Camera  # noqa: E402
 from edgeinspect.ports import Camera, CameraControls  # noqa: E402
-from edgeinspect.settings.station import Camera as CameraWiring  # noqa: E402
+from edgeinspect.settings.station_file import Camera as CameraWiring  # noqa: E402
 
 # NullPreview sets its thread up the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:setDaemon:DeprecationWarning")

@@ -7,38 +7,42 @@ import sys
 import click
 
 import edgeinspect
-from edgeinspect.ui.application import LazyCommand, LazyGroup, run_command_line
-from edgeinspect.ui.output import examples
+from edgeinspect.cli.application import LazyCommand, LazyGroup, run_command_line
+from edgeinspect.terminal.output import examples
 
 COMMANDS = {
     "data": LazyCommand(
-        "edgeinspect_tools.data.command:command", "Read, judge and split a data set of pictures."
+        "edgeinspect_tools.data.data_command:command",
+        "Read, judge and split a data set of pictures.",
     ),
     "convert": LazyCommand(
-        "edgeinspect_tools.convert.command:command", "Turn a trained model into a float .tflite."
+        "edgeinspect_tools.convert.convert_command:command",
+        "Turn a trained model into a float .tflite.",
     ),
     "edgetpu": LazyCommand(
-        "edgeinspect_tools.edgetpu.command:command", "Say what of a model the Edge TPU would run."
+        "edgeinspect_tools.edgetpu.edgetpu_command:command",
+        "Say what of a model the Edge TPU would run.",
     ),
     "quantize": LazyCommand(
-        "edgeinspect_tools.quantize.command:command", "Turn a float model into a judged int8 one."
+        "edgeinspect_tools.quantize.quantize_command:command",
+        "Turn a float model into a judged int8 one.",
     ),
-    "pack": LazyCommand("edgeinspect_tools.pack.command:command", "Make a bundle of a run."),
+    "pack": LazyCommand("edgeinspect_tools.pack.pack_command:command", "Make a bundle of a run."),
     "key": LazyCommand("edgeinspect_tools.sign:key_command", "Make a key pair to sign with."),
     "sign": LazyCommand("edgeinspect_tools.sign:sign_command", "Vouch for a bundle with a key."),
     "verify": LazyCommand(
-        "edgeinspect_tools.verify.command:command", "Prove a bundle on held-out pictures."
+        "edgeinspect_tools.verify.verify_command:command", "Prove a bundle on held-out pictures."
     ),
     "all": LazyCommand(
-        "edgeinspect_tools.all_in_one.command:command", "A data set to a bundle, the whole way."
+        "edgeinspect_tools.all_in_one.all_command:command", "A data set to a bundle, the whole way."
     ),
     "train": LazyCommand(
-        "edgeinspect_tools.train.command:command", "Train a network for int8 hardware."
+        "edgeinspect_tools.train.train_command:command", "Train a network for int8 hardware."
     ),
     "provision": LazyCommand(
         "edgeinspect_tools.provision:command", "Make the cards of many stations from one list."
     ),
-    "bench": LazyCommand("edgeinspect_tools.bench.command:command", "Measure this machine."),
+    "bench": LazyCommand("edgeinspect_tools.bench.bench_command:command", "Measure this machine."),
 }
 
 EXAMPLES = """

@@ -9,7 +9,15 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.tune.reports import BAD_COLOR, GOOD_COLOR, heading, page, paragraph, rows, strip
+from edgeinspect.files.html_report import (
+    BAD_COLOR,
+    GOOD_COLOR,
+    heading,
+    page,
+    paragraph,
+    rows,
+    strip,
+)
 
 __all__ = ["figure", "heading", "histogram", "page", "paragraph", "rows", "strip"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from edgeinspect.ui.output import console
+from edgeinspect.terminal.output import console
 
 
 @contextmanager

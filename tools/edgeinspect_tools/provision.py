@@ -15,15 +15,15 @@ from typing import Annotated, Any
 import click
 from pydantic import Field
 
-from edgeinspect.atomic_file import replace_file
+from edgeinspect.cli.options import FILE, FOLDER
 from edgeinspect.errors import ConfigError, EdgeInspectError, NotGood, UsageError
+from edgeinspect.files.atomic_file import replace_file
+from edgeinspect.files.yaml_file import dump_yaml, read_yaml, validate
 from edgeinspect.settings.base import FormatOne, Section
 from edgeinspect.setup.found import Places
 from edgeinspect.setup.importing import check_setup
 from edgeinspect.setup.station_conf import CONF_FILE
-from edgeinspect.ui.options import FILE, FOLDER
-from edgeinspect.ui.output import examples, json_option, print_json, say, table
-from edgeinspect.yaml_file import dump_yaml, read_yaml, validate
+from edgeinspect.terminal.output import examples, json_option, print_json, say, table
 
 MAX_CSV_BYTES = 4 << 20
 _FILES = ("station_file", "recipe", "bundle")

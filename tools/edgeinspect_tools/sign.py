@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeinspect.ui.options import FILE, FOLDER
-from edgeinspect.ui.output import examples, json_option, print_json, say
+from edgeinspect.cli.options import FILE, FOLDER
+from edgeinspect.terminal.output import examples, json_option, print_json, say
 
 if TYPE_CHECKING:
     from minisign import SecretKey
@@ -41,9 +41,9 @@ def key_command(name: Path, *, no_password: bool, as_json: bool) -> None:
     """
     from minisign import KeyPair
 
-    from edgeinspect.atomic_file import create_file
     from edgeinspect.bundle.signature import KEY_SUFFIX
     from edgeinspect.errors import UsageError
+    from edgeinspect.files.atomic_file import create_file
 
     secret_file = name.with_name(name.name + SECRET_SUFFIX)
     public_file = name.with_name(name.name + KEY_SUFFIX)
@@ -81,10 +81,10 @@ def sign_command(bundle: Path, *, key_file: Path, as_json: bool) -> None:
     Every file of the bundle is verified first. The password of the key is asked for, or taken from
     the environment variable EDGEINSPECT_KEY_PASSWORD.
     """
-    from edgeinspect.atomic_file import replace_file
     from edgeinspect.bundle.card import CARD_FILE
     from edgeinspect.bundle.directory import load_bundle, read_bounded
     from edgeinspect.bundle.signature import SIGNATURE_FILE
+    from edgeinspect.files.atomic_file import replace_file
 
     loaded = load_bundle(bundle)
     with _secret_key(key_file) as secret:

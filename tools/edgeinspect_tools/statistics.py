@@ -1,4 +1,4 @@
-"""Ranking quality for the tools' reports; exact intervals are in ``edgeinspect.tune.intervals``."""
+"""Ranking quality for the tools' reports; exact intervals are in ``edgeinspect.intervals``."""
 
 from __future__ import annotations
 

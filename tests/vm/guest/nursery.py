@@ -11,8 +11,8 @@ import os
 import sys
 
 STATION_NEEDS = (
-    "edgeinspect.runtime.assemble",
-    "edgeinspect.ui.run",
+    "edgeinspect.assembly.assemble",
+    "edgeinspect.cli.run_command",
     "edgeinspect.hw.litert",
     "edgeinspect.hw.gpiod",
     "edgeinspect.hw.v4l2",
@@ -28,8 +28,8 @@ def say(word: str) -> None:
 def main(config: str) -> None:
     for needed in STATION_NEEDS:
         importlib.import_module(needed)
-    from edgeinspect.ui.application import run_command_line
-    from edgeinspect.ui.cli import application
+    from edgeinspect.cli.application import run_command_line
+    from edgeinspect.cli.main import application
 
     say("ready")
     while sys.stdin.readline():

@@ -79,7 +79,7 @@ class TestGpiod(GpioContract):
 
 HOLD_ACTIVE = """
 import os, sys
-from edgeinspect.runtime.wiring import resolve_driver, IO_DRIVERS
+from edgeinspect.runtime.opened_wires import resolve_driver, IO_DRIVERS
 from edgeinspect.settings.wiring import Active, Io, OutputLine
 driver, chip, active = sys.argv[1:4]
 module = resolve_driver(driver, IO_DRIVERS, kind="io")

@@ -17,7 +17,7 @@ import pytest
 from edgeinspect.hw import camera_ring
 from edgeinspect.hw import picamera2 as driver
 from edgeinspect.ports import Camera, CameraControls
-from edgeinspect.settings.station import Camera as CameraWiring
+from edgeinspect.settings.station_file import Camera as CameraWiring
 
 TESTS = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TESTS), str(TESTS / "camera_bench/stubs")]

@@ -27,13 +27,13 @@ from vivid import Pattern, Vivid, vivid_camera
 
 from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle
+from edgeinspect.control.client import ControlClient
 from edgeinspect.errors import EdgeInspectError
 from edgeinspect.part import GateOutcome, PartRecord, Region
 from edgeinspect.records.reader import RecordReader
-from edgeinspect.runtime.control_client import ControlClient
 from edgeinspect.runtime.plan import bundle_recipe
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.settings.station import load_station
+from edgeinspect.settings.station_file import load_station
 
 PARTS = int(os.environ.get("EDGEINSPECT_VM_PARTS", "500"))
 KILLS = int(os.environ.get("EDGEINSPECT_VM_KILLS", "50"))

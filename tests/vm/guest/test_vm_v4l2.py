@@ -16,7 +16,7 @@ from vivid import vivid_camera
 
 from edgeinspect.hw.v4l2 import V4l2Camera
 from edgeinspect.ports import CameraControls
-from edgeinspect.settings.station import Camera as CameraWiring
+from edgeinspect.settings.station_file import Camera as CameraWiring
 
 TESTS = Path(__file__).resolve().parents[2]
 S = 1_000_000_000

@@ -1,1 +1,4 @@
-"""From a folder of pictures to a verified bundle in one command."""
+"""``edgeinspect-tools all``: from a folder of pictures to a bundle, in one command.
+
+It may import every other room but ``shipped``. Begin with ``chain``.
+"""

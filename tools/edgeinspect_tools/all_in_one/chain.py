@@ -9,23 +9,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgeinspect.atomic_file import make_folder, replace_file
 from edgeinspect.bundle.card import CARD_FILE
 from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.errors import ModelRefused
-from edgeinspect_tools.all_in_one.recipes import FINE_TUNING_SHARE, Wishes, candidates
+from edgeinspect.files.atomic_file import make_folder, replace_file
+from edgeinspect_tools.all_in_one.plans import FINE_TUNING_SHARE, Wishes, candidates
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import Dataset, Split
+from edgeinspect_tools.data.dataset_formats import read_source
 from edgeinspect_tools.data.manifest import save_manifest
-from edgeinspect_tools.data.read import read_source
-from edgeinspect_tools.data_of import as_split_before, stored_split
+from edgeinspect_tools.data.training_data import as_split_before, stored_split
 from edgeinspect_tools.pack.bundle import Identity, Trained, pack
-from edgeinspect_tools.quantize.draft import INT8_MODEL, QUANTIZED_FILE
+from edgeinspect_tools.quantize.draft_bundle import INT8_MODEL, QUANTIZED_FILE
+from edgeinspect_tools.quantize.int8_candidates import Quantized, Way, check_gap
 from edgeinspect_tools.quantize.steps import quantize_trained
-from edgeinspect_tools.quantize.ways import Quantized, Way, check_gap
 from edgeinspect_tools.train import TrainedRun, TrainSettings, train
 from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
-from edgeinspect_tools.train.run import CHECKPOINT_FOLDER, MANIFEST
+from edgeinspect_tools.train.training_run import CHECKPOINT_FOLDER, MANIFEST
 from edgeinspect_tools.verify.measure import Verification, verify_bundle
 
 Say = Callable[[str], None]

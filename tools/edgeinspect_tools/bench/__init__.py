@@ -1,1 +1,4 @@
-"""Benchmarks: figures with their percentiles, and ratios against a baseline of the same run."""
+"""``edgeinspect-tools bench``: measure this machine, each figure beside a baseline of the same run.
+
+Begin with ``bench_command``, which lists the benchmarks.
+"""

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from edgeinspect.bundle.directory import Bundle
 from edgeinspect.bundle.pipeline import Pipeline
 from edgeinspect.errors import NotGood
-from edgeinspect.hw.clock import SystemClock
-from edgeinspect.hw.drivers import Drivers
 from edgeinspect.hw.fake_camera import CaptureCall, FakeCamera
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeOutput
 from edgeinspect.hw.model_probe import try_bare
+from edgeinspect.hw.opened import Drivers
 from edgeinspect.hw.runtime_library import load_library
+from edgeinspect.hw.system_clock import SystemClock
 from edgeinspect.line.config import (
     AlarmConfig,
     ClassThresholds,
@@ -39,7 +39,7 @@ from edgeinspect.part import Frame, FrameMeta, PartRecord, Region
 from edgeinspect.runtime.line_thread import FinishedPart
 from edgeinspect.runtime.models import open_inspectors
 from edgeinspect.runtime.station import PreparedRecipe, Station
-from edgeinspect.settings.station import EngineSettings
+from edgeinspect.settings.station_file import EngineSettings
 from edgeinspect_tools.bench.figures import Spread
 
 MS = 1_000_000

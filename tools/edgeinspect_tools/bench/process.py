@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import psutil
 
+from edgeinspect.control.client import ControlClient
 from edgeinspect.errors import EdgeInspectError, NotGood
-from edgeinspect.runtime.control_client import ControlClient
 
 READY_DEADLINE_S = 120.0
 EXAMPLE = "normally-rejecting.yaml"

@@ -19,13 +19,13 @@ from pathlib import Path
 import click
 import numpy as np
 
-from edgeinspect.hw.clock import SystemClock
+from edgeinspect.hw.system_clock import SystemClock
 from edgeinspect.line.config import GateConfig, GateKind
 from edgeinspect.runtime.faults import FaultBoard
 from edgeinspect.runtime.pulse_thread import PUNCTUALITY_FAULT, PulseThread
 from edgeinspect.runtime.realtime import make_this_thread_punctual
 from edgeinspect.runtime.station import SWITCH_INTERVAL_S
-from edgeinspect.ui.output import examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import examples, json_option, print_json, say, table
 
 MS = 1_000_000
 PULSE_NS = 12 * MS
@@ -181,7 +181,7 @@ def full_load() -> Iterator[None]:
     from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle
     from edgeinspect.part import Frame, FrameMeta
     from edgeinspect.runtime.models import open_inspectors
-    from edgeinspect.settings.station import EngineSettings
+    from edgeinspect.settings.station_file import EngineSettings
 
     opened = open_inspectors(
         load_bundle(shipped_bundle(SIM_BUNDLE)),

@@ -87,7 +87,7 @@ def _replay(bundle: Path, files: Sequence[Path], folder: Path, roi: Region, core
     from edgeinspect.runtime.models import open_inspectors
     from edgeinspect.runtime.plan import bundle_recipe, make_plan
     from edgeinspect.runtime.replay import Replay
-    from edgeinspect.settings.station import EngineSettings, example_station
+    from edgeinspect.settings.station_file import EngineSettings, example_station
 
     loaded = load_bundle(bundle)
     station = example_station("normally-rejecting", data_dir=folder)

@@ -1,1 +1,4 @@
-"""Any trained model to a float .tflite in the bundle's layout: batch 1, NHWC, one in, one out."""
+"""``edgeinspect-tools convert``: a trained model of another framework as a float ``.tflite``.
+
+Begin with ``convert``; ``sources`` tells the formats apart.
+"""

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.atomic_file import replace_file
 from edgeinspect.errors import CameraFault, DriverMissing, ModelRefused, UsageError
+from edgeinspect.files.atomic_file import replace_file
 from edgeinspect.hw.model_file import read_model
 from edgeinspect.hw.model_probe import try_bare
 from edgeinspect.hw.picture_file import read_picture
 from edgeinspect_tools.convert.contract import normalised
 from edgeinspect_tools.convert.environment import Environment, default_folder, run_child
-from edgeinspect_tools.convert.scripts.protocol import MARK, REFUSED
+from edgeinspect_tools.convert.scripts.script_protocol import MARK, REFUSED
 from edgeinspect_tools.convert.sources import CONVERTERS, Kind, kind_of
 from edgeinspect_tools.flatbuffer import parse_tflite
+from edgeinspect_tools.given_model import read_tried
 from edgeinspect_tools.missing import need
-from edgeinspect_tools.model_file import read_tried
 
 DEADLINE_S = 900
 TOLERANCE = 1e-3

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeinspect.atomic_file import make_folder, replace_file
 from edgeinspect.errors import DriverMissing, StorageFault
+from edgeinspect.files.atomic_file import make_folder, replace_file
 
 INSTALL_DEADLINE_S = 3600
 _COMPLETE = "edgeinspect-complete"

@@ -1,1 +1,4 @@
-"""Data sets of pictures: read from common layouts, judged, grouped and split without leaks."""
+"""``edgeinspect-tools data``: read, judge and split a data set of pictures.
+
+Begin with ``dataset_formats``, which finds out what lies in a folder; ``dataset`` is the result.
+"""

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from edgeinspect.atomic_file import replace_file
 from edgeinspect.errors import ConfigError, NotGood
+from edgeinspect.files.atomic_file import replace_file
 from edgeinspect_tools.data.dataset import Box, Dataset, Excluded, Item, Split
 from edgeinspect_tools.data.scan import sha256_of_file
 

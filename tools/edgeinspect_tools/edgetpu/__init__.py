@@ -1,1 +1,4 @@
-"""What of a model the Edge TPU would run, by its documented rules and by its compiler."""
+"""``edgeinspect-tools edgetpu``: what of a model an Edge TPU would run.
+
+Begin with ``check``; ``rules`` has the compiler's rules.
+"""

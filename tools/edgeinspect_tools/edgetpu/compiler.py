@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeinspect.atomic_file import replace_file
 from edgeinspect.errors import ModelRefused
+from edgeinspect.files.atomic_file import replace_file
 
 PROGRAM = "edgetpu_compiler"
 DEADLINE_S = 300

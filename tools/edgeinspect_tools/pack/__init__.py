@@ -1,1 +1,4 @@
-"""A quantized run into a bundle that a station trusts."""
+"""``edgeinspect-tools pack``: a bundle made of a finished run.
+
+Begin with ``bundle``.
+"""

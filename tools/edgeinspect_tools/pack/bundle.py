@@ -21,18 +21,18 @@ from edgeinspect.bundle.golden import (
 )
 from edgeinspect.bundle.preprocess import to_gray
 from edgeinspect.bundle.reference import REFERENCE_FILE
-from edgeinspect.bundle.wrap import drawn_pictures
 from edgeinspect.errors import ModelRefused
 from edgeinspect.hw.litert import Kernels, open_model
 from edgeinspect.hw.picture_file import read_picture
 from edgeinspect_tools.data.dataset import Dataset, Split
-from edgeinspect_tools.data_of import SPLIT_FILE, split_bytes
+from edgeinspect_tools.data.training_data import SPLIT_FILE, split_bytes
 from edgeinspect_tools.pack.model_card import model_card_html
-from edgeinspect_tools.quantize.draft import FLOAT_MODEL, bundle_in_memory, card_of
+from edgeinspect_tools.pack.wrap_model import drawn_pictures
+from edgeinspect_tools.quantize.draft_bundle import FLOAT_MODEL, bundle_in_memory, card_of
 from edgeinspect_tools.quantize.gap import score_int8
+from edgeinspect_tools.quantize.int8_candidates import check_gap
 from edgeinspect_tools.quantize.real import Pixels
 from edgeinspect_tools.quantize.steps import labelled, spread
-from edgeinspect_tools.quantize.ways import check_gap
 from edgeinspect_tools.train.choice import thresholds
 from edgeinspect_tools.verify.measure import Verification, verify_bundle
 

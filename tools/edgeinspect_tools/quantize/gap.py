@@ -18,7 +18,7 @@ from edgeinspect.errors import Misaligned
 from edgeinspect.hw.picture_file import read_picture
 from edgeinspect.part import Region
 from edgeinspect_tools.certify import band, flips
-from edgeinspect_tools.quantize.draft import frame_of, inspector_of
+from edgeinspect_tools.quantize.draft_bundle import frame_of, inspector_of
 from edgeinspect_tools.quantize.real import FloatModel, Pixels
 from edgeinspect_tools.statistics import auroc, auroc_loss_error
 

@@ -11,11 +11,11 @@ from edgeinspect.hw.folder_camera import list_pictures
 from edgeinspect_tools.data.dataset import Dataset, Item, Split
 from edgeinspect_tools.data.pick import evenly
 from edgeinspect_tools.quantize.calibration import calibration_samples
-from edgeinspect_tools.quantize.draft import card_of
+from edgeinspect_tools.quantize.draft_bundle import card_of
 from edgeinspect_tools.quantize.gap import Labelled
 from edgeinspect_tools.quantize.int8 import open_model
+from edgeinspect_tools.quantize.int8_candidates import FineTune, Quantized, Way, quantize_best
 from edgeinspect_tools.quantize.real import FloatModel
-from edgeinspect_tools.quantize.ways import FineTune, Quantized, Way, quantize_best
 
 MOST_CALIBRATION_PICTURES = 120
 MOST_JUDGING_TILES = 400

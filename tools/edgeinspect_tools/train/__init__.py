@@ -1,7 +1,12 @@
 """Training: pictures with labels in, a float model of raw logits and ``run.json`` out."""
 
 from edgeinspect_tools.train.outcome import TrainedRun
-from edgeinspect_tools.train.run import train
-from edgeinspect_tools.train.settings import EncoderChoice, Network, TaskChoice, TrainSettings
+from edgeinspect_tools.train.training_run import train
+from edgeinspect_tools.train.training_settings import (
+    EncoderChoice,
+    Network,
+    TaskChoice,
+    TrainSettings,
+)
 
 __all__ = ["EncoderChoice", "Network", "TaskChoice", "TrainSettings", "TrainedRun", "train"]

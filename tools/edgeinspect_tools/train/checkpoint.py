@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.atomic_file import make_folder, replace_file
 from edgeinspect.errors import UsageError
-from edgeinspect.json_text import parse_json
-from edgeinspect_tools.train.settings import TrainSettings
+from edgeinspect.files.atomic_file import make_folder, replace_file
+from edgeinspect.files.json_text import parse_json
+from edgeinspect_tools.train.training_settings import TrainSettings
 
 Arrays = list[NDArray[Any]]
 

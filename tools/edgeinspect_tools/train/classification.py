@@ -25,7 +25,7 @@ from edgeinspect_tools.train.head import fit_head
 from edgeinspect_tools.train.maps import Run, real_input, run_tflite
 from edgeinspect_tools.train.networks import classifier, pooled_features, set_classifier_head
 from edgeinspect_tools.train.samples import Sample, read_pixels
-from edgeinspect_tools.train.settings import EncoderChoice, TrainSettings
+from edgeinspect_tools.train.training_settings import EncoderChoice, TrainSettings
 from edgeinspect_tools.train.weights import load_encoder
 
 _AT_ONCE = 8

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeinspect_tools.train.augment import cut_square, pasted, relit, turned
 from edgeinspect_tools.train.samples import UNKNOWN, Box, Picture, Pictures
-from edgeinspect_tools.train.settings import TrainSettings
+from edgeinspect_tools.train.training_settings import TrainSettings
 
 _AT_A_HARD_SPOT = 0.4
 _SHOWN_PX = 16

@@ -25,30 +25,30 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.atomic_file import make_folder, replace_file
 from edgeinspect.bundle.inspector import Inspector
 from edgeinspect.errors import NotGood
-from edgeinspect.json_text import parse_json
+from edgeinspect.files.atomic_file import make_folder, replace_file
+from edgeinspect.files.json_text import parse_json
+from edgeinspect.intervals import clopper_pearson
 from edgeinspect.part import Inspection
-from edgeinspect.tune.intervals import clopper_pearson
-from edgeinspect.ui.output import console, json_option, print_json
+from edgeinspect.terminal.output import console, json_option, print_json
 from edgeinspect_tools.data.build import build_dataset, k_folds
 from edgeinspect_tools.data.dataset import Dataset, Source, Split
-from edgeinspect_tools.data.read import read_source
+from edgeinspect_tools.data.dataset_formats import read_source
 from edgeinspect_tools.quantize.gap import gap_against_float
 from edgeinspect_tools.quantize.steps import labelled
 from edgeinspect_tools.statistics import auroc
 from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
-from edgeinspect_tools.train.run import (
+from edgeinspect_tools.train.samples import UNKNOWN, Pictures, spread
+from edgeinspect_tools.train.station_check import frame_of, quick_bundle, station_inspector
+from edgeinspect_tools.train.tile_source import Features
+from edgeinspect_tools.train.training_run import (
     CHECKPOINT_FOLDER,
     manifest_digest,
     samples_of,
     train,
 )
-from edgeinspect_tools.train.samples import UNKNOWN, Pictures, spread
-from edgeinspect_tools.train.settings import FROZEN_ENCODER, Network, TrainSettings
-from edgeinspect_tools.train.station import frame_of, quick_bundle, station_inspector
-from edgeinspect_tools.train.tile_source import Features
+from edgeinspect_tools.train.training_settings import FROZEN_ENCODER, Network, TrainSettings
 
 _CALIBRATION_PICTURES = 30
 _GOLDEN_PICTURES = 4

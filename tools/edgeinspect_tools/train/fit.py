@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeinspect_tools.train.checkpoint import Progress, assign, values
 from edgeinspect_tools.train.crops import Arrays
-from edgeinspect_tools.train.settings import TrainSettings
+from edgeinspect_tools.train.training_settings import TrainSettings
 
 Array = NDArray[np.float32]
 

@@ -14,7 +14,7 @@ from edgeinspect_tools.quantize import open_model
 from edgeinspect_tools.statistics import auroc
 from edgeinspect_tools.train.crops import cell_targets
 from edgeinspect_tools.train.samples import UNKNOWN, Picture, Pictures
-from edgeinspect_tools.train.settings import TrainSettings
+from edgeinspect_tools.train.training_settings import TrainSettings
 
 MEAN = 128.0
 """A whole grey level: then zero is one, and int8 holds every grey level as it is. In the middle, at

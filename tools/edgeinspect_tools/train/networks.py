@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect_tools.train.settings import Network, TrainSettings
+from edgeinspect_tools.train.training_settings import Network, TrainSettings
 
 DEFECTS_ARE_RARE = -4.0
 """First bias of every defect logit."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgeinspect
-from edgeinspect.atomic_file import replace_file
+from edgeinspect.files.atomic_file import replace_file
 
 FLOAT_MODEL = "model.float.tflite"
 RUN_FILE = "run.json"

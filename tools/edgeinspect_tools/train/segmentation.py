@@ -30,8 +30,8 @@ from edgeinspect_tools.train.maps import (
 from edgeinspect_tools.train.networks import segmenter, set_pooled_head, split_at_frozen
 from edgeinspect_tools.train.pooled_head import fit_pooled_head
 from edgeinspect_tools.train.samples import Pictures, Sample, spread
-from edgeinspect_tools.train.settings import TrainSettings
 from edgeinspect_tools.train.tile_source import Features, TileSource, run_split
+from edgeinspect_tools.train.training_settings import TrainSettings
 from edgeinspect_tools.train.weights import load_encoder
 
 _GOOD_PICTURES_SEARCHED = 24

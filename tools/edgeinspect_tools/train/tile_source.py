@@ -20,7 +20,7 @@ from edgeinspect_tools.train.crops import Arrays, learned, numbers_by_class
 from edgeinspect_tools.train.maps import real_input
 from edgeinspect_tools.train.pooled_head import WholeTile
 from edgeinspect_tools.train.samples import UNKNOWN, Pictures, spread
-from edgeinspect_tools.train.settings import TrainSettings
+from edgeinspect_tools.train.training_settings import TrainSettings
 
 Encode = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
 """Real tiles (n, tile, tile, channels) to their features, the finest first."""

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.errors import ModelRefused, UsageError
-from edgeinspect_tools.model_file import read_tried
+from edgeinspect_tools.given_model import read_tried
 from edgeinspect_tools.train.maps import MEAN, STD
 from edgeinspect_tools.train.networks import encoder_layers, filters_at
-from edgeinspect_tools.train.settings import Network, TrainSettings
+from edgeinspect_tools.train.training_settings import Network, TrainSettings
 
 _WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 _TOLD_BY = ((0, 32), (2, 16), (5, 24))

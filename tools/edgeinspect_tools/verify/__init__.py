@@ -1,1 +1,4 @@
-"""The parity certificate: float against int8, tools against station, on held-out pictures."""
+"""``edgeinspect-tools verify``: a bundle on pictures it has never seen, through the station's path.
+
+Begin with ``measure``.
+"""

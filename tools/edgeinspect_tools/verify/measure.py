@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from edgeinspect.bundle.directory import Bundle
 from edgeinspect.errors import NotGood, UsageError
 from edgeinspect.hw.model_probe import try_bare
+from edgeinspect.intervals import clopper_pearson
 from edgeinspect.part import GateOutcome
-from edgeinspect.tune.intervals import clopper_pearson
 from edgeinspect_tools.certify import band, layer_findings
 from edgeinspect_tools.data.dataset import Item
 from edgeinspect_tools.quantize.calibration import calibration_samples
@@ -26,9 +26,9 @@ from edgeinspect_tools.quantize.gap import (
     score_both,
     score_int8,
 )
+from edgeinspect_tools.quantize.int8_candidates import worst_layers
 from edgeinspect_tools.quantize.real import FloatModel
 from edgeinspect_tools.quantize.steps import labelled, spread
-from edgeinspect_tools.quantize.ways import worst_layers
 from edgeinspect_tools.statistics import auroc
 from edgeinspect_tools.verify.replayed import Replayed, replay_pictures
 

@@ -17,8 +17,8 @@ from edgeinspect.runtime.inspection import FrameInspector
 from edgeinspect.runtime.models import open_inspectors
 from edgeinspect.runtime.plan import bundle_recipe, make_plan
 from edgeinspect.runtime.replay import Replay
-from edgeinspect.settings.station import EngineSettings, example_station
-from edgeinspect_tools.quantize.draft import inspector_of
+from edgeinspect.settings.station_file import EngineSettings, example_station
+from edgeinspect_tools.quantize.draft_bundle import inspector_of
 from edgeinspect_tools.quantize.gap import Heard, Labelled
 
 _GATE = "normally-rejecting"

@@ -1,1 +1,2 @@
-"""Programs that run inside a converter's own environment; none imports edgeinspect."""
+"""Programs that run in the environment of a converter, never imported by the tools.
+"""

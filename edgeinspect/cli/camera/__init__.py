@@ -1,0 +1,4 @@
+"""``edgeinspect camera``: set the camera up and check it.
+
+It may import what ``cli`` may. Begin with ``camera_command``.
+"""

@@ -1,0 +1,74 @@
+"""``edgeinspect camera focus``: a meter to turn the lens by."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeinspect.cli.camera.opened_camera import (
+    camera_options,
+    opened_camera,
+    preview,
+    quality_fields,
+)
+from edgeinspect.terminal.output import console, examples, json_option, print_json, say
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_BAR_COLUMNS = 60
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect camera focus --config station.yaml
+        edgeinspect camera focus --config station.yaml --frames 100 --json
+        """
+    )
+)
+@click.option("--frames", type=click.IntRange(min=1), help="End after this many; else Ctrl-C.")
+@camera_options
+@json_option
+def command(*, frames: int | None, config: Path | None, force: bool, as_json: bool) -> None:
+    """Show the sharpness of the region of interest, live, against the best seen so far.
+
+    Turn the lens past the best until the bar falls, then back until it is full. The number is
+    what ``checks.focus_min`` of the recipe compares with, for this part under this light.
+    """
+    from rich.live import Live
+
+    best = last = 0.0
+    seen = 0
+    screen = console()
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(opened_camera(config, force=force))
+        live = None
+        if screen.is_terminal and not as_json:
+            live = stack.enter_context(Live(console=screen, auto_refresh=False))
+        with contextlib.suppress(KeyboardInterrupt):
+            while frames is None or seen < frames:
+                roi = opened.roi_pixels(opened.frame())
+                last = quality_fields(roi)["focus"]
+                best, seen = max(best, last), seen + 1
+                if live is not None:
+                    live.update(_meter(last, best, preview(roi)), refresh=True)
+    if as_json:
+        print_json({"frames": seen, "focus": last, "best": best})
+    else:
+        say(f"Focus {last:.1f}, best {best:.1f} of {seen} frames.")
+
+
+def _meter(focus: float, best: float, picture: RenderableType) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    share = focus / best if best else 0.0
+    full = round(share * _BAR_COLUMNS)
+    style = "green" if share > 0.97 else "yellow" if share > 0.8 else "red"
+    bar = Text("█" * full, style).append("░" * (_BAR_COLUMNS - full), "dim")
+    words = Text(f" {focus:8.1f}  best {best:.1f}")
+    return Group(picture, Text.assemble("focus ", bar, words), Text("Ctrl-C ends it.", "dim"))

@@ -1,0 +1,84 @@
+"""``edgeinspect camera snap``: one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeinspect.cli.camera.opened_camera import (
+    PREVIEW_COLUMNS,
+    camera_options,
+    opened_camera,
+    quality_fields,
+    read_back_fields,
+)
+from edgeinspect.cli.options import FILE, graphics_option
+from edgeinspect.errors import StorageFault, UsageError
+from edgeinspect.terminal.output import console, examples, json_option, print_json, say
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect camera snap --config station.yaml
+        edgeinspect camera snap part.png --config station.yaml --json
+        """
+    )
+)
+@click.argument("file", type=FILE, required=False, metavar="[PICTURE.png]")
+@camera_options
+@graphics_option
+@json_option
+def command(
+    *, file: Path | None, config: Path | None, force: bool, graphics: str, as_json: bool
+) -> None:
+    """Take one picture with the active recipe's settings, and say how good its light is.
+
+    In a terminal the picture is drawn as well. A file gets all of it, without loss.
+    """
+    if file is not None and file.suffix.lower() != ".png":
+        raise UsageError(f"{file} would not be a PNG.", next_action="Name it PICTURE.png.")
+    with opened_camera(config, force=force) as opened:
+        frame = opened.frame()
+        roi = opened.roi_pixels(frame)
+    quality = quality_fields(roi)
+    if file is not None:
+        _save(file, frame.pixels)
+    height, width = frame.pixels.shape[:2]
+    if as_json:
+        print_json(
+            {
+                "width_px": width,
+                "height_px": height,
+                "file": None if file is None else str(file),
+                "quality": quality,
+                "camera": read_back_fields(frame.meta),
+            }
+        )
+        return
+    if console().is_terminal:
+        from edgeinspect.terminal.picture_printer import PicturePrinter
+
+        PicturePrinter(graphics).show(frame.pixels, columns=PREVIEW_COLUMNS)
+    said = {key: value for key, value in read_back_fields(frame.meta).items() if value is not None}
+    say(f"{width} x {height}, {', '.join(f'{k} {v:g}' for k, v in said.items()) or 'no metadata'}")
+    say(
+        f"mean {quality['mean']:.1f}, black {quality['clipped_low']:.2%}, "
+        f"white {quality['clipped_high']:.2%}, focus {quality['focus']:.1f}"
+    )
+
+
+def _save(file: Path, pixels: object) -> None:
+    import cv2
+    import numpy as np
+
+    from edgeinspect.files.atomic_file import replace_file
+
+    picture = np.asarray(pixels)
+    bgr = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    data = cv2.imencode(".png", bgr)[1].tobytes()
+    try:
+        replace_file(file, data)
+    except OSError as error:
+        raise StorageFault(f"{file} cannot be written: {error.strerror or error}.") from error

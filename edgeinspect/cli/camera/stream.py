@@ -1,0 +1,96 @@
+"""``edgeinspect camera stream-check``: are the frames fresh, regular and as the recipe says?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeinspect.cli.camera.opened_camera import camera_options, off_controls, opened_camera
+from edgeinspect.terminal.output import examples, json_option, print_json, progress, say, table
+
+if TYPE_CHECKING:
+    from edgeinspect.part import FrameMeta
+    from edgeinspect.ports import CameraControls
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect camera stream-check --config station.yaml
+        edgeinspect camera stream-check --config station.yaml --frames 2000 --json
+        """
+    )
+)
+@click.option("--frames", type=click.IntRange(min=10), default=200, show_default=True)
+@camera_options
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context, *, frames: int, config: Path | None, force: bool, as_json: bool
+) -> None:
+    """Take many frames one after the other and judge them.
+
+    Ends with 1 if frames repeat, or come with other settings than the recipe's. Dropped frames
+    cost nothing by themselves, but a regular few of them point to a bandwidth or a power problem.
+    """
+    metas: list[FrameMeta] = []
+    repeated = 0
+    with opened_camera(config, force=force) as opened:
+        from edgeinspect.line.seen_pictures import PictureMemory
+
+        memory = PictureMemory()
+        opened.frame()
+        with progress("Frames", frames, quiet=as_json) as done:
+            for number in range(frames):
+                after = metas[-1].exposure_mono_ns + 1 if metas else None
+                frame = opened.frame(after_mono_ns=after)
+                repeated += memory.shown_before(frame.pixels)
+                metas.append(frame.meta)
+                done(number + 1)
+    fields = stream_fields(metas, opened.controls) | {"repeated": repeated}
+    good = not repeated and not fields["off_recipe"]
+    if as_json:
+        print_json({"good": good, "exit_code": 0 if good else 1, **fields})
+    else:
+        say(table(("", ""), [(key.replace("_", " "), _shown(fields[key])) for key in fields]))
+        say("Good." if good else "Not good: see repeated and off recipe.")
+    if not good:
+        ctx.exit(1)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def stream_fields(metas: Sequence[FrameMeta], controls: CameraControls) -> dict[str, object]:
+    """Rate, regularity, age and settings of consecutive frames.
+
+    Returns:
+        ``interval_ms_*`` between the starts of exposures, ``age_ms_*`` from the start of the
+        exposure to the driver's handing over; ``dropped`` from gaps in the camera's counter;
+        ``off_recipe`` frames, with the last one's fault in words.
+    """
+    import numpy as np
+
+    begins = np.array([meta.exposure_mono_ns for meta in metas])
+    ages = np.array([meta.arrived_mono_ns - meta.exposure_mono_ns for meta in metas]) / 1e6
+    intervals = np.diff(begins) / 1e6
+    told = (off_controls(meta, controls, must_tell=True) for meta in metas)
+    wrong = [words for words in told if words]
+    median = float(np.median(intervals))
+    return {
+        "frames": len(metas),
+        "frames_per_s": 1000 / median if median else 0.0,
+        "interval_ms_median": median,
+        "interval_ms_p99": float(np.quantile(intervals, 0.99)),
+        "interval_ms_max": float(intervals.max()),
+        "age_ms_median": float(np.median(ages)),
+        "age_ms_p99": float(np.quantile(ages, 0.99)),
+        "dropped": sum(max(0, b.sequence - a.sequence - 1) for a, b in pairwise(metas)),
+        "off_recipe": len(wrong),
+        "off_recipe_detail": wrong[-1] if wrong else "",
+    }

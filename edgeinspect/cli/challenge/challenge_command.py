@@ -1,0 +1,373 @@
+"""``edgeinspect challenge``: numbered masters prove that the station still sees and rejects."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import termios
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinspect import errors
+from edgeinspect.cli.application import LazyCommand, LazyGroup
+from edgeinspect.cli.options import (
+    ANY_PATH,
+    FILE,
+    FOLDER,
+    FiniteRange,
+    config_option,
+    data_dir_options,
+)
+from edgeinspect.errors import EdgeInspectError, NotGood, UsageError
+from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+
+if TYPE_CHECKING:
+    from edgeinspect.challenge.challenge_store import ChallengeStore
+
+NOT_PROVEN = 1
+_STILL_HERE_S = 5.0
+
+command = LazyGroup(
+    name="challenge",
+    commands={
+        "run": LazyCommand(
+            "edgeinspect.cli.challenge.challenge_command:run",
+            "Run a challenge on a running station.",
+        ),
+        "status": LazyCommand(
+            "edgeinspect.cli.challenge.challenge_command:status", "Say whether one is due, and why."
+        ),
+        "list": LazyCommand(
+            "edgeinspect.cli.challenge.challenge_command:list_challenges", "List past challenges."
+        ),
+        "show": LazyCommand(
+            "edgeinspect.cli.challenge.challenge_command:show", "Show a challenge, or print it."
+        ),
+        "check": LazyCommand(
+            "edgeinspect.cli.challenge.challenge_command:check", "Check a file of masters."
+        ),
+        "sample": LazyCommand(
+            "edgeinspect.cli.challenge.challenge_command:sample",
+            "Write masters for the simulated line.",
+        ),
+    },
+    help="Prove with numbered masters that the station still sees and still rejects.",
+    epilog=examples(
+        """
+        edgeinspect challenge run --config station.yaml
+        edgeinspect challenge status --config station.yaml --json
+        edgeinspect challenge show 12 --config station.yaml --html challenge-12.html
+        """
+    ),
+)
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect challenge run --config station.yaml
+        edgeinspect challenge run --config station.yaml --reason "start of shift" --json
+        edgeinspect challenge run --config station.yaml --masters masters/masters.yaml --yes
+        """
+    )
+)
+@config_option("The station file; it names the control socket.")
+@click.option("--socket", type=ANY_PATH, help="The control socket itself.")
+@click.option("--masters", type=FILE, help="The masters, where the station file names none.")
+@click.option("--author", help="Who runs it; the login name if left out.")
+@click.option("--reason", default="challenge", show_default=True)
+@click.option("--yes", is_flag=True, help="Ask nobody: something else puts the masters on.")
+@click.option(
+    "--part-timeout",
+    "part_timeout_s",
+    type=FiniteRange(1, 3600),
+    default=120.0,
+    help="Seconds for a master to come.",
+)
+@json_option
+@click.pass_context
+def run(
+    ctx: click.Context,
+    *,
+    config: Path | None,
+    socket: Path | None,
+    masters: Path | None,
+    author: str | None,
+    reason: str,
+    yes: bool,
+    part_timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Let a running station ask for each master in turn, and judge it.
+
+    Checked are the verdict, the defect's class and place, and what the gate did, from the
+    station's own records. Everything but the announced master is rejected meanwhile. Stop the
+    infeed first. On a simulated line the masters come by themselves. Ends with 1 unless passed.
+    """
+    from edgeinspect.challenge.run_challenge import ChallengeRun
+    from edgeinspect.cli.recipe.recipe_place import author_name
+    from edgeinspect.control.client import CommandRefused, ControlClient
+
+    with ControlClient(_socket(config, socket)) as client:
+        simulated = bool(client.call("challenge", action="state")["simulated"])
+        prompter = _Terminal(ask=not yes and not simulated, quiet=as_json)
+        challenge = ChallengeRun(client, prompter, part_timeout_s=part_timeout_s)
+        try:
+            state = challenge.run(
+                author=author_name(author),
+                reason=reason,
+                masters=None if masters is None else str(masters.absolute()),
+            )
+        except CommandRefused as error:
+            # What the station found wrong ends this command as it would have ended here.
+            error.exit_code = getattr(getattr(errors, error.code, NotGood), "exit_code", 1)
+            raise
+    state["html"] = _write_report(state)
+    state.pop("token", None)
+    if as_json:
+        print_json(state)
+    else:
+        _say_outcome(state)
+    if state["outcome"] != "passed":
+        ctx.exit(NOT_PROVEN)
+
+
+class _Terminal:
+    """Asks on the terminal; tells the station every few seconds that somebody is there."""
+
+    def __init__(self, *, ask: bool, quiet: bool) -> None:
+        self._ask = ask
+        self._quiet = quiet
+        if ask and not sys.stdin.isatty():
+            raise UsageError(
+                "Nobody can be asked: this is no terminal.",
+                next_action="Give --yes where something else puts the masters on the line.",
+            )
+
+    def ask(self, state: Mapping[str, Any], alive: Callable[[], None]) -> bool:
+        master = state["next"]
+        at, of = len(state["results"]) + 1, state["masters"]
+        self._tell(f"{at} of {of}: master {master['id']}  {master['description']}".rstrip())
+        self._tell(f"   expected: {master['expected']}")
+        if not self._ask:
+            return True
+        keys = sys.stdin.fileno()
+        termios.tcflush(keys, termios.TCIFLUSH)  # what was typed before the question is no answer
+        self._tell("   Empty the belt, take the master. Enter: ready, q: give up. ", end="")
+        while not select.select([keys], [], [], _STILL_HERE_S)[0]:
+            alive()
+        answer = os.read(keys, 1024)
+        return bool(answer) and not answer.strip().lower().startswith(b"q")
+
+    def ready(self, master: Mapping[str, Any]) -> None:
+        self._tell(f"   Put master {master['id']} on the line now.")
+
+    def waiting(self, why: str) -> None:
+        self._tell(f"   Waiting: {why}")
+
+    def result(self, result: Mapping[str, Any]) -> None:
+        gate = str(result["gate_outcome"]).replace("_", " ")
+        self._tell(f"   {result['verdict']} {result['reason']}".rstrip() + f", gate: {gate}")
+        words = [f"NOT as expected: {text}" for text in result["findings"]] or ["as expected"]
+        for text in (*words, *result["remarks"]):
+            self._tell(f"   {text}")
+
+    def _tell(self, text: str, *, end: str = "\n") -> None:
+        stream = sys.stderr if self._quiet else sys.stdout
+        stream.write(text + end)
+        stream.flush()
+
+
+def _write_report(state: Mapping[str, Any]) -> str | None:
+    """The printable page beside the record, where this user may write there."""
+    if state.get("number") is None:
+        return None
+    from edgeinspect.challenge.challenge_store import ChallengeStore
+    from edgeinspect.files.atomic_file import replace_file
+
+    store = ChallengeStore(Path(str(state["data_dir"])))
+    path = store.path(int(state["number"])).with_suffix(".html")
+    try:
+        replace_file(path, _page(store, store.read(int(state["number"]))))
+    except EdgeInspectError as error:
+        sys.stderr.write(f"The page was not written: {error.message}\n")
+        return None
+    return str(path)
+
+
+def _page(store: ChallengeStore, record: Mapping[str, Any]) -> bytes:
+    from edgeinspect.challenge.challenge_report import report_html
+    from edgeinspect.challenge.master_pictures import stored_pictures
+
+    return report_html(record, stored_pictures(store.folder.parent, record))
+
+
+def _say_outcome(state: Mapping[str, Any]) -> None:
+    from rich.text import Text
+
+    passed = state["outcome"] == "passed"
+    number = state["number"]
+    title = f"Challenge {number}" if number is not None else "Challenge (not recorded)"
+    style = "bold green" if passed else "bold red"
+    say(Text(f"{title} {state['outcome']}: {state['detail']}.", style))
+    if state["html"]:
+        say(f"To print: {state['html']}")
+    for text in state["due"].values():
+        say(f"Due: {text}.")
+    if state["locks"]:
+        say("The station stays locked: it rejects everything until a challenge is passed.")
+
+
+@click.command(epilog=examples("edgeinspect challenge status --config station.yaml --json"))
+@config_option("The station file; it names the control socket.")
+@click.option("--socket", type=ANY_PATH, help="The control socket itself.")
+@json_option
+@click.pass_context
+def status(ctx: click.Context, *, config: Path | None, socket: Path | None, as_json: bool) -> None:
+    """Say whether a challenge is due on a running station. Ends with 1 if one is."""
+    from edgeinspect.control.client import ControlClient
+
+    with ControlClient(_socket(config, socket)) as client:
+        state = dict(client.call("challenge", action="state"))
+    if as_json:
+        print_json(state)
+    else:
+        due = state["due"]
+        say(*(f"Due: {text}." for text in due.values()))
+        if not due:
+            say("Nothing is due." if state["demanded"] else "The station file demands none.")
+        if state["locks"]:
+            say("The station is locked: it rejects everything until a challenge is passed.")
+        if state["shift_clock_trusted"] is False:
+            say("The clock does not follow a time server: when a shift begins is uncertain.")
+        if state["last_passed"] is not None:
+            say(f"Last passed: number {state['last_passed']}, {state['last_passed_wall']}.")
+    if state["due"]:
+        ctx.exit(NOT_PROVEN)
+
+
+@click.command(epilog=examples("edgeinspect challenge list --config station.yaml"))
+@data_dir_options
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@json_option
+def list_challenges(
+    *, data_dir: Path | None, config: Path | None, limit: int, as_json: bool
+) -> None:
+    """List the challenges of a data directory, newest first."""
+    store = _store(data_dir, config)
+    numbers = store.numbers()
+    records = [store.read(number) for number in reversed(numbers[-limit:])]
+    names = ("number", "began", "outcome", "detail", "author", "product")
+    if as_json:
+        told = [{name: record[name] for name in names} for record in records]
+        print_json({"challenges": told, "total": len(numbers)})
+        return
+    if not records:
+        say("No challenge has been run.")
+        return
+    lines = [
+        (r["number"], str(r["began"]["wall"])[:16], r["outcome"], r["author"], r["detail"])
+        for r in records
+    ]
+    say(table(("number", "began (UTC)", "outcome", "author", ""), lines, right=("number",)))
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect challenge show 12 --config station.yaml
+        edgeinspect challenge show 12 --data-dir data --html challenge-12.html
+        """
+    )
+)
+@click.argument("number", type=click.IntRange(1))
+@data_dir_options
+@click.option("--html", type=FILE, help="Write the page to print; the browser saves it as PDF.")
+@json_option
+def show(
+    *, number: int, data_dir: Path | None, config: Path | None, html: Path | None, as_json: bool
+) -> None:
+    """Show the record of one challenge."""
+    store = _store(data_dir, config)
+    record = store.read(number)
+    if html is not None:
+        from edgeinspect.files.atomic_file import replace_file
+
+        replace_file(html, _page(store, record))
+    if as_json:
+        print_json({**record, "html": None if html is None else str(html)})
+        return
+    say(f"Challenge {number} {record['outcome']}: {record['detail']}.")
+    lines = [
+        (
+            r["master"],
+            r["expected"],
+            f"{r['verdict']} {r['reason']}".rstrip(),
+            str(r["gate_outcome"]).replace("_", " "),
+            "; ".join(r["findings"]) or "as expected",
+        )
+        for r in record["results"]
+    ]
+    say(table(("master", "expected", "found", "gate", ""), lines))
+    if html is not None:
+        say(f"To print: {html}")
+
+
+@click.command(epilog=examples("edgeinspect challenge check masters/masters.yaml"))
+@click.argument("masters", type=FILE)
+@json_option
+def check(*, masters: Path, as_json: bool) -> None:
+    """Check a file of masters without a station."""
+    from edgeinspect.challenge.judgement import expected_words
+    from edgeinspect.settings.challenge import load_masters
+
+    loaded = load_masters(masters)
+    content = loaded.content
+    told = [
+        {"id": m.label, "expected": expected_words(m), "description": m.description or ""}
+        for m in content.masters
+    ]
+    if as_json:
+        print_json({"product": content.product, "masters": told, "sha256": loaded.sha256})
+    else:
+        lines = [(m["id"], m["expected"], m["description"]) for m in told]
+        say(table(("master", "expected", ""), lines, title=f"Masters of {content.product}"))
+
+
+@click.command(epilog=examples("edgeinspect challenge sample masters"))
+@click.argument("folder", type=FOLDER)
+@json_option
+def sample(*, folder: Path, as_json: bool) -> None:
+    """Write masters for the simulated line into FOLDER: rendered parts with known truth."""
+    from edgeinspect.bundle.shipped import SIM_BUNDLE
+    from edgeinspect.cli.challenge.sample_masters import write_sample_masters
+
+    path = write_sample_masters(folder, product=SIM_BUNDLE)
+    if as_json:
+        print_json({"file": str(path)})
+    else:
+        say(f"Masters of the simulated line are in {path}.")
+
+
+def _socket(config: Path | None, socket: Path | None) -> Path:
+    if socket is not None:
+        return socket
+    if config is None:
+        raise UsageError(
+            "It is not said which station is meant.",
+            next_action="Give --config STATION_FILE or --socket PATH.",
+        )
+    from edgeinspect.settings.station_file import load_station
+
+    return load_station(config).socket_path
+
+
+def _store(data_dir: Path | None, config: Path | None) -> ChallengeStore:
+    from edgeinspect.challenge.challenge_store import ChallengeStore
+    from edgeinspect.cli.options import find_data_dir
+
+    return ChallengeStore(find_data_dir(data_dir, config))

@@ -1,0 +1,113 @@
+"""``edgeinspect check``: all that can be verified without hardware, or, if asked, with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinspect.cli.options import ANY_PATH, FOLDER
+from edgeinspect.errors import UsageError
+from edgeinspect.terminal.output import examples, json_option, print_json, say
+
+if TYPE_CHECKING:
+    from edgeinspect.assembly.preflight import Finding
+
+_SIGNS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect check station.yaml
+        edgeinspect check models/sim-surface
+        edgeinspect check station.yaml --json
+        edgeinspect check station.yaml --hardware --author mia --report acceptance/
+        """
+    )
+)
+@click.argument("subject", type=ANY_PATH, metavar="BUNDLE|STATION_FILE")
+@click.option("--hardware", is_flag=True, help="Try every wire, camera and disk, with a person.")
+@click.option("--author", metavar="NAME", help="Who is there; without, no output is driven.")
+@click.option("--report", type=FOLDER, help="Where the acceptance's two files are written.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    *,
+    subject: Path,
+    hardware: bool,
+    author: str | None,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """Check a bundle directory or a station file, as far as that goes without hardware.
+
+    A bundle: card, digests, the golden pictures on the engine of this machine, thresholds. A
+    station file: the same for its recipe's bundle, and data directory, drivers, and which
+    faults can pass as it is wired. Warnings leave the exit code at 0; the first failure decides
+    it: 3 configuration, 4 hardware, 5 model, 6 storage.
+
+    With --hardware the station's machine is accepted, while the station does not run: board, clock,
+    disk, punctuality, accelerator, camera, and every line, with a person (--author) who blocks
+    sensors and watches outputs move. Without one, lines are opened and nothing is driven.
+    """
+    if (author or report) and not hardware:
+        raise UsageError("--author and --report belong to --hardware.")
+    if hardware:
+        from edgeinspect.cli.check.hardware_run import run_acceptance
+
+        code = run_acceptance(subject, author=author, report=report, as_json=as_json)
+        if code:
+            ctx.exit(code)
+        return
+    from edgeinspect.assembly.preflight import check_bundle, check_station
+
+    if not subject.exists():
+        raise UsageError(f"There is no {subject}.", next_action="Name a bundle or a station file.")
+    findings = list(check_bundle(subject) if subject.is_dir() else check_station(subject))
+    code = next((finding.exit_code for finding in findings if finding.state == "fail"), 0)
+    if as_json:
+        print_json(_fields(subject, findings, code))
+    else:
+        _say(findings)
+    if code:
+        ctx.exit(code)
+
+
+def _fields(subject: Path, findings: list[Finding], code: int) -> dict[str, Any]:
+    return {
+        "subject": str(subject),
+        "kind": "bundle" if subject.is_dir() else "station",
+        "good": code == 0,
+        "exit_code": code,
+        "checks": [
+            {
+                "name": finding.name,
+                "state": finding.state,
+                "detail": finding.detail,
+                "next_action": finding.next_action,
+            }
+            for finding in findings
+        ],
+    }
+
+
+def _say(findings: list[Finding]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table.grid(padding=(0, 2, 0, 0))
+    for finding in findings:
+        sign, style = _SIGNS[finding.state]
+        words = Text(finding.detail)
+        if finding.next_action:
+            words.append(f" {finding.next_action}", "bold")
+        shown.add_row(Text(sign, style), Text(finding.name), words)
+    say(shown)
+    failures = sum(finding.state == "fail" for finding in findings)
+    warnings = sum(finding.state == "warn" for finding in findings)
+    verdict = f"{failures} failed" if failures else "Good"
+    plural = "" if warnings == 1 else "s"
+    say(f"{verdict}; {len(findings)} checks, {warnings} warning{plural}.")

@@ -1,0 +1,91 @@
+"""Walks a person through the acceptance and writes its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from edgeinspect.cli.check.hardware_report import now_utc, report_fields, write_report
+from edgeinspect.cli.check.hardware_steps import Person, Step, acceptance
+from edgeinspect.errors import EdgeInspectError, UsageError
+from edgeinspect.terminal.output import print_json, say
+
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "not tried": "dim"}
+
+
+def run_acceptance(subject: Path, *, author: str | None, report: Path | None, as_json: bool) -> int:
+    """Try everything, say it as it comes, write the report; returns the exit code.
+
+    Raises:
+        UsageError: the subject is no station file, or a person is named and cannot be asked.
+        StorageFault: the report or the audit trail cannot be written.
+    """
+    if subject.is_dir() or not subject.exists():
+        raise UsageError(f"{subject} is no station file, which --hardware needs.")
+    if author and as_json:
+        raise UsageError("With --json nobody is asked, so --author has no meaning.")
+    station_id = _announced(subject, author)
+    steps: list[Step] = []
+    person = Person(ask=_ask, tell=say) if author else None
+    for step in acceptance(subject, person=person):
+        steps.append(step)
+        if not as_json:
+            _say_step(step)
+    fields = report_fields(
+        subject, station_id, steps, author=author or "nobody beside it", when=now_utc()
+    )
+    files = write_report(report, fields) if report is not None else ()
+    if as_json:
+        print_json({**fields, "files": [str(file) for file in files]})
+    else:
+        for file in files:
+            say(f"Written: {file}")
+        say(_verdict(fields))
+    return int(fields["exit_code"])
+
+
+def _verdict(fields: Mapping[str, object]) -> str:
+    if fields["accepted"]:
+        return "Accepted."
+    if fields["good"]:
+        return "Nothing failed, but not all of it is real hardware: see what is emulated."
+    return "Not complete, or not good: see above."
+
+
+def _announced(subject: Path, author: str | None) -> str:
+    """The station's id; outputs that will be moved go into the audit trail first."""
+    from edgeinspect.cli.io.drive_output import record_manual_output
+    from edgeinspect.cli.io.opened_lines import outputs_of
+    from edgeinspect.settings.station_file import load_station
+
+    try:
+        station = load_station(subject)
+    except EdgeInspectError:
+        return ""  # the first step tells what is wrong with it
+    if author:
+        record_manual_output(
+            station,
+            "output.acceptance",
+            author=author,
+            reason="acceptance of the hardware",
+            details={"outputs": list(outputs_of(station))},
+        )
+    return station.id
+
+
+def _ask(question: str) -> bool:
+    return click.confirm(question, default=None)
+
+
+def _say_step(step: Step) -> None:
+    from rich.text import Text
+
+    words = Text(f"{step.state:9} ", _STYLES[step.state])
+    words.append(f"{step.name}: ", "bold").append(step.detail, "default")
+    if step.next_action:
+        words.append(f" {step.next_action}", "bold")
+    if step.emulated:
+        words.append(f"  [emulated: {step.emulated}]", "yellow")
+    say(words)

@@ -1,0 +1,102 @@
+"""What the ``io`` commands share: the wires of a station that does not run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from edgeinspect.errors import StationBusy, UsageError
+
+if TYPE_CHECKING:
+    from edgeinspect.runtime.opened_wires import IoModule
+    from edgeinspect.settings.station_file import StationFile
+    from edgeinspect.settings.wiring import InputLine, OutputLine
+
+INPUT_KEYS = ("trigger", "confirm", "guard", "line_stopped")
+
+
+def force_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--force", is_flag=True, help="Even while the station runs. Parts may pass unseen."
+    )(function)
+
+
+def person_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Who moves an output, and why, for the audit trail."""
+    for decorate in (
+        click.option("--reason", required=True, metavar="TEXT", help="Why, for the audit trail."),
+        click.option("--author", required=True, metavar="NAME", help="Who, for the audit trail."),
+    ):
+        function = decorate(function)
+    return function
+
+
+def wired_station(config: Path | None) -> StationFile:
+    """The station file, which must name hardware. Raises UsageError, ConfigError."""
+    if config is None:
+        raise UsageError(
+            "It is not said which station is meant.", next_action="Give --config STATION_FILE."
+        )
+    from edgeinspect.settings.station_file import load_station
+    from edgeinspect.settings.wiring import IoDriver
+
+    station = load_station(config)
+    if station.io.driver is IoDriver.SIM:
+        raise UsageError(f"The station {station.id} is wired to the simulated line.")
+    return station
+
+
+@contextlib.contextmanager
+def idle_station(station: StationFile, *, force: bool) -> Iterator[None]:
+    """Keeps the station from starting meanwhile. Raises StationBusy if it runs."""
+    from edgeinspect.files.atomic_file import make_folder
+    from edgeinspect.records.records_lock import DataDirectoryLock
+
+    make_folder(station.data_dir)
+    lock = None
+    try:
+        lock = DataDirectoryLock(station.data_dir)
+    except StationBusy as error:
+        if not force:
+            raise StationBusy(
+                error.message,
+                next_action="Stop it first; --force goes on all the same, and parts may pass.",
+            ) from error
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def io_module(station: StationFile) -> IoModule:
+    """The station's io driver. Raises DriverMissing."""
+    from edgeinspect.hw.registry import IO_DRIVERS, resolve_driver
+
+    return cast("IoModule", resolve_driver(station.io.driver.value, IO_DRIVERS, kind="io"))
+
+
+def inputs_of(station: StationFile) -> dict[str, InputLine]:
+    """The wired inputs by their keys in the station file, the encoder included."""
+    found = {key: wire for key, wire in station.lines.wired() if key in INPUT_KEYS}
+    if station.encoder is not None:
+        found["encoder"] = station.encoder
+    return cast("dict[str, InputLine]", found)
+
+
+def outputs_of(station: StationFile) -> dict[str, OutputLine]:
+    """The wired outputs by their keys in the station file."""
+    return {key: wire for key, wire in station.lines.wired() if key not in INPUT_KEYS}
+
+
+def chosen(names: tuple[str, ...], wired: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The wires with these keys, all of them if none is named. Raises UsageError."""
+    for name in names:
+        if name not in wired:
+            known = ", ".join(wired) or "none"
+            raise UsageError(f"No {kind} {name!r} is wired; there are: {known}.")
+    return {name: wired[name] for name in names} if names else wired

@@ -1,0 +1,298 @@
+"""``edgeinspect label``: say what recorded parts really are, and take them to training."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinspect.cli.application import LazyCommand, LazyGroup
+from edgeinspect.cli.options import FOLDER, data_dir_options, find_data_dir, graphics_option
+from edgeinspect.cli.recipe.recipe_place import author_name
+from edgeinspect.cli.tune.part_selection import (
+    Selection,
+    comparable_scores,
+    place_of,
+    read_labels,
+    select,
+    selection_options,
+)
+from edgeinspect.errors import NotGood, UsageError
+from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+
+if TYPE_CHECKING:
+    from edgeinspect.labels.label_queue import Wanted
+    from edgeinspect.records.reader import RecordReader, StoredPart
+    from edgeinspect.terminal.picture_printer import PicturePrinter
+
+KINDS = ("good", "defective", "unsure")
+_KEYS = {"g": "good", "d": "defective", "u": "unsure"}
+_PICTURE_COLUMNS = 60
+
+command = LazyGroup(
+    name="label",
+    commands={
+        "set": LazyCommand("edgeinspect.cli.label_command:set_label", "Label one part or several."),
+        "queue": LazyCommand("edgeinspect.cli.label_command:queue", "Label the most useful parts."),
+        "list": LazyCommand("edgeinspect.cli.label_command:list_labels", "List labelled parts."),
+        "history": LazyCommand(
+            "edgeinspect.cli.label_command:history", "All that was said of a part."
+        ),
+        "export": LazyCommand(
+            "edgeinspect.cli.label_command:export", "Pictures and labels for training."
+        ),
+    },
+    help="Labels: what people say that recorded parts are. Nothing is overwritten.",
+    epilog=examples(
+        """
+        edgeinspect label set 1742 defective --class scratch --config station.yaml
+        edgeinspect label queue --config station.yaml
+        edgeinspect label export labelled/ --config station.yaml
+        """
+    ),
+)
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect label set 1742 good --data-dir data
+        edgeinspect label set 1742 1743 defective --class scratch --note "edge" --data-dir data
+        """
+    )
+)
+@click.argument("part_ids", type=int, nargs=-1, required=True, metavar="PART...")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.option("--class", "defect_class", default="", metavar="NAME", help="Of a defective part.")
+@click.option("--note", default="", metavar="TEXT")
+@click.option("--author", metavar="NAME", help="Who, if not the login name.")
+@data_dir_options
+@json_option
+def set_label(
+    *,
+    part_ids: tuple[int, ...],
+    kind: str,
+    defect_class: str,
+    note: str,
+    author: str | None,
+    data_dir: Path | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Say what one or several recorded parts are."""
+    from edgeinspect.labels.label_store import LabelKind, LabelStore
+    from edgeinspect.records.reader import RecordReader
+
+    place = find_data_dir(data_dir, config)
+    who = author_name(author)
+    with RecordReader(place) as reader:
+        parts = {part_id: reader.part(part_id) for part_id in part_ids}
+    missing = [part_id for part_id, part in parts.items() if part is None]
+    if missing:
+        raise NotGood(f"There is no record of part {missing[0]} in {place}; nothing was labelled.")
+    with LabelStore(place) as store:
+        labels = [
+            store.add(
+                part_id,
+                LabelKind(kind),
+                author=who,
+                defect_class=defect_class,
+                note=note,
+                picture=None if part is None else part.image,
+            )
+            for part_id, part in parts.items()
+        ]
+    if as_json:
+        print_json({"labels": [label.as_dict() for label in labels]})
+    else:
+        say(f"Labelled {len(labels)} part{'s' * (len(labels) > 1)} {kind}.")
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect label queue --config station.yaml             asks part by part
+        edgeinspect label queue --data-dir data --limit 50 --json
+        """
+    )
+)
+@selection_options
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option("--author", metavar="NAME", help="Who, if not the login name.")
+@graphics_option
+@json_option
+def queue(*, limit: int, author: str | None, graphics: str, as_json: bool, **options: Any) -> None:
+    """The parts that are the most useful to label: near a threshold, disagreeing, rare.
+
+    In a terminal each is shown with its picture and asked for: g good, d defective, u unsure,
+    s skip, q quit. Every answer is kept at once. With --json, or without a terminal, it lists them.
+    """
+    from edgeinspect.labels.label_queue import label_queue
+    from edgeinspect.records.reader import RecordReader
+
+    data_dir, _ = place_of(options)
+    labels = read_labels(data_dir)
+    with RecordReader(data_dir) as reader:
+        selection = select(reader, data_dir, options)
+        columns = comparable_scores(reader, selection)
+        kept = reader.numbers("SELECT part_id FROM images WHERE state = 'kept'", {})
+        wanted = label_queue(
+            columns,
+            selection.base.thresholds,
+            labels,
+            pictured=set(kept.astype(int).tolist()),
+            limit=limit,
+        )
+        if not as_json and sys.stdin.isatty():
+            _ask(reader, selection, wanted, author_name(author), graphics)
+            return
+    if as_json:
+        from dataclasses import asdict
+
+        print_json({"queue": [asdict(part) for part in wanted], "labelled": len(labels)})
+        return
+    rows = [
+        (part.part_id, part.verdict, part.defect_class, f"{part.score:.4f}", part.reason)
+        for part in wanted
+    ]
+    columns_shown = ("part", "verdict", "class", "score", "why")
+    say(table(columns_shown, rows, right=("part", "score")) if rows else "No part with a picture.")
+
+
+def _ask(
+    reader: RecordReader,
+    selection: Selection,
+    wanted: list[Wanted],
+    author: str,
+    graphics: str,
+) -> None:
+    from edgeinspect.labels.label_store import LabelKind, LabelStore
+    from edgeinspect.terminal.picture_printer import PicturePrinter
+
+    printer = PicturePrinter(graphics)
+    classes = [entry.name for entry in selection.recipe.thresholds]
+    given = 0
+    with LabelStore(selection.data_dir) as store:
+        for number, part in enumerate(wanted, 1):
+            stored = reader.part(part.part_id)
+            if stored is None:
+                continue
+            _show(reader, printer, part, stored, f"{number} of {len(wanted)}")
+            key = click.prompt(
+                "[g]ood, [d]efective, [u]nsure, [s]kip, [q]uit",
+                type=click.Choice(("g", "d", "u", "s", "q")),
+                show_choices=False,
+            )
+            if key == "q":
+                break
+            if key == "s":
+                continue
+            name = ""
+            if key == "d":
+                name = click.prompt(
+                    f"class ({', '.join(classes)}, or another; empty for none)",
+                    default=part.defect_class,
+                ).strip()
+            store.add(
+                part.part_id,
+                LabelKind(_KEYS[key]),
+                author=author,
+                defect_class=name,
+                picture=stored.image,
+            )
+            given += 1
+    say(f"{given} labels were kept." if wanted else "There is no part with a picture to label.")
+
+
+def _show(
+    reader: RecordReader, printer: PicturePrinter, part: Wanted, stored: StoredPart, which: str
+) -> None:
+    from edgeinspect.errors import EdgeInspectError
+
+    say(
+        f"{which}: part {part.part_id}, {part.verdict}, {part.defect_class} "
+        f"{part.score:.4f}, {part.reason}"
+    )
+    try:
+        pixels = reader.picture(stored)
+    except EdgeInspectError as error:
+        say(error.message)
+        return
+    printer.show(pixels, columns=_PICTURE_COLUMNS)
+
+
+@click.command(epilog=examples("edgeinspect label list --config station.yaml --json"))
+@data_dir_options
+@json_option
+def list_labels(*, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    """The labels that count, by part."""
+    labels = list(read_labels(find_data_dir(data_dir, config)).values())
+    if as_json:
+        counts = {kind: sum(label.kind == kind for label in labels) for kind in KINDS}
+        print_json({"counts": counts, "labels": [label.as_dict() for label in labels]})
+        return
+    say(_label_table(labels) if labels else "No part is labelled.")
+
+
+@click.command(epilog=examples("edgeinspect label history 1742 --data-dir data"))
+@click.argument("part_id", type=int)
+@data_dir_options
+@json_option
+def history(*, part_id: int, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    """All that was said of a part, oldest first; the last word counts."""
+    from edgeinspect.labels.label_store import LabelStore
+
+    with LabelStore(find_data_dir(data_dir, config)) as store:
+        labels = store.history(part_id)
+    if as_json:
+        print_json({"part_id": part_id, "history": [label.as_dict() for label in labels]})
+        return
+    say(_label_table(labels) if labels else f"Nobody has labelled part {part_id}.")
+
+
+def _label_table(labels: list[Any]) -> Any:
+    rows = [
+        (
+            label.part_id,
+            label.kind.value,
+            label.defect_class,
+            label.labelled_wall.strftime("%Y-%m-%d %H:%M"),
+            label.author,
+            label.note,
+        )
+        for label in labels
+    ]
+    return table(("part", "label", "class", "time (UTC)", "by", "note"), rows, right=("part",))
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect label export labelled/ --config station.yaml
+        edgeinspect-tools data station-export:labelled/
+        """
+    )
+)
+@click.argument("folder", type=FOLDER)
+@data_dir_options
+@json_option
+def export(*, folder: Path, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    """Copy labelled pictures into FOLDER, with labels.csv (path, label, group, part_id).
+
+    All pictures of a part are one group. Parts that people were unsure of are left out.
+    """
+    from edgeinspect.labels.label_export import export_labels
+
+    place = find_data_dir(data_dir, config)
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty.", next_action="Name a new folder.")
+    found = export_labels(place, folder)
+    if as_json:
+        print_json({**found.as_dict(), "folder": str(folder)})
+        return
+    say(
+        f"{found.pictures} pictures written to {folder}; {found.unsure} unsure and "
+        f"{found.without_picture} without a picture were left out."
+    )

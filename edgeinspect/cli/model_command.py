@@ -1,0 +1,331 @@
+"""``edgeinspect model``: the bundles that are installed on a station, and which one inspects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinspect.cli.options import FILE, FOLDER
+from edgeinspect.cli.recipe.recipe_place import older_option
+from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+
+if TYPE_CHECKING:
+    from edgeinspect.bundle.directory import Bundle
+    from edgeinspect.bundle.model_store import InstalledBundle
+    from edgeinspect.settings.recipe import Recipe, Thresholds
+    from edgeinspect.settings.station_file import StationFile
+    from edgeinspect.tune.apply import Applied
+
+_CONFIG = click.option(
+    "--config", type=FILE, required=True, metavar="STATION_FILE", help="The station file."
+)
+_AUTHOR = click.option("--author", default=None, help="Your login name if left out.")
+_REASON = click.option("--reason", required=True, help="Why, for whoever reads it later.")
+_PRODUCT = click.option("--product", default=None, help="The station file's if left out.")
+NOT_GOOD = 5
+
+
+@click.group(
+    epilog=examples(
+        """
+        edgeinspect model install /media/stick/brackets --config station.yaml
+        edgeinspect model activate brackets-2 --config station.yaml --reason 'finds dents too'
+        edgeinspect model rollback --config station.yaml --reason 'too many false rejects'
+        """
+    )
+)
+def command() -> None:
+    """Install, list, verify and change the bundles that a station inspects with.
+
+    A recipe revision names its bundle by digest, so a change of model is a revision like any
+    other: it is audited, applied between two parts, and rolled back in one step.
+    """
+
+
+@command.command("install")
+@click.argument("source", type=FOLDER)
+@_CONFIG
+@older_option
+@json_option
+def install_command(source: Path, *, config: Path, older: bool, as_json: bool) -> None:
+    """Copy the bundle SOURCE to the station, after every check that needs no part.
+
+    Digests, the signature where keys are trusted, and the golden pictures on this machine's own
+    engine. What inspects does not change. A bundle older than the one of its name that inspects
+    now is refused without --older.
+    """
+    from edgeinspect.runtime.bundle_age import audit_note, newer_in_force, refuse_older
+    from edgeinspect.runtime.plan import bundle_store
+    from edgeinspect.settings.author import login_name
+    from edgeinspect.settings.recipe_store import RecipeStore
+    from edgeinspect.settings.station_file import load_station
+
+    station = load_station(config)
+    store = bundle_store(station)
+    offered = store.load(source)
+    newer = newer_in_force(station, offered, RecipeStore(station.recipes_dir).products())
+    if not older:
+        refuse_older(newer, offered)
+    engine = _check_golden(station, offered)
+    if newer is not None:
+        RecipeStore(station.recipes_dir).audit.append(
+            "model.install",
+            author=login_name(),
+            reason="an older bundle, with --older",
+            details={"bundle": _identity(offered), **audit_note(newer)},
+        )
+    bundle = store.install(source)
+    if as_json:
+        print_json({**_identity(bundle), "directory": str(bundle.directory), "engine": engine})
+        return
+    say(f"{bundle.card.name} {bundle.card.version} is in {bundle.directory}.")
+    say(f"Golden pictures agree on {engine}.")
+    name = f"{bundle.card.name}-{bundle.card.version}"
+    say(f"Use it: edgeinspect model activate {name} --config {config} --reason '…'")
+
+
+@command.command("list")
+@_CONFIG
+@json_option
+def list_command(*, config: Path, as_json: bool) -> None:
+    """List the installed bundles, who signed them and which products use them now."""
+    from edgeinspect.runtime.plan import bundle_store
+    from edgeinspect.settings.station_file import load_station
+
+    station = load_station(config)
+    users = _users(station)
+    rows = [_row(entry, users) for entry in bundle_store(station).installed()]
+    if as_json:
+        print_json({"bundles": rows})
+        return
+    columns = ("bundle", "version", "digest", "signed by", "used by", "size", "state")
+    say(
+        table(
+            columns,
+            [
+                (
+                    row["name"],
+                    row["version"],
+                    row["digest"][:12],
+                    row["signed_by"] or "-",
+                    ", ".join(row["used_by"]) or "-",
+                    f"{row['size_bytes'] / 1e6:.1f} MB",
+                    row["refused"] or "good",
+                )
+                for row in rows
+            ],
+            right=("size",),
+        )
+    )
+
+
+@command.command("activate")
+@click.argument("name")
+@_CONFIG
+@_REASON
+@_AUTHOR
+@_PRODUCT
+@click.option("--keep-thresholds", is_flag=True, help="Not the bundle's own, but today's.")
+@older_option
+@json_option
+def activate_command(
+    name: str,
+    *,
+    config: Path,
+    reason: str,
+    author: str | None,
+    product: str | None,
+    keep_thresholds: bool,
+    older: bool,
+    as_json: bool,
+) -> None:
+    """Inspect with the installed bundle NAME from the next part on.
+
+    Makes a recipe revision from the active one with this bundle, its own reducer and thresholds (a
+    new model's scores mean something else), and applies it. NAME is a name, name-version or
+    the start of a digest. A bundle older than the one in force needs --older; model rollback does
+    not.
+    """
+    from edgeinspect.runtime.bundle_age import newer_in_force, refuse_older
+    from edgeinspect.runtime.plan import bundle_store
+    from edgeinspect.settings.author import login_name
+    from edgeinspect.settings.recipe_store import RecipeStore
+    from edgeinspect.settings.station_file import load_station
+    from edgeinspect.tune.apply import apply_revision, store_revision
+
+    station = load_station(config)
+    bundles = bundle_store(station)
+    bundle = bundles.load(bundles.find(name).directory)
+    engine = _check_golden(station, bundle)
+    store = RecipeStore(station.recipes_dir)
+    job = product or store.job(station.product)
+    who = author or login_name()
+    if not older:  # before a revision is stored that cannot be applied
+        refuse_older(newer_in_force(station, bundle, [job]), bundle)
+    existing = store.revisions(job)
+    latest = existing[-1] if existing else None
+    base = store.active(job) if store.active_pointer(job) is not None else None
+    draft = _draft(bundle, base, job, who, reason, keep_thresholds=keep_thresholds)
+    made = store_revision(station, draft, expected_latest=latest)
+    applied = apply_revision(
+        station,
+        made.revision,
+        author=who,
+        reason=reason,
+        product=product,
+        expected_active=None if base is None else base.revision,
+        older=older,
+    )
+    _tell(applied, bundle, engine, as_json=as_json)
+
+
+@command.command("rollback")
+@_CONFIG
+@_REASON
+@_AUTHOR
+@_PRODUCT
+@json_option
+def rollback_command(
+    *, config: Path, reason: str, author: str | None, product: str | None, as_json: bool
+) -> None:
+    """Go back to the recipe revision, and so the bundle, that was active before."""
+    from edgeinspect.runtime.plan import find_bundle
+    from edgeinspect.settings.author import login_name
+    from edgeinspect.settings.recipe_store import RecipeStore
+    from edgeinspect.settings.station_file import load_station
+    from edgeinspect.tune.apply import roll_back
+
+    station = load_station(config)
+    store = RecipeStore(station.recipes_dir)
+    job = product or store.job(station.product)
+    before = store.load(job, store.previous(job))
+    bundle = find_bundle(station, before.bundle)
+    engine = _check_golden(station, bundle)
+    applied = roll_back(station, author=author or login_name(), reason=reason, product=product)
+    _tell(applied, bundle, engine, as_json=as_json)
+
+
+@command.command("verify")
+@click.argument("name", required=False)
+@_CONFIG
+@json_option
+@click.pass_context
+def verify_command(ctx: click.Context, name: str | None, *, config: Path, as_json: bool) -> None:
+    """Verify the bundle NAME, or every installed one: files, signature, golden pictures."""
+    from edgeinspect.errors import EdgeInspectError
+    from edgeinspect.runtime.plan import bundle_store
+    from edgeinspect.settings.station_file import load_station
+
+    station = load_station(config)
+    store = bundle_store(station)
+    entries = store.installed() if name is None else [store.find(name)]
+    results = []
+    for entry in entries:
+        refused = entry.refused
+        engine = ""
+        if not refused:
+            try:
+                engine = _check_golden(station, store.load(entry.directory))
+            except EdgeInspectError as error:
+                refused = str(error)
+        results.append({**_row(entry, {}), "refused": refused, "engine": engine})
+    good = all(not result["refused"] for result in results)
+    if as_json:
+        print_json({"good": good, "bundles": results})
+    else:
+        for result in results:
+            words = result["refused"] or f"good on {result['engine']}"
+            say(f"{result['name']} {result['version']}: {words}")
+        if not results:
+            say("No bundle is installed; the shipped ones are checked with: edgeinspect check")
+    if not good:
+        ctx.exit(NOT_GOOD)
+
+
+def _draft(
+    bundle: Bundle, base: Recipe | None, product: str, author: str, reason: str,
+    *, keep_thresholds: bool,
+) -> Recipe:  # fmt: skip
+    from edgeinspect.errors import UsageError
+    from edgeinspect.runtime.plan import bundle_recipe
+    from edgeinspect.settings.recipe import BundleReference
+    from edgeinspect.tune.apply import changed_recipe
+
+    first = bundle_recipe(bundle, product=product)
+    if base is None:
+        if keep_thresholds:
+            raise UsageError(f"{product} has no active recipe whose thresholds could be kept.")
+        return first.model_copy(update={"author": author, "reason": reason})
+    thresholds: tuple[Thresholds, ...] = first.thresholds
+    if keep_thresholds:
+        named = {entry.name for entry in base.thresholds}
+        if named != set(bundle.card.defect_classes):
+            raise UsageError(
+                f"The thresholds cannot be kept: the recipe's classes are "
+                f"{', '.join(sorted(named))}, the bundle's {', '.join(bundle.card.defect_classes)}."
+            )
+        thresholds = base.thresholds
+    return changed_recipe(
+        base,
+        author=author,
+        reason=reason,
+        bundle=BundleReference(name=bundle.card.name, digest=bundle.digest),
+        reducer=base.reducer if keep_thresholds else None,
+        thresholds=thresholds,
+    )
+
+
+def _check_golden(station: StationFile, bundle: Bundle) -> str:
+    """The engine that the golden pictures agree on. Raises ModelRefused."""
+    from edgeinspect.runtime.models import open_inspectors
+
+    opened = open_inspectors(bundle, engine=station.engine, roi=None)
+    opened.close()
+    return opened.description
+
+
+def _users(station: StationFile) -> dict[str, list[str]]:
+    """The products whose active recipe names a bundle, by its digest."""
+    from edgeinspect.settings.recipe_store import RecipeStore
+
+    store = RecipeStore(station.recipes_dir)
+    users: dict[str, list[str]] = {}
+    for product in store.products():
+        if store.active_pointer(product) is not None:
+            users.setdefault(store.active(product).bundle.digest, []).append(product)
+    return users
+
+
+def _row(entry: InstalledBundle, users: dict[str, list[str]]) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "version": entry.version,
+        "digest": entry.digest,
+        "signed_by": entry.signed_by,
+        "used_by": users.get(entry.digest, []),
+        "size_bytes": entry.size_bytes,
+        "refused": entry.refused,
+        "directory": str(entry.directory),
+    }
+
+
+def _identity(bundle: Bundle) -> dict[str, Any]:
+    return {
+        "name": bundle.card.name,
+        "version": bundle.card.version,
+        "digest": bundle.digest,
+    }
+
+
+def _tell(applied: Applied, bundle: Bundle, engine: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({**applied.as_dict(), "bundle": _identity(bundle), "engine": engine})
+        return
+    when = "the running station inspects with it now" if applied.live else "from the next start on"
+    say(
+        f"{applied.product} revision {applied.revision}: {bundle.card.name} {bundle.card.version}, "
+        f"{when}."
+    )
+    say("Its thresholds are not proven on this line yet: run a challenge before you rely on it.")

@@ -1,0 +1,406 @@
+"""``edgeinspect parts``: list, show, export and count recorded parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinspect.cli.application import LazyCommand, LazyGroup
+from edgeinspect.cli.options import (
+    FILE,
+    FOLDER,
+    data_dir_options,
+    filter_options,
+    find_data_dir,
+    part_filter,
+)
+from edgeinspect.errors import NotGood, UsageError
+from edgeinspect.terminal.output import examples, json_option, print_json, progress, say, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgeinspect.records.reader import PartFilter, RecordReader, StoredPart
+    from edgeinspect.records.stats import PartStats
+
+command = LazyGroup(
+    name="parts",
+    commands={
+        "list": LazyCommand(
+            "edgeinspect.cli.parts_command:list_parts", "List parts, newest first."
+        ),
+        "show": LazyCommand("edgeinspect.cli.parts_command:show", "Show one part, or draw it."),
+        "stats": LazyCommand(
+            "edgeinspect.cli.parts_command:stats", "Count parts by verdict and reason."
+        ),
+        "export": LazyCommand("edgeinspect.cli.parts_command:export", "Write parts to a file."),
+        "compact": LazyCommand(
+            "edgeinspect.cli.parts_command:compact", "Return unused space to the disk."
+        ),
+    },
+    help="Look into the records of a station, also while it runs.",
+    epilog=examples(
+        """
+        edgeinspect parts list --data-dir data --verdict REJECT --limit 5
+        edgeinspect parts show 1742 --config station.yaml --image part-1742.png
+        edgeinspect parts stats --config station.yaml --since 8h
+        edgeinspect parts export shift.csv --config station.yaml --since 8h
+        """
+    ),
+)
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect parts list --data-dir data
+        edgeinspect parts list --data-dir data --reason late --since 2h
+        edgeinspect parts list --config station.yaml --gate-outcome reject_unconfirmed --json
+        """
+    )
+)
+@data_dir_options
+@filter_options
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--oldest-first", is_flag=True, help="Begin with the lowest part id.")
+@json_option
+def list_parts(
+    *,
+    data_dir: Path | None,
+    config: Path | None,
+    limit: int,
+    oldest_first: bool,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """List parts, newest first."""
+    from edgeinspect.records.part_history import missing
+    from edgeinspect.records.parts_export import part_as_dict
+    from edgeinspect.records.reader import RecordReader
+
+    wanted = part_filter(filters)
+    with RecordReader(find_data_dir(data_dir, config)) as reader:
+        parts = list(reader.parts(wanted, limit=limit, newest_first=not oldest_first))
+        total = reader.count(wanted)
+        gone = missing(reader, wanted)
+    if as_json:
+        told = [part_as_dict(part) for part in parts]
+        print_json({"matching": total, "missing": gone, "parts": told})
+        return
+    say(_part_table(parts) if parts else "No part matches.")
+    if total > len(parts):
+        say(f"{len(parts)} of {total} matching parts; more with --limit.")
+    if gone:
+        say(gone)
+
+
+def _part_table(parts: Iterable[StoredPart]) -> Any:
+    from edgeinspect.terminal.words import verdict_text
+
+    rows = []
+    for part in parts:
+        record = part.record
+        inspected = record.inspection is not None
+        rows.append(
+            (
+                record.part_id,
+                _shown_time(part),
+                verdict_text(record.verdict.kind),
+                record.verdict.reason,
+                f"{record.verdict.score:.3f}" if inspected else "",
+                record.gate_outcome.value.replace("_", " "),
+                part.image_kind.value if part.image_kind is not None else "",
+            )
+        )
+    columns = ("part", "time (UTC)", "verdict", "reason", "score", "gate", "picture")
+    return table(columns, rows, right=("part", "score"))
+
+
+def _shown_time(part: StoredPart) -> str:
+    """When the part was triggered; for a picture from a file, when it was recorded."""
+    frame = part.record.frame
+    replayed = frame is not None and frame.source
+    time = part.recorded_wall if replayed else part.triggered_wall
+    return time.strftime("%m-%d %H:%M:%S")
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect parts show 1742 --data-dir data
+        edgeinspect parts show 1742 --data-dir data --image part-1742.png
+        edgeinspect parts show 1742 --data-dir data --bundle models/sim-surface --image p.png
+        """
+    )
+)
+@click.argument("part_id", type=int)
+@data_dir_options
+@click.option("--image", type=FILE, metavar="PNG", help="Draw the part into this file.")
+@click.option(
+    "--bundle",
+    type=FOLDER,
+    help="The bundle it was inspected with, for the score map; found by itself where possible.",
+)
+@json_option
+def show(
+    *,
+    part_id: int,
+    data_dir: Path | None,
+    config: Path | None,
+    image: Path | None,
+    bundle: Path | None,
+    as_json: bool,
+) -> None:
+    """Show everything that is known of one part; with --image, draw it.
+
+    The drawing shows the stored picture beside the score map, computed again by the part's own
+    bundle, with the worst region and the thresholds. Without the bundle it shows the recorded
+    worst region only.
+    """
+    from edgeinspect.part import Doubt
+    from edgeinspect.records.part_history import missing
+    from edgeinspect.records.parts_export import part_as_dict
+    from edgeinspect.records.reader import PartFilter, RecordReader
+    from edgeinspect.terminal.words import what_late_means
+
+    place = find_data_dir(data_dir, config)
+    with RecordReader(place) as reader:
+        part = reader.part(part_id)
+        if part is None:
+            raise NotGood(
+                f"There is no record of part {part_id} in {place}.",
+                next_action=missing(reader, PartFilter(to_part_id=part_id)),
+            )
+        told = part_as_dict(part)
+        if image is not None:
+            from edgeinspect.drawing.part_drawing import draw_stored_part
+
+            told |= draw_stored_part(reader, part, image, bundle=bundle, config=config)
+    if as_json:
+        print_json(told)
+        return
+    rows = [(name.replace("_", " "), value) for name, value in _told(told)]
+    say(table(("", ""), rows))
+    if part.record.verdict.doubt is Doubt.LATE:
+        say(what_late_means(part.record.verdict.detail))
+
+
+def _told(values: dict[str, Any]) -> list[tuple[str, object]]:
+    shown: list[tuple[str, object]] = []
+    for name, value in values.items():
+        if value is None or value == "" or name == "order_statistics":
+            continue
+        if name == "scores":
+            worst = sorted(value.items(), key=lambda item: -(item[1] or 0))[:8]
+            value = ", ".join(f"{key} {_number(score)}" for key, score in worst)
+        shown.append((name, _number(value)))
+    return shown
+
+
+def _number(value: object) -> object:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect parts stats --data-dir data
+        edgeinspect parts stats --config station.yaml --since 8h --json
+        edgeinspect parts stats --config station.yaml --by day
+        """
+    )
+)
+@data_dir_options
+@filter_options
+@click.option("--by", "by_time", type=click.Choice(("hour", "day")), help="Yield over time.")
+@json_option
+def stats(
+    *,
+    data_dir: Path | None,
+    config: Path | None,
+    by_time: str | None,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """Count parts by verdict, reason and gate outcome; scores and stage latencies.
+
+    Parts whose records were pruned are counted too, by their hourly counts.
+    """
+    from edgeinspect.records.reader import RecordReader
+    from edgeinspect.records.stats import part_stats
+
+    wanted = part_filter(filters)
+    with RecordReader(find_data_dir(data_dir, config)) as reader:
+        if by_time is not None:
+            _say_by_time(reader, wanted, by_time, as_json=as_json)
+            return
+        found = part_stats(reader, wanted)
+    if as_json:
+        print_json(found.as_dict())
+    elif not found.parts:
+        say("No part matches.")
+    else:
+        _say_stats(found)
+
+
+def _say_by_time(reader: RecordReader, wanted: PartFilter, unit: str, *, as_json: bool) -> None:
+    from edgeinspect.records.part_history import hourly
+
+    if wanted.from_part_id is not None or wanted.to_part_id is not None or wanted.with_image:
+        raise UsageError(
+            "Counts over time know no part ids and no pictures.",
+            next_action="Leave --from, --to and --with-image out; give --since and --until.",
+        )
+    found = hourly(reader, wanted, digits={"hour": 13, "day": 10}[unit])
+    if as_json:
+        told = [
+            {
+                unit: counts.hour.isoformat(),
+                "parts": counts.parts,
+                "passed": counts.passed,
+                "by_verdict": counts.by_verdict,
+            }
+            for counts in found
+        ]
+        print_json({f"by_{unit}": told})
+        return
+    verdicts = ("PASS", "REVIEW", "REJECT", "CANNOT_INSPECT")
+    rows = [
+        (
+            counts.hour.strftime("%Y-%m-%d %H:%M" if unit == "hour" else "%Y-%m-%d"),
+            counts.parts,
+            *(counts.by_verdict.get(name, 0) for name in verdicts),
+            f"{counts.passed / counts.parts:.2%}",
+        )
+        for counts in found
+    ]
+    shown = [name.replace("_", " ").lower() for name in verdicts]
+    columns = (f"{unit} (UTC)", "parts", *shown, "passed the gate")
+    say(table(columns, rows, right=columns[1:]))
+
+
+def _say_stats(found: PartStats) -> None:
+    share = "" if found.yield_share is None else f", {found.yield_share:.2%} passed the gate"
+    say(f"{found.parts} parts, {found.first_part_id} to {found.last_part_id}{share}")
+    if found.pruned_parts:
+        say(
+            f"{found.pruned_parts} of them are kept as hourly counts only: they have no part ids, "
+            "scores or times here."
+        )
+    if found.missing:
+        say(found.missing)
+    counted = (
+        ("verdict", found.by_verdict),
+        ("reason", found.by_reason),
+        ("gate", found.by_gate_outcome),
+    )
+    rows = [
+        (title if not index else "", name.replace("_", " "), count, f"{count / found.parts:.2%}")
+        for title, counts in counted
+        for index, (name, count) in enumerate(counts.items())
+    ]
+    say(table(("", "", "parts", "share"), rows, right=("parts", "share")))
+    columns = ("p50", "p90", "p99", "max")
+    stages = [
+        (stage.replace("_", " "), *(f"{spread[name] / 1000:.2f}" for name in ("min", *columns)))
+        for stage, spread in found.duration_us.items()
+    ]
+    if stages:
+        say(table(("stage, ms", "min", *columns), stages, right=("min", *columns)))
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect parts export shift.csv --data-dir data --since 8h
+        edgeinspect parts export rejects.parquet --data-dir data --verdict REJECT
+        edgeinspect parts export - --format jsonl --data-dir data | jq .score
+        """
+    )
+)
+@click.argument("output", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@data_dir_options
+@filter_options
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(("csv", "jsonl", "parquet")),
+    help="Taken from the file's name if left out.",
+)
+@json_option
+def export(
+    *,
+    output: Path,
+    data_dir: Path | None,
+    config: Path | None,
+    format_name: str | None,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """Write parts to OUTPUT as CSV, JSON lines or Parquet; - is standard output.
+
+    The file appears when it is complete, or not at all.
+    """
+    from edgeinspect.records.part_history import missing
+    from edgeinspect.records.parts_export import ExportFormat, export_parts
+    from edgeinspect.records.reader import RecordReader
+
+    kind = ExportFormat(format_name or _format_of(output))
+    if str(output) == "-" and as_json:
+        raise UsageError("--json has no place beside an export to standard output.")
+    wanted = part_filter(filters)
+    with RecordReader(find_data_dir(data_dir, config)) as reader:
+        if str(output) == "-":
+            _export_to_stdout(reader.parts(wanted), kind.value)
+            return
+        with progress("Exporting", reader.count(wanted)) as tell:
+            written = export_parts(reader.parts(wanted), output, format=kind, progress=tell)
+        gone = missing(reader, wanted)
+    if as_json:
+        done = {"parts": written, "file": str(output), "format": kind.value, "missing": gone}
+        print_json(done)
+    else:
+        say(f"{written} parts written to {output}.")
+        if gone:
+            say(gone)
+
+
+def _format_of(output: Path) -> str:
+    suffix = output.suffix.lower().lstrip(".")
+    if suffix not in ("csv", "jsonl", "parquet"):
+        raise UsageError(
+            f"The format of {output} is not known from its name.",
+            next_action="Give --format csv, jsonl or parquet.",
+        )
+    return suffix
+
+
+def _export_to_stdout(parts: Iterable[StoredPart], kind: str) -> None:
+    import sys
+
+    from edgeinspect.records.parts_export import part_as_dict, write_csv, write_jsonl
+
+    writers = {"csv": write_csv, "jsonl": write_jsonl}
+    if kind not in writers:
+        raise UsageError("Parquet cannot be written to standard output; name a file.")
+    writers[kind]((part_as_dict(part) for part in parts), sys.stdout)
+
+
+@click.command(epilog=examples("edgeinspect parts compact --config station.yaml"))
+@data_dir_options
+@json_option
+def compact(*, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    """Return the space of pruned records to the disk, once, while the station does not run.
+
+    Only records that an earlier edgeinspect began need it: others return space by themselves. It
+    needs as much free space as the records will take. A power cut leaves them as they were.
+    """
+    from edgeinspect.records.retention import compact as remake
+
+    before, after = remake(find_data_dir(data_dir, config))
+    if as_json:
+        print_json({"bytes_before": before, "bytes_after": after})
+    else:
+        say(f"The records took {before / 1e6:,.1f} MB and take {after / 1e6:,.1f} MB now.")

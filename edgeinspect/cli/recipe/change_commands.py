@@ -1,0 +1,361 @@
+"""``edgeinspect recipe new``, ``edit``, ``apply``, ``rollback``: each with author and reason."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinspect.cli.options import ANY_PATH
+from edgeinspect.cli.recipe.recipe_place import (
+    RecipePlace,
+    author_name,
+    change_options,
+    needed_station,
+    older_option,
+)
+from edgeinspect.errors import EdgeInspectError, UsageError
+from edgeinspect.terminal.output import examples, json_option, print_json, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeinspect.bundle.directory import Bundle
+    from edgeinspect.settings.recipe import Recipe
+    from edgeinspect.settings.station_file import StationFile
+    from edgeinspect.tune.apply import Applied
+
+_HEADER = """\
+# {product}, on top of revision {revision} by {author}: {reason}
+# Change what should change, save and leave the editor. Nothing is stored if it stays as it is.
+"""
+
+
+def value_options(function: Any) -> Any:
+    """``--set`` and ``--file``."""
+    for decorate in (
+        click.option(
+            "--file",
+            "file",
+            type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+            help="YAML with the keys to replace; - is standard input.",
+        ),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="E.g. thresholds.scratch.reject=0.62; may be given again.",
+        ),
+    ):
+        function = decorate(function)
+    return function
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect recipe new bracket-18 --bundle sim-surface --config station.yaml --reason "new part"
+        edgeinspect recipe new bracket-18 --bundle bundles/b --set roi.x=10 --set roi.y=20 --set roi.width=400 --set roi.height=300 --config station.yaml --reason "new part"
+        """  # noqa: E501
+    )
+)
+@click.argument("name", metavar="PRODUCT")
+@click.option("--bundle", required=True, type=ANY_PATH, help="A bundle's directory or name.")
+@value_options
+@change_options
+@json_option
+def new(
+    *,
+    name: str,
+    bundle: Path,
+    settings: Sequence[str],
+    file: Path | None,
+    config: Path | None,
+    product: str | None,
+    author: str | None,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Store the first revision of PRODUCT, with the bundle's own thresholds.
+
+    It is not in force before it is applied: edgeinspect recipe apply --product PRODUCT
+    """
+    from edgeinspect.runtime.plan import bundle_recipe
+    from edgeinspect.settings.recipe_edit import draft_of, editable
+    from edgeinspect.tune.apply import store_revision
+
+    if product not in (None, name):
+        raise UsageError("The product is given twice; leave --product out.")
+    station = needed_station(config)
+    place = RecipePlace.of_station(station)
+    if place.store.revisions(name):
+        raise UsageError(
+            f"{name} has recipes already.",
+            next_action=f"Change them with: edgeinspect recipe edit --product {name}",
+        )
+    base = bundle_recipe(_bundle(station, bundle), product=name)
+    values = _changed(editable(base), settings, file)
+    draft = draft_of(values, base, author=author_name(author), reason=reason, first=True)
+    _tell_stored(store_revision(station, draft, expected_latest=0), as_json=as_json)
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect recipe edit --config station.yaml --reason "drill marks"       in $EDITOR
+        edgeinspect recipe edit --config station.yaml --set checks.focus_min=40 --reason "new lens"
+        edgeinspect recipe edit 3 --config station.yaml --set roi=null --apply --reason "whole frame"
+        """  # noqa: E501
+    )
+)
+@click.argument("revision", type=click.IntRange(1), required=False)
+@value_options
+@click.option(
+    "--expect-latest",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Store nothing if a revision after N is there.",
+)
+@click.option("--apply", "apply_now", is_flag=True, help="Put it into force, too.")
+@older_option
+@change_options
+@json_option
+def edit(
+    *,
+    revision: int | None,
+    settings: Sequence[str],
+    file: Path | None,
+    expect_latest: int | None,
+    apply_now: bool,
+    older: bool,
+    config: Path | None,
+    product: str | None,
+    author: str | None,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Store a new revision on top of REVISION, or of the active one.
+
+    Without --set and --file an editor opens ($VISUAL or $EDITOR). If somebody stores a revision
+    meanwhile, nothing is stored, their revision is named, and what was typed is kept in a file.
+    """
+    from edgeinspect.settings.recipe_edit import draft_of, editable
+    from edgeinspect.tune.apply import store_revision
+
+    station = needed_station(config)
+    place = RecipePlace.of_station(station)
+    chosen = place.product(product)
+    latest = expect_latest or max(place.store.revisions(chosen), default=0)
+    pointer = place.store.active_pointer(chosen)
+    if revision is None and pointer is None and latest:
+        revision = latest
+    base = place.load(chosen, revision)
+    typed = None
+    if settings or file is not None:
+        values = _changed(editable(base), settings, file)
+    else:
+        typed = _typed(base)
+        values = _read_values(editable(base), typed.encode(), "the edited recipe")
+    try:
+        draft = draft_of(values, base, author=author_name(author), reason=reason)
+        if editable(draft) == editable(base):
+            raise UsageError("Nothing was changed, so nothing is stored.")
+        stored = store_revision(station, draft, expected_latest=latest)
+    except EdgeInspectError as error:
+        if typed is not None:
+            error.next_action = f"{error.next_action} {_kept(typed)}".strip()
+        raise
+    if not apply_now:
+        _tell_stored(stored, as_json=as_json)
+        return
+    from edgeinspect.tune.apply import apply_revision
+
+    applied = apply_revision(
+        station,
+        stored.revision,
+        product=product,
+        author=stored.author,
+        reason=reason,
+        expected_active=None if pointer is None else pointer.revision,
+        older=older,
+    )
+    _tell_applied(applied, as_json=as_json)
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect recipe apply --config station.yaml --reason "fewer false rejects"
+        edgeinspect recipe apply 3 --config station.yaml --reason "light repaired"
+        edgeinspect recipe apply --product bracket-18 --config station.yaml --reason "order 4711"
+        """
+    )
+)
+@click.argument("revision", type=click.IntRange(1), required=False)
+@click.option(
+    "--expect-active",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Change nothing unless N is the active revision.",
+)
+@older_option
+@change_options
+@json_option
+def apply(
+    *,
+    revision: int | None,
+    expect_active: int | None,
+    older: bool,
+    config: Path | None,
+    product: str | None,
+    author: str | None,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Put REVISION, or the latest one, into force.
+
+    A running station takes it between two parts and acknowledges it with the recipe digest;
+    otherwise it holds from the next start on. With --product of another product the job changes:
+    its active revision is taken, or its latest if none was active yet. A revision whose bundle is
+    older than the one in force needs --older; recipe rollback needs no such word.
+    """
+    from edgeinspect.tune.apply import apply_revision
+
+    station = needed_station(config)
+    place = RecipePlace.of_station(station)
+    chosen = place.product(product)
+    stored = place.store.revisions(chosen)
+    if not stored:
+        raise UsageError(
+            f"{chosen} has no recipe.",
+            next_action=f"Begin with: edgeinspect recipe new {chosen} --bundle BUNDLE",
+        )
+    changes_job = chosen != place.running
+    if revision is not None:
+        place.check_there(chosen, revision)
+    elif not (changes_job and place.store.active_pointer(chosen) is not None):
+        revision = stored[-1]
+    applied = apply_revision(
+        station,
+        revision,
+        product=chosen if changes_job else None,
+        author=author_name(author),
+        reason=reason,
+        expected_active=expect_active,
+        older=older,
+    )
+    _tell_applied(applied, as_json=as_json)
+
+
+@click.command(
+    epilog=examples('edgeinspect recipe rollback --config station.yaml --reason "worse after all"')
+)
+@click.option("--expect-active", type=click.IntRange(1), metavar="N")
+@change_options
+@json_option
+def rollback(
+    *,
+    expect_active: int | None,
+    config: Path | None,
+    product: str | None,
+    author: str | None,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Go back to the revision that was active before; can be repeated."""
+    from edgeinspect.tune.apply import roll_back
+
+    station = needed_station(config)
+    place = RecipePlace.of_station(station)
+    chosen = place.product(product)
+    applied = roll_back(
+        station,
+        product=None if chosen == place.running else chosen,
+        author=author_name(author),
+        reason=reason,
+        expected_active=expect_active,
+    )
+    _tell_applied(applied, as_json=as_json)
+
+
+def _bundle(station: StationFile, given: Path) -> Bundle:
+    """The bundle in this directory, or the installed or shipped one of this name."""
+    from edgeinspect.bundle.directory import load_bundle
+    from edgeinspect.bundle.shipped import shipped_bundles
+
+    places = [given, station.bundles_path / given]
+    places += [shipped for shipped in shipped_bundles() if shipped.name == str(given)]
+    for place in places:
+        if (place / "card.yaml").is_file():
+            return load_bundle(place)
+    raise UsageError(
+        f"There is no bundle {given}.",
+        next_action="Name a bundle's directory, or one that is installed: edgeinspect model list",
+    )
+
+
+def _changed(values: dict[str, Any], settings: Sequence[str], file: Path | None) -> dict[str, Any]:
+    from edgeinspect.settings.recipe_edit import with_settings
+
+    if file is not None:
+        with click.open_file(str(file), "rb") as stream:
+            values = _read_values(values, stream.read(), str(file))
+    return with_settings(values, settings)
+
+
+def _read_values(values: dict[str, Any], content: bytes, path: str) -> dict[str, Any]:
+    from edgeinspect.settings.recipe_edit import with_file
+
+    return with_file(values, content, path=path)
+
+
+def _typed(base: Recipe) -> str:
+    from edgeinspect.settings.recipe_edit import editable_text
+
+    header = _HEADER.format(
+        product=base.product, revision=base.revision, author=base.author, reason=base.reason
+    )
+    typed = click.edit(header + editable_text(base), extension=".yaml", require_save=True)
+    if typed is None:
+        raise UsageError("Nothing was changed, so nothing is stored.")
+    return typed
+
+
+def _kept(typed: str) -> str:
+    """Keep what somebody has typed, and say where."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="edgeinspect-recipe-", suffix=".yaml", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(typed)
+    except OSError:
+        return ""
+    return f"What you typed is in {file.name}; use it with --file."
+
+
+def _tell_stored(stored: Recipe, *, as_json: bool) -> None:
+    if as_json:
+        told = {"product": stored.product, "revision": stored.revision, "parent": stored.parent}
+        print_json({**told, "applied": False})
+        return
+    say(
+        f"Stored revision {stored.revision} of {stored.product}. It is not in force yet: "
+        f"edgeinspect recipe apply {stored.revision}"
+    )
+
+
+def _tell_applied(applied: Applied, *, as_json: bool) -> None:
+    if as_json:
+        print_json({**applied.as_dict(), "applied": True})
+        return
+    what = f"Revision {applied.revision} of {applied.product}"
+    if applied.live:
+        say(
+            f"{what} is in force; the station acknowledged it in {applied.seconds:.2f} s with "
+            f"digest {applied.recipe_digest[:12]}."
+        )
+    else:
+        say(f"{what} is active. No station is running: it holds from the next start on.")

@@ -1,0 +1,166 @@
+"""Which recipes are meant: the data directory, the product, and who changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinspect.errors import StorageFault, UsageError
+from edgeinspect.files.json_text import parse_json
+
+if TYPE_CHECKING:
+    from edgeinspect.settings.audit import Anchor
+    from edgeinspect.settings.recipe import Recipe
+    from edgeinspect.settings.recipe_store import RecipeStore
+    from edgeinspect.settings.station_file import StationFile
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+product_option = click.option(
+    "--product", metavar="NAME", help="The product, if not the one that runs."
+)
+
+
+older_option = click.option(
+    "--older",
+    is_flag=True,
+    help="The bundle may be older than the one in force; the audit trail says so.",
+)
+
+
+def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--config``, ``--product``, ``--author`` and ``--reason`` of a change."""
+    from edgeinspect.cli.options import config_option
+
+    for decorate in (
+        click.option(
+            "--reason",
+            required=True,
+            metavar="TEXT",
+            callback=_one_line,
+            help="Why; kept for good.",
+        ),
+        click.option("--author", metavar="NAME", help="Who, if not the login name."),
+        product_option,
+        config_option(),
+    ):
+        function = decorate(function)
+    return function
+
+
+def _one_line(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    del ctx, parameter
+    text = value.strip()
+    if not (text.isprintable() and 1 <= len(text) <= 200):
+        raise UsageError(
+            f"The reason {value[:40]!r} cannot be kept.",
+            next_action="Give a reason of 1 to 200 characters in one line.",
+        )
+    return text
+
+
+def author_name(given: str | None) -> str:
+    """The author that was given, else who is logged in. Raises UsageError for blank text."""
+    from edgeinspect.settings.author import login_name
+
+    name = login_name() if given is None else given.strip()
+    if not name:
+        raise UsageError("The author is empty.", next_action="Leave --author out or give a name.")
+    return name
+
+
+def needed_station(config: Path | None) -> StationFile:
+    """The station file, which a change is checked against. Raises UsageError, ConfigError."""
+    from edgeinspect.settings.station_file import load_station
+
+    if config is None:
+        raise UsageError(
+            "A change of the recipe is checked against the station.",
+            next_action="Give --config STATION_FILE.",
+        )
+    return load_station(config)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipePlace:
+    """The recipes of one data directory.
+
+    Attributes:
+        running: the product that runs, as far as a station file says so.
+    """
+
+    data_dir: Path
+    store: RecipeStore
+    running: str | None = None
+
+    @classmethod
+    def of(cls, config: Path | None, data_dir: Path | None) -> RecipePlace:
+        """From the options; raises UsageError if neither is given, ConfigError."""
+        from edgeinspect.cli.options import find_data_dir
+        from edgeinspect.settings.recipe_store import RecipeStore
+        from edgeinspect.settings.station_file import load_station
+
+        if config is not None:
+            return cls.of_station(load_station(config))
+        place = find_data_dir(data_dir, config)
+        return cls(place, RecipeStore(place / "recipes"))
+
+    @classmethod
+    def of_station(cls, station: StationFile) -> RecipePlace:
+        from edgeinspect.settings.recipe_store import RecipeStore
+
+        store = RecipeStore(station.recipes_dir)
+        return cls(station.data_dir, store, store.job(station.product))
+
+    def product(self, given: str | None) -> str:
+        """The product that is meant. Raises UsageError."""
+        if given is not None:
+            return given
+        if self.running is not None:
+            return self.running
+        known = self.store.products()
+        if len(known) == 1:
+            return known[0]
+        raise UsageError(
+            f"There are {len(known)} products in {self.data_dir}: {', '.join(known) or 'none'}.",
+            next_action="Say which one with --product, or give --config STATION_FILE.",
+        )
+
+    def load(self, product: str | None, revision: int | None) -> Recipe:
+        """This revision, or the active one. Raises ConfigError, UsageError."""
+        chosen = self.product(product)
+        if revision is None:
+            return self.store.active(chosen)
+        self.check_there(chosen, revision)
+        return self.store.load(chosen, revision)
+
+    def check_there(self, product: str, revision: int) -> None:
+        """Raises UsageError if there is no such revision."""
+        stored = self.store.revisions(product)
+        if revision not in stored:
+            there = f"1 to {stored[-1]}" if stored else "none"
+            raise UsageError(f"{product} has no revision {revision}; there are: {there}.")
+
+    def recorded_anchors(self) -> list[Anchor]:
+        """Digests of audit entries that the parts database keeps with its recipes."""
+        from edgeinspect.records.reader import RecordReader
+        from edgeinspect.settings.audit import Anchor
+
+        try:
+            with RecordReader(self.data_dir) as reader:
+                rows = reader.query("SELECT digest, document FROM recipes", {})
+        except StorageFault:
+            return []  # no records yet, or `check` says what is wrong with them
+        anchors = []
+        for row in rows:
+            try:
+                head = parse_json(row["document"]).get("audit_head")
+            except (ValueError, AttributeError):
+                continue
+            if head:
+                anchors.append(Anchor(str(head), f"the records of recipe {row['digest'][:12]}…"))
+        return anchors

@@ -1,0 +1,152 @@
+"""``edgeinspect run``: a station, until it is told to stop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinspect.cli.options import FILE, config_option
+from edgeinspect.terminal.output import examples, json_line, json_option
+
+if TYPE_CHECKING:
+    from edgeinspect.assembly.assemble import AssembledStation
+    from edgeinspect.runtime.plan import StationPlan
+    from edgeinspect.runtime.station import Station
+    from edgeinspect.terminal.streams import Journal
+
+_LAST_WORD_S = 5.0
+"""How long whoever asked for JSON may take to read it."""
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect check station.yaml && edgeinspect run --config station.yaml
+        edgeinspect run --config station.yaml --recipe recipes/cover/000004.yaml
+        """
+    )
+)
+@config_option("The station file.")
+@click.option("--recipe", type=FILE, help="This revision instead of the product's active one.")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, *, config: Path | None, recipe: Path | None, as_json: bool) -> None:
+    """Run a station until SIGTERM, Ctrl-C, or the end of the session.
+
+    The first signal stops gracefully: parts on the belt leave as they were judged and are
+    recorded, records are flushed, outputs go to their safe level. A second SIGTERM or Ctrl-C does
+    not wait for the belt. If nobody can read the log any more, the station goes on. A station file
+    whose drivers are sim runs on the simulated line, on any computer.
+    """
+    if config is None:
+        raise click.UsageError("Missing option '--config STATION_FILE'.", ctx)
+    from edgeinspect.terminal.streams import journal_on_stderr, write_within
+
+    with journal_on_stderr() as journal:
+        code, status = _run(config, recipe, journal)
+    if as_json:
+        line = json_line({"exit_code": code, **status, "state": "stopped"})
+        sys.stdout.flush()
+        write_within(sys.stdout.fileno(), line.encode(), _LAST_WORD_S)
+    if code:
+        ctx.exit(code)
+
+
+def _run(config: Path, recipe: Path | None, journal: Journal) -> tuple[int, Mapping[str, Any]]:
+    """Until it is stopped; returns the exit code and the last status."""
+    from edgeinspect.assembly.assemble import AssembledStation, load_plan
+    from edgeinspect.assembly.run_until_stopped import run_until_stopped
+    from edgeinspect.runtime.realtime import keep_the_collector_short
+    from edgeinspect.runtime.watchdog import Notifier, ServiceWatchdog
+
+    notifier = Notifier.from_environment()
+    plan = load_plan(config, recipe_file=recipe)
+    assembled = AssembledStation(plan)
+    station = assembled.station
+    _announce(plan, assembled, config, journal)
+    keep_the_collector_short()
+    watchdog = ServiceWatchdog(notifier, station)
+    log = _Log(station, journal)
+
+    def stopping() -> None:
+        watchdog.stopping()
+        journal.say("Stopping: parts on the belt are recorded.")
+
+    def watch() -> None:
+        watchdog.step()
+        log.step()
+
+    code = run_until_stopped(
+        station,
+        start=assembled.start,
+        stop=assembled.stop,
+        on_ready=watchdog.ready,
+        on_stopping=stopping,
+        watch=watch,
+        watch_period_s=watchdog.period_s,
+    )
+    status = station.status()
+    journal.say(f"Stopped; {status['records_acknowledged']} records are safe on disk.")
+    return code, status
+
+
+def _announce(
+    plan: StationPlan, assembled: AssembledStation, config: Path, journal: Journal
+) -> None:
+    from edgeinspect.runtime.bundle_age import note_older_start
+
+    recipe = plan.recipe
+    journal.say(f"Station {plan.station.id}, {plan.config.gate.kind.value} gate.")
+    journal.say(f"Recipe {recipe.product} revision {recipe.revision}, digest {plan.digest[:12]}.")
+    card = plan.bundle.card
+    journal.say(f"Bundle {card.name} {card.version} on {assembled.engine}.")
+    journal.say(f"Records in {plan.station.data_dir}.")
+    for name, count in assembled.records_report.faults.items():
+        journal.say(f"Found at start: {name.replace('_', ' ')} {count}.")
+    older = note_older_start(plan)
+    if older:
+        journal.say(older)
+    for sentence in plan.uncovered_faults:
+        journal.say(f"Not covered: {sentence}")
+    journal.say(f"Ask how it is with: edgeinspect status --config {config}")
+
+
+class _Log:
+    """Tells of alarms, faults and recipes as they come; single parts are in the records."""
+
+    def __init__(self, station: Station, journal: Journal) -> None:
+        self._station = station
+        self._journal = journal
+        self._following = 0
+
+    def step(self) -> None:
+        missed, entries = self._station.feed.read(self._following, 500)
+        if missed:
+            self._journal.say(
+                f"{missed} events came too fast to be shown; the records have every part."
+            )
+        for entry in entries:
+            self._following = entry.sequence + 1
+            sentence = _sentence(entry.fields)
+            if sentence:
+                self._journal.say(sentence)
+
+
+def _sentence(event: Mapping[str, Any]) -> str:
+    kind = event["event"]
+    if kind == "alarm":
+        return f"Alarm: {event['name'].replace('_', ' ')}: {event['detail']}"
+    if kind == "line_stop":
+        return f"The station asks for a line stop: {event['reason']}"
+    if kind == "recipe":
+        return f"A new recipe is in force, digest {event['recipe_digest'][:12]}."
+    if kind == "challenge":
+        return f"Challenge by {event['author']} {event['outcome']}: {event['detail']}"
+    if kind == "fault" and not event["name"].startswith("alarm_"):
+        lasts = "lasts" if event["active"] else "counted, or over"
+        return f"Fault ({lasts}): {event['name'].replace('_', ' ')}: {event['detail']}"
+    return ""

@@ -1,0 +1,159 @@
+"""``edgeinspect status``: how a running station is, asked over its control socket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinspect.cli.options import ANY_PATH, FOLDER, FiniteRange, config_option
+from edgeinspect.errors import UsageError
+from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+
+if TYPE_CHECKING:
+    from edgeinspect.health.compare import Health
+    from edgeinspect.settings.station_file import StationFile
+
+NOT_INSPECTING = 1
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect status --config station.yaml
+        edgeinspect status --socket /run/edgeinspect/control.sock --json
+        """
+    )
+)
+@config_option("The station file; it names the sockets.")
+@click.option("--data-dir", type=FOLDER, help="The data directory with the sockets in it.")
+@click.option("--socket", type=ANY_PATH, help="The socket itself: the watch or the control socket.")
+@click.option("--timeout", "timeout_s", type=FiniteRange(0.1, 60), default=5.0)
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    *,
+    config: Path | None,
+    data_dir: Path | None,
+    socket: Path | None,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Ask a running station how it is, and look at the health of its parts and machine.
+
+    Ends with 0 while the station inspects, 1 while it does not (paused, faulted, starting,
+    stopping) or no part has passed for long, and 4 if no station answers; health does not change
+    the exit code. With --socket alone only the machine's health is known. See docs/health.md.
+    """
+    from edgeinspect.control.client import ControlClient, StationUnreachable
+
+    station = _station(config)
+    sockets = _sockets(station, data_dir, socket)
+    health = _health(station, data_dir)
+    try:
+        with ControlClient.to_watch(*sockets, timeout_s=timeout_s) as client:
+            status = dict(client.call("status"))
+    except StationUnreachable:
+        if not as_json:
+            _say_health(health)
+        raise
+    if as_json:
+        print_json(status | {"health": health.as_dict()})
+    else:
+        _say(status)
+        _say_health(health)
+    if status.get("state") != "inspecting" or status.get("nothing_passes") is not None:
+        ctx.exit(NOT_INSPECTING)
+
+
+def _station(config: Path | None) -> StationFile | None:
+    if config is None:
+        return None
+    from edgeinspect.settings.station_file import load_station
+
+    return load_station(config)
+
+
+def _health(station: StationFile | None, data_dir: Path | None) -> Health:
+    from edgeinspect.health.station_health import DEFAULT_MIN_FREE_BYTES, station_health
+
+    if station is None:
+        return station_health(data_dir, min_free_bytes=DEFAULT_MIN_FREE_BYTES)
+    return station_health(station.data_dir, min_free_bytes=station.storage.min_free_bytes)
+
+
+def _say_health(health: Health) -> None:
+    from edgeinspect.health.station_health import health_table
+
+    say(health_table(health))
+
+
+def _sockets(
+    station: StationFile | None, data_dir: Path | None, socket: Path | None
+) -> tuple[Path, ...]:
+    """Where to ask: the socket that can only watch is enough."""
+    if socket is not None:
+        return (socket,)
+    if station is not None:
+        return station.watch_path, station.socket_path
+    if data_dir is not None:
+        return data_dir / "watch.sock", data_dir / "control.sock"
+    raise UsageError(
+        "It is not said which station is meant.",
+        next_action="Give --config STATION_FILE, --data-dir DIR or --socket PATH.",
+    )
+
+
+def _say(status: Mapping[str, Any]) -> None:
+    from rich.text import Text
+
+    from edgeinspect.runtime.station_status import state_words
+
+    first = state_words(status)
+    good = first == "inspecting"
+    if nothing := status.get("nothing_passes"):
+        first += f" ({nothing['share']:.0%} of the last {nothing['parts']} parts, for "
+        first += f"{_duration(nothing['seconds'])})"
+        first += f". {nothing['detail']}" if nothing["detail"] else ""
+    say(Text(first, "bold green" if good else "bold yellow"))
+    rows = [
+        ("up for", _duration(status["uptime_s"])),
+        ("engine", status["engine"]),
+        ("recipe digest", str(status["recipe_digest"])[:12]),
+        ("parts in flight", status["parts_in_flight"]),
+        ("records acknowledged", f"{status['records_acknowledged']:,}"),
+        ("control socket", status["control_socket"]),
+        ("watch socket", status["watch_socket"]),
+        ("rejecting everything", ", ".join(status["rejecting_everything"]) or "no"),
+        ("open alarms", ", ".join(status["open_alarms"]) or "none"),
+    ]
+    say(table(("", ""), rows))
+    counts = [(name.replace("_", " "), f"{n:,}") for name, n in status["counts"].items() if n]
+    if counts:
+        say(table(("counted since start", "parts"), counts, right=("parts",)))
+    faults = [
+        (name.replace("_", " "), fault["count"], "now" if fault["active"] else "", fault["detail"])
+        for name, fault in status["faults"].items()
+    ]
+    if faults:
+        say(table(("fault", "times", "", "last"), faults, right=("times",)))
+    say(*(Text(f"Not covered: {sentence}", "yellow") for sentence in status["uncovered_faults"]))
+    stages = [
+        (stage.replace("_", " "), *(f"{spread[name] / 1000:.2f}" for name in _PERCENTILES))
+        for stage, spread in status["stage_latency_us"].items()
+        if spread
+    ]
+    if stages:
+        say(table(("stage, ms", *_PERCENTILES), stages, right=_PERCENTILES))
+
+
+_PERCENTILES = ("p50", "p90", "p99", "max")
+
+
+def _duration(seconds: float) -> str:
+    minutes, left = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"

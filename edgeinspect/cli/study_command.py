@@ -1,0 +1,223 @@
+"""``edgeinspect study``: an attribute agreement study of the station and of people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinspect.cli.application import LazyCommand, LazyGroup
+from edgeinspect.cli.options import FILE, FiniteRange, data_dir_options, find_data_dir
+from edgeinspect.errors import UsageError
+from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+
+if TYPE_CHECKING:
+    from edgeinspect.study.study import Proportion, StudyResult
+
+STATION = "station"
+parts_option = click.option(
+    "--parts", type=FILE, help="The list of parts with their references, for blind sheets."
+)
+
+command = LazyGroup(
+    name="study",
+    commands={
+        "plan": LazyCommand(
+            "edgeinspect.cli.study_command:plan", "Draw the order of a study as a sheet."
+        ),
+        "station": LazyCommand(
+            "edgeinspect.cli.study_command:station",
+            "Fill in the station's decisions from its records.",
+        ),
+        "report": LazyCommand(
+            "edgeinspect.cli.study_command:report", "Judge a study, as HTML or JSON."
+        ),
+    },
+    help="Study how well the station and people agree with the truth and with themselves.",
+    epilog=examples(
+        """
+        edgeinspect study plan parts.csv --appraiser station --appraiser operator-1 -o sheet.csv
+        edgeinspect study station sheet.csv --config station.yaml --from 1201 --to 1350
+        edgeinspect study report sheet.csv --html study.html
+        """
+    ),
+)
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect study plan parts.csv --appraiser station --appraiser operator-1 -o sheet.csv
+        edgeinspect study plan parts.csv --appraiser station --trials 3 --seed 7 -o sheet.csv
+        """
+    )
+)
+@click.argument("parts", type=FILE)
+@click.option("--appraiser", "appraisers", multiple=True, required=True, metavar="NAME")
+@click.option("--trials", type=click.IntRange(1, 20), default=3, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Decides the order.")
+@click.option("--blind", is_flag=True, help="Leave the references out of the sheet.")
+@click.option("-o", "--output", type=FILE, required=True, help="The sheet to write.")
+@json_option
+def plan(
+    *,
+    parts: Path,
+    appraisers: tuple[str, ...],
+    trials: int,
+    seed: int,
+    blind: bool,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Draw the order in which the parts of PARTS are decided on.
+
+    PARTS is a CSV file with the columns part,reference. Each appraiser gets an order of his own in
+    each trial, so that nobody can remember what he said before. Fill in the column decision. With
+    --blind those who do cannot read the references; give --parts PARTS from then on.
+    """
+    from edgeinspect.files.atomic_file import create_file
+    from edgeinspect.study.study_file import plan_rows, read_parts, write_rows
+
+    rows = plan_rows(read_parts(parts), appraisers, trials=trials, seed=seed)
+    if not create_file(output, write_rows(rows, blind=blind), mode=0o644):
+        raise UsageError(f"{output} exists.", next_action="Name another file; it may hold work.")
+    if as_json:
+        print_json({"file": str(output), "decisions": len(rows), "seed": seed})
+    else:
+        say(f"{len(rows)} decisions to make, in {output}.")
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect study station sheet.csv --config station.yaml --from 1201 --to 1350
+        """
+    )
+)
+@click.argument("sheet", type=FILE)
+@data_dir_options
+@click.option("--from", "from_part_id", type=int, required=True, metavar="N", help="First part id.")
+@click.option("--to", "to_part_id", type=int, metavar="N", help="Last part id; else the latest.")
+@click.option("--appraiser", default=STATION, show_default=True, help="Its name in the sheet.")
+@parts_option
+@json_option
+def station(
+    *,
+    sheet: Path,
+    data_dir: Path | None,
+    config: Path | None,
+    from_part_id: int,
+    to_part_id: int | None,
+    appraiser: str,
+    parts: Path | None,
+    as_json: bool,
+) -> None:
+    """Fill the station's decisions into SHEET, from the records of parts run in its order.
+
+    What the gate let pass is good, everything else bad. The number of records must be the number
+    of open lines, so that no part can slip in or out.
+    """
+    from edgeinspect.files.atomic_file import replace_file
+    from edgeinspect.records.reader import PartFilter, RecordReader
+    from edgeinspect.study.study_file import read_rows, write_rows
+    from edgeinspect.study.study_parts import fill_in
+
+    rows = read_rows(sheet, allow_open=True, references=_references(parts))
+    open_before = sum(row.decision is None for row in rows)
+    wanted = PartFilter(from_part_id=from_part_id, to_part_id=to_part_id)
+    with RecordReader(find_data_dir(data_dir, config)) as reader:
+        filled = fill_in(rows, reader.parts(wanted, limit=len(rows) + 1), appraiser=appraiser)
+    replace_file(sheet, write_rows(filled, blind=parts is not None))
+    still_open = sum(row.decision is None for row in filled)
+    done = open_before - still_open
+    if as_json:
+        print_json({"file": str(sheet), "filled": done, "still_open": still_open})
+    else:
+        say(f"{done} decisions of {appraiser} filled in; {still_open} are still open.")
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect study report sheet.csv
+        edgeinspect study report station.csv people.csv --html study.html --json
+        """
+    )
+)
+@click.argument("sheets", type=FILE, nargs=-1, required=True)
+@click.option("--html", type=FILE, help="Write the report with its plots; it prints well.")
+@parts_option
+@click.option("--title", default="Attribute agreement study", show_default=True)
+@click.option("--confidence", type=FiniteRange(0.5, 0.9999), default=0.95, help="Of the intervals.")
+@json_option
+@click.pass_context
+def report(
+    ctx: click.Context,
+    *,
+    sheets: tuple[Path, ...],
+    html: Path | None,
+    parts: Path | None,
+    title: str,
+    confidence: float,
+    as_json: bool,
+) -> None:
+    """Judge the decisions in SHEETS by the bounds of the AIAG's MSA manual.
+
+    SHEETS are CSV files with the columns part,reference,appraiser,trial,decision. Ends with 1 if
+    an appraiser is unacceptable.
+    """
+    from edgeinspect.study.study import Grade, analyse
+    from edgeinspect.study.study_file import read_study
+
+    study = read_study(sheets, references=_references(parts))
+    result = analyse(study, confidence=confidence)
+    if html is not None:
+        from edgeinspect.files.atomic_file import replace_file
+        from edgeinspect.study.study_report import report_html
+
+        remark = "from " + ", ".join(sheet.name for sheet in sheets)
+        replace_file(html, report_html(study, result, title=title, remark=remark))
+    if as_json:
+        print_json({**result.as_dict(), "html": None if html is None else str(html)})
+    else:
+        _say(result, html)
+    if result.grade is Grade.UNACCEPTABLE:
+        ctx.exit(1)
+
+
+def _references(parts: Path | None) -> dict[str, int] | None:
+    if parts is None:
+        return None
+    from edgeinspect.study.study_file import read_parts
+
+    return dict(read_parts(parts))
+
+
+def _say(result: StudyResult, html: Path | None) -> None:
+    lines = [
+        (
+            a.name,
+            _share(a.effectiveness),
+            _share(a.miss_rate),
+            _share(a.false_alarm_rate),
+            f"{a.kappa.value:.3f}",
+            _share(a.repeatability),
+            a.grade.value,
+        )
+        for a in result.appraisers
+    ]
+    columns = ("", "effective", "misses", "false alarms", "kappa", "repeats itself", "")
+    say(table(columns, lines))
+    pairs: list[tuple[Any, ...]] = [
+        (f"{pair.first} with {pair.second}", f"{pair.kappa.value:.3f}") for pair in result.pairs
+    ]
+    if result.kappa_between is not None:
+        pairs.append(("all with all (Fleiss)", f"{result.kappa_between.value:.3f}"))
+    say(table(("agreement", "kappa"), pairs, right=("kappa",)), *result.remarks)
+    if html is not None:
+        say(f"The report is in {html}.")
+
+
+def _share(share: Proportion) -> str:
+    return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"

@@ -1,0 +1,209 @@
+"""What tuning commands share: which parts, under which recipe, with which labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeinspect.cli.options import data_dir_options, filter_options, find_data_dir, part_filter
+from edgeinspect.errors import NotGood, UsageError
+
+if TYPE_CHECKING:
+    from edgeinspect.labels.label_store import Label
+    from edgeinspect.records.reader import PartFilter, RecordReader
+    from edgeinspect.records.score_table import ScoreColumns
+    from edgeinspect.settings.recipe import Recipe
+    from edgeinspect.tune.comparable import RecordedRecipe
+
+
+def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Where the records are, and which parts of them."""
+    return data_dir_options(filter_options(function))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The parts that are asked for.
+
+    Attributes:
+        base: the recipe that was in force for the newest of them.
+        recipes: every recorded recipe, by id.
+    """
+
+    data_dir: Path
+    wanted: PartFilter
+    base: RecordedRecipe
+    recipes: dict[int, RecordedRecipe]
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the records keep of the base. Raises NotGood where it is nothing."""
+        if self.base.recipe is None:
+            raise NotGood(
+                f"The records do not keep the recipe {self.base.digest[:12]}… of these parts.",
+                next_action="Choose parts of another period, with --since or --from.",
+            )
+        return self.base.recipe
+
+
+def select(reader: RecordReader, data_dir: Path, filters: dict[str, Any]) -> Selection:
+    """Find the selection's newest scored part and its recipe.
+
+    Raises:
+        UsageError: a filter is wrong.
+        NotGood: no part of the selection has scores.
+    """
+    from edgeinspect.records.reader import where
+    from edgeinspect.tune.comparable import recorded_recipes
+
+    wanted = part_filter(filters)
+    recipes = recorded_recipes(reader)
+    conditions, values = where(wanted)
+    rows = reader.query(
+        f"SELECT recipe_id FROM parts WHERE {conditions} AND scores IS NOT NULL"  # noqa: S608
+        " AND verdict <> 'CANNOT_INSPECT' ORDER BY part_id DESC LIMIT 1",
+        values,
+    )
+    if not rows:
+        raise NotGood(
+            f"No part of the selection was scored. {doubts(reader, wanted)}".rstrip(),
+            next_action="Let the station inspect some parts, or choose a longer period.",
+        )
+    return Selection(data_dir=data_dir, wanted=wanted, base=recipes[rows[0][0]], recipes=recipes)
+
+
+def complete(reader: RecordReader, selection: Selection) -> tuple[Selection, str]:
+    """The selection after what was pruned, and a sentence if that leaves parts out.
+
+    Pruning leaves rows with pictures and labels behind, which are mostly rejects: with them, every
+    rate would be wrong. Raises StorageFault.
+    """
+    from edgeinspect.records.part_history import missing, records_kept
+
+    gone = missing(reader, selection.wanted)
+    if not gone:
+        return selection, ""
+    after = records_kept(reader).pruned_through + 1
+    first = max(selection.wanted.from_part_id or 0, after)
+    wanted = replace(selection.wanted, from_part_id=first)
+    return replace(selection, wanted=wanted), f"{gone} Older parts are left out here."
+
+
+def doubts(reader: RecordReader, wanted: PartFilter) -> str:
+    """Why parts of the selection do not count: a sentence, "" if all were inspected.
+
+    E.g. ``12 of the parts could not be inspected and count for nothing: 10 locked, 2 no frame.``
+    """
+    from edgeinspect.records.reader import where
+
+    conditions, values = where(wanted)
+    rows = reader.query(
+        "SELECT coalesce(doubt, reason), count(*) FROM parts"  # noqa: S608
+        f" WHERE {conditions} AND verdict = 'CANNOT_INSPECT' GROUP BY 1 ORDER BY 2 DESC, 1",
+        values,
+    )
+    if not rows:
+        return ""
+    total = sum(count for _, count in rows)
+    words = ", ".join(f"{count:,} {str(name).replace('_', ' ')}" for name, count in rows)
+    return f"{total:,} of the parts could not be inspected and count for nothing: {words}."
+
+
+def comparable_scores(
+    reader: RecordReader,
+    selection: Selection,
+    *,
+    recipe: Recipe | None = None,
+    any_reducer: bool = False,
+) -> ScoreColumns:
+    """The scores of the selection's parts that ``recipe`` would have scored the same.
+
+    Args:
+        recipe: None takes the one of the newest part.
+        any_reducer: their order statistics are read to be reduced again.
+
+    Raises:
+        NotGood: there are none.
+    """
+    from edgeinspect.records.score_table import read_scores
+    from edgeinspect.tune.comparable import Scoring, comparable_ids, only
+
+    chosen = selection.recipe if recipe is None else recipe
+    ids = comparable_ids(selection.recipes, Scoring.of(chosen), any_reducer=any_reducer)
+    columns = only(
+        read_scores(
+            reader,
+            selection.wanted,
+            classes=[entry.name for entry in chosen.thresholds],
+            with_order_statistics=any_reducer,
+        ),
+        ids,
+    )
+    if not len(columns):
+        raise NotGood(
+            f"None of the {columns.parts} recorded parts was scored as revision "
+            f"{chosen.revision} of {chosen.product} scores: another model, region or reducer.",
+            next_action="Score the kept pictures again, with --pictures.",
+        )
+    return columns
+
+
+def read_labels(data_dir: Path) -> Mapping[int, Label]:
+    """The labels that count. Raises StorageFault."""
+    from edgeinspect.labels.label_store import LabelStore
+
+    with LabelStore(data_dir) as store:
+        return store.current()
+
+
+def place_of(options: dict[str, Any]) -> tuple[Path, Path | None]:
+    """The data directory and the station file, taken out of a command's options."""
+    config = options.pop("config")
+    return find_data_dir(options.pop("data_dir"), config), config
+
+
+def parse_limits(given: tuple[str, ...], option: str) -> dict[str, float]:
+    """``0.7`` for every class ("*") or ``scratch=0.7``. Raises UsageError."""
+    limits: dict[str, float] = {}
+    for text in given:
+        name, equals, number = text.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = float("nan")
+        if not 0 <= value <= 1 or (equals and not name):
+            raise UsageError(
+                f"{option} {text!r} is no threshold.",
+                next_action=f"Write {option} 0.7 for all classes or {option} scratch=0.7.",
+            )
+        limits[name or "*"] = value
+    return limits
+
+
+def with_limits(recipe: Recipe, review: Mapping[str, float], reject: Mapping[str, float]) -> Recipe:
+    """The recipe with these thresholds; a class's own limit comes before that of all.
+
+    Raises:
+        UsageError: an unknown class, or review above reject.
+    """
+    from edgeinspect.settings.recipe import Thresholds
+    from edgeinspect.tune.comparable import thresholds_of
+    from edgeinspect.tune.whatif import with_thresholds
+
+    names = [entry.name for entry in recipe.thresholds]
+    everyone = {name: (review.get("*"), reject.get("*")) for name in names}
+    changes = dict(everyone)
+    for name in (set(review) | set(reject)) - {"*"}:
+        whole = everyone.get(name, (None, None))
+        changes[name] = (review.get(name, whole[0]), reject.get(name, whole[1]))
+    limits = with_thresholds(thresholds_of(recipe), changes)
+    return recipe.model_copy(
+        update={
+            "thresholds": tuple(
+                Thresholds(name=limit.name, review=limit.review, reject=limit.reject)
+                for limit in limits
+            )
+        }
+    )

@@ -1,0 +1,61 @@
+"""``edgeinspect tune``: the full screen, and the same for scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeinspect.cli.application import LazyCommand, LazyGroup
+from edgeinspect.cli.options import config_option, graphics_option
+from edgeinspect.errors import UsageError
+from edgeinspect.terminal.output import examples
+
+COMMANDS = {
+    "what-if": LazyCommand(
+        "edgeinspect.cli.tune.what_if_command:what_if", "What other thresholds would have done."
+    ),
+    "suggest": LazyCommand(
+        "edgeinspect.cli.tune.suggest_command:suggest", "The threshold that the evidence supports."
+    ),
+}
+
+
+@click.command(
+    cls=LazyGroup,
+    commands=COMMANDS,
+    invoke_without_command=True,
+    epilog=examples(
+        """
+        edgeinspect tune --config station.yaml
+        edgeinspect tune what-if --config station.yaml --since 8h --review 0.5 --reject 0.7
+        edgeinspect tune suggest --config station.yaml --max-false-rejects 0.005
+        """
+    ),
+)
+@config_option()
+@click.option("--author", metavar="NAME", help="Who, if not the login name.")
+@click.option("--live/--still", "is_live", default=True, help="Follow the running line.")
+@graphics_option
+@click.pass_context
+def command(
+    ctx: click.Context, *, config: Path | None, author: str | None, is_live: bool, graphics: str
+) -> None:
+    """Find the thresholds that the evidence supports, and put them into force.
+
+    Without a command it opens the tuning screen, which works over SSH in 80 x 24 characters.
+    """
+    if ctx.invoked_subcommand is not None:
+        if config is not None or author is not None:
+            raise UsageError(
+                "Options of a command come after its name.",
+                next_action=f"Write: edgeinspect tune {ctx.invoked_subcommand} --config …",
+            )
+        return
+    if config is None:
+        raise UsageError(
+            "The tuning screen belongs to a station.", next_action="Give --config STATION_FILE."
+        )
+    from edgeinspect.screens.tune.start_screen import run
+
+    ctx.exit(run(config, author=author, is_live=is_live, graphics=graphics))

@@ -1,0 +1,335 @@
+"""``edgeinspect tune what-if``: what other thresholds, reducers, regions or models would do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinspect.cli.options import FOLDER, FiniteRange
+from edgeinspect.cli.tune.part_selection import (
+    Selection,
+    comparable_scores,
+    complete,
+    parse_limits,
+    place_of,
+    read_labels,
+    select,
+    selection_options,
+    with_limits,
+)
+from edgeinspect.errors import ModelRefused, UsageError
+from edgeinspect.terminal.output import examples, json_option, print_json, progress, say, table
+
+if TYPE_CHECKING:
+    from edgeinspect.bundle.directory import Bundle
+    from edgeinspect.line.scores import ReducerKind
+    from edgeinspect.records.reader import RecordReader
+    from edgeinspect.records.score_table import ScoreColumns
+    from edgeinspect.settings.recipe import Recipe, Reducer
+    from edgeinspect.tune.rescore import Rescored
+    from edgeinspect.tune.whatif import Outcome, WhatIf
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect tune what-if --config station.yaml --since 8h --review 0.5 --reject 0.7
+        edgeinspect tune what-if --data-dir data --reject scratch=0.62 --review scratch=0.5 --json
+        edgeinspect tune what-if --config station.yaml --revision 4
+        edgeinspect tune what-if --config station.yaml --min-area 64      smaller spots pass
+        edgeinspect tune what-if --config station.yaml --pictures --roi 10,20,400,300
+        """
+    )
+)
+@selection_options
+@click.option("--revision", type=click.IntRange(1), metavar="N", help="As this revision would.")
+@click.option("--review", multiple=True, metavar="[CLASS=]SCORE", help="Review threshold.")
+@click.option("--reject", multiple=True, metavar="[CLASS=]SCORE", help="Reject threshold.")
+@click.option("--reducer", metavar="KIND[:K]", help="max, kth_largest:K or mean_top_k:K.")
+@click.option(
+    "--min-area", type=FiniteRange(0), metavar="PX2", help="Least area of a defect, in px."
+)
+@click.option("--pictures", is_flag=True, help="Score the kept pictures again.")
+@click.option("--roi", metavar="X,Y,W,H", help="Another region; with --pictures.")
+@click.option("--bundle", type=FOLDER, help="Another model; with --pictures.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="With --pictures: newest N.")
+@click.option("--list", "listed", type=click.IntRange(0), default=20, show_default=True,
+              help="How many flipped parts to list.")  # fmt: skip
+@json_option
+def what_if(
+    *,
+    revision: int | None,
+    review: tuple[str, ...],
+    reject: tuple[str, ...],
+    reducer: str | None,
+    min_area: float | None,
+    pictures: bool,
+    roi: str | None,
+    bundle: Path | None,
+    limit: int | None,
+    listed: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Replay recorded parts under other settings, and say what would have changed.
+
+    Without further options the recipe of the newest part is replayed on the whole selection.
+    Recorded scores are enough for other thresholds and reducers; another region, tile layout or
+    model needs --pictures. Labelled parts (edgeinspect label) give escapes and false rejects with
+    exact 95 % intervals.
+    """
+    from edgeinspect.records.reader import RecordReader
+    from edgeinspect.tune.comparable import thresholds_of
+    from edgeinspect.tune.whatif import what_if as replay
+
+    began = time.perf_counter()
+    if (roi or bundle or limit) and not pictures:
+        raise UsageError(
+            "--roi, --bundle and --limit need pictures.", next_action="Add --pictures."
+        )
+    data_dir, config = place_of(options)
+    with RecordReader(data_dir) as reader:
+        selection = select(reader, data_dir, options)
+        gone = ""
+        if not pictures:
+            selection, gone = complete(reader, selection)
+        recipe = _recipe(selection, revision, config)
+        recipe = with_limits(
+            recipe, parse_limits(review, "--review"), parse_limits(reject, "--reject")
+        )
+        asked = _reducer(reducer, min_area, recipe, selection)
+        if asked is not None:
+            recipe = recipe.model_copy(update={"reducer": asked})
+        rescored = None
+        again = None
+        if pictures:
+            recipe, rescored = _rescored(
+                reader, selection, recipe, roi=roi, bundle=bundle, limit=limit
+            )
+            columns = rescored.columns
+        else:
+            columns, again = _replayed(reader, selection, recipe)
+    found = replay(
+        columns,
+        thresholds_of(recipe),
+        reducer=again,
+        labels=read_labels(data_dir),
+        review_passes=selection.base.review_passes,
+    )
+    told = _told(found, recipe, columns, rescored, seconds=time.perf_counter() - began)
+    if as_json:
+        print_json({**told, "missing": gone, **found.as_dict(most_flips=max(listed, 0))})
+    else:
+        _say(found, told, listed)
+        if gone:
+            say(gone)
+
+
+def _recipe(selection: Selection, revision: int | None, config: Path | None) -> Recipe:
+    """A stored revision, or what the newest part was judged by."""
+    if revision is None:
+        return selection.recipe
+    from edgeinspect.cli.recipe.recipe_place import RecipePlace
+
+    place = RecipePlace.of(config, selection.data_dir)
+    product = place.running or selection.recipe.product
+    place.check_there(product, revision)
+    return place.store.load(product, revision)
+
+
+def _reducer(
+    given: str | None, min_area: float | None, recipe: Recipe, selection: Selection
+) -> Reducer | None:
+    from edgeinspect.line.scores import ReducerKind
+    from edgeinspect.settings.recipe import Reducer
+
+    if given is not None and min_area is not None:
+        raise UsageError("A minimum area is a reducer of its own; give --reducer or --min-area.")
+    if min_area is not None:
+        from edgeinspect.tune.whatif import cells_for_area
+
+        stride_px = _bundle(recipe, selection).card.output.stride_px
+        if stride_px is None:
+            raise UsageError("This model gives one score a tile, no map: defects have no size.")
+        return Reducer(kind="kth_largest", k=cells_for_area(min_area, stride_px))
+    if given is None:
+        return None
+    kind, _, k = given.partition(":")
+    known = [each.value for each in ReducerKind]
+    if kind not in known or not (k or "1").isdecimal() or not 1 <= int(k or 1) <= 65536:
+        raise UsageError(
+            f"{given!r} is no reducer.",
+            next_action=f"Write KIND or KIND:K, with KIND one of {', '.join(known)}.",
+        )
+    if kind == "max" and int(k or 1) != 1:
+        raise UsageError("The reducer max takes no K.")
+    return Reducer(kind=kind, k=int(k or 1))  # type: ignore[arg-type]
+
+
+def _replayed(
+    reader: RecordReader, selection: Selection, recipe: Recipe
+) -> tuple[ScoreColumns, tuple[ReducerKind, int] | None]:
+    """The scores, and the reducer to apply to their order statistics where it is another one."""
+    from edgeinspect.line.scores import ReducerKind
+    from edgeinspect.tune.comparable import Scoring, comparable_ids
+
+    if comparable_ids(selection.recipes, Scoring.of(recipe)):
+        return comparable_scores(reader, selection, recipe=recipe), None
+    again = recipe.reducer
+    if again is None:
+        card = _bundle(recipe, selection).card.reducer
+        kind, k = ReducerKind(card.kind), card.k
+    else:
+        kind, k = ReducerKind(again.kind), again.k
+    columns = comparable_scores(reader, selection, recipe=recipe, any_reducer=True)
+    return columns, (kind, k)
+
+
+def _bundle(recipe: Recipe, selection: Selection) -> Bundle:
+    """The bundle of a recipe, where the station that recorded the parts has it."""
+    from edgeinspect.bundle.directory import load_bundle
+    from edgeinspect.runtime.plan import find_bundle_directory
+
+    folders = [] if selection.base.bundles_dir is None else [selection.base.bundles_dir]
+    found = find_bundle_directory(recipe.bundle.digest, *folders, selection.data_dir / "bundles")
+    if found is None:
+        raise ModelRefused(
+            f"The bundle {recipe.bundle.name} ({recipe.bundle.digest[:12]}…) is not installed.",
+            next_action="Name its directory with --bundle.",
+        )
+    return load_bundle(found)
+
+
+def _rescored(
+    reader: RecordReader,
+    selection: Selection,
+    recipe: Recipe,
+    *,
+    roi: str | None,
+    bundle: Path | None,
+    limit: int | None,
+) -> tuple[Recipe, Rescored]:
+    from edgeinspect.bundle.directory import load_bundle
+    from edgeinspect.cli.replay_command import parse_roi
+    from edgeinspect.runtime.models import open_inspectors
+    from edgeinspect.runtime.plan import bundle_recipe
+    from edgeinspect.settings.compile import frame_checks
+    from edgeinspect.settings.recipe import RoiBox
+    from edgeinspect.settings.station_file import EngineSettings
+    from edgeinspect.tune.rescore import rescore
+
+    loaded = load_bundle(bundle) if bundle is not None else _bundle(recipe, selection)
+    if loaded.digest != recipe.bundle.digest:
+        known = {entry.name: entry for entry in recipe.thresholds}
+        other = bundle_recipe(loaded, product=recipe.product)
+        limits = tuple(known.get(entry.name, entry) for entry in other.thresholds)
+        recipe = recipe.model_copy(update={"bundle": other.bundle, "thresholds": limits})
+    region = parse_roi(roi)
+    if region is not None:
+        x, y, width, height = region
+        box = RoiBox(x=x, y=y, width=width, height=height)
+        recipe = recipe.model_copy(update={"roi": box})
+    classes = tuple(entry.name for entry in recipe.thresholds)
+    opened = open_inspectors(
+        loaded,
+        engine=EngineSettings(threads=1),
+        roi=None if recipe.roi is None else recipe.roi.region,
+        reducer=recipe.reducer,
+    )
+    try:
+        with progress("Scoring", reader.count(selection.wanted)) as tell:
+            found = rescore(
+                reader,
+                selection.wanted,
+                opened.inspectors[0].inspect,
+                classes=classes,
+                checks=frame_checks(recipe),
+                limit=limit,
+                progress=tell,
+            )
+    finally:
+        opened.close()
+    return recipe, found
+
+
+def _told(
+    found: WhatIf,
+    recipe: Recipe,
+    columns: ScoreColumns,
+    rescored: Rescored | None,
+    *,
+    seconds: float,
+) -> dict[str, Any]:
+    limits = {entry.name: [entry.review, entry.reject] for entry in recipe.thresholds}
+    told: dict[str, Any] = {
+        "parts": columns.parts,
+        "product": recipe.product,
+        "thresholds": limits,
+        "seconds": seconds,
+    }
+    if rescored is not None:
+        told["without_picture"] = rescored.without_picture
+        told["not_inspected"] = len(rescored.not_inspected)
+    return told
+
+
+def _say(found: WhatIf, told: dict[str, Any], listed: int) -> None:
+    rows = [
+        ("passed", found.before.passed, found.after.passed),
+        ("review", found.before.reviews, found.after.reviews),
+        ("rejected", found.before.rejects, found.after.rejects),
+        ("could not be inspected", found.before.cannot_inspect, found.after.cannot_inspect),
+    ]
+    shown = [(name, f"{was:,}", f"{now:,}", f"{now - was:+,}") for name, was, now in rows]
+    shown.append(("delivered", _rate(found.before.yield_share), _rate(found.after.yield_share), ""))
+    for name, key in (
+        ("escapes of labelled", "escapes"),
+        ("false rejects of labelled", "false_rejects"),
+    ):
+        shown.append((name, _share(found.before, key), _share(found.after, key), ""))
+    say(
+        table(
+            ("", "recorded", "predicted", "change"),
+            shown,
+            right=("recorded", "predicted", "change"),
+        )
+    )
+    if found.uncertain:
+        say(
+            f"{found.uncertain:,} verdicts hang on what was not kept; they are taken for the worse."
+        )
+    if found.other_classes:
+        say(
+            f"{found.other_classes:,} parts were scored by another model, region or reducer: "
+            "left out."
+        )
+    if told.get("without_picture"):
+        say(
+            f"{told['without_picture']:,} parts have no picture. Kept pictures are no fair sample: "
+            "rejects, reviews and near misses are kept first."
+        )
+    if told.get("not_inspected"):
+        say(f"{told['not_inspected']:,} pictures could not be inspected under these settings.")
+    flips = found.as_dict(most_flips=listed)["flipped_parts"]
+    if flips:
+        parts = [(flip["part_id"], flip["from"], flip["to"]) for flip in flips]
+        total = len(found.flipped_part_ids)
+        title = f"{total:,} parts flip" + (
+            f", the first {len(flips)}:" if total > len(flips) else ":"
+        )
+        say(table(("part", "recorded", "predicted"), parts, title=title, right=("part",)))
+
+
+def _rate(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2%}"
+
+
+def _share(outcome: Outcome, key: str) -> str:
+    share = getattr(outcome, key)
+    if not share.of:
+        return "no labels"
+    low, high = share.interval95
+    return f"{share.count} of {share.of} ({low:.1%} to {high:.1%})"

@@ -1,0 +1,213 @@
+"""Talking to a running station over its control socket, with a deadline on everything."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from edgeinspect.control.protocol import MAX_REPLY_BYTES, PROTOCOL_VERSION, encode
+from edgeinspect.control.socket_path import address_to_connect_to
+from edgeinspect.errors import EdgeInspectError
+from edgeinspect.files.json_text import parse_json
+
+_TRY_AGAIN_S = 0.01
+
+
+class StationUnreachable(EdgeInspectError, ConnectionError):
+    """No station listens on the socket, or it may not be used, or the connection broke."""
+
+    exit_code = 4
+
+
+class StationTimeout(EdgeInspectError, TimeoutError):
+    """The station did not answer in time."""
+
+    exit_code = 4
+
+
+class CommandRefused(EdgeInspectError, RuntimeError):
+    """The station answered that it did not do it.
+
+    Attributes:
+        code: the reply's error code: a class of ``edgeinspect.errors`` or of the protocol.
+    """
+
+    exit_code = 1
+
+    def __init__(self, code: str, message: str, next_action: str = "") -> None:
+        super().__init__(message, next_action=next_action)
+        self.code = code
+
+
+class ControlClient:
+    """One connection; use it in a ``with`` block, from one thread."""
+
+    def __init__(self, path: str | os.PathLike[str], *, timeout_s: float = 5.0) -> None:
+        """Connect.
+
+        Args:
+            timeout_s: for connecting and, unless a call says otherwise, for each answer.
+
+        Raises:
+            StationUnreachable: nobody listens there, or we may not connect.
+        """
+        self._path = Path(path)
+        self._timeout_s = timeout_s
+        self._received = bytearray()
+        self._number = 0
+        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._connection.settimeout(timeout_s)
+        try:
+            self._connect(os.fspath(address_to_connect_to(self._path)))
+        except OSError as error:
+            self._connection.close()
+            raise self._unreachable(error) from error
+
+    def _connect(self, address: str) -> None:
+        """Raises OSError. Where others connect faster than the station takes them, try again."""
+        deadline_s = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                self._connection.connect(address)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= deadline_s:
+                    raise
+            time.sleep(_TRY_AGAIN_S)
+
+    @classmethod
+    def to_watch(cls, *paths: Path, timeout_s: float = 5.0) -> Self:
+        """Connect to the first of these sockets that answers: the least powerful one first.
+
+        Raises:
+            StationUnreachable: none does; the error is that of the last one.
+        """
+        *others, last = paths
+        for path in others:
+            with contextlib.suppress(StationUnreachable):
+                return cls(path, timeout_s=timeout_s)
+        return cls(last, timeout_s=timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def call(
+        self, command: str, *, timeout_s: float | None = None, **arguments: object
+    ) -> Mapping[str, Any]:
+        """Send one command and return its result.
+
+        Raises:
+            CommandRefused: the station says why not.
+            StationTimeout: no answer in time.
+            StationUnreachable: the connection broke or the answer is not ours.
+        """
+        deadline_s = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
+        self._number += 1
+        request = {"v": PROTOCOL_VERSION, "id": self._number, "cmd": command, **arguments}
+        self._send(encode(request), deadline_s)
+        while True:
+            reply = self._receive(deadline_s)
+            if "event" in reply:
+                continue
+            if reply.get("id") in (self._number, None):
+                return _result(reply)
+
+    def status(self) -> Mapping[str, Any]:
+        return self.call("status")
+
+    def events(self, *, from_sequence: int | None = None) -> Iterator[Mapping[str, Any]]:
+        """Subscribe and yield events as they come, for as long as the caller iterates.
+
+        Raises:
+            StationUnreachable: the station has gone.
+        """
+        arguments = {} if from_sequence is None else {"from": from_sequence}
+        self.call("events", **arguments)
+        while True:
+            message = self._receive(None)
+            if "event" in message:
+                yield message
+
+    def _send(self, line: bytes, deadline_s: float) -> None:
+        self._connection.settimeout(max(0.001, deadline_s - time.monotonic()))
+        try:
+            self._connection.sendall(line)
+        except TimeoutError as error:
+            raise self._timeout() from error
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def _receive(self, deadline_s: float | None) -> dict[str, Any]:
+        while b"\n" not in self._received:
+            if len(self._received) > MAX_REPLY_BYTES:
+                raise self._broken("its answer is too long")
+            self._received += self._more(deadline_s)
+        line, _, self._received = self._received.partition(b"\n")
+        try:
+            message = parse_json(line)
+        except ValueError as error:
+            raise self._broken("its answer is not JSON") from error
+        if not isinstance(message, dict):
+            raise self._broken("its answer is not an object")
+        return message
+
+    def _more(self, deadline_s: float | None) -> bytes:
+        if deadline_s is not None and time.monotonic() >= deadline_s:
+            raise self._timeout()
+        timeout_s = None if deadline_s is None else deadline_s - time.monotonic()
+        self._connection.settimeout(None if timeout_s is None else max(0.001, timeout_s))
+        try:
+            data = self._connection.recv(65_536)
+        except TimeoutError as error:
+            raise self._timeout() from error
+        except OSError as error:
+            raise self._broken(error) from error
+        if not data:
+            raise self._broken("it closed the connection")
+        return data
+
+    def _unreachable(self, error: OSError) -> StationUnreachable:
+        if isinstance(error, PermissionError):
+            return StationUnreachable(
+                f"This user may not connect to {self._path}.",
+                next_action="Join the group of the socket, or use the station's watch socket.",
+            )
+        return StationUnreachable(
+            f"No station answers on {self._path} ({error.strerror or error}).",
+            next_action="Start it with: edgeinspect run --config STATION.yaml",
+        )
+
+    def _timeout(self) -> StationTimeout:
+        return StationTimeout(f"The station on {self._path} did not answer in time.")
+
+    def _broken(self, why: object) -> StationUnreachable:
+        return StationUnreachable(f"The connection to {self._path} broke: {why}.")
+
+
+def _result(reply: Mapping[str, Any]) -> Mapping[str, Any]:
+    if reply.get("ok") is True:
+        result: Mapping[str, Any] = reply.get("result", {})
+        return result
+    error = reply.get("error", {})
+    raise CommandRefused(
+        str(error.get("code", "unknown")),
+        str(error.get("message", "The station refused without a reason.")),
+        str(error.get("next_action", "")),
+    )

@@ -1,0 +1,154 @@
+"""Opening and closing the control socket's file without trampling on anybody's."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import os
+import socket
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeinspect.control.connections import Role
+from edgeinspect.control.socket_path import address_to_listen_on, fits, point_to
+from edgeinspect.errors import StationBusy, StorageFault, UsageError
+
+_PROBE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where a socket lies and who may connect; see ``settings.station.Control``."""
+
+    path: Path
+    mode: int = 0o660
+    group: str | None = None
+    role: Role = Role.COMMAND
+
+
+class Listener:
+    """A socket that listens at its door until it is closed."""
+
+    def __init__(self, door: Door, *, backlog: int) -> None:
+        """Raises StationBusy, UsageError, StorageFault; see ``listen_on``."""
+        self.role = door.role
+        self._path = door.path
+        self.socket = listen_on(door.path, mode=door.mode, group=door.group, backlog=backlog)
+        self.address = str(self.socket.getsockname())
+        self._inode = Path(self.address).lstat().st_ino
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def close(self) -> None:
+        """Stop listening and remove the socket's file."""
+        self.socket.close()
+        remove_own(self._path, self._inode)
+
+
+def peer_user_id(connection: socket.socket) -> int:
+    """The user of the process that connected, as the kernel noted it then; see unix(7)."""
+    size = struct.calcsize("3i")
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    return int(struct.unpack("3i", credentials)[1])
+
+
+def listen_on(path: Path, *, mode: int, group: str | None, backlog: int) -> socket.socket:
+    """Bind and listen; nobody but ``mode`` and ``group`` allow can ever connect.
+
+    A socket file that a dead process left behind is replaced. Where the path is too long for the
+    kernel, the socket lies in a short directory and ``path`` is a link to it.
+
+    Raises:
+        StationBusy: a station listens there.
+        UsageError: the path is taken by something else, or the group is unknown.
+        StorageFault: the file cannot be made.
+    """
+    path = path.absolute()
+    group_id = _group_id(group)
+    address = address_to_listen_on(path, shared=group is not None)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if not fits(path):
+            _refuse_all_but_a_link(path)
+        _remove_stale(address)
+        # Linux gives the file the mode of the unbound socket, so it is never more open.
+        os.fchmod(listener.fileno(), 0o600)
+        listener.bind(os.fspath(address))
+        # In a folder with the setgid bit the group is right already: then no right to change it
+        # is needed, which the image's unit does not have.
+        if group_id is not None and address.lstat().st_gid != group_id:
+            os.chown(address, -1, group_id)
+        address.chmod(mode)
+        listener.listen(backlog)
+        point_to(address, path=path)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise StorageFault(
+            f"The control socket {path} cannot be made: {error.strerror or error}."
+        ) from error
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def remove_own(path: Path, inode: int) -> None:
+    """Remove the socket, and the link to it, if it is still the one that this process made."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_ino == inode:
+            address = path.resolve()
+            address.unlink()
+            if address != path:
+                path.unlink(missing_ok=True)
+
+
+def _group_id(group: str | None) -> int | None:
+    if group is None:
+        return None
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise UsageError(
+            f"There is no group {group} on this machine.",
+            next_action=f"Run: sudo groupadd {group}, or change control.group.",
+        ) from None
+
+
+def _refuse_all_but_a_link(path: Path) -> None:
+    """Raises UsageError if something else than an earlier link lies at the socket's own path."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISLNK(path.lstat().st_mode):
+            raise _taken(path)
+
+
+def _taken(path: Path) -> UsageError:
+    return UsageError(
+        f"{path} already exists and is not a socket.",
+        next_action="Move it away or set control.socket to another path.",
+    )
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        is_socket = stat.S_ISSOCK(path.lstat().st_mode)
+    except FileNotFoundError:
+        return
+    if not is_socket:
+        raise _taken(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_S)
+        try:
+            probe.connect(os.fspath(path))
+        except OSError as error:
+            if error.errno == errno.ECONNREFUSED:
+                path.unlink(missing_ok=True)
+                return
+    raise StationBusy(
+        f"A running station listens on {path}.",
+        next_action="Stop it first, or give this station a socket of its own.",
+    )

@@ -1,0 +1,130 @@
+"""Drawing a recorded part: its picture, and the score map computed again from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeinspect.drawing.contact_sheet import Threshold, part_sheet, save_png
+from edgeinspect.errors import EdgeInspectError
+from edgeinspect.files.atomic_file import replace_file
+from edgeinspect.files.json_text import parse_json
+from edgeinspect.part import Frame, FrameMeta, Region
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgeinspect.part import Inspection
+    from edgeinspect.records.reader import RecordReader, StoredPart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRecipe:
+    """What the records keep of the recipe that a part was inspected under."""
+
+    bundle_digest: str = ""
+    bundles_dir: Path | None = None
+    roi: Region | None = None
+    thresholds: dict[str, Threshold] = field(default_factory=dict)
+
+
+def draw_stored_part(
+    reader: RecordReader,
+    part: StoredPart,
+    image: Path,
+    *,
+    bundle: Path | None,
+    config: Path | None,
+) -> dict[str, Any]:
+    """Draw a part into a PNG file and return what is to be told of the drawing.
+
+    Raises:
+        NotGood: no picture of the part was kept.
+        ModelRefused: the bundle that was asked for cannot be trusted.
+        StorageFault: the file cannot be written.
+    """
+    pixels = reader.picture(part)
+    recipe = recorded_recipe(reader, part.record.recipe_digest)
+    notes = [f"{part.triggered_wall:%Y-%m-%d %H:%M:%S} UTC"]
+    inspection, remark = _inspect_again(pixels, recipe, bundle, config)
+    if remark:
+        notes.append(remark)
+    record = part.record
+    sheet = part_sheet(
+        record,
+        pixels,
+        score_map=inspection.score_map if inspection is not None else None,
+        threshold=recipe.thresholds.get(record.verdict.defect_class),
+        notes=notes,
+    )
+    replace_file(image, save_png(sheet))
+    return {
+        "drawing": str(image),
+        "drawing_has_score_map": inspection is not None,
+        "drawing_remark": remark,
+    }
+
+
+def recorded_recipe(reader: RecordReader, digest: str) -> RecordedRecipe:
+    """What was registered under a recipe digest; empty if nothing was."""
+    rows = reader.query("SELECT document FROM recipes WHERE digest = :digest", {"digest": digest})
+    try:
+        document = parse_json(rows[0]["document"])
+        station = document["station"]
+        place = station["bundles_dir"] or Path(station["data_dir"], "bundles")
+        return RecordedRecipe(
+            bundle_digest=document["bundle"]["digest"],
+            bundles_dir=Path(place),
+            roi=Region(*document["roi"]) if document["roi"] is not None else None,
+            thresholds={
+                name: Threshold(review=review, reject=reject)
+                for name, (review, reject) in document["thresholds"].items()
+            },
+        )
+    except (IndexError, KeyError, TypeError, ValueError):
+        return RecordedRecipe()
+
+
+def _inspect_again(
+    pixels: NDArray[np.uint8], recipe: RecordedRecipe, bundle: Path | None, config: Path | None
+) -> tuple[Inspection | None, str]:
+    """The inspection with its score map, and a remark where there is none or it may differ."""
+    from edgeinspect.bundle.directory import load_bundle
+
+    if bundle is not None:
+        loaded = load_bundle(bundle)
+        other = bool(recipe.bundle_digest) and loaded.digest != recipe.bundle_digest
+        remark = "score map of another bundle than the part was inspected with" if other else ""
+        return _inspection(loaded, pixels, recipe), remark
+    try:
+        found = _find_bundle(recipe, config)
+        if found is None:
+            return None, "no score map: the part's bundle was not found"
+        return _inspection(load_bundle(found), pixels, recipe), ""
+    except EdgeInspectError as error:
+        return None, f"no score map: {error.message}"
+
+
+def _find_bundle(recipe: RecordedRecipe, config: Path | None) -> Path | None:
+    from edgeinspect.runtime.plan import find_bundle_directory
+
+    folders = [] if recipe.bundles_dir is None else [recipe.bundles_dir]
+    if config is not None:
+        from edgeinspect.settings.station_file import load_station
+
+        folders.insert(0, load_station(config).bundles_path)
+    return find_bundle_directory(recipe.bundle_digest, *folders)
+
+
+def _inspection(bundle: Any, pixels: NDArray[np.uint8], recipe: RecordedRecipe) -> Inspection:
+    from edgeinspect.runtime.models import open_inspectors
+    from edgeinspect.settings.station_file import EngineSettings
+
+    opened = open_inspectors(bundle, engine=EngineSettings(threads=1), roi=recipe.roi)
+    try:
+        frame = Frame(FrameMeta(sequence=0, exposure_mono_ns=0, arrived_mono_ns=0), pixels)
+        return opened.inspectors[0].inspect(frame, want_map=True)
+    finally:
+        opened.close()

@@ -1,0 +1,105 @@
+"""Locks between processes, on files and folders: the kernel drops one when its owner dies.
+
+The only place that calls ``flock``. A lock that somebody else holds and a file system that has
+no locks are two things, with two answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeinspect.errors import StorageFault
+from edgeinspect.files.atomic_file import share_with_group, storage_faults
+
+_POLL_S = 0.01
+_HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+
+
+def try_lock(descriptor: int, path: Path) -> bool:
+    """Lock an open file or folder, without waiting; False if another process holds it.
+
+    Raises:
+        StorageFault: the file system that ``path`` lies on cannot lock it.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        raise StorageFault(
+            f"The file system of {path} has no locks ({error.strerror}), so two programs could "
+            "write there at once.",
+            next_action="Keep the data directory on a local disk (ext4, xfs, btrfs).",
+        ) from error
+    return True
+
+
+def open_lock_file(path: Path) -> int:
+    """Open ``path`` for locking, made if missing; returns the descriptor. Raises StorageFault.
+
+    Several people write where it lies: a link is not followed, and a pipe does not block.
+    """
+    with storage_faults(path):
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o664)
+        share_with_group(path)
+    return descriptor
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file or folder is the one that lies at ``path`` now."""
+    try:
+        ours, there = os.fstat(descriptor), path.lstat()
+    except OSError:
+        return False
+    return os.path.samestat(ours, there)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, *, timeout_s: float = 10.0) -> Iterator[None]:
+    """Hold the lock file ``path``, made if missing, while the block runs.
+
+    The file stays. Should somebody remove it, the lock is taken anew on the file that is there
+    now, so that two writers never lock two files of the same name.
+
+    Raises:
+        StorageFault: another process held it all the time, the file cannot be opened, or its
+            file system has no locks.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    descriptor = _locked(path, deadline_s)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(path: Path, deadline_s: float) -> int:
+    while True:
+        descriptor = open_lock_file(path)
+        try:
+            if _wait_for(descriptor, path, deadline_s) and is_at(descriptor, path):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        if time.monotonic() > deadline_s:
+            raise StorageFault(
+                f"Another process has been writing beside {path} for too long.",
+                next_action="Wait until it has finished, or end it, and try again.",
+            )
+
+
+def _wait_for(descriptor: int, path: Path, deadline_s: float) -> bool:
+    while not try_lock(descriptor, path):
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(_POLL_S)
+    return True

@@ -1,0 +1,252 @@
+"""How well the station is, in sentences a technician can act on. docs/health.md explains each.
+
+What is judged was measured elsewhere: on the records (``edgeinspect.records.baseline``) and by the
+machine. Nothing here reads a clock or a sensor.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.health.drift import PSI_LARGE, Shift, compare
+from edgeinspect.records.baseline import BASELINE_PARTS, Sample, Samples
+from edgeinspect.records.part_history import RecordsKept
+
+_LEAST_GOOD = 64
+_MORE_EVIDENCE = "Run the line on; parts of the recipe in force are collected by themselves."
+
+
+class HealthState(StrEnum):
+    """From well to ill; ``UNKNOWN`` where nobody can say, which alarms nobody."""
+
+    UNKNOWN = "unknown"
+    OK = "ok"
+    WARN = "warn"
+    BAD = "bad"
+
+
+_ORDER = tuple(HealthState)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthItem:
+    """One thing that was looked at.
+
+    Attributes:
+        detail: what was found, with numbers.
+        next_action: what to do, in the imperative; empty where nothing is to be done.
+    """
+
+    name: str
+    state: HealthState
+    detail: str
+    next_action: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Everything that was looked at."""
+
+    items: tuple[HealthItem, ...]
+
+    @property
+    def state(self) -> HealthState:
+        """The worst of all items."""
+        states = (item.state for item in self.items)
+        return max(states, key=_ORDER.index, default=HealthState.UNKNOWN)
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {"state": self.state.value, "items": [asdict(item) for item in self.items]}
+
+
+def records_health(kept: RecordsKept, *, now_wall: datetime.datetime) -> HealthItem:
+    """How far back the records go, and what became of the older ones."""
+    since = kept.complete_since
+    days = 0.0 if since is None else (now_wall - since).total_seconds() / 86_400
+    detail = (
+        "no parts yet"
+        if since is None
+        else (
+            f"complete since {since:%Y-%m-%d %H:%M} UTC ({days:,.1f} days, "
+            f"{kept.file_bytes / 1e6:,.0f} MB)"
+        )
+    )
+    if kept.parts_pruned:
+        detail += f"; {kept.parts_pruned:,} older parts are kept as hourly counts"
+    if kept.pruned_for_space:
+        detail += f", {kept.pruned_for_space:,} of them because the disk was short"
+    if kept.pruned_unsent:
+        detail += f", {kept.pruned_unsent:,} before a link had passed them on"
+    return HealthItem(name="records", state=HealthState.OK, detail=detail)
+
+
+def parts_health(samples: Samples) -> tuple[HealthItem, ...]:
+    """What the recorded parts say: drift of the scores, yield, focus, light, time."""
+    baseline, latest = samples.baseline, samples.latest
+    if baseline is None or latest is None or not samples.is_complete:
+        taken = 0 if baseline is None else baseline.parts
+        return (_learning(taken, waits_for_block=samples.is_complete),)
+    return (
+        _score_drift(baseline, latest),
+        _yield(baseline, latest),
+        _focus(baseline, latest),
+        _light(baseline, latest),
+        _invoke(baseline, latest),
+        _time_left(latest),
+    )
+
+
+def _learning(taken: int, *, waits_for_block: bool) -> HealthItem:
+    detail = f"the baseline is being taken: {taken:,} of {BASELINE_PARTS:,} parts"
+    if waits_for_block:
+        detail = "the baseline is complete; the first block of parts after it is not yet"
+    return HealthItem(
+        name="drift", state=HealthState.UNKNOWN, detail=detail, next_action=_MORE_EVIDENCE
+    )
+
+
+def _score_drift(baseline: Sample, latest: Sample) -> HealthItem:
+    before, now = baseline.good_scores, latest.good_scores
+    if min(before.size, now.size) < _LEAST_GOOD:
+        return HealthItem(
+            name="score drift",
+            state=HealthState.UNKNOWN,
+            detail=f"only {now.size} of the latest {latest.parts} parts passed "
+            f"({before.size} of the first {baseline.parts})",
+            next_action="Look at what is rejected: edgeinspect parts stats.",
+        )
+    shift = compare(before, now)
+    state = HealthState.OK
+    if shift.is_real:
+        state = HealthState.BAD if shift.psi >= PSI_LARGE else HealthState.WARN
+    detail = (
+        f"scores of passed parts: median {shift.median_before:.3f} at first, "
+        f"{shift.median_now:.3f} now; stability index {shift.psi:.2f}"
+    )
+    action = ""
+    if state is not HealthState.OK:
+        action = (
+            "Look at the latest parts, the light and the lens. If the product itself has "
+            "changed, check the thresholds with edgeinspect tune and apply anew: that begins "
+            "a new baseline."
+        )
+    return HealthItem(name="score drift", state=state, detail=detail, next_action=action)
+
+
+def _yield(baseline: Sample, latest: Sample) -> HealthItem:
+    shift = compare(baseline.passed, latest.passed)
+    before, now = float(baseline.passed.mean()), float(latest.passed.mean())
+    drop = before - now if shift.is_real else 0.0
+    state = by_limits(drop, warn=0.1, bad=0.3)
+    return HealthItem(
+        name="yield",
+        state=state,
+        detail=f"{now:.1%} of the latest {latest.parts} inspected parts passed, {before:.1%} "
+        "at first",
+        next_action=""
+        if state is HealthState.OK
+        else "See which reason has grown: edgeinspect parts stats --since 1h.",
+    )
+
+
+def _focus(baseline: Sample, latest: Sample) -> HealthItem:
+    """Only a fall matters: a picture that became sharper has lost nothing."""
+    shift = _compared(baseline.focus, latest.focus)
+    return _trend(
+        "focus",
+        shift,
+        worse=0.0 if shift is None else -shift.change,
+        warn=0.2,
+        bad=0.4,
+        action="Clean and refocus the lens; check that nothing has moved.",
+    )
+
+
+def _light(baseline: Sample, latest: Sample) -> HealthItem:
+    shift = _compared(baseline.light, latest.light)
+    return _trend(
+        "light",
+        shift,
+        worse=0.0 if shift is None else abs(shift.change),
+        warn=0.1,
+        bad=0.2,
+        action="Check the lamp, its supply and stray light; clean the cover glass.",
+    )
+
+
+def _invoke(baseline: Sample, latest: Sample) -> HealthItem:
+    shift = _compared(baseline.invoke_ms, latest.invoke_ms)
+    return _trend(
+        "model time",
+        shift,
+        worse=0.0 if shift is None else shift.change,
+        warn=0.3,
+        bad=1.0,
+        action="Look for heat, throttling and other programs on this machine.",
+        unit=" ms",
+    )
+
+
+def _trend(
+    name: str,
+    shift: Shift | None,
+    *,
+    worse: float,
+    warn: float,
+    bad: float,
+    action: str,
+    unit: str = "",
+) -> HealthItem:
+    """A change of the median for the worse, beyond chance and beyond a relative limit."""
+    if shift is None:
+        return HealthItem(name=name, state=HealthState.UNKNOWN, detail="was not recorded")
+    state = by_limits(worse if shift.is_real else 0.0, warn=warn, bad=bad)
+    return HealthItem(
+        name=name,
+        state=state,
+        detail=f"median {shift.median_before:.4g}{unit} at first, {shift.median_now:.4g}{unit} "
+        f"now ({shift.change:+.0%})",
+        next_action="" if state is HealthState.OK else action,
+    )
+
+
+def _compared(before: NDArray[np.float64], now: NDArray[np.float64]) -> Shift | None:
+    before, now = _known(before), _known(now)
+    return compare(before, now) if before.size and now.size else None
+
+
+def _time_left(latest: Sample) -> HealthItem:
+    left, allowed = _known(latest.left_ms), _known(latest.allowed_ms)
+    if not (left.size and allowed.size):
+        return HealthItem(
+            name="time left", state=HealthState.UNKNOWN, detail="no verdict came in time"
+        )
+    shortest, usual = float(np.percentile(left, 1)), float(np.median(allowed))
+    used = 1 - shortest / usual if usual > 0 else 1.0
+    state = by_limits(used, warn=0.8, bad=0.95)
+    return HealthItem(
+        name="time left",
+        state=state,
+        detail=f"99 of 100 verdicts came at least {shortest:.0f} ms before they were late, "
+        f"of {usual:.0f} ms",
+        next_action=""
+        if state is HealthState.OK
+        else "Make the ROI smaller, take the belt slower, or move the gate further away.",
+    )
+
+
+def by_limits(value: float, *, warn: float, bad: float) -> HealthState:
+    """Bad at or above ``bad``, a warning at or above ``warn``."""
+    if value >= bad:
+        return HealthState.BAD
+    return HealthState.WARN if value >= warn else HealthState.OK
+
+
+def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values[np.isfinite(values)]

@@ -1,0 +1,107 @@
+"""Health for a person: asks the machine and the records, and shows the answers as a table."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeinspect.errors import StorageFault
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+    from edgeinspect.health.compare import Health, HealthItem, HealthState
+    from edgeinspect.ports import Board, Clock
+
+HEALTH_STYLE = {"ok": "green", "unknown": "bright_black", "warn": "bold yellow", "bad": "bold red"}
+DEFAULT_MIN_FREE_BYTES = 200_000_000
+
+
+def station_health(
+    data_dir: Path | None,
+    *,
+    min_free_bytes: int = DEFAULT_MIN_FREE_BYTES,
+    board: Board | None = None,
+    clock: Clock | None = None,
+) -> Health:
+    """Look at everything that can be looked at; what cannot is an item of its own.
+
+    Only reads, and reads the same few thousand rows whatever the records' size.
+
+    Args:
+        data_dir: None looks at the machine only.
+    """
+    from edgeinspect.health.compare import Health
+    from edgeinspect.health.machine_health import machine_health
+    from edgeinspect.hw.board_health import SystemBoard
+    from edgeinspect.hw.system_clock import SystemClock
+
+    clock = clock or SystemClock()
+    jump_s = 0.0
+    parts: tuple[HealthItem, ...] = ()
+    if data_dir is not None:
+        jump_s, parts = _records_health(data_dir, clock)
+    machine = machine_health(
+        (board or SystemBoard()).read(),
+        free_bytes=None if data_dir is None else _free_bytes(data_dir),
+        min_free_bytes=min_free_bytes,
+        clock_synchronized=clock.is_synchronized(),
+        clock_jump_s=jump_s,
+    )
+    if data_dir is None:
+        machine = tuple(item for item in machine if item.name != "disk")
+    return Health((*parts, *machine))
+
+
+def health_table(health: Health) -> RenderableType:
+    """One line an item, with what to do below the ill ones."""
+    from edgeinspect.terminal.output import table
+
+    rows: list[tuple[object, ...]] = []
+    for item in health.items:
+        rows.append((state_text(item.state), item.name, item.detail))
+        if item.next_action:
+            rows.append(("", "", f"→ {item.next_action}"))
+    return table(("health", "", ""), rows)
+
+
+def state_text(state: HealthState) -> Text:
+    from rich.text import Text
+
+    return Text(state.value, HEALTH_STYLE[state.value])
+
+
+def worst_first(items: Iterable[HealthItem]) -> list[HealthItem]:
+    """Bad ones, warnings, well ones, then what nobody knows."""
+    order = ("bad", "warn", "ok", "unknown")
+    return sorted(items, key=lambda item: order.index(item.state.value))
+
+
+def _records_health(data_dir: Path, clock: Clock) -> tuple[float, tuple[HealthItem, ...]]:
+    from edgeinspect.health.compare import HealthItem, HealthState, parts_health, records_health
+    from edgeinspect.records.baseline import clock_jump_s, read_samples
+    from edgeinspect.records.part_history import records_kept
+    from edgeinspect.records.reader import RecordReader
+
+    try:
+        with RecordReader(data_dir) as reader:
+            kept = records_health(records_kept(reader), now_wall=clock.now_wall())
+            return clock_jump_s(reader), (*parts_health(read_samples(reader)), kept)
+    except StorageFault as error:
+        item = HealthItem(
+            name="records",
+            state=HealthState.UNKNOWN,
+            detail=error.message,
+            next_action=error.next_action,
+        )
+        return 0.0, (item,)
+
+
+def _free_bytes(data_dir: Path) -> int | None:
+    try:
+        return shutil.disk_usage(data_dir).free
+    except OSError:
+        return None

@@ -1,0 +1,92 @@
+"""Verdicts of very many parts at once: ``edgeinspect.line.verdict.judge_scores`` over arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.errors import UsageError
+from edgeinspect.line.config import ClassThresholds
+from edgeinspect.line.scores import ORDER_STATISTIC_RANKS, ReducerKind
+from edgeinspect.records.score_table import CANNOT_INSPECT, PASS, REJECT, REVIEW
+
+_RANKS = np.array(ORDER_STATISTIC_RANKS)
+
+
+def judge_many(
+    scores: NDArray[np.float64], thresholds: Sequence[ClassThresholds]
+) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+    """The verdict of each part and the class that decided it.
+
+    Args:
+        scores: shape (parts, classes), [0, 1], columns in the order of ``thresholds``.
+
+    Returns:
+        Codes of ``edgeinspect.records.score_table.VERDICTS``, uint8, shape (parts,), and the column
+        that decided, -1 for PASS and CANNOT_INSPECT. Scores that are not numbers in [0, 1] give
+        CANNOT_INSPECT, as on the line.
+    """
+    if scores.ndim != 2 or scores.shape[1] != len(thresholds) or not thresholds:
+        raise ValueError(f"scores of shape {scores.shape} for {len(thresholds)} classes")
+    codes = np.full(len(scores), PASS, np.uint8)
+    deciding = np.full(len(scores), -1, np.intp)
+    for code, limits in (
+        (REVIEW, [limit.review for limit in thresholds]),
+        (REJECT, [limit.reject for limit in thresholds]),
+    ):
+        over = scores >= np.array(limits)
+        hit = over.any(axis=1)
+        codes[hit] = code
+        deciding[hit] = np.where(over[hit], scores[hit], -np.inf).argmax(axis=1)
+    with np.errstate(invalid="ignore"):
+        sound = ((scores >= 0.0) & (scores <= 1.0)).all(axis=1)
+    codes[~sound] = CANNOT_INSPECT
+    deciding[~sound] = -1
+    return codes, deciding
+
+
+def reduce_again(
+    order_statistics: NDArray[np.float32], kind: ReducerKind, k: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What another reducer would have made of the score maps: a lower and an upper bound.
+
+    The kept ranks are exact to float32; for a rank between two of them the neighbours bound it.
+
+    Args:
+        order_statistics: shape (parts, classes, ranks), see ``ORDER_STATISTIC_RANKS``. Maps have
+            at least ``k`` cells.
+
+    Returns:
+        Two arrays of shape (parts, classes); NaN where nothing was kept.
+
+    Raises:
+        UsageError: nothing was kept, or not up to this k.
+    """
+    if order_statistics.shape[2] != len(_RANKS):
+        raise UsageError(
+            "These parts have no order statistics of a score map, so no other reducer can be "
+            "replayed.",
+            next_action="Replay their pictures instead, with --pictures.",
+        )
+    if not 1 <= k <= _RANKS[-1]:
+        raise UsageError(
+            f"The reducer's k is {k}; order statistics are kept up to rank {_RANKS[-1]}.",
+            next_action="Choose a smaller k, or replay the pictures with --pictures.",
+        )
+    low = np.nextafter(order_statistics, np.float32(-1)).astype(np.float64).clip(0, 1)
+    high = np.nextafter(order_statistics, np.float32(2)).astype(np.float64).clip(0, 1)
+    if kind is ReducerKind.MEAN_TOP_K:
+        below, above = _weights(k)
+        return low @ below, high @ above
+    rank = 1 if kind is ReducerKind.MAX else k
+    return low[:, :, _RANKS.searchsorted(rank)], high[:, :, _RANKS.searchsorted(rank, "right") - 1]
+
+
+def _weights(k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Shares of each kept rank in a lower and an upper bound of the mean of the k largest."""
+    places = np.arange(1, k + 1)
+    below = np.bincount(_RANKS.searchsorted(places), minlength=len(_RANKS))
+    above = np.bincount(_RANKS.searchsorted(places, "right") - 1, minlength=len(_RANKS))
+    return below / k, above / k

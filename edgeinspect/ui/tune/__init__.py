@@ -1,1 +1,0 @@
-"""The full-screen tuning program; ``screen.run`` starts it and loads textual then."""

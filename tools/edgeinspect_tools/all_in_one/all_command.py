@@ -1,0 +1,96 @@
+"""``edgeinspect-tools all``: a data set to a bundle, the whole way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeinspect.cli.options import FOLDER, FiniteRange
+from edgeinspect.terminal.output import console, examples, json_option, print_json, say
+
+EXAMPLES = """
+edgeinspect-tools all pictures/ --out brackets           good/ or ok/, and a folder per defect
+edgeinspect-tools all labels.csv --out brackets --budget-minutes 60
+edgeinspect-tools all pictures/ --out brackets --weights mobilenet_v2.tflite --json
+"""
+
+
+@click.command(name="all", epilog=examples(EXAMPLES))
+@click.argument("dataset")
+@click.option("--out", type=FOLDER, required=True, help="The bundle's directory.")
+@click.option("--weights", default="none", show_default=True, help="none, imagenet or a file.")
+@click.option(
+    "--budget-minutes", default=30.0, show_default=True, type=FiniteRange(0.2, 10_000),
+    help="For everything, on this machine.",
+)  # fmt: skip
+@click.option(
+    "--steps", type=click.IntRange(1), help="Train so many steps instead: the same everywhere.",
+)  # fmt: skip
+@click.option("--network", type=click.Choice(["tiny", "small", "mobilenet_v2"]))
+@click.option("--run", type=FOLDER, help="Keep what comes up on the way here; OUT.run if left out.")
+@click.option("--licence", default="proprietary", show_default=True, help="Of the weights.")
+@click.option("--attribution", default="", help="Whose pictures and weights it was made from.")
+@click.option("--good", default="", metavar="NAME", help="The source's name of the good class.")
+@click.option("--group-pattern", default="", metavar="REGEX", help="See edgeinspect-tools data.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0, 2**31 - 1))
+@click.option("--accept-gap", is_flag=True, help="Write it, marked, even beyond the bound.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted training.")
+@click.option("--replace", is_flag=True, help="A bundle in the way is replaced.")
+@json_option
+def command(  # noqa: PLR0917  click passes by name
+    dataset: str,
+    out: Path,
+    weights: str,
+    budget_minutes: float,
+    steps: int | None,
+    network: str | None,
+    run: Path | None,
+    licence: str,
+    attribution: str,
+    good: str,
+    group_pattern: str,
+    seed: int,
+    accept_gap: bool,
+    resume: bool,
+    replace: bool,
+    as_json: bool,
+) -> None:
+    """Read DATASET, train on it, quantize, pack and verify: the bundle OUT.
+
+    DATASET is a folder of classes (good or ok is the good class), pictures with masks, or a CSV
+    path,label[,group]; see edgeinspect-tools data. Only a bundle that was verified appears at OUT.
+    """
+    from edgeinspect_tools.all_in_one.chain import run_chain, summary
+    from edgeinspect_tools.all_in_one.plans import Wishes
+    from edgeinspect_tools.pack.bundle import Identity
+    from edgeinspect_tools.pack.model_card import told
+    from edgeinspect_tools.pack.names import bundle_name
+    from edgeinspect_tools.train import Network
+
+    progress = console(stderr=True)
+    found, seconds = run_chain(
+        dataset,
+        out,
+        run or out.with_name(f"{out.name}.run"),
+        Wishes(
+            weights=weights,
+            minutes=budget_minutes,
+            steps=steps,
+            network=Network(network) if network else None,
+            seed=seed,
+            accept_gap=accept_gap,
+            replace=replace,
+            resume=resume,
+            good=good,
+            group_pattern=group_pattern,
+        ),
+        Identity(name=bundle_name(out), licence=licence, attribution=attribution),
+        say=progress.print,
+    )
+    if as_json:
+        print_json(summary(found, out, seconds))
+        return
+    for sentence in told(found.figures()):
+        say(sentence)
+    say(f"{out} is ready: edgeinspect check {out}; read {out}/card.html")

@@ -1,0 +1,202 @@
+"""What to train on a data set: settings that suit its pictures, its labels and the time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.hw.picture_file import read_picture
+from edgeinspect_tools.data.dataset import Dataset, Item, Split
+from edgeinspect_tools.train import Network, TaskChoice, TrainSettings
+from edgeinspect_tools.train.training_settings import FROZEN_ENCODER
+from edgeinspect_tools.train.weights import width_of
+
+FINE_TUNING_SHARE = 0.25
+"""Of the time for everything: the quantization-aware fine-tuning, where it is needed."""
+
+_TRAINING_SHARE = 0.6
+_STEPS_WITHOUT_END = 100_000
+_MINUTES_WITHOUT_END = 60_000.0
+_CHECKS = 8
+"""Validations of a training that is counted in steps."""
+
+_LARGEST_TILE_PX = 256
+_LARGEST_FROZEN_TILE_PX = 384
+_LARGEST_SQUARE_PX = 448
+_ENOUGH_FOR_TWO_MINUTES = 20.0
+_LOOKED_AT = 40
+
+_PHOTOGRAPH_SPREAD = 57.0
+"""Standard deviation of grey levels in the photographs that published encoders learned from:
+0.22 to 0.23 of the range (ImageNet's usual normalisation)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a person may want otherwise.
+
+    Attributes:
+        weights: see ``TrainSettings``.
+        minutes: for everything; most of it is training.
+        steps: of training, instead of the minutes: the same on every machine. None: by the clock.
+        network: None: a MobileNetV2 encoder where weights are given, else ``small``, or ``tiny``
+            where there is less than ten minutes.
+        resume: go on with the training that an interrupted run left in the run folder.
+    """
+
+    weights: str = "none"
+    minutes: float = 30.0
+    steps: int | None = None
+    network: Network | None = None
+    seed: int = 1
+    accept_gap: bool = False
+    replace: bool = False
+    good: str = ""
+    group_pattern: str = ""
+    resume: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a sample of the training pictures looks like.
+
+    Attributes:
+        short_px, long_px: medians of their sides.
+        gray: no picture has colour.
+        brightness: mean grey level; ``spread`` is the mean standard deviation in a picture.
+        grain: the surface has a direction.
+    """
+
+    short_px: int
+    long_px: int
+    gray: bool
+    brightness: float
+    spread: float
+    grain: bool
+
+    @property
+    def contrast(self) -> float:
+        """By how much these pictures are flatter than photographs, at most three times."""
+        return round(min(3.0, max(1.0, _PHOTOGRAPH_SPREAD / max(self.spread, 1.0))), 2)
+
+
+def candidates(dataset: Dataset, wishes: Wishes) -> dict[str, TrainSettings]:
+    """What is worth training, by name; validation chooses among several.
+
+    Without loaded weights, one network. With them the encoder stays as it is under a decoder,
+    because few defective parts teach it nothing new. Where there is time, that is compared with a
+    tuned encoder where masks or boxes say which pixels are defective, and with a classifier of
+    whole pictures where only their labels are known.
+    """
+    look = look_at(dataset.of(Split.TRAIN))
+    reference = all(item.reference is not None for item in dataset.items)
+    shared: dict[str, Any] = {
+        "weights": wishes.weights,
+        "seed": wishes.seed,
+        "reference": reference,
+        "max_validation": 120 if wishes.minutes >= 10 else 40,
+    }
+    own = wishes.network or (
+        Network.MOBILENET_V2
+        if wishes.weights != "none"
+        else (Network.SMALL if wishes.minutes >= 10 else Network.TINY)
+    )
+    if own is not Network.MOBILENET_V2 or wishes.weights == "none":
+        gray = reference or (look.gray and wishes.weights == "none")
+        shared |= {"network": own, "gray": gray}
+        return {"map": TrainSettings(**shared, **_tiles(look), **_budget(wishes))}
+    shared |= {
+        "network": own,
+        "alpha": width_of(wishes.weights),
+        "gray": reference or look.gray,
+        "grain": look.grain,
+        "contrast": look.contrast,
+        "brightness": round(look.brightness),
+    }
+    if reference:  # loaded weights know of no reference, so every layer has to learn of it
+        return {"map": TrainSettings(**shared, **_tiles(look), **_budget(wishes))}
+    both = wishes.minutes >= _ENOUGH_FOR_TWO_MINUTES and wishes.steps is None
+    frozen = {**FROZEN_ENCODER, **shared, **_frozen_tiles(look), "rate": 3e-3}
+    share = 0.5 if both else 1.0
+    found = {"frozen encoder": TrainSettings(**frozen, **_budget(wishes, share))}
+    if not both:
+        return found
+    if all(item.is_good or item.mask or item.boxes for item in dataset.items):
+        tuned = shared | {"freeze_stride_px": 8, **_tiles(look)}
+        found["tuned encoder"] = TrainSettings(**tuned, **_budget(wishes, share))
+        return found
+    whole = shared | {
+        "task": TaskChoice.CLASSIFICATION,
+        "encoder_stride_px": 32,
+        "resize_px": min(_LARGEST_SQUARE_PX, max(96, _up(look.long_px))),
+        "rate": 5e-4,
+    }
+    found["classifier"] = TrainSettings(**whole, **_budget(wishes, share))
+    return found
+
+
+def look_at(items: Sequence[Item]) -> Look:
+    """Look at an even sample of pictures."""
+    sample = items[:: max(1, len(items) // _LOOKED_AT)]
+    shorts = [min(item.width, item.height) for item in items]
+    longs = [max(item.width, item.height) for item in items]
+    pictures = [read_picture(item.path) for item in sample]
+    planes = [p.mean(axis=2) if p.ndim == 3 else p.astype(np.float64) for p in pictures]
+    return Look(
+        short_px=int(np.median(shorts)),
+        long_px=int(np.median(longs)),
+        gray=not any(_has_colour(picture) for picture in pictures),
+        brightness=float(np.mean([plane.mean() for plane in planes])),
+        spread=float(np.mean([plane.std() for plane in planes])),
+        grain=_have_grain(planes),
+    )
+
+
+def _has_colour(picture: NDArray[np.uint8]) -> bool:
+    return picture.ndim == 3 and bool((picture.max(axis=2) != picture.min(axis=2)).any())
+
+
+def _have_grain(planes: Sequence[NDArray[np.float64]]) -> bool:
+    """Whether grey levels change along one axis twice as fast as along the other, in nine of ten
+    pictures along the same one."""
+    steep = []
+    for plane in planes:
+        along_y, along_x = np.gradient(plane)
+        x, y = float((along_x**2).mean()), float((along_y**2).mean())
+        steep.append(math.log((x + 1e-6) / (y + 1e-6)))
+    low, middle, high = np.quantile(steep, (0.1, 0.5, 0.9))
+    return bool(abs(middle) > math.log(2) and low * high > 0)
+
+
+def _tiles(look: Look) -> dict[str, Any]:
+    tile = min(_LARGEST_TILE_PX, max(64, look.short_px // 32 * 32))
+    return {"tile_px": tile, "tile_overlap_px": min(64, tile // 4), "crop_px": min(tile, 192)}
+
+
+def _frozen_tiles(look: Look) -> dict[str, Any]:
+    """A tile that takes in a whole picture where it can: features stay the same anyway."""
+    tile = min(_LARGEST_FROZEN_TILE_PX, max(64, _up(look.long_px)))
+    return {"tile_px": tile, "tile_overlap_px": tile // 3 // 4 * 4, "crop_px": min(tile, 192)}
+
+
+def _up(side_px: int) -> int:
+    return -(-side_px // 32) * 32
+
+
+def _budget(wishes: Wishes, share: float = 1.0) -> dict[str, Any]:
+    if wishes.steps is not None:
+        return {
+            "minutes": _MINUTES_WITHOUT_END,
+            "steps": wishes.steps,
+            "check_every": max(20, min(200, wishes.steps // _CHECKS)),
+        }
+    return {
+        "minutes": max(0.05, wishes.minutes * _TRAINING_SHARE * share),
+        "steps": _STEPS_WITHOUT_END,
+        "check_every": 200 if wishes.minutes >= 10 else 50,
+    }

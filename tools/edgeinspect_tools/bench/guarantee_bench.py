@@ -1,0 +1,64 @@
+"""``edgeinspect-tools bench guarantee``: whether suggested thresholds keep their promise."""
+
+from __future__ import annotations
+
+import click
+
+from edgeinspect.cli.options import FiniteRange
+from edgeinspect.errors import NotGood
+from edgeinspect.terminal.output import examples, json_option, print_json, say
+from edgeinspect_tools.bench.guarantee import check_guarantee
+
+SHARE = FiniteRange(0, 1, min_open=True, max_open=True)
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect-tools bench guarantee
+        edgeinspect-tools bench guarantee --parts 500 --max-false-rejects 0.02 --levels 16 --json
+        """
+    )
+)
+@click.option("--draws", default=1000, show_default=True, type=click.IntRange(1))
+@click.option("--parts", default=3000, show_default=True, type=click.IntRange(1), help="A draw.")
+@click.option("--max-false-rejects", type=SHARE, default=0.01, show_default=True, metavar="P")
+@click.option("--confidence", type=SHARE, default=0.95, show_default=True)
+@click.option("--levels", default=256, show_default=True, type=click.IntRange(2, 65_536))
+@click.option("--seed", default=1, show_default=True)
+@json_option
+def command(
+    *,
+    draws: int,
+    parts: int,
+    max_false_rejects: float,
+    confidence: float,
+    levels: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Draw good parts again and again and compare the suggested threshold with the truth.
+
+    The scores come from a known distribution, so the true false-reject rate of each suggestion is
+    known. It may lie above the asked one in at most 1 - confidence of the draws. Ends with 1 if
+    the exact 95 % interval of that share lies above.
+    """
+    found = check_guarantee(
+        draws=draws,
+        parts=parts,
+        false_reject_rate=max_false_rejects,
+        confidence=confidence,
+        levels=levels,
+        seed=seed,
+    )
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        low, high = found.interval95
+        say(
+            f"{found.exceeded} of {draws} draws of {parts} good parts had a true false-reject rate "
+            f"above {max_false_rejects:g}: {found.share:.2%} (95 %: {low:.2%} to {high:.2%}), "
+            f"{found.allowed_share:.2%} allowed. The mean true rate was {found.mean_true_rate:.4%}."
+        )
+    if not found.holds:
+        raise NotGood("The promise does not hold.")

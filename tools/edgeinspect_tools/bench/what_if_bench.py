@@ -1,0 +1,180 @@
+"""``edgeinspect-tools bench what-if``: how long a million stored parts take to replay."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from edgeinspect.bundle.directory import load_bundle
+from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle
+from edgeinspect.errors import NotGood
+from edgeinspect.line.scores import ORDER_STATISTIC_RANKS
+from edgeinspect.part import (
+    FrameMeta,
+    FrameQuality,
+    GateOutcome,
+    Inspection,
+    PartRecord,
+    Region,
+    StageTimes,
+)
+from edgeinspect.records.database import open_for_writing
+from edgeinspect.records.rows import encode_record
+from edgeinspect.runtime.plan import StationPlan, make_plan, simulated_recipe
+from edgeinspect.settings.station_file import example_station
+from edgeinspect.terminal.output import examples, json_option, print_json, say
+
+_POOL = 4096
+_STAMPS = {
+    "start_id": 1,
+    "recorded_wall": "2026-01-01T00:00:00.000000+00:00",
+    "clock_synchronized": 1,
+    "recorded_mono_ns": 0,
+}
+
+
+@click.command(
+    epilog=examples(
+        """
+        edgeinspect-tools bench what-if
+        edgeinspect-tools bench what-if --parts 1000000 --json
+        """
+    )
+)
+@click.option("--parts", default=1_000_000, show_default=True, type=click.IntRange(1))
+@json_option
+def command(*, parts: int, as_json: bool) -> None:
+    """Time `edgeinspect tune what-if` on made-up records, the whole command, in its own process.
+
+    The rows are as the station writes them, with the shipped model's classes and order statistics
+    and an int8 model's levels. Once under other thresholds (seconds), once under another reducer.
+    """
+    figures = measure(parts)
+    if as_json:
+        print_json(figures)
+        return
+    say(
+        f"{parts:,} parts: {figures['seconds']:.2f} s under other thresholds, "
+        f"{figures['reducer_seconds']:.2f} s under another reducer, {figures['rss_mib']:.0f} MiB "
+        f"resident at most; the database has {figures['database_mib']:.0f} MiB."
+    )
+
+
+def measure(parts: int) -> dict[str, Any]:
+    """Make the records and time the command on them. Raises NotGood if it fails."""
+    with tempfile.TemporaryDirectory(prefix="edgeinspect-bench-") as folder:
+        data_dir = Path(folder)
+        fill(data_dir, parts)
+        size = sum(file.stat().st_size for file in data_dir.iterdir())
+        seconds, told = _timed(data_dir, "--reject", "0.97", "--review", "0.9")
+        again, reduced = _timed(data_dir, "--reducer", "kth_largest:4")
+        most_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    if told["parts"] != parts or reduced["parts"] != parts:
+        raise NotGood(f"{told['parts']} parts were replayed instead of {parts}.")
+    return {
+        "parts": parts,
+        "seconds": seconds,
+        "replay_seconds": told["seconds"],
+        "reducer_seconds": again,
+        "rss_mib": most_kib / 1024,
+        "database_mib": size / 2**20,
+        "flips": told["flips"],
+    }
+
+
+def _timed(data_dir: Path, *options: str) -> tuple[float, dict[str, Any]]:
+    """Seconds from the command's start to its end, and its answer."""
+    program = [sys.executable, "-m", "edgeinspect", "tune", "what-if", "--data-dir", str(data_dir)]
+    began = time.monotonic()
+    done = subprocess.run(
+        [*program, *options, "--json"], capture_output=True, text=True, check=False
+    )
+    seconds = time.monotonic() - began
+    if done.returncode != 0:
+        raise NotGood(f"edgeinspect tune what-if failed: {done.stderr.strip()[-300:]}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return seconds, answer
+
+
+def fill(data_dir: Path, parts: int, *, seed: int = 1) -> None:
+    """Records of so many parts, a few thousand different ones over and over."""
+    bundle = load_bundle(shipped_bundle(SIM_BUNDLE))
+    station = example_station("normally-rejecting", data_dir=data_dir)
+    plan = make_plan(station, simulated_recipe(bundle), bundle)
+    rows = [row | _STAMPS | {"recipe_id": 1} for row in _pool(plan, seed)]
+    columns = list(rows[0])
+    names = ", ".join(columns)
+    with closing(open_for_writing(data_dir).connection) as connection:
+        connection.execute("PRAGMA synchronous = OFF")  # it is thrown away
+        connection.execute("BEGIN")
+        connection.execute(
+            "INSERT INTO starts VALUES (1, 'bench', :recorded_wall, 0, 1, '', 'new', '', '[]')",
+            _STAMPS,
+        )
+        classes = json.dumps(list(bundle.card.defect_classes))
+        connection.execute(
+            "INSERT INTO recipes VALUES (1, ?, ?, ?)", (plan.digest, classes, plan.document)
+        )
+        connection.execute(f"CREATE TEMP TABLE pool ({names})")
+        connection.executemany(
+            f"INSERT INTO pool ({names}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
+            [tuple(row.values()) for row in rows],
+        )
+        chosen = ", ".join("n" if name == "part_id" else name for name in columns)
+        connection.execute(
+            "WITH RECURSIVE numbers (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM numbers"  # noqa: S608
+            f" WHERE n < :parts) INSERT INTO parts ({names}) SELECT {chosen} FROM numbers"
+            f" JOIN pool ON pool.rowid = n % {len(rows)} + 1",
+            {"parts": parts},
+        )
+        connection.execute("COMMIT")
+
+
+def _pool(plan: StationPlan, seed: int) -> list[dict[str, Any]]:
+    """Different rows: most parts score low, some reach the thresholds."""
+    from edgeinspect.line.verdict import judge_scores
+
+    random = np.random.default_rng(seed)
+    table = 1 / (1 + np.exp(-np.linspace(-8, 8, 256)))
+    thresholds = plan.config.thresholds
+    levels = 255 * random.beta(0.6, 4, (_POOL, len(thresholds), len(ORDER_STATISTIC_RANKS)))
+    ordered = -np.sort(-table[levels.astype(int)], axis=2)
+    rows = []
+    for number, statistics in enumerate(ordered, 1):
+        scores = tuple(float(row[0]) for row in statistics)
+        verdict = judge_scores(scores, thresholds)
+        inspection = Inspection(
+            scores=scores,
+            top_class=thresholds[int(np.argmax(scores))].name,
+            top_score=max(scores),
+            quality=FrameQuality(121.5, 0.001, 0.002, 512.25),
+            order_statistics=tuple(map(tuple, statistics.tolist())),
+            worst_region=Region(10, 20, 30, 40),
+            times=StageTimes(400_000, 16_000_000, 500_000, 300_000),
+        )
+        record = PartRecord(
+            part_id=number,
+            trigger_mono_ns=10**15,
+            verdict=verdict,
+            gate_outcome=GateOutcome.PASSED,
+            recipe_digest=plan.digest,
+            frame=FrameMeta(number, 10**15, 10**15, 250.0, 1.5),
+            inspection=inspection,
+            frame_mono_ns=10**15,
+            verdict_mono_ns=10**15,
+            deadline_mono_ns=10**15,
+            window_start_mono_ns=10**15,
+            window_end_mono_ns=10**15,
+        )
+        rows.append(encode_record(record))
+    return rows

@@ -1,0 +1,97 @@
+"""CSV labels: ``path,label[,group][,reference]``."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeinspect.errors import ConfigError
+from edgeinspect.files.csv_cells import restored
+from edgeinspect_tools.data.class_folders import class_label
+from edgeinspect_tools.data.dataset import Picture, Source
+from edgeinspect_tools.data.picture_files import file_below
+
+MAX_BYTES = 64 * 1024 * 1024
+
+
+def read_csv(path: Path, good: str) -> Source:
+    """Read a CSV file with a header; paths are relative to the file's folder and stay below it.
+
+    Columns: ``path`` and ``label``, and where there is one ``group`` (the same part) and
+    ``reference`` (a picture of the product without a defect). Others are ignored. Rows with an
+    empty label are left out and counted in a note.
+    """
+    root = path.parent
+    rows = read_rows(path, ("path", "label"))
+    pictures: dict[Path, Picture] = {}
+    for line, row in rows:
+        picture = _picture(path, line, row, good)
+        if picture is None:
+            continue
+        if picture.path in pictures:
+            raise wrong(path, line, "path", row["path"], "each picture once")
+        pictures[picture.path] = picture
+    unlabelled = len(rows) - len(pictures)
+    return Source(
+        kind="csv",
+        root=root,
+        pictures=tuple(pictures[key] for key in sorted(pictures)),
+        notes=(f"{unlabelled} rows without a label were left out.",) if unlabelled else (),
+    )
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Line number and content of every row; what is missing at a row's end is empty.
+
+    Raises:
+        ConfigError: unreadable, or one of the columns is missing.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise wrong(path, None, "the file", "too large", f"at most {MAX_BYTES} bytes")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = list(reader.fieldnames or ())
+            for column in columns:
+                if column not in header:
+                    raise wrong(path, 1, "the header", ",".join(header), f"a column {column!r}")
+            return [
+                (
+                    reader.line_num,
+                    {name: restored((row.get(name) or "").strip()) for name in header},
+                )
+                for row in reader
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise wrong(path, None, "the file", str(error), "a readable CSV file in UTF-8") from error
+
+
+def _picture(file: Path, line: int, row: dict[str, str], good: str) -> Picture | None:
+    name, label = row["path"], row["label"]
+    if not name:
+        raise wrong(file, line, "path", name, "the name of a picture")
+    if not label:
+        return None
+    return Picture(
+        path=_below(file, line, "path", name),
+        label=class_label(label, good),
+        group=row.get("group", ""),
+        reference=_reference(file, line, row.get("reference", "")),
+    )
+
+
+def _reference(file: Path, line: int, name: str) -> Path | None:
+    return _below(file, line, "reference", name) if name else None
+
+
+def _below(file: Path, line: int, key: str, name: str) -> Path:
+    where = file_below(file.parent, name)
+    if where is None:
+        raise wrong(file, line, key, name, f"a file below {file.parent}")
+    return where
+
+
+def wrong(file: Path, line: int | None, key: str, value: object, expected: str) -> ConfigError:
+    """What is said of a file of labels."""
+    return ConfigError(file=file, line=line, key=key, value=value, expected=expected)

@@ -1,0 +1,108 @@
+"""``edgeinspect-tools pack``: a quantized run into a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeinspect.cli.options import FOLDER
+from edgeinspect.files.json_text import parse_json
+from edgeinspect.terminal.output import examples, json_option, print_json, say
+
+EXAMPLES = """
+edgeinspect-tools pack run/ --data run/manifest.json --out brackets --licence proprietary
+edgeinspect-tools pack run/ --data pictures/ --out brackets --drawn-golden --without-float
+"""
+
+
+@click.command(epilog=examples(EXAMPLES))
+@click.argument("run", type=FOLDER)
+@click.option("--data", required=True, help="The data set that the run was trained on.")
+@click.option("--out", type=FOLDER, required=True, help="The bundle's directory.")
+@click.option("--name", default="", help="The name of --out if left out.")
+@click.option("--version", default="1", show_default=True)
+@click.option("--licence", default="proprietary", show_default=True, help="Of the weights.")
+@click.option("--attribution", default="", help="Whose pictures and weights it was made from.")
+@click.option("--drawn-golden", is_flag=True, help="Put no picture of the data set into it.")
+@click.option("--without-float", is_flag=True, help="Leave the float model out.")
+@click.option("--accept-gap", is_flag=True, help="Write it, marked, even beyond the bound.")
+@click.option("--replace", is_flag=True, help="A bundle in the way is replaced.")
+@json_option
+def command(  # noqa: PLR0917  click passes by name
+    run: Path,
+    data: str,
+    out: Path,
+    name: str,
+    version: str,
+    licence: str,
+    attribution: str,
+    drawn_golden: bool,
+    without_float: bool,
+    accept_gap: bool,
+    replace: bool,
+    as_json: bool,
+) -> None:
+    """Measure a quantized RUN on its test pictures and write the bundle.
+
+    The bundle holds card, model, golden data, certificate, a model card to read (card.html), the
+    split it was made with, and the float model, so that it can be verified anywhere.
+    """
+    from edgeinspect_tools.data.training_data import dataset_of_run
+    from edgeinspect_tools.pack.bundle import Identity, pack
+    from edgeinspect_tools.pack.names import bundle_name
+
+    trained = load_trained(run)
+    identity = Identity(
+        name=name or bundle_name(out),
+        version=version,
+        licence=licence,
+        attribution=attribution,
+        ship_pictures=not drawn_golden,
+        keep_float=not without_float,
+    )
+    bundle, found = pack(
+        trained,
+        dataset_of_run(trained.described, data),
+        out,
+        identity=identity,
+        accept_gap=accept_gap,
+        replace=replace,
+    )
+    if as_json:
+        print_json({"bundle": str(out), "digest": bundle.digest, **found.figures()})
+        return
+    from edgeinspect_tools.pack.model_card import told
+
+    for sentence in told(found.figures()):
+        say(sentence)
+    say(f"{out}: {len(bundle.model):,} bytes of model; read {out}/card.html")
+
+
+def load_trained(run: Path) -> Any:
+    """A run with its int8 model.
+
+    Raises:
+        UsageError: it is not finished, or not quantized.
+        ModelRefused: its files do not belong together.
+    """
+    from edgeinspect.errors import UsageError
+    from edgeinspect_tools.given_model import read_tried
+    from edgeinspect_tools.pack.bundle import Trained
+    from edgeinspect_tools.quantize.draft_bundle import INT8_MODEL, QUANTIZED_FILE, load_run
+
+    described, float_model = load_run(run)
+    try:
+        quantized = parse_json((run / QUANTIZED_FILE).read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{run} is not quantized yet.",
+            next_action=f"Run: edgeinspect-tools quantize {run} --data …",
+        ) from error
+    return Trained(
+        described=described,
+        float_model=float_model,
+        int8_model=read_tried(run / INT8_MODEL),
+        quantized=quantized,
+    )

@@ -1,0 +1,173 @@
+"""A card and a bundle in memory, for a model whose bundle is still in the making."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from edgeinspect.bundle.card import (
+    DEFAULT_THRESHOLD,
+    Card,
+    ClassCard,
+    InputCard,
+    OutputCard,
+    ReducerCard,
+    Task,
+    ThresholdCard,
+)
+from edgeinspect.bundle.certificate import Certificate, Tolerance
+from edgeinspect.bundle.directory import MAX_MODEL_BYTES, Bundle, read_bounded, sha256_of
+from edgeinspect.bundle.inspector import Inspector
+from edgeinspect.errors import ModelRefused, UsageError
+from edgeinspect.files.json_text import parse_json
+from edgeinspect.hw.litert import Kernels, open_model
+from edgeinspect.hw.model_probe import try_bare
+from edgeinspect.part import Frame, FrameMeta
+from edgeinspect_tools.quantize.int8 import open_model as open_interpreter
+from edgeinspect_tools.quantize.real import Pixels
+
+RUN_FILE = "run.json"
+FLOAT_MODEL = "model.float.tflite"
+INT8_MODEL = "model.int8.tflite"
+QUANTIZED_FILE = "quantized.json"
+
+_ALIKE = 1e-3
+LOOSE = Tolerance(output_steps=64, score_error=0.25)
+
+
+def load_run(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """The description of a finished training run and its float model.
+
+    Raises:
+        UsageError: the folder holds no finished run.
+        ModelRefused: the model is not the one that the run ended with.
+    """
+    path = folder / RUN_FILE
+    try:
+        described = parse_json(path.read_bytes())
+        wanted = str(described["model"]["sha256"])
+    except OSError as error:
+        raise UsageError(
+            f"{folder} is not a finished training run: {path.name} cannot be read "
+            f"({error.strerror or error}).",
+            next_action="Name the folder that edgeinspect-tools train wrote.",
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not the description of a training run.") from error
+    file = folder / str(described["model"]["file"])
+    model = read_bounded(file, MAX_MODEL_BYTES)
+    if sha256_of(model) != wanted:
+        raise ModelRefused(f"{folder / FLOAT_MODEL} is not the model that the run ended with.")
+    try_bare(model, source=str(file))
+    return described, model
+
+
+def card_of(
+    described: Mapping[str, Any],
+    model: bytes,
+    *,
+    name: str = "draft",
+    version: str = "1",
+    licence: str = "unknown",
+    **more: Any,
+) -> Card:
+    """The card of a run's model, float (a draft, for ``FloatModel``) or int8.
+
+    Args:
+        described: the content of ``run.json``, or as much of it as a card needs.
+        more: further entries of the card, or instead of the run's.
+
+    Raises:
+        ModelRefused: description and model contradict each other.
+    """
+    interpreter = open_interpreter(model)
+    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    entry, exit_ = dict(described["input"]), dict(described["output"])
+    for key in ("tile_height_px", "tile_width_px"):
+        entry.pop(key, None)
+    if not entry.get("reference"):
+        entry.pop("reference", None)
+    limits = {
+        key: ThresholdCard.model_validate(value)
+        for key, value in described.get("thresholds", {}).items()
+    }
+    fields: dict[str, Any] = {
+        "name": name,
+        "version": version,
+        "task": Task(described["task"]),
+        "classes": tuple(ClassCard.model_validate(c) for c in described["classes"]),
+        "reducer": ReducerCard.model_validate(described.get("reducer") or {}),
+        "thresholds": limits or {DEFAULT_THRESHOLD: ThresholdCard(review=0.3, reject=0.5)},
+        "licence": licence,
+        **more,
+    }
+    if fields["task"] is Task.CLASSIFICATION:
+        fields["reducer"] = ReducerCard()
+    try:
+        return Card(
+            input=_input_card(entry, source),
+            output=OutputCard.model_validate({**exit_, **_tensor(sink)}),
+            **fields,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the card"
+        raise ModelRefused(f"The run and its model do not fit: {key}: {first['msg']}.") from error
+
+
+def _input_card(entry: Mapping[str, Any], source: Mapping[str, Any]) -> InputCard:
+    card = InputCard.model_validate({**entry, **_tensor(source)})
+    return card if source["dtype"] is np.float32 else _on_whole_steps(card)
+
+
+def _on_whole_steps(card: InputCard) -> InputCard:
+    """Another mean where each grey level lies half-way between two steps of the model's input.
+
+    Halves round away from zero, so that levels below the mean would go down and those above it up,
+    and the step between them count double. Half a level more moves all of them alike.
+    """
+    mean = []
+    for level, std in zip(card.mean, card.std, strict=True):
+        step = std * card.scale
+        is_half = abs(step - 1) < _ALIKE and abs(level / step % 1 - 0.5) < _ALIKE
+        mean.append(round(level + step / 2, 6) if is_half else level)
+    return card.model_copy(update={"mean": tuple(mean)})
+
+
+def _tensor(details: Mapping[str, Any]) -> dict[str, Any]:
+    scale, zero_point = details["quantization"]
+    is_float = details["dtype"] is np.float32
+    return {
+        "shape": tuple(int(extent) for extent in details["shape"]),
+        "dtype": "int8" if is_float else np.dtype(details["dtype"]).name,
+        "scale": 1.0 if is_float else float(scale),
+        "zero_point": 0 if is_float else int(zero_point),
+    }
+
+
+def bundle_in_memory(card: Card, model: bytes) -> Bundle:
+    """A bundle that was never written, for an ``Inspector``; it has no golden data."""
+    certificate = Certificate(tolerance=LOOSE)
+    return Bundle(Path("draft"), card, certificate, "0" * 64, model, b"")
+
+
+@contextmanager
+def inspector_of(bundle: Bundle) -> Iterator[Inspector]:
+    """The station's inspection of whole pictures: fast kernels, one interpreter on one core."""
+    source = str(bundle.directory / bundle.card.model)
+    engine = open_model(bundle.model, source=source, threads=1, kernels=Kernels.FAST, probe=False)
+    try:
+        yield Inspector(bundle, engine, None)
+    finally:
+        engine.close()
+
+
+def frame_of(pixels: Pixels, *, source: str = "") -> Frame:
+    """A frame without a history."""
+    meta = FrameMeta(sequence=0, exposure_mono_ns=0, arrived_mono_ns=0, source=source)
+    return Frame(meta, pixels)

@@ -1,0 +1,134 @@
+"""``edgeinspect-tools quantize``: a float model to int8, with what it costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeinspect.cli.options import ANY_PATH, FiniteRange
+from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+
+if TYPE_CHECKING:
+    from edgeinspect_tools.quantize.int8_candidates import FineTune, Quantized, Way
+    from edgeinspect_tools.quantize.steps import Say
+
+EXAMPLES = """
+edgeinspect-tools quantize run/ --data pictures/
+edgeinspect-tools quantize run/ --data run/manifest.json --accept-gap
+edgeinspect-tools quantize model_float.tflite --data pictures/ --out model_int8.tflite --std 255
+"""
+
+
+@click.command(epilog=examples(EXAMPLES))
+@click.argument("source", type=ANY_PATH, metavar="RUN|FLOAT_TFLITE")
+@click.option("--data", required=True, help="The run's data set; for a file, any pictures.")
+@click.option("--out", type=ANY_PATH, help="The int8 file; RUN/model.int8.tflite for a run.")
+@click.option("--accept-gap", is_flag=True, help="Write it, marked, even beyond the bound.")
+@click.option("--tensorflow", is_flag=True, help="Try TensorFlow's quantizer as well.")
+@click.option(
+    "--fine-tune", type=click.Choice(["auto", "always", "never"]), default="auto",
+    show_default=True, help="Train with the rounding in it; auto: where the bound is missed.",
+)  # fmt: skip
+@click.option("--mean", default=0.0, show_default=True, help="Of a file's input, in grey levels.")
+@click.option("--std", default=1.0, show_default=True, type=FiniteRange(min=1e-6))
+@click.option(
+    "--activation", type=click.Choice(["none", "sigmoid", "softmax"]), default="none",
+    show_default=True, help="What makes scores of a file's outputs.",
+)  # fmt: skip
+@json_option
+def command(  # noqa: PLR0917  click passes by name
+    source: Path,
+    data: str,
+    out: Path | None,
+    accept_gap: bool,
+    tensorflow: bool,
+    fine_tune: str,
+    mean: float,
+    std: float,
+    activation: str,
+    as_json: bool,
+) -> None:
+    """Quantize a training run or any float TFLite image model to full int8.
+
+    Calibrates on pictures that cover the range of scores, tries several ranges for the
+    activations, judges each on other pictures and keeps the closest. Says which layers cost most.
+    Refuses a result that loses more than 0.1 point of AUROC or flips verdicts outside the band.
+    """
+    from edgeinspect.files.atomic_file import replace_file
+    from edgeinspect_tools.quantize.draft_bundle import INT8_MODEL, QUANTIZED_FILE
+    from edgeinspect_tools.quantize.int8_candidates import FineTune, Way, check_gap
+
+    wish = FineTune(fine_tune)
+    ways = [Way.TRUE, Way.ROBUST, Way.TIGHT, *[Way.TENSORFLOW] * tensorflow]
+    tell = _quiet if as_json else say
+    if source.is_dir():
+        made = quantize_run(source, data, ways=ways, fine_tune=wish, tell=tell)
+        out = out or source / INT8_MODEL
+    else:
+        out = out or source.with_name(f"{source.stem}.int8.tflite")
+        made = _quantize_file(
+            source, data, ways=ways, tell=tell, mean=mean, std=std, activation=activation,
+            fine_tune=wish,
+        )  # fmt: skip
+    check_gap(made.gap, made.worst_layers, accept=accept_gap)
+    replace_file(out, made.model)
+    report = {"file": str(out), "model_bytes": len(made.model), **made.as_dict()}
+    if source.is_dir():
+        replace_file(source / QUANTIZED_FILE, (json.dumps(report, indent=1) + "\n").encode())
+    if as_json:
+        print_json(report)
+        return
+    rows = [(one["tensor"], f"{one['sqnr_db']:.1f}") for one in made.worst_layers]
+    say(table(("worst layers", "signal to noise, dB"), rows, right=("signal to noise, dB",)))
+    say(f"{out}: {len(made.model):,} bytes, ranges: {made.way.value}")
+
+
+def quantize_run(
+    folder: Path, data: str, *, ways: Sequence[Way], fine_tune: FineTune, tell: Say
+) -> Quantized:
+    """Quantize a finished run with the data set that it was trained on.
+
+    Raises:
+        UsageError: another data set, or no finished run.
+        ModelRefused: no quantizer takes the model.
+    """
+    from edgeinspect_tools.data.training_data import dataset_of_run
+    from edgeinspect_tools.quantize.draft_bundle import load_run
+    from edgeinspect_tools.quantize.steps import quantize_trained
+
+    described, float_model = load_run(folder)
+    return quantize_trained(
+        described,
+        float_model,
+        dataset_of_run(described, data),
+        ways,
+        fine_tune=fine_tune,
+        say=tell,
+    )
+
+
+def _quantize_file(
+    path: Path, data: str, *, ways: Sequence[Way], tell: Say, mean: float, std: float,
+    activation: str, fine_tune: FineTune,
+) -> Quantized:  # fmt: skip
+    from edgeinspect_tools.given_model import read_tried
+    from edgeinspect_tools.quantize.steps import quantize_pictures
+
+    return quantize_pictures(
+        read_tried(path),
+        Path(data),
+        ways=ways,
+        mean=mean,
+        std=std,
+        activation=activation,
+        fine_tune=fine_tune,
+        say=tell,
+    )
+
+
+def _quiet(text: str) -> None:
+    del text

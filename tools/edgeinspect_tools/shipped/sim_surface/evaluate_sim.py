@@ -1,0 +1,113 @@
+"""Measure a bundle on held-out simulated parts, through the station's own inspection path.
+
+    python -m edgeinspect_tools.shipped.sim_surface.evaluate_sim \\
+        --bundle models/sim-surface --parts 3000 [--json]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinspect.bundle.directory import Bundle, load_bundle
+from edgeinspect.bundle.inspector import Inspector
+from edgeinspect.errors import NotGood
+from edgeinspect.hw.litert import Kernels, open_engine
+from edgeinspect.part import Frame, FrameMeta
+from edgeinspect.sim.renderer import PART_ROI, RenderedPart
+from edgeinspect_tools.shipped.sim_surface.sim_data import TEST_SEED, labelled_part
+from edgeinspect_tools.shipped.sim_surface.sim_metrics import (
+    Look,
+    Report,
+    SeenPart,
+    report,
+    see,
+    table,
+)
+
+DEFECTIVE_EVERY = 3
+"""One part in three of a measured sample is defective."""
+
+
+def sample_parts(seed: int, count: int, *, first: int = 0) -> Iterator[tuple[int, RenderedPart]]:
+    """``count`` parts of a seed, every third defective."""
+    for number in range(first, first + count):
+        defective = number % DEFECTIVE_EVERY == 0
+        yield number, labelled_part(seed, number, defective=defective)
+
+
+def see_through_station(bundle: Bundle, seed: int, count: int, *, first: int = 0) -> list[SeenPart]:
+    """Inspect ``count`` parts exactly as the station would."""
+    with open_inspector(bundle) as inspector:
+        return see(sample_parts(seed, count, first=first), station_look(inspector))
+
+
+@contextmanager
+def open_inspector(bundle: Bundle, *, kernels: Kernels = Kernels.FAST) -> Iterator[Inspector]:
+    """The station's inspection of PART_ROI with one interpreter on one core."""
+    engine = open_engine(bundle, threads=1, kernels=kernels)
+    try:
+        yield Inspector(bundle, engine, PART_ROI)
+    finally:
+        engine.close()
+
+
+def station_look(inspector: Inspector) -> Callable[[NDArray[np.uint8]], Look]:
+    """What an Inspector says of a picture, as the metrics need it."""
+
+    def look(pixels: NDArray[np.uint8]) -> Look:
+        meta = FrameMeta(sequence=0, exposure_mono_ns=0, arrived_mono_ns=0)
+        inspection = inspector.inspect(Frame(meta, pixels), want_map=True)
+        shown = inspection.score_map
+        if shown is None:
+            raise NotGood("The bundle gives no score map.")
+        return Look(
+            inspection.scores,
+            inspection.order_statistics,
+            shown.scores,
+            shown.roi,
+            shown.stride_px,
+        )
+
+    return look
+
+
+def review_thresholds(bundle: Bundle) -> list[float]:
+    """The thresholds from which a part does not pass, in the order of the classes."""
+    return [bundle.card.threshold(name).review for name in bundle.card.defect_classes]
+
+
+def evaluate(bundle: Bundle, *, parts: int, seed: int = TEST_SEED, first: int = 0) -> Report:
+    """The bundle's performance at its default thresholds on held-out parts."""
+    seen = see_through_station(bundle, seed, parts, first=first)
+    return report(seen, review_thresholds(bundle))
+
+
+@click.command()
+@click.option(
+    "--bundle",
+    "directory",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Directory of the bundle.",
+)
+@click.option("--parts", default=3000, show_default=True, type=click.IntRange(min=1))
+@click.option("--seed", default=TEST_SEED, show_default=True, type=click.IntRange(min=0))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def main(directory: Path, parts: int, seed: int, as_json: bool) -> None:
+    """Measure a bundle on held-out simulated parts, one in three defective."""
+    result = evaluate(load_bundle(directory), parts=parts, seed=seed)
+    if as_json:
+        click.echo(json.dumps({"parts": parts, "seed": seed, **result.as_dict()}))
+    else:
+        click.echo(table(result))
+
+
+if __name__ == "__main__":
+    main()
