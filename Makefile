@@ -60,7 +60,7 @@ test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow --timeout 1200
 
 test-converters: $(VENV)/.dev
-	EDGEINSPECT_CONVERTERS=$(CONVERTERS) $(BIN)/python -m pytest tests/test_tools_convert.py \
+	EDGEINSPECT_CONVERTERS=$(CONVERTERS) $(BIN)/python -m pytest tests/tools/test_tools_convert.py \
 	  -m slow -k "pytorch or onnx" --timeout 3600
 
 test-training: $(VENV)/.dev
@@ -84,10 +84,10 @@ test-vm: $(VENV)/.dev
 	$(BIN)/python -m tests.vm test
 
 test-kills: $(VENV)/.dev
-	$(BIN)/python -m tests.kill_records --kills $(KILLS)
+	$(BIN)/python -m tests.evidence.kill_records --kills $(KILLS)
 
 test-kills-full: $(VENV)/.dev
-	$(BIN)/python -m tests.kill_records --full-disk --kills $(FULL_KILLS)
+	$(BIN)/python -m tests.evidence.kill_records --full-disk --kills $(FULL_KILLS)
 
 test-million: $(VENV)/.dev
 	for gate in normally-rejecting normally-passing normally-passing-guarded; do \

@@ -34,7 +34,7 @@ def edgetpu_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None:
         pytest.skip("no C compiler to build the delegate library with")
     made = tmp_path_factory.mktemp("edgetpu") / "libedgetpu-fake.so"
-    source = Path(__file__).with_name("fake_edgetpu.c")
+    source = Path(__file__).parent / "helpers" / "fake_edgetpu.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", made, source], check=True)
     return made
 

@@ -10,7 +10,7 @@ Two things are asked together:
 - Does it matter? The caller's limit on the size of the change: the population stability index,
   or the change of the median.
 
-``python -m tests.drift_rate`` simulates it and prints the rate.
+``python -m tests.evidence.drift_rate`` simulates it and prints the rate.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Parts database, image ring, queries and export; see docs/records.md.
+"""Parts database, image ring, queries and export; the only room with SQL. See docs/records.md.
 
+It may import ``settings``, ``line`` and the rooms above them. Begin with ``writer`` and ``reader``.
 ``RecordWriter`` is the station's one writer; ``RecordReader``, ``part_stats`` and
 ``export_parts`` are for everybody else, also while the station runs.
 """

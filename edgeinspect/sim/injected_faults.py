@@ -7,14 +7,50 @@ sensors, camera, engine, gate or station is in its ``strike``; what follows from
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from random import Random
+from typing import ClassVar, Protocol
 
 from edgeinspect.errors import UsageError
+from edgeinspect.sim.agenda import Agenda
+from edgeinspect.sim.devices import VirtualCamera, VirtualEngine
 from edgeinspect.sim.presets import MS, SECOND, STOP_SIGNAL_DELAY_NS
+from edgeinspect.sim.world import SimPart, World
 
-if TYPE_CHECKING:
-    from edgeinspect.sim.virtual import VirtualLine
-    from edgeinspect.sim.world import SimPart
+
+class Disk(Protocol):
+    """Where the station's records go.
+
+    Attributes:
+        refuse_until_ns: it takes nothing until then.
+        wall_offset_ns: how far the station's wall clock is off.
+    """
+
+    refuse_until_ns: int
+    wall_offset_ns: int
+
+
+class FaultyLine(Protocol):
+    """What a fault can strike of a simulated line; ``edgeinspect.sim.virtual`` has the line."""
+
+    rng: Random
+    agenda: Agenda
+    world: World
+    camera: VirtualCamera
+    engine: VirtualEngine
+    drop_next_event: bool
+
+    @property
+    def store(self) -> Disk: ...
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
+    def crash(self, now_ns: int) -> None: ...
+    def hang(self, duration_ns: int, now_ns: int) -> None: ...
+    def delete_records(self, now_ns: int) -> None: ...
+    def pause_for(self, duration_ns: int, now_ns: int) -> None: ...
+    def change_recipe(self, now_ns: int) -> None: ...
+    def free_gate(self, now_ns: int) -> None: ...
+    def delay(self, name: str, duration_ns: int, now_ns: int) -> None: ...
+    def mend_encoder(self, now_ns: int) -> None: ...
 
 
 class Fault:
@@ -32,7 +68,7 @@ class Fault:
     needs_guard: ClassVar[bool] = False
     needs_encoder: ClassVar[bool] = False
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         """Strike now; ``part`` will reach the trigger sensor in about 100 ms."""
         raise NotImplementedError
 
@@ -40,14 +76,14 @@ class Fault:
 class _CameraFault(Fault):
     """Strikes the next frame that is asked for."""
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.camera.mishaps.append(self.name)
 
 
 class _EngineFault(Fault):
     """Strikes the next inspection."""
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.engine.mishaps.append(self.name)
 
 
@@ -56,7 +92,7 @@ class Bounce(Fault):
     rate = 5e-3
     about = "the trigger contact bounces: one to three more edges within 6 ms"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         edges = line.rng.randint(1, 3)
         part.bounces_ns += tuple(line.rng.randint(MS // 10, 6 * MS) for _ in range(edges))
 
@@ -66,7 +102,7 @@ class DoubleTrigger(Fault):
     rate = 1e-3
     about = "the trigger fires once more although no part passes, at any distance"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.world.spurious_trigger_at(now_ns + line.rng.randint(0, 400 * MS))
 
 
@@ -75,7 +111,7 @@ class MissedTrigger(Fault):
     rate = 5e-4
     about = "the trigger sensor does not see a part"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         part.trigger_sees = False
 
 
@@ -132,7 +168,7 @@ class DeadCamera(Fault):
     rate = 1e-4
     about = "the camera fails every capture for 0.5 to 2 s"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.camera.dead_until_ns = now_ns + line.rng.randint(SECOND // 2, 2 * SECOND)
 
 
@@ -165,7 +201,7 @@ class StuckGatePassing(Fault):
     rate = 2e-5
     about = "the gate jams and lets everything through until it is repaired"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.world.stick_gate(True, now_ns)
 
 
@@ -174,7 +210,7 @@ class StuckGateRejecting(Fault):
     rate = 2e-5
     about = "the gate jams and rejects everything for 2 to 10 s"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         if line.world.gate_stuck is not None:
             return
         line.world.stick_gate(False, now_ns)
@@ -187,7 +223,7 @@ class ConfirmMissed(Fault):
     rate = 2e-4
     about = "the sensor in the reject chute would not see this part"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         part.confirm_sees = False
 
 
@@ -196,7 +232,7 @@ class ConfirmSpurious(Fault):
     rate = 2e-4
     about = "the sensor in the reject chute fires although nothing fell"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.world.spurious_confirm_at(now_ns + line.rng.randint(0, SECOND))
 
 
@@ -205,7 +241,7 @@ class ClockStep(Fault):
     rate = 2e-4
     about = "the wall clock jumps by up to a day either way; nothing may change"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.store.wall_offset_ns += line.rng.randint(-86_400 * SECOND, 86_400 * SECOND)
 
 
@@ -214,7 +250,7 @@ class FullDisk(Fault):
     rate = 5e-5
     about = "records cannot be written for 1 to 30 s"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.store.refuse_until_ns = now_ns + line.rng.randint(SECOND, 30 * SECOND)
 
 
@@ -223,7 +259,7 @@ class RecordsDeleted(Fault):
     rate = 5e-5
     about = "the records database is deleted or replaced under the running station"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.delete_records(now_ns)
 
 
@@ -232,7 +268,7 @@ class CrashRestart(Fault):
     rate = 5e-5
     about = "the station's process dies at a random moment and is back after 0.6 to 4 s"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.agenda.at(now_ns + line.rng.randint(0, SECOND), line.crash)
 
 
@@ -241,7 +277,7 @@ class CoreHang(Fault):
     rate = 2e-4
     about = "the line thread stands still for 20 ms to 3 s while events queue up"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         longest_ns = 3 * SECOND if line.rng.random() < 0.3 else SECOND // 3
         duration_ns = line.rng.randint(20 * MS, longest_ns)
         start_ns = now_ns + line.rng.randint(0, SECOND)
@@ -253,7 +289,7 @@ class Overflow(Fault):
     rate = 2e-4
     about = "a full queue drops one inspection, or one event on its way to the core"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         if line.rng.random() < 0.5:
             line.engine.mishaps.append(self.name)
         else:
@@ -266,7 +302,7 @@ class GuardMissed(Fault):
     about = "the second sensor before the gate does not see a part"
     needs_guard = True
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         part.guard_sees = False
 
 
@@ -275,7 +311,7 @@ class BeltStop(Fault):
     rate = 2e-4
     about = "the line's control stops the belt for 0.5 to 10 s"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         duration_ns = line.rng.randint(SECOND // 2, 10 * SECOND)
         start_ns = now_ns + line.rng.randint(0, SECOND)
         line.agenda.at(start_ns, lambda t: line.world.control.stop_for(duration_ns, t))
@@ -289,7 +325,7 @@ class BeltStutter(Fault):
     rate = 1e-4
     about = "the belt stops and starts two to five times, before it has its speed again"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         rng, control = line.rng, line.world.control
         at_ns = now_ns + rng.randint(0, SECOND)
         for _ in range(rng.randint(2, 5)):
@@ -303,7 +339,7 @@ class LateStopSignal(Fault):
     rate = 1e-4
     about = "the belt stands within 2 ms, and its line-stopped contact says so up to 40 ms late"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         rng, control = line.rng, line.world.control
         duration_ns = rng.randint(SECOND // 2, 5 * SECOND)
         late_ns = rng.randint(MS, STOP_SIGNAL_DELAY_NS)
@@ -320,7 +356,7 @@ class StopBounce(Fault):
     rate = 1e-4
     about = "the belt stops, and its line-stopped contact bounces one to three times"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.world.control.signal_bounces = line.rng.randint(1, 3)
         BELT_STOP.strike(line, part, now_ns)
 
@@ -330,7 +366,7 @@ class PauseResume(Fault):
     rate = 1e-4
     about = "an operator pauses inspection for 0.2 to 5 s"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.pause_for(line.rng.randint(SECOND // 5, 5 * SECOND), now_ns)
 
 
@@ -339,7 +375,7 @@ class RecipeChange(Fault):
     rate = 2e-4
     about = "another recipe with other thresholds is applied between two parts"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.agenda.at(now_ns + line.rng.randint(0, 300 * MS), line.change_recipe)
 
 
@@ -348,7 +384,7 @@ class LateInput(Fault):
     rate = 1e-3
     about = "what comes by one input reaches the station 2 to 500 ms late, in a burst"
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         name = line.rng.choice(line.inputs)
         longest_ns = SECOND // 2 if line.rng.random() < 0.2 else 80 * MS
         duration_ns = line.rng.randint(2 * MS, longest_ns)
@@ -362,7 +398,7 @@ class EncoderGlitch(Fault):
     about = "the encoder counts one to forty too many at once"
     needs_encoder = True
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.world.encoder_extra = line.rng.choice((1, 1, 2, 10, 40))
 
 
@@ -372,7 +408,7 @@ class EncoderStall(Fault):
     about = "the encoder goes silent although the belt moves, until it is repaired"
     needs_encoder = True
 
-    def strike(self, line: VirtualLine, part: SimPart, now_ns: int) -> None:
+    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.world.encoder_stalled = True
         line.agenda.at(now_ns + line.rng.randint(2 * SECOND, 20 * SECOND), line.mend_encoder)
 

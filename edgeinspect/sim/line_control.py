@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from random import Random
+from typing import Protocol
 
 from edgeinspect.line.reject import FOREVER_NS
-from edgeinspect.sim.presets import SECOND
+from edgeinspect.sim.agenda import Agenda
+from edgeinspect.sim.presets import SECOND, LineGeometry
 
-if TYPE_CHECKING:
-    from edgeinspect.sim.world import World
+
+class ControlledStation(Protocol):
+    """What the control and the operator tell the station."""
+
+    def set_line_stopped(self, stopped: bool, now_ns: int) -> None: ...
+    def acknowledge(self, now_ns: int) -> None: ...
+
+
+class ControlledLine(Protocol):
+    """What the control and the operator handle of the line."""
+
+    agenda: Agenda
+    rng: Random
+    geometry: LineGeometry
+    encoder_stalled: bool
+
+    @property
+    def station(self) -> ControlledStation: ...
+    @property
+    def empty(self) -> bool: ...
+    def clear_outfeed(self, now_ns: int) -> None: ...
+    def stick_gate(self, open_: bool | None, now_ns: int) -> None: ...
 
 
 class LineControl:
@@ -30,7 +52,7 @@ class LineControl:
             ended yet ends at ``FOREVER_NS``.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ControlledLine) -> None:
         self._world = world
         self._last_beat_ns = 0
         self._stopped = False

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import guest
 
 from image.qemu.machine import NO_ANSWER, Machine
-from tests.terminal import Terminal
+from tests.helpers.terminal import Terminal
 
 SUID = {
     "/usr/bin/chfn", "/usr/bin/chsh", "/usr/bin/gpasswd", "/usr/bin/mount", "/usr/bin/newgrp",

@@ -1,7 +1,7 @@
 """The emulator is killed while the station records; what was acknowledged must still be there.
 
 The host's cache outlives the emulator: what the machine had handed to its card is kept. Cuts that
-keep only what was forced to it are those of ``tests/kill_records.py``.
+keep only what was forced to it are those of ``tests/evidence/kill_records.py``.
 """
 
 from __future__ import annotations

@@ -27,12 +27,12 @@ sys.path[:0] = [str(HERE), str(HERE / "stubs")]
 pytest.importorskip("picamera2", reason="picamera2 is not installed in this environment")
 
 import shims  # noqa: E402
-from camera_contract import NO_CONTROLS, CameraContract, S  # noqa: E402
 
 from edgeinspect.errors import CameraFault  # noqa: E402
 from edgeinspect.hw.picamera2 import Picamera2Camera  # noqa: E402
 from edgeinspect.ports import Camera, CameraControls  # noqa: E402
 from edgeinspect.settings.station_file import Camera as CameraWiring  # noqa: E402
+from tests.helpers.camera_contract import NO_CONTROLS, CameraContract, S  # noqa: E402
 
 # NullPreview sets its thread up the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:setDaemon:DeprecationWarning")

@@ -51,10 +51,8 @@ THE_PARTS_PATH = Target(
     REPOSITORY,
     "edgeinspect/line",
     (
-        *("tests/test_line_*.py", "tests/test_core*.py", "tests/test_scores.py"),
-        *("tests/test_tiles.py", "tests/test_reject.py", "tests/test_quality.py"),
-        *("tests/test_ledger.py", "tests/test_track.py", "tests/test_verdict.py"),
-        *("tests/test_challenge_lock.py", "tests/test_sim_world.py"),
+        *("tests/line/test_*.py", "tests/challenge/test_challenge_lock.py"),
+        "tests/sim/test_sim_world.py",
     ),
     Path(__file__).with_name("equivalent.txt"),
 )

@@ -18,7 +18,7 @@ from gpio_sim import LABEL, KernelTrace, SimChip, sim_chip
 
 from edgeinspect.hw import gpiod as gpiod_driver
 from edgeinspect.settings.wiring import Active
-from tests.gpio_contract import LINE, GpioContract, Heard, HeardFaults, Rig
+from tests.helpers.gpio_contract import LINE, GpioContract, Heard, HeardFaults, Rig
 
 REPEATED_KILLS = 5
 

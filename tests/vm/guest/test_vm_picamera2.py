@@ -20,9 +20,9 @@ from edgeinspect.ports import Camera, CameraControls
 from edgeinspect.settings.station_file import Camera as CameraWiring
 
 TESTS = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(TESTS), str(TESTS / "camera_bench/stubs")]
+sys.path.insert(0, str(TESTS / "camera_bench/stubs"))
 
-from camera_contract import CameraContract  # noqa: E402
+from tests.helpers.camera_contract import CameraContract  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:setDaemon:DeprecationWarning")
 SIZE = (640, 480)

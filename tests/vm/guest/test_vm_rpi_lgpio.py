@@ -10,7 +10,7 @@ import pytest
 from gpio_benches import GpiodBench, RpiBench, forget_chip
 from gpio_sim import sim_chip
 
-from tests.gpio_contract import LINE, GpioContract, Heard, Rig
+from tests.helpers.gpio_contract import LINE, GpioContract, Heard, Rig
 
 
 class TestRpiLgpio(GpioContract):

@@ -1,2 +1,1 @@
-"""Programs that run in the environment of a converter, never imported by the tools.
-"""
+"""Programs that run in the environment of a converter, never imported by the tools."""
