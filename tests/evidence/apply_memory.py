@@ -1,4 +1,4 @@
-"""What a station keeps of replaced recipes: ``python tests/evidence/apply_memory.py 1000``.
+"""What a station keeps of replaced recipes: ``python -m tests.evidence.apply_memory 1000``.
 
 Starts a station on the simulated line, applies its recipe again and again over the control socket,
 and compares the process's resident memory, threads and descriptors after a warm-up with those at
