@@ -20,9 +20,9 @@ from edgeinspect.challenge.conductor import ChallengeDesk
 from edgeinspect.control.connections import Role
 from edgeinspect.control.server import ControlServer
 from edgeinspect.control.unix_socket import Door
+from edgeinspect.hw.clock import SystemClock
 from edgeinspect.hw.opened import Drivers
 from edgeinspect.hw.picture_file import read_picture
-from edgeinspect.hw.system_clock import SystemClock
 from edgeinspect.line.config import LineConfig, Tracking
 from edgeinspect.part import Frame, Inspection, PartRecord
 from edgeinspect.ports import Clock

@@ -23,7 +23,7 @@ from edgeinspect.challenge.policy import (
 )
 from edgeinspect.clocks import read_beside_mono
 from edgeinspect.errors import EdgeInspectError
-from edgeinspect.hw.system_clock import boot_id as this_boot
+from edgeinspect.hw.clock import boot_id as this_boot
 from edgeinspect.ports import Clock
 from edgeinspect.runtime.plan import StationPlan
 from edgeinspect.settings.audit import AuditTrail

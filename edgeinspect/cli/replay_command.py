@@ -154,7 +154,7 @@ def _sink(plan: StationPlan, data_dir: Path | None) -> Iterator[RecordsSink | No
     if data_dir is None:
         yield None
         return
-    from edgeinspect.hw.system_clock import SystemClock
+    from edgeinspect.hw.clock import SystemClock
     from edgeinspect.records.images import ImagePolicy
     from edgeinspect.records.part_ids import no_gap
     from edgeinspect.records.writer import RecordWriter

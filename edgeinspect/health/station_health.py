@@ -37,7 +37,7 @@ def station_health(
     from edgeinspect.health.compare import Health
     from edgeinspect.health.machine_health import machine_health
     from edgeinspect.hw.board_health import SystemBoard
-    from edgeinspect.hw.system_clock import SystemClock
+    from edgeinspect.hw.clock import SystemClock
 
     clock = clock or SystemClock()
     jump_s = 0.0

@@ -21,9 +21,9 @@ from edgeinspect.errors import CameraFault, DriverMissing, UsageError
 from edgeinspect.hw.camera_drops import Drop, DropListener, FrameOrder, tell_nobody
 from edgeinspect.hw.camera_pixels import BufferFormat, Layout, pixels_of
 from edgeinspect.hw.camera_ring import Exposure, ExposureBegin, ExposureRing, middle
+from edgeinspect.hw.clock import BootToMono
 from edgeinspect.hw.picamera2_controls import libcamera_controls, read_back
 from edgeinspect.hw.picamera2_timeout import ask_for_long_timeout
-from edgeinspect.hw.system_clock import BootToMono
 from edgeinspect.part import Frame, FrameMeta
 from edgeinspect.ports import CameraControls
 

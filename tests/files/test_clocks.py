@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgeinspect.clocks import SPAN_GOOD_ENOUGH_NS, TRIES, read_beside_mono
 from edgeinspect.errors import CameraFault
-from edgeinspect.hw.system_clock import LARGEST_ERROR_NS, BootToMono, MonoStamp, boot_to_mono_ns
+from edgeinspect.hw.clock import LARGEST_ERROR_NS, BootToMono, MonoStamp, boot_to_mono_ns
 
 MS = 1_000_000
 SUSPENDED_NS = 5_000 * MS

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgeinspect.errors import CameraFault
+from edgeinspect.hw.clock import SystemClock
 from edgeinspect.hw.fake_camera import CaptureCall, FakeCamera
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeOutput
 from edgeinspect.hw.opened import Drivers
-from edgeinspect.hw.system_clock import SystemClock
 from edgeinspect.line.config import (
     AlarmConfig,
     ClassThresholds,

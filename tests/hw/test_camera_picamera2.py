@@ -19,9 +19,9 @@ import pytest
 
 from edgeinspect.errors import CameraFault, CameraLost, DriverMissing
 from edgeinspect.hw import picamera2_timeout
+from edgeinspect.hw.clock import LARGEST_ERROR_NS, BootToMono
 from edgeinspect.hw.picamera2 import Picamera2Camera, _number, camera_ids, open_driver
 from edgeinspect.hw.picamera2_controls import libcamera_controls, read_back
-from edgeinspect.hw.system_clock import LARGEST_ERROR_NS, BootToMono
 from edgeinspect.ports import CameraControls
 from edgeinspect.settings.station_file import Camera as CameraWiring
 

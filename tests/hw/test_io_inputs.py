@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from edgeinspect.errors import LineFault
+from edgeinspect.hw.clock import SystemClock
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeLevelInput
-from edgeinspect.hw.system_clock import SystemClock
 from edgeinspect.line.config import GateKind
 from edgeinspect.part import VerdictKind
 from edgeinspect.runtime.station import Station

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeinspect.errors import CameraFault, DriverMissing, EdgeInspectError, LineFault, UsageError
+from edgeinspect.hw import clock
 from edgeinspect.hw import registry as hw_open
-from edgeinspect.hw import system_clock
 from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeEncoder, FakeLevelInput, FakeOutput
 from edgeinspect.hw.folder_camera import FolderCamera, list_pictures
@@ -211,8 +211,8 @@ def test_drivers_are_never_replaced_by_others() -> None:
     entry = {"x": hw_open.DriverEntry(module="edgeinspect.hw.nothing", library="json")}
     with pytest.raises(DriverMissing, match="has no io driver x yet"):
         hw_open.resolve_driver("x", entry, kind="io")
-    entry = {"x": hw_open.DriverEntry(module="edgeinspect.hw.system_clock")}
-    assert hw_open.resolve_driver("x", entry, kind="io") is system_clock
+    entry = {"x": hw_open.DriverEntry(module="edgeinspect.hw.clock")}
+    assert hw_open.resolve_driver("x", entry, kind="io") is clock
 
 
 def test_fake_camera_refuses_misuse() -> None:

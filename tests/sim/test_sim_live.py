@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from edgeinspect.errors import CameraFault, LineFault
-from edgeinspect.hw.system_clock import SystemClock
+from edgeinspect.hw.clock import SystemClock
 from edgeinspect.part import Frame, Inspection, PartRecord, VerdictKind
 from edgeinspect.ports import CameraControls
 from edgeinspect.runtime.inspection import InspectorSet

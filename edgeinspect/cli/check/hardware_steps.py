@@ -115,7 +115,7 @@ def _board(station: StationFile, board: Board, machine: str) -> Iterator[Step]:
     import shutil
 
     from edgeinspect.health.machine_health import machine_health
-    from edgeinspect.hw.system_clock import SystemClock
+    from edgeinspect.hw.clock import SystemClock
 
     folder = _existing(station.data_dir)
     state = board.read()

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from edgeinspect.bundle.directory import Bundle
 from edgeinspect.bundle.pipeline import Pipeline
 from edgeinspect.errors import NotGood
+from edgeinspect.hw.clock import SystemClock
 from edgeinspect.hw.fake_camera import CaptureCall, FakeCamera
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeOutput
 from edgeinspect.hw.model_probe import try_bare
 from edgeinspect.hw.opened import Drivers
 from edgeinspect.hw.runtime_library import load_library
-from edgeinspect.hw.system_clock import SystemClock
 from edgeinspect.line.config import (
     AlarmConfig,
     ClassThresholds,

@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from edgeinspect.hw.system_clock import SystemClock
+from edgeinspect.hw.clock import SystemClock
 from edgeinspect.line.config import GateConfig, GateKind
 from edgeinspect.runtime.faults import FaultBoard
 from edgeinspect.runtime.pulse_thread import PUNCTUALITY_FAULT, PulseThread
