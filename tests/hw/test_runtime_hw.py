@@ -191,7 +191,7 @@ def test_folder_camera_can_repeat_and_keeps_its_place_over_a_reopening(tmp_path:
 
 
 def test_system_clock_reads_the_kernels_clocks() -> None:
-    system = system_clock.SystemClock()
+    system = clock.SystemClock()
     before = time.monotonic_ns()
     assert before <= system.now_mono_ns() <= time.monotonic_ns()
     assert system.now_wall().utcoffset() is not None
@@ -199,8 +199,8 @@ def test_system_clock_reads_the_kernels_clocks() -> None:
 
 
 def test_boot_time_is_converted_by_the_present_difference() -> None:
-    converter = system_clock.BootToMono(now_mono_ns=lambda: 1_000, now_boot_ns=lambda: 6_000)
-    assert converter.convert(6_500) == system_clock.MonoStamp(1_500, error_ns=0)
+    converter = clock.BootToMono(now_mono_ns=lambda: 1_000, now_boot_ns=lambda: 6_000)
+    assert converter.convert(6_500) == clock.MonoStamp(1_500, error_ns=0)
 
 
 def test_drivers_are_never_replaced_by_others() -> None:
