@@ -260,7 +260,7 @@ DEFAULT_THRESHOLD = "default"
 
 
 class Card(CardPart):
-    """The whole card. See docs/bundle.md for every key with an example."""
+    """The whole card. See docs/reference/bundle.md for every key with an example."""
 
     format: Literal[1] = 1
     name: Name

@@ -153,7 +153,11 @@ class ChallengeDesk:
     # --- commands -------------------------------------------------------------------------------
 
     def command(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
-        """The control command ``challenge``, see docs/challenge.md. Raises EdgeInspectError."""
+        """Carry out the control command ``challenge`` (docs/reference/challenge.md).
+
+        Raises:
+            EdgeInspectError: The command is wrong, or the challenge cannot do it now.
+        """
         action = arguments.get("action", "state")
         token = arguments.get("token")
         with self._lock:

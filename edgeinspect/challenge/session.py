@@ -90,7 +90,7 @@ class ChallengeSession:
     def record(
         self, plan: StationPlan, *, due: Due, ended: Moment, simulated: bool
     ) -> dict[str, Any]:
-        """What is kept of it; see docs/challenge.md."""
+        """What is kept of it; see docs/reference/challenge.md."""
         return {
             "format": 1,
             "station": plan.station.id,

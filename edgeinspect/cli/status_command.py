@@ -46,7 +46,8 @@ def command(
 
     Ends with 0 while the station inspects, 1 while it does not (paused, faulted, starting,
     stopping) or no part has passed for long, and 4 if no station answers; health does not change
-    the exit code. With --socket alone only the machine's health is known. See docs/health.md.
+    the exit code. With --socket alone only the machine's health is known. See
+    docs/reference/health.md.
     """
     from edgeinspect.control.client import ControlClient, StationUnreachable
 

@@ -1,4 +1,7 @@
-"""The control socket's language: one JSON object a line, both ways. See docs/control-socket.md."""
+"""The control socket's language: one JSON object a line, both ways.
+
+docs/reference/control-socket.md describes every command, event and limit.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""How well the station is, in sentences a technician can act on. docs/health.md explains each.
+"""How well the station is, in sentences a technician can act on.
+
+docs/reference/health.md explains each.
 
 What is judged was measured elsewhere: on the records (``edgeinspect.records.baseline``) and by the
 machine. Nothing here reads a clock or a sensor.

@@ -4,7 +4,7 @@ RPi.GPIO itself serves the Pi 1 to 4, ``rpi-lgpio`` offers the same API on every
 included. Compared with the driver ``gpiod`` this API gives less, and the station can do no better:
 
 * it hands over no kernel timestamps: an edge is stamped when its callback runs, later than the
-  edge by what the thread switch takes (measured in docs/hardware.md);
+  edge by what the thread switch takes (measured in docs/reference/hardware.md);
 * it numbers no edges, so lost ones are not noticed;
 * a bias that is ``as-is`` means no pull, for it knows no other word;
 * RPi.GPIO itself, unlike rpi-lgpio, does not notice that another program uses a line.

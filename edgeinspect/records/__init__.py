@@ -1,4 +1,6 @@
-"""Parts database, image ring, queries and export; the only room with SQL. See docs/records.md.
+"""Parts database, image ring, queries and export; the only room with SQL.
+
+docs/reference/records.md describes every table.
 
 It may import ``settings``, ``line`` and the rooms above them. Begin with ``writer`` and ``reader``.
 ``RecordWriter`` is the station's one writer; ``RecordReader``, ``part_stats`` and

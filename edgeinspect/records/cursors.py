@@ -2,7 +2,8 @@
 
 The cursors have a database of their own, ``link-cursors.sqlite3`` in the data directory, so that a
 link that moves its cursor never makes the station's recorder wait. Positions are those of the
-column ``record_seq`` (docs/records.md): they rise in the order in which parts became durable.
+column ``record_seq`` (docs/reference/records.md): they rise in the order in which parts became
+durable.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 from edgeinspect.records.baseline import baseline_range
 
 LABELS_DATABASE = "labels.sqlite3"
-"""Written by ``edgeinspect.labels.label_store``; see docs/records.md."""
+"""Written by ``edgeinspect.labels.label_store``; see docs/reference/records.md."""
 _FOR_NS = 10_000_000_000
 _WAIT_S = 0.05
 

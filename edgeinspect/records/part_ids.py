@@ -8,7 +8,7 @@ were given out after it was made. What cannot be restored is the running kernel'
 change time of a file. The database keeps both (the *witness*): only if this is still the same
 boot and the same, untouched counter file do the ids go on without a gap. In any other case the
 next id is drawn at random far above everything known, so that two lives that grew from one
-backup give different ids. docs/records.md has the odds.
+backup give different ids. docs/reference/records.md has the odds.
 """
 
 from __future__ import annotations

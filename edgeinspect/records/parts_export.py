@@ -76,7 +76,7 @@ COLUMNS: dict[str, str] = {
     "image": "string",
     "image_kind": "string",
 }
-"""Every exported column with its type; the meaning is that of docs/records.md."""
+"""Every exported column with its type; the meaning is that of docs/reference/records.md."""
 
 
 def part_as_dict(part: StoredPart) -> dict[str, Any]:

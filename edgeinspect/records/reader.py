@@ -170,7 +170,11 @@ class RecordReader:
         return pixels
 
     def query(self, sql: str, values: dict[str, Any]) -> list[sqlite3.Row]:
-        """All rows of a statement over the tables of docs/records.md. Raises StorageFault."""
+        """All rows of a statement over the tables of docs/reference/records.md.
+
+        Raises:
+            StorageFault: The database cannot be read.
+        """
         with storage_faults("read the records", self._data_dir):
             return self._connection.execute(sql, values).fetchall()
 

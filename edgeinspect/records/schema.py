@@ -1,6 +1,6 @@
 """The tables of the records database and how they grow from version to version.
 
-``PRAGMA user_version`` holds the version. Every column is described in docs/records.md. A
+``PRAGMA user_version`` holds the version. Every column is described in docs/reference/records.md. A
 migration is never edited once released: add the next one. A station migrates when it starts, so no
 step may read or write the rows of ``parts``, of which there may be millions.
 """

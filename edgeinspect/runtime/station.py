@@ -469,7 +469,7 @@ class Station:
         return list(self._line.pictures.copy())
 
     def status(self) -> dict[str, object]:
-        """A JSON-safe snapshot; see docs/control-socket.md for every field."""
+        """A JSON-safe snapshot; see docs/reference/control-socket.md for every field."""
         view = self._line.view
         nothing = view.nothing_passes
         return {

@@ -31,7 +31,7 @@ LEAST_PARTS_IN_FLIGHT = 64
 KERNEL_JITTER_NS = 1_000_000
 CALLBACK_JITTER_NS = 100_000_000
 """How far counts may be pushed together by when they are stamped: by the kernel, or by a thread
-of a library that has to wait for a processor (docs/hardware.md)."""
+of a library that has to wait for a processor (docs/reference/hardware.md)."""
 
 
 def line_config(station: StationFile, recipe: Recipe, *, recipe_digest: str) -> LineConfig:

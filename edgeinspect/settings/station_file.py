@@ -1,6 +1,7 @@
 """The station file: this machine's wiring, belt, gate and limits. People write it.
 
-``docs/station-file.md`` lists every key. Milliseconds stand here because people measure in them;
+``docs/reference/station-file.md`` lists every key. Milliseconds stand here because people measure
+in them;
 ``edgeinspect.settings.compile`` turns them into the core's nanoseconds.
 """
 

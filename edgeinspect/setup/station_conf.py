@@ -1,7 +1,7 @@
 """``station.conf``: the one text file that sets a flashed station up. People write it on a PC.
 
 It lies on the card's FAT partition, which every PC can read, together with the files that it
-names. ``docs/station-conf.md`` lists every key.
+names. ``docs/reference/station-conf.md`` lists every key.
 """
 
 from __future__ import annotations

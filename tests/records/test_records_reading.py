@@ -297,7 +297,7 @@ def test_an_export_into_a_folder_that_is_not_there(reader: RecordReader, tmp_pat
 
 
 def test_every_column_is_documented(reader: RecordReader) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "records.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs/reference/records.md").read_text(encoding="utf-8")
     for (table,) in reader.query("SELECT name FROM sqlite_master WHERE type = 'table'", {}):
         section = text.split(f"### {table}\n", 1)[1].split("\n### ", 1)[0]
         for column in reader.query(f"PRAGMA table_info({table})", {}):

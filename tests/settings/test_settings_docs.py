@@ -16,7 +16,7 @@ from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.recipe_store import ActivePointer
 from edgeinspect.settings.station_file import StationFile
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "reference"
 
 
 def rows_of(

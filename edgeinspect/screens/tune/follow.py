@@ -62,7 +62,7 @@ class Follower:
                 self._stopping.wait(_RETRY_S)
 
     def take(self, event: Mapping[str, Any]) -> None:
-        """One event of docs/control-socket.md."""
+        """One event of docs/reference/control-socket.md."""
         kind = event.get("event")
         if kind == "part":
             score = event.get("score")
