@@ -384,7 +384,7 @@ class LineCore:
             elif part.stage is Stage.INSPECTING and now >= part.deadline_mono_ns:
                 part.late = Late.INFERENCE
                 self._judge(part, cannot_inspect(Doubt.LATE, self._lateness(part, came=False)))
-            if part.stage is Stage.JUDGED and now >= part.finished_mono_ns:
+            if now >= part.finished_mono_ns:  # after its deadline, so it has been judged
                 self._finish(part, self._ledger.outcome(part, now))
         due = [edge for edge in self._guard_edges if now >= edge[1]]
         for edge in due:

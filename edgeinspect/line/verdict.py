@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 
 from edgeinspect.line.config import ClassThresholds, FrameChecks
 from edgeinspect.part import Doubt, FrameMeta, FrameQuality, Inspection, Verdict, VerdictKind
@@ -78,7 +77,7 @@ def judge_scores(scores: Sequence[float], thresholds: Sequence[ClassThresholds])
     if len(scores) != len(thresholds) or not scores:
         detail = f"{len(scores)} scores for {len(thresholds)} classes"
         return cannot_inspect(Doubt.ENGINE_FAILED, detail)
-    if not all(isfinite(score) and 0.0 <= score <= 1.0 for score in scores):
+    if not all(0.0 <= score <= 1.0 for score in scores):  # false for NaN too
         return cannot_inspect(Doubt.ENGINE_FAILED, "a score is not a number in [0, 1]")
     for kind, limits in (
         (VerdictKind.REJECT, [limit.reject for limit in thresholds]),

@@ -120,6 +120,17 @@ def test_the_station_never_imports_the_tools() -> None:
         assert not [n for n in imported_modules(path) if n.startswith("edgeinspect_tools")], path
 
 
+def test_no_test_imports_another_test() -> None:
+    """What tests share is in tests/helpers; programs in tests/evidence are run and tried."""
+    repository = Path(__file__).resolve().parents[2]
+    shared = {"tests.helpers", "tests.evidence", "tests.mutation", "tests.newest", "tests.vm"}
+    for path in [*repository.glob("tests/**/*.py"), *repository.glob("image/tests/**/*.py")]:
+        for name in imported_modules(path):
+            assert not name.split(".")[-1].startswith(("test_", "conftest")), path
+            if name.startswith("tests."):
+                assert ".".join(name.split(".")[:2]) in shared, f"{path} imports {name}"
+
+
 def test_errors_import_nothing_of_ours() -> None:
     assert own_packages(STATION / "errors.py") == set()
 
