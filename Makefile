@@ -116,21 +116,23 @@ $(VENV)/.station: $(VENV)/.made pyproject.toml requirements.lock
 	$(LOCKED) --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.made pyproject.toml requirements.lock
-	$(LOCKED) --editable ".[dev]"
+$(VENV)/.dev: $(VENV)/.made pyproject.toml tools/pyproject.toml requirements.lock
+	$(LOCKED) --editable ".[dev]" --editable ./tools
 	@touch $@ $(VENV)/.station
 
-# One resolution for Python 3.11 to 3.13 on x86-64 and aarch64. [legacy] is not in it: what it needs
-# is pinned in pyproject.toml and contradicts everything else. Run `make check` before you commit it.
+# One resolution of both packages for Python 3.11 to 3.13 on x86-64 and aarch64. [legacy] is not in
+# it: pyproject.toml pins what it needs, and that contradicts everything else. Run `make check` before you commit it.
 lock: $(VENV)/.made
 	tools/install-locked.sh $(BIN)/python uv
-	$(BIN)/uv pip compile pyproject.toml --group install --extra dev --extra gpiod --extra rpi \
-	  --universal --python-version 3.11 --upgrade --generate-hashes --no-annotate \
-	  --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml tools/pyproject.toml --group install --extra dev \
+	  --extra gpiod --extra rpi --universal --python-version 3.11 --upgrade --generate-hashes \
+	  --no-annotate --no-emit-package edgeinspect --no-emit-index-url \
+	  --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
 test-newest: $(VENV)/.dev
 	[ -e $(NEWEST)/bin/python ] || $(PYTHON) -m venv $(NEWEST)
-	$(BIN)/uv pip install --quiet --python $(NEWEST)/bin/python --upgrade --editable ".[dev]" pip
+	$(BIN)/uv pip install --quiet --python $(NEWEST)/bin/python --upgrade --editable ".[dev]" \
+	  --editable ./tools pip
 	$(BIN)/python -m tests.newest $(NEWEST)/bin/python
 
 clean:

@@ -82,7 +82,7 @@ def _failing(python: str, chosen: Sequence[str]) -> list[str]:
 def _versions(python: str) -> dict[str, str]:
     done = subprocess.run((python, "-c", _LIST), capture_output=True, text=True, check=True)
     versions: dict[str, str] = json.loads(done.stdout)
-    for tool in ("pip", "setuptools", "uv", "wheel", "edgeinspect"):  # no part of what is tested
+    for tool in ("pip", "setuptools", "uv", "wheel", "edgeinspect", "edgeinspect-tools"):
         versions.pop(tool, None)
     return versions
 

@@ -219,7 +219,6 @@ def install_python(root: Path) -> None:
         )  # fmt: skip
         wheel = next(Path(wheels).glob("edgeinspect-*.whl"))
         run(*UV, "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel))
-    shutil.rmtree(site / "edgeinspect_tools", ignore_errors=True)
     prefix = root / "opt/edgeinspect"
     if (site / "share").exists():  # what the wheel ships as data lands beside the modules
         shutil.copytree(site / "share", prefix / "share", dirs_exist_ok=True)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+import edgeinspect
 from tests import newest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCK = (REPOSITORY / "requirements.lock").read_text()
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+TOOLS = tomllib.loads((REPOSITORY / "tools" / "pyproject.toml").read_text())["project"]
 NOT_LOCKED = ("legacy",)
 """Extras whose versions pyproject.toml pins itself."""
 
@@ -25,7 +27,9 @@ def _name(requirement: str) -> str:
 
 def _wanted() -> set[str]:
     project = PROJECT["project"]
-    wanted = [*project["dependencies"], *PROJECT["dependency-groups"]["install"]]
+    wanted = [
+        *project["dependencies"], *TOOLS["dependencies"], *PROJECT["dependency-groups"]["install"]
+    ]  # fmt: skip
     for extra, requirements in project["optional-dependencies"].items():
         if extra not in NOT_LOCKED:
             wanted += requirements
@@ -38,6 +42,19 @@ def _entries() -> list[str]:
 
 def test_everything_that_is_asked_for_is_locked() -> None:
     assert _wanted() <= {_name(entry) for entry in _entries()}
+
+
+def test_station_and_tools_have_one_version() -> None:
+    assert TOOLS["version"] == edgeinspect.__version__
+    assert f"edgeinspect=={edgeinspect.__version__}" in TOOLS["dependencies"]
+    assert TOOLS["requires-python"] == PROJECT["project"]["requires-python"]
+
+
+def test_a_station_installs_none_of_the_tools() -> None:
+    project = PROJECT["project"]
+    for requirements in (project["dependencies"], *project["optional-dependencies"].values()):
+        heavy = {"tensorflow", "tensorflow-cpu", "edgeinspect-tools", "scikit-learn"}
+        assert not {_name(requirement) for requirement in requirements} & heavy
 
 
 def test_every_version_is_exact_and_has_hashes() -> None:

@@ -214,7 +214,7 @@ def test_a_missing_library_is_answered_with_one_command(
     source.touch()
     fake = {**CONVERTERS, Kind.KERAS: Converter("from_keras.py", module="not_there")}
     monkeypatch.setattr(convert_module, "CONVERTERS", fake)
-    with pytest.raises(DriverMissing, match=r'pip install "edgeinspect\[tools\]"'):
+    with pytest.raises(DriverMissing, match="pip install edgeinspect-tools"):
         convert_model(str(source))
 
 

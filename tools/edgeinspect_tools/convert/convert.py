@@ -223,7 +223,7 @@ def _check_installed(module: str) -> None:
 
     if find_spec(module) is None:
         raise DriverMissing(
-            f"{module} is not installed.", next_action='Run: pip install "edgeinspect[tools]"'
+            f"{module} is not installed.", next_action="Run: pip install edgeinspect-tools"
         )
 
 
