@@ -2,6 +2,7 @@
 
     EdgeInspectError                     exit code 1
     ├── NotGood                          1  the checked thing is not good
+    │   ├── BeltNotReady                 1  no master can be judged on the belt as it is now
     │   ├── RecipeConflict               1  somebody else changed the recipe meanwhile
     │   └── RecipeNotTaken               1  the running station keeps its recipe
     ├── UsageError      (ValueError)     2  wrong usage of a command or a call
@@ -54,6 +55,10 @@ class EdgeInspectError(Exception):
 
 class NotGood(EdgeInspectError):
     """What was checked does not hold."""
+
+
+class BeltNotReady(NotGood):
+    """No master can be judged now: other parts are on the belt, or it is not at full speed."""
 
 
 class RecipeConflict(NotGood):

@@ -70,6 +70,15 @@ class Region(NamedTuple):
     width: int
     height: int
 
+    def overlaps(self, other: Region) -> bool:
+        """Whether the two boxes share any area."""
+        return (
+            self.x < other.x + other.width
+            and other.x < self.x + self.width
+            and self.y < other.y + other.height
+            and other.y < self.y + self.height
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class FrameMeta:

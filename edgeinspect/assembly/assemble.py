@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from edgeinspect.assembly.recipe_change import RecipeChange
 from edgeinspect.assembly.simulated_station import SimulatedLine
-from edgeinspect.challenge.conductor import ChallengeDesk
+from edgeinspect.challenge.challenge_service import ChallengeService
 from edgeinspect.control.connections import Role
 from edgeinspect.control.server import ControlServer
 from edgeinspect.control.unix_socket import Door
@@ -189,7 +189,7 @@ class AssembledStation:
                 simulated = SimulatedLine(plan.station)
             drivers = open_hardware(plan.station) if simulated is None else simulated.drivers
             opened.callback(_close_all, drivers)
-            self.challenges = ChallengeDesk(
+            self.challenges = ChallengeService(
                 data_dir=plan.station.data_dir,
                 policy=plan.station.challenge,
                 plan=lambda: self.plan,

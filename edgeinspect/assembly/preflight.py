@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeinspect.bundle.directory import Bundle, load_bundle
-from edgeinspect.challenge.session import check_masters
+from edgeinspect.challenge.masters_file import check_masters, load_masters
 from edgeinspect.errors import EdgeInspectError, StorageFault
 from edgeinspect.hw.registry import CAMERA_DRIVERS, IO_DRIVERS, resolve_driver
 from edgeinspect.part import Region
 from edgeinspect.runtime.frame_fit import check_fits, expected_frame, recorded_frame
 from edgeinspect.runtime.plan import StationPlan, plan_station, refuse_half_simulated
-from edgeinspect.settings.challenge import load_masters
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.station_file import EngineSettings, StationFile, load_station
 from edgeinspect.settings.uncovered import describe_frames, describe_uncovered_faults

@@ -133,7 +133,7 @@ class SimulatedLine:
         return replace(self.line.drivers, trigger=_StartingTrigger(self.line, self._pictures))
 
     def hold_back(self) -> None:
-        """See ``edgeinspect.challenge.seams.MasterFeeder``."""
+        """See ``edgeinspect.challenge.challenge_service.MasterFeeder``."""
         self.line.hold_back(True)
 
     def put_on(self, picture: NDArray[np.uint8], *, defective: bool) -> None:

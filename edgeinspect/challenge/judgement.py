@@ -1,27 +1,27 @@
-"""One master judged: verdict, class, place and what the gate did. Pure functions."""
+"""Judge one master: verdict, class, place and what the gate did. Pure functions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from edgeinspect.challenge.masters_file import Master
 from edgeinspect.line.config import ReviewAction
 from edgeinspect.part import GateOutcome, PartRecord, Region, VerdictKind
-from edgeinspect.settings.challenge import Master
 
-UNCONFIRMED_REMARK = "no confirm sensor is wired: nobody saw the part in the reject chute"
+UNCONFIRMED_REMARK = "no confirm sensor is wired: nothing saw the part fall into the reject chute"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MasterResult:
-    """What became of one master.
+    """How one master was judged.
 
     Attributes:
-        master: its id.
-        expected: in words.
-        part_id: of its record.
-        findings: one sentence for each thing that was not as expected; empty if all was.
-        remarks: what could not be checked as the station is wired.
+        master: Its id.
+        expected: The expectation in words.
+        part_id: Of its record.
+        findings: A sentence for each thing that was not as expected; empty if the master is good.
+        remarks: What this station's wiring cannot check.
     """
 
     master: str
@@ -40,16 +40,20 @@ class MasterResult:
 
     @property
     def is_good(self) -> bool:
+        """Whether everything was as expected."""
         return not self.findings
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        for name in ("worst_region", "expected_region"):
-            region = values[name]
-            values[name] = None if region is None else region._asdict()
-        findings, remarks = [*self.findings], [*self.remarks]
-        return {**values, "findings": findings, "remarks": remarks, "good": self.is_good}
+        """Return it JSON-safe, as the challenge's record keeps it."""
+        worst, place = self.worst_region, self.expected_region
+        return {
+            **{name: getattr(self, name) for name in self.__dataclass_fields__},
+            "worst_region": None if worst is None else worst._asdict(),
+            "expected_region": None if place is None else place._asdict(),
+            "findings": [*self.findings],
+            "remarks": [*self.remarks],
+            "good": self.is_good,
+        }
 
 
 def judge_master(
@@ -60,20 +64,16 @@ def judge_master(
     confirm_wired: bool,
     review_action: ReviewAction,
 ) -> MasterResult:
-    """Compare the record of a master's way with what was expected of it.
+    """Compare a master's record with what was expected of the master.
 
     Args:
-        recipe_digest: in force when the challenge began.
+        recipe_digest: The recipe in force when the challenge began.
     """
-    findings = [*_seen(master, record)]
-    outcome, expected_outcome = (
-        record.gate_outcome,
-        _expected_outcome(master, confirm_wired=confirm_wired, review_action=review_action),
-    )
-    if outcome is not expected_outcome:
-        findings.append(
-            f"the gate: {_words(expected_outcome)} was expected, found {_words(outcome)}"
-        )
+    findings = _verdict_findings(master, record)
+    outcome = record.gate_outcome
+    expected = _expected_outcome(master, confirm_wired=confirm_wired, review_action=review_action)
+    if outcome is not expected:
+        findings.append(f"the gate: {_words(expected)} was expected, found {_words(outcome)}")
     if record.recipe_digest != recipe_digest:
         findings.append("the recipe was changed during the challenge")
     remarks = [UNCONFIRMED_REMARK] if outcome is GateOutcome.REJECTED else []
@@ -96,6 +96,7 @@ def judge_master(
 
 
 def expected_words(master: Master) -> str:
+    """Say what is expected of a master."""
     words = master.expect.value
     if master.defect_class is not None:
         words += f" ({master.defect_class})"
@@ -105,17 +106,7 @@ def expected_words(master: Master) -> str:
     return words
 
 
-def overlap(a: Region, b: Region) -> bool:
-    """Whether two boxes share any area."""
-    return (
-        a.x < b.x + b.width
-        and b.x < a.x + a.width
-        and a.y < b.y + b.height
-        and b.y < a.y + a.height
-    )
-
-
-def _seen(master: Master, record: PartRecord) -> list[str]:
+def _verdict_findings(master: Master, record: PartRecord) -> list[str]:
     verdict = record.verdict
     if verdict.kind is not master.expect:
         found = f"{verdict.kind.value} ({verdict.reason})" if verdict.reason else verdict.kind.value
@@ -129,7 +120,7 @@ def _seen(master: Master, record: PartRecord) -> list[str]:
         worst = None if record.inspection is None else record.inspection.worst_region
         if worst is None:
             findings.append("the place: the station marked none")
-        elif not overlap(worst, master.place.region):
+        elif not worst.overlaps(master.place.region):
             findings.append(
                 f"the place: the worst spot at x {worst.x}, y {worst.y} ({worst.width} x "
                 f"{worst.height} px) lies outside the expected one"

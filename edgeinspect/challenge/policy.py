@@ -1,17 +1,18 @@
-"""Whether the station has to be proven again: pure functions of what is known.
+"""Whether a challenge is due: pure functions of the station file and the last challenge passed.
 
-A reason that was found once stays until a challenge has been passed (``ChallengeStore`` keeps it),
-so nothing that a clock does later can take it back. Time that has passed since the last challenge
-is monotonic within one boot; the wall clock only says where in the day it lies. Across boots it is
-believed only if it followed a time server both times.
+A reason stays until a challenge has been passed, so no clock can take it back later. Within one
+boot the time since the last challenge is monotonic; the wall clock only places it in the day.
+Across boots the wall clock is believed only if it followed a time server both times.
 """
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+
+from pydantic import AwareDatetime
 
 from edgeinspect.settings.challenge import Challenge, Occasion, Without
 
@@ -30,8 +31,8 @@ class Reason(StrEnum):
     STATE_LOST = "state_lost"
 
 
-Due = dict[Reason, str]
-"""A sentence for each reason."""
+DueReasons = dict[Reason, str]
+"""Why a challenge is due, with a sentence for each reason; empty if none is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +41,18 @@ class Moment:
 
     Attributes:
         boot_id: ``mono_ns`` compares within one boot only; "" for an unknown one.
-        wall: UTC, timezone aware.
-        synchronized: whether ``wall`` followed a time server.
+        wall: In UTC.
+        synchronized: Whether ``wall`` followed a time server.
     """
 
     boot_id: str
     mono_ns: int
-    wall: datetime.datetime
+    wall: AwareDatetime
     synchronized: bool
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it JSON-safe."""
+        return {**asdict(self), "wall": self.wall.isoformat()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +60,8 @@ class LastPass:
     """The last challenge that was passed.
 
     Attributes:
-        number: of its record.
-        began: when it began, which is from when on it proves the station.
+        number: Of its record.
+        began: A challenge proves the station from the moment at which it began.
     """
 
     number: int
@@ -65,11 +70,27 @@ class LastPass:
     recipe_digest: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueState:
+    """What the station keeps across restarts.
+
+    Attributes:
+        due: Why a challenge is due.
+        last_pass: None if no challenge has been passed.
+    """
+
+    due: DueReasons
+    last_pass: LastPass | None
+
+
+NOTHING_DUE = DueState(due={}, last_pass=None)
+
+
 def due_at_start(
     policy: Challenge, last: LastPass | None, now: Moment, *, product: str, digest: str
-) -> Due:
-    """What a station that starts now owes."""
-    due: Due = {}
+) -> DueReasons:
+    """Return what is due when the station starts."""
+    due: DueReasons = {}
     if last is None:
         due[Reason.NEVER_PASSED] = "no challenge has been passed yet"
     if Occasion.START in policy.when:
@@ -81,9 +102,11 @@ def due_at_start(
     )
 
 
-def due_for_recipe(policy: Challenge, last: LastPass | None, *, product: str, digest: str) -> Due:
-    """What a change to this product and recipe brings."""
-    due: Due = {}
+def due_for_recipe(
+    policy: Challenge, last: LastPass | None, *, product: str, digest: str
+) -> DueReasons:
+    """Return what is due under this product and recipe."""
+    due: DueReasons = {}
     if last is None:
         return due
     if Occasion.PRODUCT in policy.when and last.product != product:
@@ -93,8 +116,8 @@ def due_for_recipe(policy: Challenge, last: LastPass | None, *, product: str, di
     return due
 
 
-def due_now(policy: Challenge, last: LastPass | None, now: Moment) -> Due:
-    """What the time alone brings; to be asked again and again."""
+def due_now(policy: Challenge, last: LastPass | None, now: Moment) -> DueReasons:
+    """Return what is due because of the time; ask again and again."""
     if Occasion.SHIFT not in policy.when or last is None:
         return {}
     began = last.began
@@ -107,15 +130,15 @@ def due_now(policy: Challenge, last: LastPass | None, now: Moment) -> Due:
     return {}
 
 
-def locks(policy: Challenge, due: Due, *, shift_grace_over: bool) -> bool:
-    """Whether the reasons that are due lock the station."""
+def locks(policy: Challenge, due: DueReasons, *, shift_grace_over: bool) -> bool:
+    """Whether these reasons lock the station."""
     if policy.without is not Without.LOCK:
         return False
     return bool(set(due) - {Reason.SHIFT}) or (Reason.SHIFT in due and shift_grace_over)
 
 
 def latest_shift_start(policy: Challenge, wall: datetime.datetime) -> datetime.datetime:
-    """When the shift that ``wall`` lies in began, UTC."""
+    """Return when the shift that ``wall`` lies in began, in UTC."""
     return max(start for start in _starts_around(policy, wall) if start <= wall)
 
 
@@ -129,10 +152,10 @@ def _starts_around(policy: Challenge, wall: datetime.datetime) -> Iterator[datet
 
 
 def _readings(began: Moment, now: Moment) -> Iterator[tuple[datetime.datetime, datetime.datetime]]:
-    """(now, begin of the last challenge) by each clock reading that may be right.
+    """Yield (now, start of the last challenge) for each clock reading that may be right.
 
-    Both ends of a pair are by the same reading, so a jump of the clock between them cannot make
-    the time that has passed shorter.
+    Both ends of a pair come from one reading, so a clock that jumps between them cannot shorten
+    the time that has passed.
     """
     elapsed = datetime.timedelta(microseconds=(now.mono_ns - began.mono_ns) // 1000)
     if now.synchronized or not began.synchronized:
@@ -141,7 +164,7 @@ def _readings(began: Moment, now: Moment) -> Iterator[tuple[datetime.datetime, d
         yield began.wall + elapsed, began.wall
 
 
-def _across_boots(policy: Challenge, began: Moment, now: Moment) -> Due:
+def _across_boots(policy: Challenge, began: Moment, now: Moment) -> DueReasons:
     if not (began.synchronized and now.synchronized):
         when = "now" if began.synchronized else "at the last challenge"
         return {

@@ -12,9 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeinspect.challenge.challenge_store import DUE_FILE, ChallengeStore, Owed
-from edgeinspect.challenge.judgement import UNCONFIRMED_REMARK, judge_master, overlap
+from edgeinspect.challenge.challenge_store import DUE_FILE, ChallengeStore
+from edgeinspect.challenge.judgement import UNCONFIRMED_REMARK, judge_master
+from edgeinspect.challenge.masters_file import Master, load_masters
 from edgeinspect.challenge.policy import (
+    NOTHING_DUE,
+    DueState,
     LastPass,
     Moment,
     Reason,
@@ -37,7 +40,7 @@ from edgeinspect.part import (
     Verdict,
     VerdictKind,
 )
-from edgeinspect.settings.challenge import Challenge, Master, Occasion, Without, load_masters
+from edgeinspect.settings.challenge import Challenge, Occasion, Without
 from edgeinspect.settings.station_file import load_station
 
 SECOND = 1_000_000_000
@@ -374,22 +377,25 @@ def test_overlap_agrees_with_counting_pixels(a: Region, b: Region) -> None:
             for y in range(box.y, box.y + box.height)
         }
 
-    assert overlap(a, b) == bool(pixels(a) & pixels(b))
+    assert a.overlaps(b) == bool(pixels(a) & pixels(b))
 
 
 # --- on disk ------------------------------------------------------------------------------------
 
 
-def test_what_is_owed_is_read_back(tmp_path: Path) -> None:
+def test_what_is_due_is_read_back(tmp_path: Path) -> None:
     store = ChallengeStore(tmp_path)
-    assert store.owed() == Owed()
-    for owed in (
-        Owed(due={Reason.FAILED: "because"}),
-        Owed(last=passed(), due={}),
-        Owed(last=passed(at(synchronized=False)), due={Reason.SHIFT: "a", Reason.START: "b"}),
+    assert store.load() == NOTHING_DUE
+    for state in (
+        DueState(last_pass=None, due={Reason.FAILED: "because"}),
+        DueState(last_pass=passed(), due={}),
+        DueState(
+            last_pass=passed(at(synchronized=False)),
+            due={Reason.SHIFT: "a", Reason.START: "b"},
+        ),
     ):
-        store.save(owed)
-        assert ChallengeStore(tmp_path).owed() == owed
+        store.save(state)
+        assert ChallengeStore(tmp_path).load() == state
 
 
 @pytest.mark.parametrize(
@@ -409,13 +415,13 @@ def test_a_state_that_cannot_be_read_is_a_challenge_that_is_due(
     store = ChallengeStore(tmp_path)
     make_folder(store.folder)
     (store.folder / DUE_FILE).write_bytes(content)
-    assert set(store.owed().due) == {Reason.STATE_LOST}
+    assert set(store.load().due) == {Reason.STATE_LOST}
 
 
 def test_a_state_that_is_gone_while_records_are_there_is_lost(tmp_path: Path) -> None:
     store = ChallengeStore(tmp_path)
     store.put(*store.prepare({"outcome": "passed"}))
-    assert set(store.owed().due) == {Reason.STATE_LOST}
+    assert set(store.load().due) == {Reason.STATE_LOST}
 
 
 def test_records_are_numbered_and_never_written_again(tmp_path: Path) -> None:

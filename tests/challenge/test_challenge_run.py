@@ -20,8 +20,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeinspect.challenge.challenge_report import report_html
+from edgeinspect.challenge.challenge_service import ChallengeService
 from edgeinspect.challenge.challenge_store import ChallengeStore
-from edgeinspect.challenge.conductor import ChallengeDesk
 from edgeinspect.challenge.master_pictures import stored_pictures
 from edgeinspect.challenge.run_challenge import ChallengeRun
 from edgeinspect.cli.application import run_command_line
@@ -173,14 +173,14 @@ def test_a_refusal_reaches_the_person_even_if_aborting_fails() -> None:
 
 
 class TellingSink(MemorySink):
-    """Tells the desk of what is durable, as the station's sink does."""
+    """Tells the service of what is durable, as the station's sink does."""
 
-    desk: ChallengeDesk | None = None
+    service: ChallengeService | None = None
 
     def write(self, batch: Sequence[FinishedPart], /) -> None:
         super().write(batch)
-        if self.desk is not None:
-            self.desk.recorded([part.record for part in batch])
+        if self.service is not None:
+            self.service.recorded([part.record for part in batch])
 
 
 class RigFeeder:
@@ -203,7 +203,7 @@ class RigFeeder:
 @dataclasses.dataclass
 class LockedStation:
     rig: Rig
-    desk: ChallengeDesk
+    service: ChallengeService
     socket: Path
     folder: Path
 
@@ -223,7 +223,7 @@ def station(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LockedSt
     sink = TellingSink()
     rig.sink = sink
     rig.station._recorder._sink = sink
-    desk = ChallengeDesk(
+    service = ChallengeService(
         data_dir=folder / "data",
         policy=Challenge(masters=folder / "masters.yaml", when=(Occasion.RECIPE,)),
         plan=lambda: plan,
@@ -231,18 +231,18 @@ def station(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LockedSt
         read_picture=lambda path: np.zeros((1, 1), np.uint8),
         feeder=RigFeeder(rig),
     )
-    assert desk.locks_now
+    assert service.locks_now
     rig.station.lock()
-    desk.attach(rig.station)
-    sink.desk = desk
+    service.attach(rig.station)
+    sink.service = service
     socket = folder / "s.sock"
-    server = ControlServer(path=socket, controlled=rig.station, challenge=desk.command)
-    thread = threading.Thread(target=desk.run)
+    server = ControlServer(path=socket, controlled=rig.station, challenge=service.command)
+    thread = threading.Thread(target=service.run)
     with rig:
         server.start()
         thread.start()
-        yield LockedStation(rig, desk, socket, folder)
-        desk.stop()
+        yield LockedStation(rig, service, socket, folder)
+        service.stop()
         thread.join()
         server.stop()
 
@@ -269,17 +269,17 @@ def test_a_locked_station_is_unlocked_by_its_masters(
     assert last_json(capsys)["due"].keys() == {"never_passed"}
     wait_until(lambda: rig.station.parts_in_flight == 0)
     run("challenge", "run", "--socket", station.socket, "--author", "technician", "--json")
-    told = last_json(capsys)
-    assert (told["outcome"], told["number"], "token" in told) == ("passed", 1, False)
-    assert [result["gate_outcome"] for result in told["results"]] == ["passed", "rejected"]
-    assert told["results"][1]["remarks"] != []  # no confirm sensor is wired
+    state = last_json(capsys)
+    assert (state["outcome"], state["number"], "token" in state) == ("passed", 1, False)
+    assert [result["gate_outcome"] for result in state["results"]] == ["passed", "rejected"]
+    assert state["results"][1]["remarks"] != []  # no confirm sensor is wired
     wait_until(lambda: rig.station.state is StationState.INSPECTING)
     rig.part()
     sink.wait_for(lambda sink: len(sink.written) == 4)
     assert sink.written[-1].record.verdict.kind is VerdictKind.PASS
     run("challenge", "status", "--socket", station.socket)
     assert "Nothing is due" in capsys.readouterr().out
-    page = Path(told["html"]).read_text()
+    page = Path(state["html"]).read_text()
     assert "PASSED" in page and "No confirm sensor is wired" in page
     data = station.folder / "data"
     run("challenge", "list", "--data-dir", data, "--json")
@@ -339,8 +339,8 @@ def test_sample_masters_are_a_valid_set(tmp_path: Path, capsys: pytest.CaptureFi
     run("challenge", "sample", tmp_path / "m", "--json")
     path = last_json(capsys)["file"]
     run("challenge", "check", path, "--json")
-    told = last_json(capsys)
-    assert [m["expected"].split()[0] for m in told["masters"]] == [
+    state = last_json(capsys)
+    assert [m["expected"].split()[0] for m in state["masters"]] == [
         "PASS",
         "REJECT",
         "REJECT",
@@ -357,7 +357,7 @@ def test_nothing_is_asked_where_nobody_can_answer(tmp_path: Path) -> None:
 
     with (tmp_path / "stdin").open("w+") as no_terminal, pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "stdin", no_terminal)
-        with pytest.raises(UsageError, match="no terminal"):
+        with pytest.raises(UsageError, match="not a terminal"):
             _Terminal(ask=True, quiet=False)
 
 
@@ -463,9 +463,9 @@ def test_the_simulated_line_from_sample_masters_to_the_page(
         wait_until(socket.exists)
         capsys.readouterr()
         run("challenge", "run", "--config", config, "--author", "technician", "--json")
-        told = last_json(capsys)
-        assert told["outcome"] == "passed"
-        outcomes = [result["gate_outcome"] for result in told["results"]]
+        state = last_json(capsys)
+        assert state["outcome"] == "passed"
+        outcomes = [result["gate_outcome"] for result in state["results"]]
         assert outcomes == ["passed", *["reject_confirmed"] * 3, "passed"]
         assert ChallengeStore(tmp_path / "data").read(1)["simulated"] is True
         change = ("--set", "thresholds.scratch.reject=0.97", "--reason", "a change")

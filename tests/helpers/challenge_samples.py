@@ -1,4 +1,4 @@
-"""A desk with a station that does at once what it is told, on a clock that tests move."""
+"""A challenge service around a station that obeys at once, on a clock that tests move."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeinspect.challenge.conductor import ChallengeDesk
-from edgeinspect.challenge.seams import MasterFeeder
+from edgeinspect.challenge.challenge_service import ChallengeService, MasterFeeder
 from edgeinspect.control.feed import EventFeed
 from edgeinspect.line.parts_lock import LockState, PartsLock
 from edgeinspect.part import (
@@ -103,8 +102,8 @@ class ObedientStation:
         self.demanded.append(detail)
 
 
-class DeskBench:
-    """One start of a station's desk; another bench on the same folder is the next start."""
+class ChallengeBench:
+    """One start of a station; another bench on the same folder is the next start."""
 
     def __init__(
         self,
@@ -120,7 +119,7 @@ class DeskBench:
         self.clock = clock or HandClock()
         plan = sample_plan(folder)
         self.plan = dataclasses.replace(plan, digest=digest or plan.digest)
-        self.desk = ChallengeDesk(
+        self.service = ChallengeService(
             data_dir=folder / "data",
             policy=policy,
             plan=lambda: self.plan,
@@ -130,34 +129,34 @@ class DeskBench:
             boot_id=boot_id,
         )
         self.station = ObedientStation(self.clock)
-        if self.desk.locks_now:
+        if self.service.locks_now:
             self.station.lock()
-        self.desk.attach(self.station)
-        self.desk.tick()
+        self.service.attach(self.station)
+        self.service.tick()
         self.token = ""
         self._next_part_id = 1
 
     def call(self, action: str, **arguments: object) -> dict[str, Any]:
-        told = dict(self.desk.command({"action": action, "token": self.token, **arguments}))
-        self.token = str(told.pop("token", self.token))
-        return told
+        state = dict(self.service.command({"action": action, "token": self.token, **arguments}))
+        self.token = str(state.pop("token", self.token))
+        return state
 
     def begin(self) -> dict[str, Any]:
         return self.call("begin", author="technician", reason="shift")
 
     def master_comes(self, *, good: bool = True) -> dict[str, Any]:
         """The announced master goes its way and is recorded; ``good``: as it must."""
-        told = self.call("next")
-        assert told["phase"] == "awaiting"
-        passes = told["next"]["expected"] == "PASS"
+        state = self.call("next")
+        assert state["phase"] == "awaiting"
+        passes = state["next"]["expected"] == "PASS"
         part_id, self._next_part_id = self._next_part_id, self._next_part_id + 1
         self.clock.move(1)
         assert self.station.parts_lock.admits(part_id)
         record = self.record(part_id, passes=passes == good)
         self.clock.move(1)
         assert self.station.parts_lock.end_of(part_id)
-        self.desk.recorded([record])
-        self.desk.tick()
+        self.service.recorded([record])
+        self.service.tick()
         return self.call("state")
 
     def pass_all(self) -> dict[str, Any]:

@@ -137,46 +137,46 @@ def run(
 
 
 class _Terminal:
-    """Asks on the terminal; tells the station every few seconds that somebody is there."""
+    """Asks on the terminal; calls the station every few seconds so that it keeps waiting."""
 
     def __init__(self, *, ask: bool, quiet: bool) -> None:
         self._ask = ask
         self._quiet = quiet
         if ask and not sys.stdin.isatty():
             raise UsageError(
-                "Nobody can be asked: this is no terminal.",
+                "Nobody can be asked: standard input is not a terminal.",
                 next_action="Give --yes where something else puts the masters on the line.",
             )
 
     def ask(self, state: Mapping[str, Any], alive: Callable[[], None]) -> bool:
         master = state["next"]
         at, of = len(state["results"]) + 1, state["masters"]
-        self._tell(f"{at} of {of}: master {master['id']}  {master['description']}".rstrip())
-        self._tell(f"   expected: {master['expected']}")
+        self._print(f"{at} of {of}: master {master['id']}  {master['description']}".rstrip())
+        self._print(f"   expected: {master['expected']}")
         if not self._ask:
             return True
         keys = sys.stdin.fileno()
         termios.tcflush(keys, termios.TCIFLUSH)  # what was typed before the question is no answer
-        self._tell("   Empty the belt, take the master. Enter: ready, q: give up. ", end="")
+        self._print("   Empty the belt, take the master. Enter: ready, q: give up. ", end="")
         while not select.select([keys], [], [], _STILL_HERE_S)[0]:
             alive()
         answer = os.read(keys, 1024)
         return bool(answer) and not answer.strip().lower().startswith(b"q")
 
     def ready(self, master: Mapping[str, Any]) -> None:
-        self._tell(f"   Put master {master['id']} on the line now.")
+        self._print(f"   Put master {master['id']} on the line now.")
 
     def waiting(self, why: str) -> None:
-        self._tell(f"   Waiting: {why}")
+        self._print(f"   Waiting: {why}")
 
     def result(self, result: Mapping[str, Any]) -> None:
         gate = str(result["gate_outcome"]).replace("_", " ")
-        self._tell(f"   {result['verdict']} {result['reason']}".rstrip() + f", gate: {gate}")
+        self._print(f"   {result['verdict']} {result['reason']}".rstrip() + f", gate: {gate}")
         words = [f"NOT as expected: {text}" for text in result["findings"]] or ["as expected"]
         for text in (*words, *result["remarks"]):
-            self._tell(f"   {text}")
+            self._print(f"   {text}")
 
-    def _tell(self, text: str, *, end: str = "\n") -> None:
+    def _print(self, text: str, *, end: str = "\n") -> None:
         stream = sys.stderr if self._quiet else sys.stdout
         stream.write(text + end)
         stream.flush()
@@ -263,8 +263,8 @@ def list_challenges(
     records = [store.read(number) for number in reversed(numbers[-limit:])]
     names = ("number", "began", "outcome", "detail", "author", "product")
     if as_json:
-        told = [{name: record[name] for name in names} for record in records]
-        print_json({"challenges": told, "total": len(numbers)})
+        rows = [{name: record[name] for name in names} for record in records]
+        print_json({"challenges": rows, "total": len(numbers)})
         return
     if not records:
         say("No challenge has been run.")
@@ -323,18 +323,18 @@ def show(
 def check(*, masters: Path, as_json: bool) -> None:
     """Check a file of masters without a station."""
     from edgeinspect.challenge.judgement import expected_words
-    from edgeinspect.settings.challenge import load_masters
+    from edgeinspect.challenge.masters_file import load_masters
 
     loaded = load_masters(masters)
     content = loaded.content
-    told = [
+    rows = [
         {"id": m.label, "expected": expected_words(m), "description": m.description or ""}
         for m in content.masters
     ]
     if as_json:
-        print_json({"product": content.product, "masters": told, "sha256": loaded.sha256})
+        print_json({"product": content.product, "masters": rows, "sha256": loaded.sha256})
     else:
-        lines = [(m["id"], m["expected"], m["description"]) for m in told]
+        lines = [(m["id"], m["expected"], m["description"]) for m in rows]
         say(table(("master", "expected", ""), lines, title=f"Masters of {content.product}"))
 
 
@@ -358,7 +358,7 @@ def _socket(config: Path | None, socket: Path | None) -> Path:
         return socket
     if config is None:
         raise UsageError(
-            "It is not said which station is meant.",
+            "No station given.",
             next_action="Give --config STATION_FILE or --socket PATH.",
         )
     from edgeinspect.settings.station_file import load_station

@@ -12,17 +12,16 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeinspect.challenge import challenge_store
+from edgeinspect.challenge.challenge_machine import SILENCE_NS
 from edgeinspect.challenge.challenge_store import ChallengeStore
-from edgeinspect.challenge.conductor import IDLE_NS
 from edgeinspect.challenge.policy import Reason
-from edgeinspect.challenge.seams import BeltNotReady
-from edgeinspect.errors import ConfigError, NotGood, StorageFault, UsageError
+from edgeinspect.errors import BeltNotReady, ConfigError, NotGood, StorageFault, UsageError
 from edgeinspect.line.parts_lock import LockState
 from edgeinspect.runtime.station_status import StationState
 from edgeinspect.settings import audit
 from edgeinspect.settings.audit import AUDIT_FILE, AuditTrail
 from edgeinspect.settings.challenge import Challenge, Occasion, Without
-from tests.helpers.challenge_samples import MASTERS, SECOND, DeskBench
+from tests.helpers.challenge_samples import MASTERS, SECOND, ChallengeBench
 
 HOUR_S = 3600.0
 
@@ -36,11 +35,11 @@ def rules(folder: Path, **changes: Any) -> Challenge:
     return Challenge(**(values | changes))
 
 
-def locked(bench: DeskBench) -> bool:
+def locked(bench: ChallengeBench) -> bool:
     return bench.station.lock_state is not LockState.OPEN
 
 
-def due(bench: DeskBench) -> set[str]:
+def due(bench: ChallengeBench) -> set[str]:
     return set(bench.call("state")["due"])
 
 
@@ -48,24 +47,24 @@ def due(bench: DeskBench) -> set[str]:
 
 
 def test_passing_proves_unlocks_and_is_recorded(tmp_path: Path) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     assert locked(bench) and due(bench) == {Reason.NEVER_PASSED}
     assert bench.station.demanded == ["no challenge has been passed yet"]
-    told = bench.begin()
-    assert (told["phase"], told["next"]["id"], told["masters"]) == ("ask", "1", 2)
+    state = bench.begin()
+    assert (state["phase"], state["next"]["id"], state["masters"]) == ("ask", "1", 2)
     assert locked(bench)
-    told = bench.master_comes()
-    assert (told["phase"], told["next"]["id"], locked(bench)) == ("ask", "2", True)
-    told = bench.master_comes()
-    assert (told["phase"], told["outcome"], told["number"]) == ("done", "passed", 1)
+    state = bench.master_comes()
+    assert (state["phase"], state["next"]["id"], locked(bench)) == ("ask", "2", True)
+    state = bench.master_comes()
+    assert (state["phase"], state["outcome"], state["number"]) == ("done", "passed", 1)
     assert not locked(bench) and due(bench) == set()
     assert not bench.station.faults.is_active("challenge_due")
     kept = ChallengeStore(tmp_path / "data").read(1)
     assert (kept["outcome"], kept["author"], kept["reason"]) == ("passed", "technician", "shift")
     assert [result["good"] for result in kept["results"]] == [True, True]
     assert kept["demanded_by"].keys() == {"never_passed", "unfinished"}
-    told_to_followers = [entry.fields["outcome"] for entry in bench.station.feed.read(0, 10)[1]]
-    assert told_to_followers == ["began", "passed"]
+    published = [entry.fields["outcome"] for entry in bench.station.feed.read(0, 10)[1]]
+    assert published == ["began", "passed"]
     trail = AuditTrail(tmp_path / "data" / AUDIT_FILE)
     (entry,) = trail.entries()
     assert (entry.action, entry.author) == ("challenge.passed", "technician")
@@ -74,48 +73,48 @@ def test_passing_proves_unlocks_and_is_recorded(tmp_path: Path) -> None:
 
 
 def test_one_wrong_master_fails_and_the_station_stays_locked(tmp_path: Path) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     assert bench.pass_all()["outcome"] == "passed"
     bench.begin()
     bench.master_comes(good=False)
-    told = bench.master_comes()
-    assert (told["outcome"], told["detail"]) == ("failed", "not as expected: 1")
-    assert "PASS was expected" in told["results"][0]["findings"][0]
+    state = bench.master_comes()
+    assert (state["outcome"], state["detail"]) == ("failed", "not as expected: 1")
+    assert "PASS was expected" in state["results"][0]["findings"][0]
     assert locked(bench) and due(bench) == {Reason.FAILED}
-    again = DeskBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
+    again = ChallengeBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
     assert locked(again)  # nor does a restart help
     assert again.pass_all()["outcome"] == "passed" and not locked(again)
 
 
 @pytest.mark.parametrize("how", ["abort", "idle", "stop", "stranger", "kill"])
 def test_a_challenge_that_does_not_end_proves_nothing(tmp_path: Path, how: str) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.pass_all()
     bench.begin()
     bench.call("next")
     if how == "abort":
         bench.call("abort")
     elif how == "idle":
-        bench.clock.mono_ns += IDLE_NS + 1
-        bench.desk.tick()
+        bench.clock.mono_ns += SILENCE_NS + 1
+        bench.service.tick()
     elif how == "stop":
-        bench.desk.stop()
+        bench.service.stop()
     elif how == "stranger":
         bench.clock.move(1)
-        bench.desk.recorded([bench.record(9, passes=True, locked=True)])
-        bench.desk.tick()
+        bench.service.recorded([bench.record(9, passes=True, locked=True)])
+        bench.service.tick()
     if how != "kill":
-        told = bench.call("state")
-        assert (told["outcome"], told["phase"], locked(bench)) == ("aborted", "done", True)
+        state = bench.call("state")
+        assert (state["outcome"], state["phase"], locked(bench)) == ("aborted", "done", True)
         assert due(bench) == {Reason.UNFINISHED}
         actions = [e.action for e in AuditTrail(tmp_path / "data" / AUDIT_FILE).entries()]
         assert actions == ["challenge.passed", "challenge.aborted"]
-    again = DeskBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
+    again = ChallengeBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
     assert locked(again) and due(again) == {Reason.UNFINISHED}
 
 
 def test_no_master_is_announced_while_the_belt_stands_or_gathers_speed(tmp_path: Path) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.begin()
     bench.station.belt_is_steady = False
     with pytest.raises(BeltNotReady, match="full speed"):
@@ -125,7 +124,7 @@ def test_no_master_is_announced_while_the_belt_stands_or_gathers_speed(tmp_path:
 
 
 def test_a_second_part_beside_the_master_makes_it_doubtful(tmp_path: Path) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.begin()
     bench.call("next")
     bench.clock.move(1)
@@ -133,33 +132,33 @@ def test_a_second_part_beside_the_master_makes_it_doubtful(tmp_path: Path) -> No
     record = bench.record(1, passes=True)
     bench.station.parts_in_flight = 1
     bench.station.parts_lock.end_of(1)
-    bench.desk.recorded([record])
-    bench.desk.tick()
-    told = bench.call("state")
-    assert told["outcome"] == "aborted" and "no master came" in told["detail"]
+    bench.service.recorded([record])
+    bench.service.tick()
+    state = bench.call("state")
+    assert state["outcome"] == "aborted" and "not a master came" in state["detail"]
 
 
 def test_records_wait_for_the_stations_view_and_older_ones_do_not_count(tmp_path: Path) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.begin()
     older = bench.record(1, passes=True)
     bench.clock.move(1)
     bench.call("next")
-    bench.desk.recorded([older])
-    bench.desk.tick()
+    bench.service.recorded([older])
+    bench.service.tick()
     assert bench.call("state")["results"] == []
     bench.clock.move(1)
     bench.station.parts_lock.admits(2)
-    bench.desk.recorded([bench.record(2, passes=True)])
-    bench.desk.tick()
+    bench.service.recorded([bench.record(2, passes=True)])
+    bench.service.tick()
     assert bench.call("state")["phase"] == "awaiting"  # still in flight as the view has it
     bench.station.parts_lock.end_of(2)
-    bench.desk.tick()
+    bench.service.tick()
     assert [result["part_id"] for result in bench.call("state")["results"]] == [2]
 
 
 def test_masters_are_asked_for_on_an_empty_belt_only(tmp_path: Path) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.begin()
     bench.station.parts_in_flight = 2
     with pytest.raises(BeltNotReady):
@@ -173,8 +172,8 @@ def test_masters_are_asked_for_on_an_empty_belt_only(tmp_path: Path) -> None:
 def test_an_announcement_that_the_core_refuses_is_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeinspect.challenge.conductor._ANNOUNCE_S", 0.0)
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    monkeypatch.setattr("edgeinspect.challenge.challenge_service._ANNOUNCE_S", 0.0)
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.begin()
     bench.station.refuses = True
     with pytest.raises(BeltNotReady, match="just now"):
@@ -184,13 +183,13 @@ def test_an_announcement_that_the_core_refuses_is_taken_back(
 
 
 def test_two_clients_and_wrong_calls(tmp_path: Path) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
-    with pytest.raises(UsageError, match="not the challenge that runs"):
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
+    with pytest.raises(UsageError, match="No such challenge is running"):
         bench.call("next")
     bench.begin()
     with pytest.raises(UsageError, match="technician is running a challenge already"):
         bench.call("begin", author="operator", token="")
-    with pytest.raises(UsageError, match="not the challenge"):
+    with pytest.raises(UsageError, match="No such challenge"):
         bench.call("abort", token="guessed")
     with pytest.raises(UsageError, match="no action 'dance'"):
         bench.call("dance")
@@ -216,7 +215,7 @@ def test_two_clients_and_wrong_calls(tmp_path: Path) -> None:
 def test_masters_that_do_not_fit_the_station(
     tmp_path: Path, old: str, new: str, message: str
 ) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     (tmp_path / "masters.yaml").write_text(MASTERS.replace(old, new))
     before = due(bench)
     with pytest.raises(ConfigError, match=message):
@@ -225,7 +224,7 @@ def test_masters_that_do_not_fit_the_station(
 
 
 def test_without_a_policy_it_is_run_on_request_and_locks_nothing(tmp_path: Path) -> None:
-    bench = DeskBench(tmp_path)
+    bench = ChallengeBench(tmp_path)
     assert not locked(bench) and due(bench) == set()
     with pytest.raises(UsageError, match="names no masters"):
         bench.begin()
@@ -235,7 +234,7 @@ def test_without_a_policy_it_is_run_on_request_and_locks_nothing(tmp_path: Path)
     assert bench.master_comes()["outcome"] == "failed"
     assert not locked(bench) and due(bench) == set()
     with pytest.raises(UsageError, match="station file names the masters"):
-        DeskBench(tmp_path, policy=rules(tmp_path)).call(
+        ChallengeBench(tmp_path, policy=rules(tmp_path)).call(
             "begin", author="a", masters="elsewhere.yaml"
         )
 
@@ -259,7 +258,7 @@ class Feeder:
 
 def test_a_simulated_line_feeds_the_masters(tmp_path: Path) -> None:
     feeder = Feeder()
-    bench = DeskBench(tmp_path, policy=rules(tmp_path), feeder=feeder)
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path), feeder=feeder)
     with pytest.raises(ConfigError, match=r"masters\[0\].picture is None"):
         bench.begin()
     (tmp_path / "m.png").touch()
@@ -279,26 +278,26 @@ def test_a_simulated_line_feeds_the_masters(tmp_path: Path) -> None:
 
 
 def test_a_shift_locks_the_running_station_until_it_is_proven(tmp_path: Path) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.pass_all()
     bench.clock.move(6.9 * HOUR_S)
-    bench.desk.tick()
+    bench.service.tick()
     assert not locked(bench)
     bench.clock.move(0.2 * HOUR_S)
-    bench.desk.tick()
+    bench.service.tick()
     assert locked(bench) and due(bench) == {Reason.SHIFT}
     bench.clock.move(8 * HOUR_S)
-    bench.desk.tick()
+    bench.service.tick()
     assert bench.call("state")["due"] == {"shift": "a shift has begun at 14:00 (UTC)"}  # the first
     bench.clock.wall = bench.clock.wall.replace(year=2001)  # the clock jumps back
-    bench.desk.tick()
+    bench.service.tick()
     assert locked(bench)
-    again = DeskBench(tmp_path, policy=rules(tmp_path), clock=bench.clock, boot_id="boot-2")
+    again = ChallengeBench(tmp_path, policy=rules(tmp_path), clock=bench.clock, boot_id="boot-2")
     assert locked(again) and Reason.SHIFT in due(again)
 
 
 def test_a_shift_that_begins_during_a_challenge_is_still_due_after_it(tmp_path: Path) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.clock.move(7 * HOUR_S - 2)
     assert bench.pass_all()["outcome"] == "passed"
     assert locked(bench) and due(bench) == {Reason.SHIFT}
@@ -307,25 +306,25 @@ def test_a_shift_that_begins_during_a_challenge_is_still_due_after_it(tmp_path: 
 
 def test_grace_is_for_shifts_that_begin_while_it_runs(tmp_path: Path) -> None:
     policy = rules(tmp_path, shift_grace_s=600.0)
-    bench = DeskBench(tmp_path, policy=policy)
+    bench = ChallengeBench(tmp_path, policy=policy)
     bench.pass_all()
     bench.clock.move(7 * HOUR_S + 1)
-    bench.desk.tick()
+    bench.service.tick()
     assert not locked(bench) and due(bench) == {Reason.SHIFT}
     assert bench.station.faults.is_active("challenge_due")
-    restarted = DeskBench(tmp_path, policy=policy, clock=bench.clock)
+    restarted = ChallengeBench(tmp_path, policy=policy, clock=bench.clock)
     assert locked(restarted)
     bench.clock.wall = bench.clock.wall.replace(year=2001)
     bench.clock.mono_ns += 600 * SECOND
-    bench.desk.tick()
+    bench.service.tick()
     assert locked(bench)
 
 
 def test_alarm_alone_lets_the_station_go_on(tmp_path: Path) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path, without=Without.ALARM))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path, without=Without.ALARM))
     assert not locked(bench) and due(bench) == {Reason.NEVER_PASSED}
     assert bench.station.faults.is_active("challenge_due") and len(bench.station.demanded) == 1
-    bench.desk.tick()
+    bench.service.tick()
     assert len(bench.station.demanded) == 1
     bench.begin()
     bench.call("abort")
@@ -334,50 +333,50 @@ def test_alarm_alone_lets_the_station_go_on(tmp_path: Path) -> None:
 
 def test_every_start_where_the_policy_says_so(tmp_path: Path) -> None:
     policy = rules(tmp_path, when=(Occasion.START,), shift_starts=())
-    bench = DeskBench(tmp_path, policy=policy)
+    bench = ChallengeBench(tmp_path, policy=policy)
     bench.pass_all()
     assert not locked(bench)
-    assert due(DeskBench(tmp_path, policy=policy, clock=bench.clock)) == {Reason.START}
+    assert due(ChallengeBench(tmp_path, policy=policy, clock=bench.clock)) == {Reason.START}
 
 
 def test_a_new_recipe_locks_before_it_is_in_force_and_going_back_does_not_help(
     tmp_path: Path,
 ) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.pass_all()
     old, new = bench.plan, dataclasses.replace(bench.plan, digest="e" * 64)
-    with bench.desk.changing_to(new):
+    with bench.service.changing_to(new):
         assert locked(bench)
         bench.plan = new
     assert due(bench) == {Reason.RECIPE}
-    with bench.desk.changing_to(old):
+    with bench.service.changing_to(old):
         bench.plan = old
-    bench.desk.tick()
+    bench.service.tick()
     assert locked(bench) and due(bench) == {Reason.RECIPE}
     bench.pass_all()
     assert not locked(bench)
 
 
 def test_a_recipe_that_is_refused_demands_nothing(tmp_path: Path) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.pass_all()
     new = dataclasses.replace(bench.plan, digest="e" * 64)
-    with pytest.raises(UsageError), bench.desk.changing_to(new):
+    with pytest.raises(UsageError), bench.service.changing_to(new):
         raise UsageError("the recipe does not fit")
     assert not locked(bench) and due(bench) == set()
-    assert ChallengeStore(tmp_path / "data").owed().due == {}
+    assert ChallengeStore(tmp_path / "data").load().due == {}
 
 
 def test_a_recipe_changed_during_the_challenge_fails_it(tmp_path: Path) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.begin()
     bench.master_comes()
     new = dataclasses.replace(bench.plan, digest="e" * 64)
-    with bench.desk.changing_to(new):
+    with bench.service.changing_to(new):
         bench.plan = new
-    told = bench.master_comes()
-    assert told["outcome"] == "failed"
-    assert told["results"][1]["findings"] == ["the recipe was changed during the challenge"]
+    state = bench.master_comes()
+    assert state["outcome"] == "failed"
+    assert state["results"][1]["findings"] == ["the recipe was changed during the challenge"]
 
 
 # --- a disk that refuses ------------------------------------------------------------------------
@@ -391,13 +390,13 @@ def test_a_pass_that_cannot_be_kept_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for place, name in ((audit.AuditTrail, "append"), (challenge_store, "create_file")):
-        bench = DeskBench(tmp_path, policy=rules(tmp_path))
+        bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
         bench.begin()
         bench.master_comes()
         with monkeypatch.context() as patched:
             patched.setattr(place, name, refuse)
-            told = bench.master_comes()
-        assert told["outcome"] == "aborted" and "could not be recorded" in told["detail"]
+            state = bench.master_comes()
+        assert state["outcome"] == "aborted" and "could not be recorded" in state["detail"]
         assert locked(bench)
         assert bench.station.faults.snapshot()["challenge_not_kept"].count == 1
 
@@ -405,26 +404,26 @@ def test_a_pass_that_cannot_be_kept_is_none(
 def test_what_is_due_holds_and_is_saved_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.pass_all()
     with monkeypatch.context() as patched:
         patched.setattr(challenge_store, "replace_file", refuse)
         bench.clock.move(8 * HOUR_S)
-        bench.desk.tick()
+        bench.service.tick()
         assert locked(bench)
         with pytest.raises(StorageFault):
             bench.begin()
         assert bench.call("state")["phase"] == "done"  # of the challenge before
-    assert ChallengeStore(tmp_path / "data").owed().due == {}
-    bench.desk.tick()
-    assert set(ChallengeStore(tmp_path / "data").owed().due) == {Reason.SHIFT}
+    assert ChallengeStore(tmp_path / "data").load().due == {}
+    bench.service.tick()
+    assert set(ChallengeStore(tmp_path / "data").load().due) == {Reason.SHIFT}
 
 
 def test_status_is_json_safe(tmp_path: Path) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.begin()
-    told = bench.master_comes()
-    assert json.loads(json.dumps(told)) == told
+    state = bench.master_comes()
+    assert json.loads(json.dumps(state)) == state
     shown = dict(bench.station.challenge_status)
     assert json.loads(json.dumps(shown)) == shown
     assert shown["running"] is True and shown["shift_clock_trusted"] is True
@@ -450,38 +449,38 @@ def edited(folder: Path, change: Any) -> None:
     ],
 )
 def test_a_last_pass_that_was_edited_locks(tmp_path: Path, what: str, value: object) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.pass_all()
 
     def change(content: dict[str, Any]) -> None:
         last = content["last_pass"]
         last[what] = last[what] | value if isinstance(value, dict) else value
 
-    untouched = DeskBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
+    untouched = ChallengeBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
     assert not locked(untouched)
     edited(tmp_path, change)
-    again = DeskBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
+    again = ChallengeBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
     assert locked(again) and Reason.STATE_LOST in due(again)
     assert again.pass_all()["outcome"] == "passed" and not locked(again)
 
 
 def test_a_failed_challenge_cannot_be_edited_away(tmp_path: Path) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.pass_all()
     bench.begin()
     bench.master_comes()
     assert bench.master_comes(good=False)["outcome"] == "failed"
-    again = DeskBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
+    again = ChallengeBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
     assert due(again) == {Reason.FAILED}, "as it is, the trail bears it out"
     edited(tmp_path, lambda content: content["due"].clear())
-    again = DeskBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
+    again = ChallengeBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
     assert locked(again) and due(again) == {Reason.STATE_LOST}
 
 
 @pytest.mark.parametrize("gone", ["audit.jsonl", "challenges/000001.json"])
 def test_a_pass_without_its_record_or_its_entry_is_none(tmp_path: Path, gone: str) -> None:
-    bench = DeskBench(tmp_path, policy=rules(tmp_path))
+    bench = ChallengeBench(tmp_path, policy=rules(tmp_path))
     bench.pass_all()
     (tmp_path / "data" / gone).unlink()
-    again = DeskBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
+    again = ChallengeBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
     assert locked(again) and Reason.STATE_LOST in due(again)
