@@ -33,6 +33,11 @@ PERSON = ("--author", "mia", "--reason", "new valve")
 
 
 @pytest.fixture
+def station(tmp_path: Path) -> Path:
+    return write_station(tmp_path)
+
+
+@pytest.fixture
 def chip(monkeypatch: pytest.MonkeyPatch) -> FakeChip:
     made = FakeChip(LABEL)
     monkeypatch.setattr(hw_open, "resolve_driver", lambda name, drivers, kind: made)

@@ -1,4 +1,4 @@
-"""Shared by tests: align samples."""
+"""Pictures of a product that moves under the camera."""
 
 from __future__ import annotations
 

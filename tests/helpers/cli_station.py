@@ -1,4 +1,4 @@
-"""Shared by tests: cli station."""
+"""A station's folder with a model, as the model commands find it."""
 
 from __future__ import annotations
 

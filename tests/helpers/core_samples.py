@@ -1,4 +1,4 @@
-"""Shared by tests: core samples."""
+"""What several suites ask of the core on both kinds of gate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: data folders."""
+"""Folders of pictures, one a class."""
 
 from __future__ import annotations
 

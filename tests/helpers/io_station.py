@@ -1,24 +1,16 @@
-"""Shared by tests: io station."""
+"""A station file with a line of every kind, and its audit trail."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from edgeinspect.settings.audit import AUDIT_FILE, AuditTrail
 
 TRIGGER, CONFIRM, REJECT, BEACON = 17, 22, 5, 6
-
-
 LABEL = "pinctrl-bcm2711"
-
-
-@pytest.fixture
-def station(tmp_path: Path) -> Path:
-    return write_station(tmp_path)
 
 
 def write_station(folder: Path, **changes: Any) -> Path:

@@ -1,4 +1,4 @@
-"""Shared by tests: line records."""
+"""Records as the line thread gets them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: linear camera."""
+"""A camera whose brightness follows its exposure."""
 
 from __future__ import annotations
 

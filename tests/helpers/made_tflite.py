@@ -1,4 +1,4 @@
-"""Shared by tests: made tflite."""
+"""TFLite files made operator by operator."""
 
 from __future__ import annotations
 

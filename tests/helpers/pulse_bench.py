@@ -1,4 +1,4 @@
-"""Shared by tests: pulse bench."""
+"""A gate, a clock that is moved by hand, and the pulse thread between them."""
 
 from __future__ import annotations
 

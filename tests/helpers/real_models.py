@@ -1,4 +1,4 @@
-"""Shared by tests: real models."""
+"""Models and pictures that somebody else published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: setup card."""
+"""A card with which a station is set up, and what happens when it is read."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import base64
 import datetime
 import shutil
 from pathlib import Path
-
-import pytest
 
 from edgeinspect.cli.application import run_command_line
 from edgeinspect.settings.recipe import recipe_yaml
@@ -61,13 +59,6 @@ gate: {kind: normally-rejecting}
 
 
 NOON = datetime.datetime(2026, 5, 1, 12, 0, tzinfo=datetime.UTC)
-
-
-@pytest.fixture
-def places(tmp_path: Path) -> Places:
-    for name in ("boot", "data"):
-        (tmp_path / name).mkdir()
-    return Places(boot=tmp_path / "boot", data=tmp_path / "data")
 
 
 def give(places: Places, text: str = CONF, **files: str) -> None:

@@ -1,4 +1,4 @@
-"""Shared by tests: sim mutants."""
+"""A core that is wrong on purpose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: terminal kinds."""
+"""Terminals of several kinds, and readers of what is drawn on them."""
 
 from __future__ import annotations
 

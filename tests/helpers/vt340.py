@@ -1,4 +1,4 @@
-"""Shared by tests: vt340."""
+"""A terminal that draws sixels in the colours of a VT340."""
 
 from __future__ import annotations
 
