@@ -285,7 +285,7 @@ def _cut_at(step: int, card: Places, folder: Path, monkeypatch: pytest.MonkeyPat
         real(path)
 
     with monkeypatch.context() as patched:
-        for module in ("atomic_file", "setup.importing", "bundle.store"):
+        for module in ("files.atomic_file", "setup.importing", "bundle.model_store"):
             patched.setattr(f"edgeinspect.{module}.fsync_folder", cut)
         try:
             take(places)
