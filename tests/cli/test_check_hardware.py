@@ -12,7 +12,7 @@ import pytest
 
 from edgeinspect.cli.application import run_command_line
 from edgeinspect.cli.check import hardware_measure, hardware_run, hardware_steps
-from edgeinspect.cli.check.hardware_report import report_fields, report_page
+from edgeinspect.cli.check.hardware_report import report_fields, report_html
 from edgeinspect.cli.check.hardware_steps import Person, Step, acceptance
 from edgeinspect.cli.main import application
 from edgeinspect.errors import CameraFault
@@ -178,12 +178,12 @@ def test_wrong_usage(bench: Bench, station: Path, capsys: pytest.CaptureFixture[
 def test_the_page_escapes_and_tells_the_verdict() -> None:
     steps = [Step(name="<b>", state="ok", detail="a < b", figures={"x": 1.23456})]
     fields = report_fields(Path("s.yaml"), "s", steps, author="<i>", when="2026-01-01T00:00:00")
-    page = report_page(fields)
+    page = report_html(fields).decode()
     assert fields["good"] and "Accepted." in page and "1.235" in page
     emulated = [*steps, Step(name="camera", state="ok", detail="", emulated="vivid")]
     fields = report_fields(Path("s.yaml"), "s", emulated, author="mia", when="2026")
     assert fields["good"] and not fields["accepted"]
-    assert "accepts no machine" in report_page(fields)
+    assert "accepts no machine" in report_html(fields).decode()
     assert "<b></td>" not in page and "&lt;b&gt;" in page and "&lt;i&gt;" in page
 
 

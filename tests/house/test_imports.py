@@ -28,6 +28,7 @@ TOOL_ROOMS = (
     *("all_in_one", "bench"),
 )
 HEAVY = {"numpy", "cv2", "pydantic", "ai_edge_litert", "tensorflow", "yaml", "textual", "scipy"}
+HEAVY |= {"jinja2"}
 
 
 def imported_modules(path: Path) -> Iterator[str]:

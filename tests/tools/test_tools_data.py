@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgeinspect.errors import ConfigError, EdgeInspectError, NotGood, UsageError
 from edgeinspect_tools.data.build import Judged, build_dataset, k_folds
-from edgeinspect_tools.data.data_page import attention, html_report
+from edgeinspect_tools.data.data_page import attention, report_html
 from edgeinspect_tools.data.dataset import GOOD, Dataset, Split
 from edgeinspect_tools.data.dataset_formats import read_source
 from edgeinspect_tools.data.duplicates import joined, near_duplicates
@@ -656,7 +656,7 @@ def test_the_report_escapes_what_files_are_called(tmp_path: Path):
     make_folders(tmp_path, good=8, **{"<b>&pit": 8})
     (tmp_path / "good" / "<script>.png").write_bytes(b"")
     judged = judge(tmp_path)
-    report = html_report(judged.dataset, judged.findings, contact_sheet(judged.dataset))
+    report = report_html(judged.dataset, judged.findings, contact_sheet(judged.dataset)).decode()
     assert "<script>" not in report
     assert "&lt;script&gt;.png" in report
     assert "&lt;b&gt;&amp;pit" in report

@@ -1,10 +1,9 @@
-"""The acceptance's report, to keep with the machine: one JSON file and one page."""
+"""The report of an acceptance, to keep with the machine: one JSON file and one page."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,22 +12,15 @@ from typing import Any
 from edgeinspect.cli.check.hardware_steps import Step
 from edgeinspect.errors import StorageFault
 from edgeinspect.files.atomic_file import make_folder, replace_file
+from edgeinspect.files.html_report import render
 
-_COLORS = {"ok": "#176f2c", "warn": "#8a5a00", "fail": "#b3261e", "not tried": "#5f6368"}
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 62em; color: #202124 }
-table { border-collapse: collapse; width: 100% }
-td, th { text-align: left; vertical-align: top; padding: .35em .8em .35em 0;
-  border-bottom: 1px solid #dadce0 }
-small { color: #5f6368 } .emulated { background: #fff4ce; padding: .1em .4em }
-@media print { body { margin: 0 } }
-"""
+_KINDS = {"ok": "good", "warn": "warn", "fail": "bad", "not tried": "quiet"}
 
 
 def report_fields(
     station_file: Path, station_id: str, steps: Sequence[Step], *, author: str, when: str
 ) -> dict[str, Any]:
-    """The report as one JSON object."""
+    """Put the report together as one JSON object."""
     code = next((step.exit_code for step in steps if step.state == "fail"), 0)
     good = code == 0 and all(step.state != "not tried" for step in steps)
     return {
@@ -47,14 +39,18 @@ def report_fields(
 
 
 def write_report(folder: Path, fields: dict[str, Any]) -> tuple[Path, Path]:
-    """Write both files, whole or not at all; returns their paths. Raises StorageFault."""
+    """Write both files and return their paths; each is written whole or not at all.
+
+    Raises:
+        StorageFault: the folder cannot be written.
+    """
     stamp = fields["when"].replace(":", "").replace("-", "")[:15]
     base = f"acceptance-{fields['station'] or 'station'}-{stamp}"
     data, page = folder / f"{base}.json", folder / f"{base}.html"
     try:
         make_folder(folder)
         replace_file(data, (json.dumps(fields, indent=1, default=str) + "\n").encode())
-        replace_file(page, report_page(fields).encode())
+        replace_file(page, report_html(fields))
     except OSError as error:
         if isinstance(error, StorageFault):
             raise
@@ -62,29 +58,15 @@ def write_report(folder: Path, fields: dict[str, Any]) -> tuple[Path, Path]:
     return data, page
 
 
-def report_page(fields: dict[str, Any]) -> str:
-    """The same as one HTML page that needs nothing else."""
-    rows = "\n".join(_row(step) for step in fields["steps"])
-    verdict = "Accepted." if fields["accepted"] else _why_not(fields)
-    emulated = ""
-    if fields["emulated"]:
-        emulated = (
-            '<p class="emulated">Part of this ran on emulated hardware, as marked; it says '
-            "nothing about a real board.</p>"
-        )
-    title = html.escape(f"Acceptance of {fields['station'] or fields['station_file']}")
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>
-<h1>{title}</h1>
-<p><b>{html.escape(verdict)}</b> {html.escape(fields["when"])}, {html.escape(fields["author"])},
-station file {html.escape(fields["station_file"])}.</p>
-{emulated}
-<table><tr><th></th><th>what</th><th>outcome</th></tr>
-{rows}
-</table>
-<p>Signature: ______________________</p>
-</html>
-"""
+def report_html(fields: dict[str, Any]) -> bytes:
+    """Make the same report as one HTML page."""
+    return render(
+        "edgeinspect/cli/check/hardware_report.html",
+        fields=fields,
+        verdict="Accepted." if fields["accepted"] else _why_not(fields),
+        kinds=_KINDS,
+        figure=_figure,
+    )
 
 
 def _why_not(fields: dict[str, Any]) -> str:
@@ -96,24 +78,10 @@ def _why_not(fields: dict[str, Any]) -> str:
     return "Nothing failed, but not all of it is real hardware: this accepts no machine."
 
 
-def _row(step: dict[str, Any]) -> str:
-    color = _COLORS[step["state"]]
-    action = f" <b>{html.escape(step['next_action'])}</b>" if step["next_action"] else ""
-    mark = ""
-    if step["emulated"]:
-        mark = f' <span class="emulated">emulated: {html.escape(step["emulated"])}</span>'
-    figures = ", ".join(f"{key} {_short(value)}" for key, value in step["figures"].items())
-    small = f"<br><small>{html.escape(figures)}</small>" if figures else ""
-    return (
-        f'<tr><td style="color:{color}">{step["state"]}</td><td>{html.escape(step["name"])}</td>'
-        f"<td>{html.escape(step['detail'])}{action}{mark}{small}</td></tr>"
-    )
-
-
-def _short(value: object) -> str:
+def _figure(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def now_utc() -> str:
-    """For people."""
+    """The time as people read it."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -64,7 +64,7 @@ def command(  # noqa: PLR0917  click passes by name
     from edgeinspect_tools.all_in_one.chain import run_chain, summary
     from edgeinspect_tools.all_in_one.plans import Wishes
     from edgeinspect_tools.pack.bundle import Identity
-    from edgeinspect_tools.pack.model_card import told
+    from edgeinspect_tools.pack.model_card import figure_sentences
     from edgeinspect_tools.pack.names import bundle_name
     from edgeinspect_tools.train import Network
 
@@ -91,6 +91,6 @@ def command(  # noqa: PLR0917  click passes by name
     if as_json:
         print_json(summary(found, out, seconds))
         return
-    for sentence in told(found.figures()):
+    for sentence in figure_sentences(found.figures()):
         say(sentence)
     say(f"{out} is ready: edgeinspect check {out}; read {out}/card.html")

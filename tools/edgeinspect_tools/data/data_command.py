@@ -106,15 +106,15 @@ def _shares(text: str) -> dict[Any, float]:
 
 def _write(judged: Judged, out: Path) -> None:
     from edgeinspect.files.atomic_file import make_folder, replace_file
-    from edgeinspect_tools.data.data_page import html_report
+    from edgeinspect_tools.data.data_page import report_html
     from edgeinspect_tools.data.manifest import save_manifest
     from edgeinspect_tools.data.sheet import contact_sheet
 
     make_folder(out)
     sheet = contact_sheet(judged.dataset)
-    report = html_report(judged.dataset, judged.findings, sheet)
+    report = report_html(judged.dataset, judged.findings, sheet)
     replace_file(out / "contact_sheet.png", sheet)
-    replace_file(out / "report.html", report.encode())
+    replace_file(out / "report.html", report)
     save_manifest(judged.dataset, out / "manifest.json")
 
 

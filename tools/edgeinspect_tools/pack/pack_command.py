@@ -73,9 +73,9 @@ def command(  # noqa: PLR0917  click passes by name
     if as_json:
         print_json({"bundle": str(out), "digest": bundle.digest, **found.figures()})
         return
-    from edgeinspect_tools.pack.model_card import told
+    from edgeinspect_tools.pack.model_card import figure_sentences
 
-    for sentence in told(found.figures()):
+    for sentence in figure_sentences(found.figures()):
         say(sentence)
     say(f"{out}: {len(bundle.model):,} bytes of model; read {out}/card.html")
 
