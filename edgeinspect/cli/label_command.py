@@ -137,12 +137,11 @@ def queue(*, limit: int, author: str | None, graphics: str, as_json: bool, **opt
     with RecordReader(data_dir) as reader:
         selection = select(reader, data_dir, options)
         columns = comparable_scores(reader, selection)
-        kept = reader.numbers("SELECT part_id FROM images WHERE state = 'kept'", {})
         wanted = label_queue(
             columns,
             selection.base.thresholds,
             labels,
-            pictured=set(kept.astype(int).tolist()),
+            pictured=reader.pictured_part_ids().tolist(),
             limit=limit,
         )
         if not as_json and sys.stdin.isatty():

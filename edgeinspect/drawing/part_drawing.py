@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from edgeinspect.drawing.contact_sheet import Threshold, part_sheet, save_png
 from edgeinspect.errors import EdgeInspectError
 from edgeinspect.files.atomic_file import replace_file
-from edgeinspect.files.json_text import parse_json
 from edgeinspect.part import Frame, FrameMeta, Region
+from edgeinspect.records.recipes import registered_recipes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,21 +69,19 @@ def draw_stored_part(
 
 def recorded_recipe(reader: RecordReader, digest: str) -> RecordedRecipe:
     """What was registered under a recipe digest; empty if nothing was."""
-    rows = reader.query("SELECT document FROM recipes WHERE digest = :digest", {"digest": digest})
     try:
-        document = parse_json(rows[0]["document"])
-        station = document["station"]
-        place = station["bundles_dir"] or Path(station["data_dir"], "bundles")
+        (entry,) = (entry for entry in registered_recipes(reader) if entry.digest == digest)
+        document = entry.document
         return RecordedRecipe(
             bundle_digest=document["bundle"]["digest"],
-            bundles_dir=Path(place),
+            bundles_dir=entry.bundles_dir,
             roi=Region(*document["roi"]) if document["roi"] is not None else None,
             thresholds={
                 name: Threshold(review=review, reject=reject)
                 for name, (review, reject) in document["thresholds"].items()
             },
         )
-    except (IndexError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return RecordedRecipe()
 
 

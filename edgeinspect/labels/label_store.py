@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -23,27 +22,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.errors import DataFromNewerVersion, StorageFault, UsageError
-from edgeinspect.files.atomic_file import fsync_folder, make_folder, share_with_group
+from edgeinspect.errors import UsageError
+from edgeinspect.files.atomic_file import fsync_folder, make_folder
 from edgeinspect.records.durable import storage_faults
-from edgeinspect.records.needed import LABELS_DATABASE
+from edgeinspect.records.label_database import LabelDatabase, LabelRow
 
 LABELLED_FOLDER = "labelled"
-_APPLICATION_ID = 0x45494C42  # "EILB"
-_VERSION = 1
-_BUSY_TIMEOUT_S = 5.0
 _TEXT_LIMIT = 200
-_SCHEMA = """
-CREATE TABLE labels (
-    label_id INTEGER PRIMARY KEY,
-    part_id INTEGER NOT NULL,
-    label TEXT NOT NULL CHECK (label IN ('good', 'defective', 'unsure')),
-    defect_class TEXT NOT NULL,
-    author TEXT NOT NULL,
-    labelled_wall TEXT NOT NULL,
-    note TEXT NOT NULL
-) STRICT
-"""
 
 
 class LabelKind(StrEnum):
@@ -101,9 +86,7 @@ class LabelStore:
     ) -> None:
         self._data_dir = data_dir
         self._now_wall = now_wall
-        self._connection: sqlite3.Connection | None = None
-        if (data_dir / LABELS_DATABASE).exists():
-            self._open()
+        self._database = LabelDatabase(data_dir)
 
     def add(
         self,
@@ -138,33 +121,24 @@ class LabelStore:
         if picture is not None:
             self._keep_picture(part_id, picture)
         now = self._now_wall().astimezone(datetime.UTC)
-        with storage_faults("keep a label", self._data_dir):
-            (label_id,) = (
-                self._writable()
-                .execute(
-                    "INSERT INTO labels (part_id, label, defect_class, author, labelled_wall, note)"
-                    " VALUES (?, ?, ?, ?, ?, ?) RETURNING label_id",
-                    (part_id, kind.value, defect_class, author, now.isoformat(), note),
-                )
-                .fetchone()
+        return _label(
+            self._database.add(
+                part_id=part_id,
+                label=kind.value,
+                defect_class=defect_class,
+                author=author,
+                labelled_wall=now.isoformat(),
+                note=note,
             )
-        return Label(
-            label_id=label_id,
-            part_id=part_id,
-            kind=kind,
-            defect_class=defect_class,
-            author=author,
-            labelled_wall=now,
-            note=note,
         )
 
     def current(self) -> dict[int, Label]:
-        """The label that counts of each labelled part, by part id."""
-        return {label.part_id: label for label in self._read("ORDER BY label_id")}
+        """The newest label of each labelled part, by part id."""
+        return {row.part_id: _label(row) for row in self._database.rows()}
 
     def history(self, part_id: int) -> list[Label]:
-        """Everything that was said of a part, oldest first."""
-        return self._read("WHERE part_id = ? ORDER BY label_id", part_id)
+        """Every label that a part was given, oldest first."""
+        return [_label(row) for row in self._database.rows(part_id)]
 
     def picture(self, part_id: int) -> Path | None:
         """The picture that was kept with the part's labels."""
@@ -173,9 +147,7 @@ class LabelStore:
 
     def close(self) -> None:
         """Closing twice is allowed."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -187,44 +159,6 @@ class LabelStore:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _read(self, order: str, *values: object) -> list[Label]:
-        if self._connection is None:
-            return []
-        with storage_faults("read the labels", self._data_dir):
-            rows = self._connection.execute(f"SELECT * FROM labels {order}", values).fetchall()  # noqa: S608
-        return [
-            Label(
-                label_id=row[0],
-                part_id=row[1],
-                kind=LabelKind(row[2]),
-                defect_class=row[3],
-                author=row[4],
-                labelled_wall=datetime.datetime.fromisoformat(row[5]),
-                note=row[6],
-            )
-            for row in rows
-        ]
-
-    def _writable(self) -> sqlite3.Connection:
-        if self._connection is None:
-            if not self._data_dir.is_dir():
-                raise StorageFault(f"There is no data directory {self._data_dir}.")
-            self._open()
-        assert self._connection is not None
-        return self._connection
-
-    def _open(self) -> None:
-        path = self._data_dir / LABELS_DATABASE
-        with storage_faults("open the labels", self._data_dir):
-            connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-            try:
-                _prepare(connection, path)
-                share_with_group(path)
-            except BaseException:
-                connection.close()
-                raise
-        self._connection = connection
 
     def _picture_path(self, part_id: int) -> Path:
         return self._data_dir / LABELLED_FOLDER / f"{part_id}.png"
@@ -239,28 +173,16 @@ class LabelStore:
                 fsync_folder(target.parent)
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA synchronous = FULL")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > _VERSION:
-        raise DataFromNewerVersion(
-            f"{path} is at version {version}; this edgeinspect knows {_VERSION}.",
-            next_action="Update edgeinspect.",
-        )
-    if version == _VERSION:
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            connection.execute(_SCHEMA)
-            connection.execute("CREATE INDEX labels_by_part ON labels (part_id)")
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+def _label(row: LabelRow) -> Label:
+    return Label(
+        label_id=row.label_id,
+        part_id=row.part_id,
+        kind=LabelKind(row.label),
+        defect_class=row.defect_class,
+        author=row.author,
+        labelled_wall=datetime.datetime.fromisoformat(row.labelled_wall),
+        note=row.note,
+    )
 
 
 def label_codes(

@@ -149,6 +149,15 @@ class RecordReader:
         rows = self.query(f"SELECT count(*) FROM {_PARTS} WHERE {conditions}", values)  # noqa: S608
         return int(rows[0][0])
 
+    def newest_part_id(self) -> int:
+        """The highest part id; 0 without parts. Raises StorageFault."""
+        return int(self.query("SELECT coalesce(max(part_id), 0) FROM parts", {})[0][0])
+
+    def pictured_part_ids(self) -> NDArray[np.int64]:
+        """Ids of the parts whose picture is kept, ascending. Raises StorageFault."""
+        sql = "SELECT part_id FROM images WHERE state = 'kept' ORDER BY part_id"
+        return self.numbers(sql, {}).astype(np.int64)
+
     def picture(self, part: StoredPart) -> NDArray[np.uint8]:
         """The kept picture, uint8, (height, width) grey or (height, width, 3) RGB.
 

@@ -11,7 +11,7 @@ import json
 import math
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -87,6 +87,41 @@ def latest_classes(reader: RecordReader, wanted: PartFilter = ALL_PARTS) -> tupl
     return tuple(json.loads(rows[0][0])) if rows else ()
 
 
+def newest_scored_recipe(reader: RecordReader, wanted: PartFilter) -> int | None:
+    """The ``recipe_id`` of the newest scored part of the selection. Raises StorageFault."""
+    conditions, values = where(wanted)
+    rows = reader.query(
+        f"SELECT recipe_id {_tables(conditions)} WHERE {conditions} AND scores IS NOT NULL"
+        " AND verdict <> 'CANNOT_INSPECT' ORDER BY parts.part_id DESC LIMIT 1",
+        values,
+    )
+    return int(rows[0][0]) if rows else None
+
+
+def doubt_counts(
+    reader: RecordReader, wanted: PartFilter, *, recipe_ids: Collection[int] | None = None
+) -> dict[str, int]:
+    """The parts of the selection that could not be inspected, by doubt, the most frequent first.
+
+    Args:
+        recipe_ids: count only the parts of these recipes.
+
+    Raises:
+        StorageFault: the records cannot be read.
+    """
+    conditions, values = where(wanted)
+    rows = reader.query(
+        f"SELECT recipe_id, coalesce(doubt, reason), count(*) {_tables(conditions)}"
+        f" WHERE {conditions} AND verdict <> 'PASS' AND verdict = 'CANNOT_INSPECT' GROUP BY 1, 2",
+        values,
+    )
+    counts: Counter[str] = Counter()
+    for recipe_id, doubt, parts in rows:
+        if recipe_ids is None or recipe_id in recipe_ids:
+            counts[doubt] += parts
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
 def read_scores(
     reader: RecordReader,
     wanted: PartFilter = ALL_PARTS,
@@ -119,7 +154,8 @@ def read_scores(
     order = None
     if with_order_statistics:
         order = _order_statistics(reader, source, values, columns[0], orders=orders)
-    total, doubts = _counts(reader, tables, conditions, values)
+    doubts = doubt_counts(reader, wanted)
+    (total,) = reader.query(f"SELECT count(*) {tables} WHERE {conditions}", values)[0]
     return ScoreColumns(
         classes=chosen,
         part_ids=columns[0],
@@ -255,19 +291,6 @@ def _joined(pages: list[_Page], classes: int) -> _Page:
         return part_ids, recipe_ids, verdicts, scores
     by_id = np.argsort(part_ids)
     return part_ids[by_id], recipe_ids[by_id], verdicts[by_id], scores[by_id]
-
-
-def _counts(
-    reader: RecordReader, tables: str, conditions: str, values: dict[str, object]
-) -> tuple[int, dict[str, int]]:
-    """All parts of the selection, and those that could not be inspected by doubt."""
-    (total,) = reader.query(f"SELECT count(*) {tables} WHERE {conditions}", values)
-    rows = reader.query(
-        f"SELECT coalesce(doubt, ''), count(*) {tables} WHERE {conditions}"
-        " AND verdict <> 'PASS' AND verdict = 'CANNOT_INSPECT' GROUP BY 1",
-        values,
-    )
-    return int(total[0]), {str(name): int(count) for name, count in rows}
 
 
 def _order_statistics(

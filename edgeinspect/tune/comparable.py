@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from edgeinspect.errors import ConfigError
-from edgeinspect.files.json_text import parse_json
 from edgeinspect.files.yaml_file import parse_yaml, validate
 from edgeinspect.line.config import ClassThresholds
 from edgeinspect.records.reader import RecordReader
+from edgeinspect.records.recipes import RegisteredRecipe, registered_recipes
 from edgeinspect.records.score_table import ScoreColumns
 from edgeinspect.settings.recipe import Recipe
 
@@ -71,26 +71,21 @@ def thresholds_of(recipe: Recipe) -> tuple[ClassThresholds, ...]:
 
 def recorded_recipes(reader: RecordReader) -> dict[int, RecordedRecipe]:
     """Every recipe of the records, by ``recipe_id``. Raises StorageFault."""
-    rows = reader.query("SELECT recipe_id, digest, document FROM recipes", {})
-    return {row["recipe_id"]: _recorded(*row) for row in rows}
+    return {entry.recipe_id: _recorded(entry) for entry in registered_recipes(reader)}
 
 
-def _recorded(recipe_id: int, digest: str, document: str) -> RecordedRecipe:
+def _recorded(entry: RegisteredRecipe) -> RecordedRecipe:
     try:
-        content = parse_json(document)
-        station = content["station"]
-        text = str(content["recipe"]).encode()
-        recipe = validate(parse_yaml(text, path=f"recipe {digest[:12]}"), Recipe)
-        place = station["bundles_dir"] or Path(station["data_dir"], "bundles")
+        text = str(entry.document["recipe"]).encode()
         return RecordedRecipe(
-            recipe_id=recipe_id,
-            digest=digest,
-            recipe=recipe,
-            review_passes=station.get("review_action") == "pass",
-            bundles_dir=Path(place),
+            recipe_id=entry.recipe_id,
+            digest=entry.digest,
+            recipe=validate(parse_yaml(text, path=f"recipe {entry.digest[:12]}"), Recipe),
+            review_passes=entry.document["station"].get("review_action") == "pass",
+            bundles_dir=entry.bundles_dir,
         )
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError):
-        return RecordedRecipe(recipe_id=recipe_id, digest=digest, recipe=None)
+        return RecordedRecipe(recipe_id=entry.recipe_id, digest=entry.digest, recipe=None)
 
 
 def comparable_ids(

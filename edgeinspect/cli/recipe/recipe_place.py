@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeinspect.errors import StorageFault, UsageError
-from edgeinspect.files.json_text import parse_json
 
 if TYPE_CHECKING:
     from edgeinspect.settings.audit import Anchor
@@ -148,19 +147,16 @@ class RecipePlace:
     def recorded_anchors(self) -> list[Anchor]:
         """Digests of audit entries that the parts database keeps with its recipes."""
         from edgeinspect.records.reader import RecordReader
+        from edgeinspect.records.recipes import registered_recipes
         from edgeinspect.settings.audit import Anchor
 
         try:
             with RecordReader(self.data_dir) as reader:
-                rows = reader.query("SELECT digest, document FROM recipes", {})
+                recipes = registered_recipes(reader)
         except StorageFault:
             return []  # no records yet, or `check` says what is wrong with them
-        anchors = []
-        for row in rows:
-            try:
-                head = parse_json(row["document"]).get("audit_head")
-            except (ValueError, AttributeError):
-                continue
-            if head:
-                anchors.append(Anchor(str(head), f"the records of recipe {row['digest'][:12]}…"))
-        return anchors
+        return [
+            Anchor(str(head), f"the records of recipe {recipe.digest[:12]}…")
+            for recipe in recipes
+            if (head := recipe.document.get("audit_head"))
+        ]

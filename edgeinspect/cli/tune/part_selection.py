@@ -55,23 +55,18 @@ def select(reader: RecordReader, data_dir: Path, filters: dict[str, Any]) -> Sel
         UsageError: a filter is wrong.
         NotGood: no part of the selection has scores.
     """
-    from edgeinspect.records.reader import where
+    from edgeinspect.records.score_table import newest_scored_recipe
     from edgeinspect.tune.comparable import recorded_recipes
 
     wanted = part_filter(filters)
     recipes = recorded_recipes(reader)
-    conditions, values = where(wanted)
-    rows = reader.query(
-        f"SELECT recipe_id FROM parts WHERE {conditions} AND scores IS NOT NULL"  # noqa: S608
-        " AND verdict <> 'CANNOT_INSPECT' ORDER BY part_id DESC LIMIT 1",
-        values,
-    )
-    if not rows:
+    newest = newest_scored_recipe(reader, wanted)
+    if newest is None:
         raise NotGood(
             f"No part of the selection was scored. {doubts(reader, wanted)}".rstrip(),
             next_action="Let the station inspect some parts, or choose a longer period.",
         )
-    return Selection(data_dir=data_dir, wanted=wanted, base=recipes[rows[0][0]], recipes=recipes)
+    return Selection(data_dir=data_dir, wanted=wanted, base=recipes[newest], recipes=recipes)
 
 
 def complete(reader: RecordReader, selection: Selection) -> tuple[Selection, str]:
@@ -96,18 +91,13 @@ def doubts(reader: RecordReader, wanted: PartFilter) -> str:
 
     E.g. ``12 of the parts could not be inspected and count for nothing: 10 locked, 2 no frame.``
     """
-    from edgeinspect.records.reader import where
+    from edgeinspect.records.score_table import doubt_counts
 
-    conditions, values = where(wanted)
-    rows = reader.query(
-        "SELECT coalesce(doubt, reason), count(*) FROM parts"  # noqa: S608
-        f" WHERE {conditions} AND verdict = 'CANNOT_INSPECT' GROUP BY 1 ORDER BY 2 DESC, 1",
-        values,
-    )
-    if not rows:
+    counts = doubt_counts(reader, wanted)
+    if not counts:
         return ""
-    total = sum(count for _, count in rows)
-    words = ", ".join(f"{count:,} {str(name).replace('_', ' ')}" for name, count in rows)
+    words = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+    total = sum(counts.values())
     return f"{total:,} of the parts could not be inspected and count for nothing: {words}."
 
 

@@ -21,7 +21,7 @@ from edgeinspect.health.station_health import station_health
 from edgeinspect.labels.label_store import Label, LabelKind, LabelStore
 from edgeinspect.line.config import ClassThresholds, ReviewAction
 from edgeinspect.records.reader import PartFilter, RecordReader
-from edgeinspect.records.score_table import read_scores
+from edgeinspect.records.score_table import doubt_counts, read_scores
 from edgeinspect.runtime.plan import plan_station
 from edgeinspect.runtime.station_status import state_words
 from edgeinspect.screens.tune.evidence import Parts, no_parts, room_for, sound
@@ -140,22 +140,20 @@ class StationSource:
             return no_parts(len(classes))
         with RecordReader(self._station.data_dir) as reader:
             recorded = recorded_recipes(reader)
-            comparable = sorted(comparable_ids(recorded, Scoring.of(self._plan.recipe)))
-            newest = reader.query("SELECT max(part_id) FROM parts", {})[0][0] or 0
+            comparable = comparable_ids(recorded, Scoring.of(self._plan.recipe))
+            newest = reader.newest_part_id()
             first = max(0, newest - room_for(len(classes)) + 1, after - _OVERLAP_IDS)
             columns = read_scores(reader, PartFilter(from_part_id=first), classes=classes)
-            mine = np.isin(columns.recipe_ids, comparable)
-            doubts = _doubts(reader, comparable, first=0 if after else first)
-            return sound(columns.part_ids[mine], columns.scores[mine], doubts=doubts)
+            mine = np.isin(columns.recipe_ids, list(comparable))
+            asked = PartFilter(from_part_id=0 if after else first)
+            doubts = doubt_counts(reader, asked, recipe_ids=comparable)
+            return sound(columns.part_ids[mine], columns.scores[mine], doubts=sum(doubts.values()))
 
     def pictured(self) -> NDArray[np.int64]:
         if not self._has_records():
             return np.zeros(0, np.int64)
         with RecordReader(self._station.data_dir) as reader:
-            ids = reader.numbers(
-                "SELECT part_id FROM images WHERE state = 'kept' ORDER BY part_id", {}
-            )
-        return ids.astype(np.int64)
+            return reader.pictured_part_ids()
 
     def labels(self) -> Mapping[int, Label]:
         with LabelStore(self._station.data_dir) as store:
@@ -230,13 +228,3 @@ def _sentence(applied: Applied) -> str:
     milliseconds = applied.seconds * 1000
     digest = applied.recipe_digest[:12]
     return f"Revision {applied.revision} is in force, digest {digest}, after {milliseconds:.0f} ms."
-
-
-def _doubts(reader: RecordReader, recipes: Sequence[int], *, first: int) -> int:
-    """Parts of these recipes that could not be inspected."""
-    rows = reader.query(
-        "SELECT recipe_id, count(*) FROM parts WHERE verdict = 'CANNOT_INSPECT'"
-        " AND verdict <> 'PASS' AND part_id >= :first GROUP BY recipe_id",
-        {"first": first},
-    )
-    return sum(count for recipe_id, count in rows if recipe_id in recipes)

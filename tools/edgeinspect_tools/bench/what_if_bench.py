@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +27,12 @@ from edgeinspect.part import (
     Region,
     StageTimes,
 )
-from edgeinspect.records.database import open_for_writing
-from edgeinspect.records.rows import encode_record
+from edgeinspect.records.repeated_parts import write_repeated_parts
 from edgeinspect.runtime.plan import StationPlan, make_plan, simulated_recipe
 from edgeinspect.settings.station_file import example_station
 from edgeinspect.terminal.output import examples, json_option, print_json, say
 
 _POOL = 4096
-_STAMPS = {
-    "start_id": 1,
-    "recorded_wall": "2026-01-01T00:00:00.000000+00:00",
-    "clock_synchronized": 1,
-    "recorded_mono_ns": 0,
-}
 
 
 @click.command(
@@ -111,37 +103,17 @@ def fill(data_dir: Path, parts: int, *, seed: int = 1) -> None:
     bundle = load_bundle(shipped_bundle(SIM_BUNDLE))
     station = example_station("normally-rejecting", data_dir=data_dir)
     plan = make_plan(station, simulated_recipe(bundle), bundle)
-    rows = [row | _STAMPS | {"recipe_id": 1} for row in _pool(plan, seed)]
-    columns = list(rows[0])
-    names = ", ".join(columns)
-    with closing(open_for_writing(data_dir).connection) as connection:
-        connection.execute("PRAGMA synchronous = OFF")  # it is thrown away
-        connection.execute("BEGIN")
-        connection.execute(
-            "INSERT INTO starts VALUES (1, 'bench', :recorded_wall, 0, 1, '', 'new', '', '[]')",
-            _STAMPS,
-        )
-        classes = json.dumps(list(bundle.card.defect_classes))
-        connection.execute(
-            "INSERT INTO recipes VALUES (1, ?, ?, ?)", (plan.digest, classes, plan.document)
-        )
-        connection.execute(f"CREATE TEMP TABLE pool ({names})")
-        connection.executemany(
-            f"INSERT INTO pool ({names}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
-            [tuple(row.values()) for row in rows],
-        )
-        chosen = ", ".join("n" if name == "part_id" else name for name in columns)
-        connection.execute(
-            "WITH RECURSIVE numbers (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM numbers"  # noqa: S608
-            f" WHERE n < :parts) INSERT INTO parts ({names}) SELECT {chosen} FROM numbers"
-            f" JOIN pool ON pool.rowid = n % {len(rows)} + 1",
-            {"parts": parts},
-        )
-        connection.execute("COMMIT")
+    write_repeated_parts(
+        data_dir,
+        _pool(plan, seed),
+        parts=parts,
+        classes=bundle.card.defect_classes,
+        document=plan.document,
+    )
 
 
-def _pool(plan: StationPlan, seed: int) -> list[dict[str, Any]]:
-    """Different rows: most parts score low, some reach the thresholds."""
+def _pool(plan: StationPlan, seed: int) -> list[PartRecord]:
+    """Different parts: most parts score low, some reach the thresholds."""
     from edgeinspect.line.verdict import judge_scores
 
     random = np.random.default_rng(seed)
@@ -149,7 +121,7 @@ def _pool(plan: StationPlan, seed: int) -> list[dict[str, Any]]:
     thresholds = plan.config.thresholds
     levels = 255 * random.beta(0.6, 4, (_POOL, len(thresholds), len(ORDER_STATISTIC_RANKS)))
     ordered = -np.sort(-table[levels.astype(int)], axis=2)
-    rows = []
+    records = []
     for number, statistics in enumerate(ordered, 1):
         scores = tuple(float(row[0]) for row in statistics)
         verdict = judge_scores(scores, thresholds)
@@ -176,5 +148,5 @@ def _pool(plan: StationPlan, seed: int) -> list[dict[str, Any]]:
             window_start_mono_ns=10**15,
             window_end_mono_ns=10**15,
         )
-        rows.append(encode_record(record))
-    return rows
+        records.append(record)
+    return records

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edgeinspect.errors import UsageError
+from edgeinspect.records.needed import LABELS_DATABASE
 from edgeinspect_tools.data import (
     box_labels,
     class_folders,
@@ -91,7 +92,7 @@ _MARKS: Mapping[str, Callable[[Path], bool]] = {
     "deeppcb": lambda path: (path / "trainval.txt").is_file() and (path / "test.txt").is_file(),
     "magnetic-tile": lambda path: any(path.glob("MT_*/Imgs")),
     "mvtec": lambda path: (path / "test").is_dir() and (path / "ground_truth").is_dir(),
-    "station-export": lambda path: (path / "labels.sqlite3").is_file(),
+    "station-export": lambda path: (path / LABELS_DATABASE).is_file(),
     "coco": lambda path: box_labels.coco_file(path) is not None,
     "voc": lambda path: any(path.glob("*.xml")) or any(path.glob("Annotations/*.xml")),
 }
