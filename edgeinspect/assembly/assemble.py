@@ -20,6 +20,7 @@ from edgeinspect.challenge.challenge_service import ChallengeService
 from edgeinspect.control.connections import Role
 from edgeinspect.control.server import ControlServer
 from edgeinspect.control.unix_socket import Door
+from edgeinspect.faults import FaultName
 from edgeinspect.hw.clock import SystemClock
 from edgeinspect.hw.opened import Drivers
 from edgeinspect.hw.picture_file import read_picture
@@ -43,8 +44,6 @@ from edgeinspect.settings.audit import AUDIT_FILE, AuditTrail
 from edgeinspect.settings.audit_guard import AuditGuard
 from edgeinspect.settings.station_file import StationFile, Storage
 from edgeinspect.settings.wiring import IoDriver
-
-PULSE_CORE_FAULT = "pulse_core_is_shared"
 
 
 def image_policy(storage: Storage) -> ImagePolicy:
@@ -210,7 +209,7 @@ class AssembledStation:
                 pulse_core=core,
             )
             if core_refused:
-                self.station.faults.begin(PULSE_CORE_FAULT, core_refused)
+                self.station.faults.begin(FaultName.PULSE_CORE_IS_SHARED, core_refused)
             self.challenges.attach(self.station)
             self._challenge_thread = StationThread(
                 "challenge", self.challenges.run, self.station.thread_died
@@ -230,10 +229,10 @@ class AssembledStation:
     def _tell_recorded(self, records: Sequence[PartRecord]) -> None:
         self.challenges.recorded(records)
 
-    def _count_fault(self, name: str, detail: str) -> None:
+    def _count_fault(self, name: FaultName, detail: str) -> None:
         self.station.faults.count(name, detail)
 
-    def _show_troubles(self, troubles: Mapping[str, str]) -> None:
+    def _show_troubles(self, troubles: Mapping[FaultName, str]) -> None:
         for name in LASTING_TROUBLES:
             if name in troubles:
                 self.station.faults.begin(name, troubles[name])

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Protocol
 
-from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.faults import FaultName
+from edgeinspect.runtime.fault_board import FaultBoard
 
-REPORTING_FAULT = "reporting_failed"
 _INSISTING = (signal.SIGTERM, signal.SIGINT)
 """Two of these mean "at once". A terminal that is lost sends SIGHUP more than once by itself."""
 
@@ -53,7 +53,7 @@ def run_until_stopped(
         try:
             what()
         except Exception as error:  # noqa: BLE001  nobody who is told may stop the station
-            station.faults.count(REPORTING_FAULT, f"{type(error).__name__}: {error}")
+            station.faults.count(FaultName.REPORTING_FAILED, f"{type(error).__name__}: {error}")
 
     with stop_on_signals(station.request_stop):
         start()

@@ -29,18 +29,17 @@ from edgeinspect.challenge.policy import NOTHING_DUE, Moment
 from edgeinspect.clocks import read_beside_mono
 from edgeinspect.control.feed import EventFeed
 from edgeinspect.errors import BeltNotReady, EdgeInspectError, UsageError
+from edgeinspect.faults import FaultName
 from edgeinspect.hw.clock import boot_id as this_boot
 from edgeinspect.line.parts_lock import LockState
 from edgeinspect.part import PartRecord
 from edgeinspect.ports import Clock
-from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.fault_board import FaultBoard
 from edgeinspect.runtime.plan import StationPlan
 from edgeinspect.runtime.station_status import StationState
 from edgeinspect.settings.audit import AUDIT_FILE, AuditTrail
 from edgeinspect.settings.challenge import Challenge
 
-CHALLENGE_DUE = "challenge_due"
-CHALLENGE_NOT_KEPT = "challenge_not_kept"
 _TICK_S = 0.5
 _SOON_S = 0.05
 _ANNOUNCE_S = 2.0
@@ -275,7 +274,7 @@ class ChallengeService:
                 return self._keep_record(content)
             case c.CountNotKept(detail):
                 if self._station is not None:
-                    self._station.faults.count(CHALLENGE_NOT_KEPT, detail)
+                    self._station.faults.count(FaultName.CHALLENGE_NOT_KEPT, detail)
             case c.ShowDue(text, is_new):
                 self._show_due(text, is_new=is_new)
             case c.PublishEvent(outcome, detail, author):
@@ -328,9 +327,9 @@ class ChallengeService:
     def _show_due(self, text: str, *, is_new: bool) -> None:
         station = self._attached
         if text:
-            station.faults.begin(CHALLENGE_DUE, text)
+            station.faults.begin(FaultName.CHALLENGE_DUE, text)
         else:
-            station.faults.end(CHALLENGE_DUE)
+            station.faults.end(FaultName.CHALLENGE_DUE)
         if is_new:
             station.demand_challenge(text)
         self._show_status()

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from edgeinspect.faults import FaultName
 
-class Drop(StrEnum):
-    """Why a frame was dropped; the names under which the station counts them."""
-
-    CLOCK_UNSURE = "frame_clock_unsure"
-    REPEATED = "frame_repeated_by_driver"
-    FROM_FUTURE = "frame_from_future"
-    DAMAGED = "frame_damaged"
-    NO_STAMP = "frame_without_stamp"
+DropListener = Callable[[FaultName, str], None]
+"""Called with a drop's name and one sentence in the camera's own thread; must return at once."""
 
 
-DropListener = Callable[[str, str], None]
-"""Called with a ``Drop`` and one sentence, in the camera's own thread. It must return at once."""
-
-
-def tell_nobody(name: str, detail: str) -> None:
+def tell_nobody(name: FaultName, detail: str) -> None:
     """For a camera that is used on its own."""
     del name, detail
 

@@ -22,13 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.errors import InferenceFailed
+from edgeinspect.faults import FaultName
 from edgeinspect.ports import Engine, TensorSpec
 
 Tile = NDArray[np.generic]
 
-LOST = "edgetpu_lost"
-SLOW = "edgetpu_slow"
-NO_FALLBACK = "edgetpu_without_cpu_fallback"
 OPERATOR = b"edgetpu-custom-op"
 _BASELINE_RUNS = 20
 _DRIFT = 1.5
@@ -154,7 +152,7 @@ class EdgeTpuEngine:
         *,
         fallback: Engine | None,
         deadline_ns: int,
-        trouble: Mapping[str, str] | None = None,
+        trouble: Mapping[FaultName, str] | None = None,
         now_mono_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Args:
@@ -189,7 +187,7 @@ class EdgeTpuEngine:
     def description(self) -> str:
         return self._description
 
-    def trouble(self) -> Mapping[str, str]:
+    def trouble(self) -> Mapping[FaultName, str]:
         """What is wrong now: fault names and a sentence each."""
         return dict(self._trouble)
 
@@ -200,7 +198,9 @@ class EdgeTpuEngine:
             if outputs is not None:
                 return outputs
         if self._fallback is None:
-            raise InferenceFailed(f"The Edge TPU is lost: {self._trouble.get(LOST, '')}.")
+            raise InferenceFailed(
+                f"The Edge TPU is lost: {self._trouble.get(FaultName.EDGETPU_LOST, '')}."
+            )
         return self._fallback.run(tiles)
 
     def _accelerated(self, tiles: Sequence[Tile]) -> list[Tile] | None:
@@ -221,16 +221,16 @@ class EdgeTpuEngine:
             return None
         slow = self._watch.add(self._now_mono_ns() - began)
         if slow:
-            self._trouble[SLOW] = slow
+            self._trouble[FaultName.EDGETPU_SLOW] = slow
         else:
-            self._trouble.pop(SLOW, None)
+            self._trouble.pop(FaultName.EDGETPU_SLOW, None)
         return answer
 
     def _lose(self, why: str) -> None:
         self._lost = True
-        self._trouble.pop(SLOW, None)
+        self._trouble.pop(FaultName.EDGETPU_SLOW, None)
         rest = "inspecting on the CPU" if self._fallback is not None else "every part is rejected"
-        self._trouble[LOST] = f"{why}; {rest} until the station is started again"
+        self._trouble[FaultName.EDGETPU_LOST] = f"{why}; {rest} until the station is started again"
 
     def close(self) -> None:
         """Release both engines; one that hangs is left to the end of the process."""

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeinspect.errors import CameraFault, DriverMissing, UsageError
-from edgeinspect.hw.camera_drops import Drop, DropListener, FrameOrder, tell_nobody
+from edgeinspect.faults import FaultName
+from edgeinspect.hw.camera_drops import DropListener, FrameOrder, tell_nobody
 from edgeinspect.hw.camera_pixels import BufferFormat, Layout, pixels_of
 from edgeinspect.hw.camera_ring import Exposure, ExposureBegin, ExposureRing, middle
 from edgeinspect.hw.clock import BootToMono
@@ -161,7 +162,7 @@ class Picamera2Camera:
         metadata = request.get_metadata()
         stamp = metadata.get("SensorTimestamp")
         if not stamp:
-            self._dropped(Drop.NO_STAMP, "a frame came without a sensor timestamp")
+            self._dropped(FaultName.FRAME_WITHOUT_STAMP, "a frame came without a sensor timestamp")
             return
         exposure = self._exposure(request, metadata, int(stamp))
         if exposure is not None:
@@ -174,14 +175,19 @@ class Picamera2Camera:
         """When the frame was exposed; None, and counted, if it cannot be trusted."""
         stamp = self._to_mono.convert(stamp_boot_ns)
         if stamp is None:
-            self._dropped(Drop.CLOCK_UNSURE, "a sensor timestamp could not be converted")
+            self._dropped(FaultName.FRAME_CLOCK_UNSURE, "a sensor timestamp could not be converted")
             return None
         if stamp.mono_ns - stamp.error_ns > self._now_mono_ns():
-            self._dropped(Drop.FROM_FUTURE, f"the sensor timestamp {stamp_boot_ns} ns is to come")
+            self._dropped(
+                FaultName.FRAME_FROM_FUTURE, f"the sensor timestamp {stamp_boot_ns} ns is to come"
+            )
             return None
         sequence = self._order.number(stamp_boot_ns)
         if sequence is None:
-            self._dropped(Drop.REPEATED, f"the sensor timestamp {stamp_boot_ns} ns did not rise")
+            self._dropped(
+                FaultName.FRAME_REPEATED_BY_DRIVER,
+                f"the sensor timestamp {stamp_boot_ns} ns did not rise",
+            )
             return None
         span = self._begin.of(stamp_boot_ns, exposure_us=metadata.get("ExposureTime"))
         if span is None:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from edgeinspect.errors import CameraFault
-from edgeinspect.hw.camera_drops import Drop, DropListener, FrameOrder, tell_nobody
+from edgeinspect.faults import FaultName
+from edgeinspect.hw.camera_drops import DropListener, FrameOrder, tell_nobody
 from edgeinspect.hw.camera_pixels import BufferFormat, Layout, pixels_of
 from edgeinspect.hw.camera_ring import Exposure, ExposureBegin, ExposureRing, middle
 from edgeinspect.hw.v4l2_controls import V4l2Controls
@@ -150,18 +151,21 @@ class V4l2Camera:
         if self._in_future >= _FUTURE_STAMPS:
             raise CameraFault("its frames carry times of the future, so nobody knows which part")
         if in_future:
-            self._dropped(Drop.FROM_FUTURE, "a frame carries a time of the future")
+            self._dropped(FaultName.FRAME_FROM_FUTURE, "a frame carries a time of the future")
         else:
             sequence = self._order.number(picture.stamp_mono_ns, picture.sequence)
             if sequence is None:
                 counter = f"counter {picture.sequence}, stamp {picture.stamp_mono_ns} ns"
-                self._dropped(Drop.REPEATED, f"the driver gave a frame out of order: {counter}")
+                self._dropped(
+                    FaultName.FRAME_REPEATED_BY_DRIVER,
+                    f"the driver gave a frame out of order: {counter}",
+                )
         if sequence is None:
             self._give_back(picture)
             return
         began = self._span(picture, begin)
         if picture.damaged:
-            self._dropped(Drop.DAMAGED, "the driver says that a frame may be corrupt")
+            self._dropped(FaultName.FRAME_DAMAGED, "the driver says that a frame may be corrupt")
         if began is None or picture.damaged:
             self._give_back(picture)
             return

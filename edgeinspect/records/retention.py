@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeinspect.errors import StorageFault, UsageError
+from edgeinspect.faults import FaultName
 from edgeinspect.ports import Clock
 from edgeinspect.records import database
 from edgeinspect.records.cursors import LinkCursor, LinkCursors
@@ -32,16 +33,11 @@ from edgeinspect.records.needed import NeededParts
 from edgeinspect.records.records_lock import DataDirectoryLock
 from edgeinspect.records.rollups import roll_up
 
-HELD = "records_held"
-"""Records beyond the budget are kept, for a link that is far behind or as labels are unreadable."""
-PRUNED_UNSENT = "records_pruned_unsent"
-"""Records were removed that a link had not passed on."""
-SHORT_OF_SPACE = "records_short_of_space"
-"""The disk has less room than the budget: older records are removed than the budget asks."""
-OVER_BUDGET = "records_over_budget"
-"""What has to stay takes more than the budget."""
-
-LASTING_TROUBLES = (HELD, SHORT_OF_SPACE, OVER_BUDGET)
+LASTING_TROUBLES = (
+    FaultName.RECORDS_HELD,
+    FaultName.RECORDS_SHORT_OF_SPACE,
+    FaultName.RECORDS_OVER_BUDGET,
+)
 
 STEP_PARTS = 256
 STEP_PAGES = 64
@@ -84,7 +80,7 @@ class Upkeep:
     more: bool = False
     parts_pruned: int = 0
     pruned_unsent: int = 0
-    troubles: Mapping[str, str] = field(default_factory=dict)
+    troubles: Mapping[FaultName, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +130,9 @@ class Retention:
         """A few milliseconds of work at most. Raises StorageFault, DiskFull, sqlite3.Error."""
         now_mono_ns = self._clock.now_mono_ns()
         demand = self._demand(connection, now_mono_ns)
-        troubles: dict[str, str] = {}
+        troubles: dict[FaultName, str] = {}
         if demand.short_of_bytes:
-            troubles[SHORT_OF_SPACE] = (
+            troubles[FaultName.RECORDS_SHORT_OF_SPACE] = (
                 f"the disk is short of {_megabytes(demand.short_of_bytes)}: records are kept up "
                 f"to {_megabytes(demand.limit_bytes)}, not {_megabytes(self._policy.max_bytes)}"
             )
@@ -191,7 +187,7 @@ class Retention:
         connection: sqlite3.Connection,
         demand: _Demand,
         now_mono_ns: int,
-        troubles: dict[str, str],
+        troubles: dict[FaultName, str],
     ) -> Upkeep:
         self._needed.refresh(connection, now_mono_ns)
         self._sweep.begin_again(now_mono_ns)
@@ -251,23 +247,25 @@ class Retention:
         rows: list[_Row],
         cursor: LinkCursor | None,
         labelled: set[int] | None,
-        troubles: dict[str, str],
+        troubles: dict[FaultName, str],
     ) -> list[_Row]:
         if labelled is None:
-            troubles[HELD] = "the labels cannot be read: records beyond the budget are kept"
+            troubles[FaultName.RECORDS_HELD] = (
+                "the labels cannot be read: records beyond the budget are kept"
+            )
             return []
         free = [row for row in rows if cursor is None or row.record_seq <= cursor.record_seq]
         if cursor is not None and not free:
-            troubles[HELD] = (
+            troubles[FaultName.RECORDS_HELD] = (
                 f"link {cursor.link} has not passed on what was recorded after number "
                 f"{cursor.record_seq}: records beyond the budget are kept, up to "
                 f"{_megabytes(2 * self._policy.max_bytes)}"
             )
         return free
 
-    def _nothing_left(self, demand: _Demand, troubles: dict[str, str]) -> None:
+    def _nothing_left(self, demand: _Demand, troubles: dict[FaultName, str]) -> None:
         if demand.over:
-            troubles[OVER_BUDGET] = (
+            troubles[FaultName.RECORDS_OVER_BUDGET] = (
                 f"{_megabytes(demand.used_bytes)} of records have to stay, the budget is "
                 f"{_megabytes(demand.limit_bytes)}"
             )

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from edgeinspect import __version__
 from edgeinspect.clocks import read_beside_mono
 from edgeinspect.errors import DataDisplaced, DiskFull, StorageFault, UsageError
+from edgeinspect.faults import FaultName
 from edgeinspect.files.atomic_file import make_folder
 from edgeinspect.part import PartRecord
 from edgeinspect.ports import Clock
@@ -84,12 +85,12 @@ class OpenReport:
     images: RingAudit
 
     @property
-    def faults(self) -> Mapping[str, int]:
+    def faults(self) -> Mapping[FaultName, int]:
         """What should be counted and shown, by name; empty if all is well."""
         counts = {
-            "records_set_aside": int(self.set_aside is not None),
-            "images_unindexed": len(self.images.unindexed),
-            "images_missing": self.images.missing,
+            FaultName.RECORDS_SET_ASIDE: int(self.set_aside is not None),
+            FaultName.IMAGES_UNINDEXED: len(self.images.unindexed),
+            FaultName.IMAGES_MISSING: self.images.missing,
         }
         return {name: count for name, count in counts.items() if count}
 

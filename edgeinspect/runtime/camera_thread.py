@@ -6,14 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from edgeinspect.errors import CameraLost
+from edgeinspect.faults import FaultName
 from edgeinspect.hw.camera_drops import TellsDrops
 from edgeinspect.line.messages import Capture, CaptureFailed, FrameArrived
 from edgeinspect.ports import Camera, CameraControls, Clock
-from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.fault_board import FaultBoard
 from edgeinspect.runtime.queues import BoundedQueue
 
-CAMERA_FAULT = "camera_failed"
-CAPTURE_FAULT = "capture_failed"
 _FAULTS_BEFORE_REOPENING = 3
 _FIRST_BACKOFF_NS = 250_000_000
 _LONGEST_BACKOFF_NS = 10_000_000_000
@@ -130,7 +129,7 @@ class CameraThread:
             self._give_up(error)
 
     def _fail(self, request: Capture, detail: str) -> None:
-        self._faults.count(CAPTURE_FAULT, detail)
+        self._faults.count(FaultName.CAPTURE_FAILED, detail)
         self._report(CaptureFailed(request.part_id, detail))
 
     def _count_fault(self, error: Exception) -> None:
@@ -141,12 +140,12 @@ class CameraThread:
 
     def _give_up(self, error: Exception) -> None:
         """Close the camera and plan to open it again."""
-        self._faults.begin(CAMERA_FAULT, _words(error))
+        self._faults.begin(FaultName.CAMERA_FAILED, _words(error))
         try:
             with self._in_driver():
                 self._camera.close()
         except Exception as close_error:  # noqa: BLE001
-            self._faults.begin(CAMERA_FAULT, _words(close_error))
+            self._faults.begin(FaultName.CAMERA_FAILED, _words(close_error))
         self._reopen_mono_ns = self._clock.now_mono_ns() + self._backoff_ns
         self._backoff_ns = min(2 * self._backoff_ns, _LONGEST_BACKOFF_NS)
 
@@ -163,7 +162,7 @@ class CameraThread:
         self._reopen_mono_ns = None
         self._faults_in_a_row = 0
         self._backoff_ns = _FIRST_BACKOFF_NS
-        self._faults.end(CAMERA_FAULT)
+        self._faults.end(FaultName.CAMERA_FAILED)
 
     @contextlib.contextmanager
     def _in_driver(self) -> Iterator[None]:

@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from edgeinspect.faults import FaultName
 from edgeinspect.line.messages import Inspect, Inspected, InspectionFailed
 from edgeinspect.part import Doubt, Frame, Inspection
 from edgeinspect.ports import Clock
-from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.fault_board import FaultBoard
 from edgeinspect.runtime.queues import BoundedQueue
 
-INSPECTION_FAULT = "inspection_failed"
-CLOSE_FAULT = "driver_did_not_close"
 _SETS_KEPT = 3
 _JOBS_PER_WORKER = 8
 
@@ -41,7 +40,7 @@ class InspectorSet:
     inspectors: Sequence[FrameInspector]
     description: str = ""
     close: Callable[[], None] = lambda: None
-    trouble: Callable[[], Mapping[str, str]] = dict
+    trouble: Callable[[], Mapping[FaultName, str]] = dict
 
 
 @dataclass(slots=True)
@@ -88,7 +87,7 @@ class InspectionWorkers:
         self._lock = threading.Lock()
         self._stopping = False
         self._busy_since: dict[int, int] = {}
-        self._told: frozenset[str] = frozenset()
+        self._reported: frozenset[FaultName] = frozenset()
         self.longest_in_time_ns = 0
 
     def add(self, inspectors: InspectorSet) -> None:
@@ -120,7 +119,9 @@ class InspectionWorkers:
         try:
             loaded.inspectors.close()
         except Exception as error:  # noqa: BLE001  the recipe that replaced it is in force
-            self._faults.count(CLOSE_FAULT, f"an engine: {type(error).__name__}: {error}")
+            self._faults.count(
+                FaultName.DRIVER_DID_NOT_CLOSE, f"an engine: {type(error).__name__}: {error}"
+            )
 
     def submit(self, action: Inspect, *, deadline_mono_ns: int | None) -> bool:
         """Queue a frame; False if the queue is full. A job past its deadline is not begun."""
@@ -185,10 +186,10 @@ class InspectionWorkers:
             detail = f"{type(error).__name__}: {error}"
             failed = InspectionFailed.because(part_id, error, detail)
             if failed.doubt is Doubt.ENGINE_FAILED:
-                self._faults.count(INSPECTION_FAULT, detail)
+                self._faults.count(FaultName.INSPECTION_FAILED, detail)
             return failed
         finally:
-            self._tell(inspectors.trouble())
+            self._report_trouble(inspectors.trouble())
         return Inspected(part_id, inspection)
 
     def _note_duration(self, worker: int, job: _Job, outcome: object) -> None:
@@ -198,10 +199,10 @@ class InspectionWorkers:
             took_ns = now - self._busy_since[worker]
             self.longest_in_time_ns = max(self.longest_in_time_ns, took_ns)
 
-    def _tell(self, trouble: Mapping[str, str]) -> None:
+    def _report_trouble(self, trouble: Mapping[FaultName, str]) -> None:
         """Begin the faults that the engines name, end those that they no longer name."""
         for name, detail in trouble.items():
             self._faults.begin(name, detail)
-        for name in self._told - trouble.keys():
+        for name in self._reported - trouble.keys():
             self._faults.end(name)
-        self._told = frozenset(trouble)
+        self._reported = frozenset(trouble)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from edgeinspect.control.feed import EventFeed
+from edgeinspect.faults import FaultName
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import LineConfig
 from edgeinspect.line.parts_lock import LockState
@@ -22,19 +23,14 @@ from edgeinspect.line.track import HISTORY_EDGES
 from edgeinspect.part import Frame, PartRecord, ScoreMap
 from edgeinspect.ports import CameraControls, Clock, Output
 from edgeinspect.runtime.camera_thread import CameraThread
-from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.fault_board import FaultBoard
 from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
 from edgeinspect.runtime.latency import StageLatencies
-from edgeinspect.runtime.passing import NOTHING_PASSES, NothingPasses, PassWatch
-from edgeinspect.runtime.pulse_thread import GATE_OUTPUT_FAULT, PulseThread
+from edgeinspect.runtime.passing import NothingPasses, PassWatch
+from edgeinspect.runtime.pulse_thread import PulseThread
 from edgeinspect.runtime.queues import BoundedQueue
-from edgeinspect.runtime.recorder_thread import RECORDS_DISPLACED, RecorderThread
+from edgeinspect.runtime.recorder_thread import RecorderThread
 
-HEARTBEAT_FAULT = "heartbeat_output_failed"
-LINE_STOP_FAULT = "line_stop_output_failed"
-EVENTS_LOST = "events_lost"
-RECORDS_FULL = "records_queue_full"
-PICTURES_DROPPED = "pictures_dropped"
 PICTURES_WAITING = 64
 """While more records than this wait for the disk, they wait without their pictures."""
 HEARTBEAT_HALF_PERIOD_NS = 50_000_000
@@ -284,7 +280,7 @@ class LineShell:
         """Queue an event. If there is no room it is lost, counted, and the core is told."""
         if self._queue.offer(item):
             return True
-        self._faults.count(EVENTS_LOST, f"no room for {type(item).__name__}")
+        self._faults.count(FaultName.EVENTS_LOST, f"no room for {type(item).__name__}")
         part_id = getattr(item, "part_id", None)
         self._overflows.append(m.QueueOverflow(part_id, self._queue.name))
         return False
@@ -314,7 +310,7 @@ class LineShell:
     def fail(self) -> None:
         """The station has failed: no further heartbeat, and the belt is asked to stop."""
         self._failed = True
-        self._drive(self._line_stop, True, LINE_STOP_FAULT)
+        self._drive(self._line_stop, True, FaultName.LINE_STOP_OUTPUT_FAILED)
 
     def stop(self) -> None:
         """Let ``run`` return."""
@@ -430,7 +426,7 @@ class LineShell:
                 record, inspection=dataclasses.replace(inspection, score_map=None)
             )
         if frame is not None and len(self._recorder) >= PICTURES_WAITING:
-            self._faults.count(PICTURES_DROPPED, "the disk is slower than the line")
+            self._faults.count(FaultName.PICTURES_DROPPED, "the disk is slower than the line")
             frame = None
         if not self._recorder.put(FinishedPart(record, frame)):
             self._overflows.append(m.QueueOverflow(record.part_id, "records"))
@@ -449,27 +445,27 @@ class LineShell:
         self._passing.note(record)
         nothing = self._passing.found
         if nothing is None:
-            self._faults.end(NOTHING_PASSES)
+            self._faults.end(FaultName.NOTHING_PASSES)
         else:
-            self._faults.begin(NOTHING_PASSES, nothing.cause)
+            self._faults.begin(FaultName.NOTHING_PASSES, nothing.cause)
 
     def _watch_records(self) -> None:
         """Let no part pass for whose record there may be no room, or no place."""
         waiting, capacity = len(self._recorder), self._recorder.capacity
         room_needed = min(self._config.max_parts_in_flight + 1, capacity // 2)
         if waiting >= capacity - room_needed:
-            self._pulse.hold(RECORDS_FULL)
-            self._faults.begin(RECORDS_FULL, f"{waiting} records wait for the disk")
-        elif waiting < capacity // 2 and self._faults.is_active(RECORDS_FULL):
-            self._pulse.unhold(RECORDS_FULL)
-            self._faults.end(RECORDS_FULL)
-        if self._faults.is_active(RECORDS_DISPLACED):
-            self._pulse.hold(RECORDS_DISPLACED)
+            self._pulse.hold(FaultName.RECORDS_QUEUE_FULL)
+            self._faults.begin(FaultName.RECORDS_QUEUE_FULL, f"{waiting} records wait for the disk")
+        elif waiting < capacity // 2 and self._faults.is_active(FaultName.RECORDS_QUEUE_FULL):
+            self._pulse.unhold(FaultName.RECORDS_QUEUE_FULL)
+            self._faults.end(FaultName.RECORDS_QUEUE_FULL)
+        if self._faults.is_active(FaultName.DATA_FILES_DISPLACED):
+            self._pulse.hold(FaultName.DATA_FILES_DISPLACED)
         else:
-            self._pulse.unhold(RECORDS_DISPLACED)
+            self._pulse.unhold(FaultName.DATA_FILES_DISPLACED)
 
     def _raise_alarm(self, action: m.RaiseAlarm) -> None:
-        self._faults.count(f"alarm_{action.name.value}", action.detail)
+        self._faults.count(FaultName.ALARM, action.detail, subject=action.name.value)
         self._feed.publish(
             event="alarm", name=action.name.value, part_id=action.part_id, detail=action.detail
         )
@@ -477,12 +473,12 @@ class LineShell:
     def _request_line_stop(self, action: m.RequestLineStop) -> None:
         self._feed.publish(event="line_stop", reason=action.reason)
         self._line_stop_wanted = True
-        self._drive(self._line_stop, True, LINE_STOP_FAULT)
+        self._drive(self._line_stop, True, FaultName.LINE_STOP_OUTPUT_FAILED)
 
     def _end_line_stop(self) -> None:
         if self._line_stop_wanted and not self._failed:
             self._line_stop_wanted = False
-            self._drive(self._line_stop, False, LINE_STOP_FAULT)
+            self._drive(self._line_stop, False, FaultName.LINE_STOP_OUTPUT_FAILED)
 
     # --- proof of life ------------------------------------------------------------------------
 
@@ -510,15 +506,15 @@ class LineShell:
     def _beat(self, now_mono_ns: int) -> None:
         """Toggle the heartbeat, unless the station cannot inspect, or its gate cannot reject."""
         pulse_hangs = now_mono_ns - self._pulse.last_step_mono_ns > PULSE_SILENCE_NS
-        if self._failed or pulse_hangs or self._faults.is_active(GATE_OUTPUT_FAULT):
+        if self._failed or pulse_hangs or self._faults.is_active(FaultName.GATE_OUTPUT_FAILED):
             return
         if not self._able_to_inspect():
             return
         self._heartbeat_mono_ns = now_mono_ns
         self._heartbeat_level = not self._heartbeat_level
-        self._drive(self._heartbeat, self._heartbeat_level, HEARTBEAT_FAULT)
+        self._drive(self._heartbeat, self._heartbeat_level, FaultName.HEARTBEAT_OUTPUT_FAILED)
 
-    def _drive(self, output: Output | None, active: bool, fault: str) -> None:
+    def _drive(self, output: Output | None, active: bool, fault: FaultName) -> None:
         if output is None:
             return
         try:

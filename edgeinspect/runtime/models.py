@@ -14,8 +14,9 @@ from edgeinspect.bundle.golden import check_golden
 from edgeinspect.bundle.inspector import Inspector
 from edgeinspect.bundle.pipeline import Pipeline
 from edgeinspect.errors import HardwareError, ModelRefused
+from edgeinspect.faults import FaultName
 from edgeinspect.hw.arrangement import BUDGET_NS, median_run_ns
-from edgeinspect.hw.edgetpu import LOST, NO_FALLBACK, EdgeTpuEngine, is_compiled
+from edgeinspect.hw.edgetpu import EdgeTpuEngine, is_compiled
 from edgeinspect.hw.litert import LiteRtEngine, open_engine
 from edgeinspect.part import Region
 from edgeinspect.runtime.inspection import InspectorSet
@@ -72,8 +73,8 @@ def open_inspectors(
         )
 
 
-def _trouble(engines: Sequence[LiteRtEngine | EdgeTpuEngine]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _trouble(engines: Sequence[LiteRtEngine | EdgeTpuEngine]) -> dict[FaultName, str]:
+    found: dict[FaultName, str] = {}
     for engine in engines:
         if isinstance(engine, EdgeTpuEngine):
             found |= engine.trouble()
@@ -94,7 +95,7 @@ def _open_edgetpu(
     bundle: Bundle, engine: EngineSettings, roi: Region | None, cycle_ns: int | None
 ) -> EdgeTpuEngine:
     """The accelerator with what stands in for it. Raises HardwareError, ModelRefused."""
-    trouble: dict[str, str] = {}
+    trouble: dict[FaultName, str] = {}
     fallback = None
     if engine.when_lost == "cpu":
         fallback = _cpu_fallback(bundle, engine, roi, cycle_ns, trouble)
@@ -106,7 +107,7 @@ def _open_edgetpu(
     except HardwareError as error:
         if fallback is None:
             raise
-        trouble[LOST] = f"{error.message} Inspecting on the CPU"
+        trouble[FaultName.EDGETPU_LOST] = f"{error.message} Inspecting on the CPU"
     except BaseException:
         if fallback is not None:
             fallback.close()
@@ -124,7 +125,7 @@ def _cpu_fallback(
     engine: EngineSettings,
     roi: Region | None,
     cycle_ns: int | None,
-    trouble: dict[str, str],
+    trouble: dict[FaultName, str],
 ) -> LiteRtEngine | None:
     """A checked engine on the CPU; None, with the reason in ``trouble``, if it cannot keep up."""
     if is_compiled(bundle.model):
@@ -146,7 +147,7 @@ def _cpu_fallback(
         return cpu
     cpu.close()
     limit = "is not known" if cycle_ns is None else f"is {cycle_ns / 1e6:.1f} ms"
-    trouble[NO_FALLBACK] = (
+    trouble[FaultName.EDGETPU_WITHOUT_CPU_FALLBACK] = (
         f"the CPU takes {took_ns / 1e6:.1f} ms a part and the time between two parts {limit}, so "
         "every part is rejected while the Edge TPU is away"
     )

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 
 from edgeinspect.part import Doubt, GateOutcome, PartRecord
 
-NOTHING_PASSES = "nothing_passes"
 PARTS_IN_A_ROW = 10
 FOR_NS = 10_000_000_000
 _ASKED_FOR = (Doubt.PAUSED, Doubt.LOCKED, Doubt.STOPPED)

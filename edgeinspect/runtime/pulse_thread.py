@@ -14,16 +14,14 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
+from edgeinspect.faults import FaultName
 from edgeinspect.line.config import GateConfig, GateKind
 from edgeinspect.line.messages import GateActivated
 from edgeinspect.line.reject import PulseSchedule
 from edgeinspect.ports import Clock, Output
-from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.fault_board import FaultBoard
 from edgeinspect.runtime.realtime import make_this_thread_punctual
 
-GATE_OUTPUT_FAULT = "gate_output_failed"
-PUNCTUALITY_FAULT = "pulse_thread_degraded"
-TOO_LATE_FAULT = "gate_too_late"
 AWAKE_BEFORE_NS = 400_000
 """Less than the interpreter's switch interval, so that the wait is not interrupted."""
 _LONGEST_WAIT_NS = 50_000_000
@@ -144,7 +142,7 @@ class PulseThread:
         if self._ask_for_punctuality:
             refused = make_this_thread_punctual(core=self._core)
             if refused:
-                self._faults.begin(PUNCTUALITY_FAULT, "; ".join(refused))
+                self._faults.begin(FaultName.PULSE_THREAD_DEGRADED, "; ".join(refused))
         while True:
             wait_ns = self.step()
             with self._changed:
@@ -189,7 +187,7 @@ class PulseThread:
         except Exception as error:  # noqa: BLE001  whatever a driver raises, it is tried again
             self._driven = None
             self._retry_mono_ns = now_mono_ns + _RETRY_OUTPUT_NS
-            self._faults.begin(GATE_OUTPUT_FAULT, str(error) or type(error).__name__)
+            self._faults.begin(FaultName.GATE_OUTPUT_FAILED, str(error) or type(error).__name__)
             # Nobody knows the level now. Report what is worse: a gate that has stopped
             # rejecting, or one that still lets parts through.
             if not self._idle_rejects:
@@ -197,7 +195,7 @@ class PulseThread:
             return _RETRY_OUTPUT_NS
         self._driven = wanted
         self._retry_mono_ns = None
-        self._faults.end(GATE_OUTPUT_FAULT)
+        self._faults.end(FaultName.GATE_OUTPUT_FAILED)
         if wanted:
             self._report_start(self._clock.now_mono_ns())
         else:
@@ -217,7 +215,9 @@ class PulseThread:
     def _reject_what_still_can_be(self, now_mono_ns: int, missed_ns: int) -> None:
         """The thread slept through a window: its part may be at the gate still, or is no more."""
         self._too_late_until_mono_ns = now_mono_ns + missed_ns
-        self._faults.count(TOO_LATE_FAULT, "the pulse thread did not run for a part's whole window")
+        self._faults.count(
+            FaultName.GATE_TOO_LATE, "the pulse thread did not run for a part's whole window"
+        )
         self._apply_holds()
 
     def _apply_holds(self) -> None:

@@ -8,11 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from edgeinspect.errors import DataDisplaced, StorageFault
-from edgeinspect.runtime.faults import FaultBoard
-
-RECORDS_FAULT = "records_not_written"
-RECORDS_DISPLACED = "data_files_displaced"
-RECORDS_LOST = "records_lost"
+from edgeinspect.faults import FaultName
+from edgeinspect.runtime.fault_board import FaultBoard
 
 Entry = TypeVar("Entry")
 EntryIn_contra = TypeVar("EntryIn_contra", contravariant=True)
@@ -80,7 +77,9 @@ class RecorderThread(Generic[Entry]):
                 self._waiting.append(entry)
                 self._changed.notify()
         if full:
-            self._faults.count(RECORDS_LOST, "the queue of records not yet written is full")
+            self._faults.count(
+                FaultName.RECORDS_LOST, "the queue of records not yet written is full"
+            )
         return not full
 
     def stop(self) -> None:
@@ -111,17 +110,17 @@ class RecorderThread(Generic[Entry]):
         try:
             self._sink.write(batch)
         except DataDisplaced as error:
-            self._faults.begin(RECORDS_DISPLACED, str(error))
+            self._faults.begin(FaultName.DATA_FILES_DISPLACED, str(error))
             return False
         except StorageFault as error:
-            self._faults.begin(RECORDS_FAULT, str(error))
+            self._faults.begin(FaultName.RECORDS_NOT_WRITTEN, str(error))
             return False
         with self._changed:
             for _ in batch:
                 self._waiting.popleft()
         self.acknowledged += len(batch)
-        self._faults.end(RECORDS_FAULT)
-        self._faults.end(RECORDS_DISPLACED)
+        self._faults.end(FaultName.RECORDS_NOT_WRITTEN)
+        self._faults.end(FaultName.DATA_FILES_DISPLACED)
         return True
 
     def _keep_up(self) -> None:
@@ -137,7 +136,7 @@ class RecorderThread(Generic[Entry]):
         try:
             return self._maintain()
         except DataDisplaced as error:
-            self._faults.begin(RECORDS_DISPLACED, str(error))
+            self._faults.begin(FaultName.DATA_FILES_DISPLACED, str(error))
             return False
 
     def _next_batch(self) -> list[Entry] | None:
@@ -147,7 +146,9 @@ class RecorderThread(Generic[Entry]):
                 self._changed.wait(self._look_s)
             if self._abandoned and self._waiting:
                 self._faults.count(
-                    RECORDS_LOST, "the station was stopped at once", times=len(self._waiting)
+                    FaultName.RECORDS_LOST,
+                    "the station was stopped at once",
+                    times=len(self._waiting),
                 )
             if self._abandoned or (self._stopping and not self._waiting):
                 return None

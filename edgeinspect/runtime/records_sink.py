@@ -7,16 +7,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from edgeinspect.errors import DataDisplaced, StorageFault
+from edgeinspect.faults import FaultName
 from edgeinspect.line.config import ClassThresholds
 from edgeinspect.part import PartRecord
 from edgeinspect.records.images import ImagePolicy, image_kind
-from edgeinspect.records.retention import PRUNED_UNSENT
 from edgeinspect.records.writer import Acknowledgement, RecordEntry, RecordWriter
 from edgeinspect.runtime.line_thread import FinishedPart
 
-PICTURES_FAULT = "pictures_not_written"
-AUDIT_DISPLACED = "audit_trail_displaced"
-UPKEEP_FAULT = "records_upkeep_failed"
 _IDS_AHEAD = 100_000
 _RECIPES_KEPT = 16
 """More than can have parts on their way at once."""
@@ -34,10 +31,10 @@ class RecordsSink:
         writer: RecordWriter,
         policy: ImagePolicy,
         *,
-        on_fault: Callable[[str, str], None] = lambda name, detail: None,
+        on_fault: Callable[[FaultName, str], None] = lambda name, detail: None,
         on_recorded: Callable[[Sequence[PartRecord]], None] = lambda records: None,
         look_after_audit: Callable[[], str] = lambda: "",
-        on_troubles: Callable[[Mapping[str, str]], None] = lambda troubles: None,
+        on_troubles: Callable[[Mapping[FaultName, str]], None] = lambda troubles: None,
     ) -> None:
         """Args:
         on_fault: told the name and one sentence for each picture that could not be written.
@@ -88,7 +85,7 @@ class RecordsSink:
             for name, count in self._report.faults.items():
                 self._on_fault(name, f"{count} found when the records were opened anew")
         for sentence in acknowledged.image_faults:
-            self._on_fault(PICTURES_FAULT, sentence)
+            self._on_fault(FaultName.PICTURES_NOT_WRITTEN, sentence)
         if batch:
             self._on_recorded([part.record for part in batch])
         self._look_after_trail()  # now that its folder is known to be in its place
@@ -100,7 +97,7 @@ class RecordsSink:
         except StorageFault as error:
             what = str(error)
         if what:
-            self._on_fault(AUDIT_DISPLACED, what)
+            self._on_fault(FaultName.AUDIT_TRAIL_DISPLACED, what)
 
     def maintain(self) -> bool:
         """One small step towards the records' budget; True if there is more to do.
@@ -113,11 +110,11 @@ class RecordsSink:
         except DataDisplaced:
             raise
         except StorageFault as error:
-            self._on_fault(UPKEEP_FAULT, error.message)
+            self._on_fault(FaultName.RECORDS_UPKEEP_FAILED, error.message)
             return False
         if upkeep.pruned_unsent:
             self._on_fault(
-                PRUNED_UNSENT,
+                FaultName.RECORDS_PRUNED_UNSENT,
                 f"{upkeep.pruned_unsent} records were removed before a link had passed them on",
             )
         self._on_troubles(upkeep.troubles)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from edgeinspect.control.feed import EventFeed
 from edgeinspect.errors import LineFault, RecipeNotTaken, UsageError
+from edgeinspect.faults import FaultName
 from edgeinspect.hw.input_faults import TellsFaults
 from edgeinspect.hw.opened import Drivers
 from edgeinspect.line import messages as m
@@ -17,17 +18,14 @@ from edgeinspect.line.core import LineCore
 from edgeinspect.line.parts_lock import LockState
 from edgeinspect.ports import CameraControls, Clock
 from edgeinspect.runtime.camera_thread import CameraThread
-from edgeinspect.runtime.faults import Fault, FaultBoard
-from edgeinspect.runtime.inspection import CLOSE_FAULT, InspectionWorkers, InspectorSet
+from edgeinspect.runtime.fault_board import Fault, FaultBoard
+from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
 from edgeinspect.runtime.line_thread import Core, FinishedPart, Item, LineShell, Picture, SwapRecipe
 from edgeinspect.runtime.pulse_thread import PulseThread
 from edgeinspect.runtime.queues import BoundedQueue
-from edgeinspect.runtime.recorder_thread import RECORDS_LOST, RecorderThread, RecordSink
+from edgeinspect.runtime.recorder_thread import RecorderThread, RecordSink
 from edgeinspect.runtime.station_status import (
-    EDGES_LOST,
-    INPUT_FAILED,
     STATUS_VERSION,
-    THREAD_DIED,
     StationState,
     faults_as_json,
     lights_for,
@@ -45,7 +43,6 @@ _JOIN_S = 2.0
 _FLUSH_S = 10.0
 _AT_ONCE_S = 1.0
 """How long a stop at once may take for the records of the parts on the belt."""
-GATE_NOT_CLOSED = "gate_did_not_close"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,7 +338,7 @@ class Station:
         try:
             self._pulse.close()
         except BaseException as error:  # noqa: BLE001  the rest is closed all the same
-            self.faults.count(GATE_NOT_CLOSED, _words(error))
+            self.faults.count(FaultName.GATE_DID_NOT_CLOSE, _words(error))
         # A driver or an engine that still hangs would hang whoever closes it, too.
         if camera_ended:
             self._each(self._camera.close)
@@ -355,7 +352,7 @@ class Station:
             try:
                 step()
             except BaseException as error:  # noqa: BLE001  an interrupt, too, comes after the gate
-                self.faults.count(CLOSE_FAULT, _words(error))
+                self.faults.count(FaultName.DRIVER_DID_NOT_CLOSE, _words(error))
 
     def _empty_the_belt(self) -> None:
         """Until it is empty, or somebody insists: then its parts are recorded as they are."""
@@ -404,7 +401,7 @@ class Station:
 
     def _note_failures(self, sentences: Sequence[str]) -> None:
         for sentence in sentences:
-            self.faults.count(CLOSE_FAULT, sentence)
+            self.faults.count(FaultName.DRIVER_DID_NOT_CLOSE, sentence)
 
     # --- what it says of itself -----------------------------------------------------------------
 
@@ -443,11 +440,13 @@ class Station:
     def exit_code(self) -> int:
         """0; 1: a thread has died; 4: an input or the gate has failed; 6: records were lost."""
         faults = self.faults.snapshot()
-        if any(name.startswith(THREAD_DIED) for name in faults):
+        if any(name.startswith(FaultName.THREAD_DIED) for name in faults):
             return 1
-        if GATE_NOT_CLOSED in faults or any(name.startswith(INPUT_FAILED) for name in faults):
+        if FaultName.GATE_DID_NOT_CLOSE in faults or any(
+            name.startswith(FaultName.INPUT_FAILED) for name in faults
+        ):
             return LineFault.exit_code
-        return 6 if RECORDS_LOST in faults else 0
+        return 6 if FaultName.RECORDS_LOST in faults else 0
 
     @property
     def progress_mono_ns(self) -> int:
@@ -520,7 +519,9 @@ class Station:
 
     def edges_lost(self, name: str, count: int) -> None:
         """In a driver's thread: a part may have come by that nobody knows of."""
-        self.faults.count(f"{EDGES_LOST}{name}", f"{count} edges came too fast", times=count)
+        self.faults.count(
+            FaultName.EDGES_LOST, f"{count} edges came too fast", subject=name, times=count
+        )
         self._post(m.QueueOverflow(None, f"{name}_edges"))
 
     def input_failed(self, name: str, error: LineFault) -> None:
@@ -528,7 +529,7 @@ class Station:
         if self._stopping:
             return
         self._pulse.latch_reject()
-        self.faults.begin(f"{INPUT_FAILED}{name}", str(error))
+        self.faults.begin(FaultName.INPUT_FAILED, str(error), subject=name)
         self._line.fail()
 
     def thread_died(self, name: str, error: BaseException) -> None:
@@ -536,7 +537,9 @@ class Station:
         reject = self._pulse.reject_now if name == "pulse" else self._pulse.latch_reject
         self._each(
             reject,
-            lambda: self.faults.begin(f"{THREAD_DIED}{name}", f"{type(error).__name__}: {error}"),
+            lambda: self.faults.begin(
+                FaultName.THREAD_DIED, f"{type(error).__name__}: {error}", subject=name
+            ),
             self._line.fail,
         )
 

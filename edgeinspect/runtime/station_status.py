@@ -6,27 +6,20 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from edgeinspect.runtime.camera_thread import CAMERA_FAULT
-from edgeinspect.runtime.faults import Fault
-from edgeinspect.runtime.line_thread import RECORDS_FULL
-from edgeinspect.runtime.pulse_thread import GATE_OUTPUT_FAULT
-from edgeinspect.runtime.recorder_thread import RECORDS_DISPLACED
+from edgeinspect.faults import FaultName
+from edgeinspect.runtime.fault_board import Fault
 
 STATUS_VERSION = 1
-THREAD_DIED = "thread_died_"
-HANGS = "hangs_"
-INPUT_FAILED = "input_failed_"
-EDGES_LOST = "edges_lost_"
 FAULTS_THAT_STOP_INSPECTION = (
-    CAMERA_FAULT,
-    GATE_OUTPUT_FAULT,
-    RECORDS_FULL,
-    RECORDS_DISPLACED,
-    THREAD_DIED,
-    HANGS,
-    INPUT_FAILED,
+    FaultName.CAMERA_FAILED,
+    FaultName.GATE_OUTPUT_FAILED,
+    FaultName.RECORDS_QUEUE_FULL,
+    FaultName.DATA_FILES_DISPLACED,
+    FaultName.THREAD_DIED,
+    FaultName.HANGS,
+    FaultName.INPUT_FAILED,
 )
-"""While one of these lasts, no part passes. Names that end in "_" stand for all that begin so."""
+"""While one of these lasts, no part passes."""
 
 
 class StationState(StrEnum):
@@ -47,11 +40,7 @@ def stops_inspection(faults: Mapping[str, Fault]) -> list[str]:
     return [
         name
         for name, fault in faults.items()
-        if fault.active
-        and any(
-            name.startswith(stopper) if stopper.endswith("_") else name == stopper
-            for stopper in FAULTS_THAT_STOP_INSPECTION
-        )
+        if fault.active and fault.name in FAULTS_THAT_STOP_INSPECTION
     ]
 
 

@@ -6,11 +6,10 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from edgeinspect.faults import FaultName
 from edgeinspect.ports import Clock, Output
-from edgeinspect.runtime.faults import FaultBoard
-from edgeinspect.runtime.station_status import HANGS
+from edgeinspect.runtime.fault_board import FaultBoard
 
-LIGHT_FAULT = "light_output_failed"
 _PERIOD_S = 0.2
 
 
@@ -61,9 +60,9 @@ class Supervisor:
         for watch in self._watches:
             since = watch.stuck_since_mono_ns()
             if since is not None and now_mono_ns - since > watch.limit_ns:
-                self._faults.begin(f"{HANGS}{watch.name}", "no progress")
+                self._faults.begin(FaultName.HANGS, "no progress", subject=watch.name)
             else:
-                self._faults.end(f"{HANGS}{watch.name}")
+                self._faults.end(FaultName.HANGS, subject=watch.name)
         self._show(self._lights_now())
 
     def _show(self, wanted: Mapping[str, bool]) -> None:
@@ -74,7 +73,8 @@ class Supervisor:
             try:
                 output.drive(level)
             except Exception as error:  # noqa: BLE001  a lamp must not stop the supervisor
-                self._faults.begin(LIGHT_FAULT, str(error) or type(error).__name__)
+                words = str(error) or type(error).__name__
+                self._faults.begin(FaultName.LIGHT_OUTPUT_FAILED, words)
             else:
                 self._shown[name] = level
-                self._faults.end(LIGHT_FAULT)
+                self._faults.end(FaultName.LIGHT_OUTPUT_FAILED)

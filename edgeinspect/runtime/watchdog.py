@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from edgeinspect.errors import UsageError
-from edgeinspect.runtime.faults import Fault
-from edgeinspect.runtime.station_status import HANGS, THREAD_DIED
+from edgeinspect.faults import FaultName
+from edgeinspect.runtime.fault_board import Fault
 
 
 class Notifier:
@@ -120,7 +120,8 @@ class ServiceWatchdog:
         return alive
 
     def _stuck(self) -> bool:
-        return any(name.startswith((HANGS, THREAD_DIED)) for name in self._station.lasting_faults())
+        lasting = self._station.lasting_faults().values()
+        return any(fault.name in (FaultName.HANGS, FaultName.THREAD_DIED) for fault in lasting)
 
     def stopping(self) -> None:
         """The station stops in an orderly way, which may take as long as the belt is long."""

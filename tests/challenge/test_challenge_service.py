@@ -16,6 +16,7 @@ from edgeinspect.challenge.challenge_machine import SILENCE_NS
 from edgeinspect.challenge.challenge_store import ChallengeStore
 from edgeinspect.challenge.policy import Reason
 from edgeinspect.errors import BeltNotReady, ConfigError, NotGood, StorageFault, UsageError
+from edgeinspect.faults import FaultName
 from edgeinspect.line.parts_lock import LockState
 from edgeinspect.runtime.station_status import StationState
 from edgeinspect.settings import audit
@@ -58,7 +59,7 @@ def test_passing_proves_unlocks_and_is_recorded(tmp_path: Path) -> None:
     state = bench.master_comes()
     assert (state["phase"], state["outcome"], state["number"]) == ("done", "passed", 1)
     assert not locked(bench) and due(bench) == set()
-    assert not bench.station.faults.is_active("challenge_due")
+    assert not bench.station.faults.is_active(FaultName.CHALLENGE_DUE)
     kept = ChallengeStore(tmp_path / "data").read(1)
     assert (kept["outcome"], kept["author"], kept["reason"]) == ("passed", "technician", "shift")
     assert [result["good"] for result in kept["results"]] == [True, True]
@@ -311,7 +312,7 @@ def test_grace_is_for_shifts_that_begin_while_it_runs(tmp_path: Path) -> None:
     bench.clock.move(7 * HOUR_S + 1)
     bench.service.tick()
     assert not locked(bench) and due(bench) == {Reason.SHIFT}
-    assert bench.station.faults.is_active("challenge_due")
+    assert bench.station.faults.is_active(FaultName.CHALLENGE_DUE)
     restarted = ChallengeBench(tmp_path, policy=policy, clock=bench.clock)
     assert locked(restarted)
     bench.clock.wall = bench.clock.wall.replace(year=2001)
@@ -323,7 +324,9 @@ def test_grace_is_for_shifts_that_begin_while_it_runs(tmp_path: Path) -> None:
 def test_alarm_alone_lets_the_station_go_on(tmp_path: Path) -> None:
     bench = ChallengeBench(tmp_path, policy=rules(tmp_path, without=Without.ALARM))
     assert not locked(bench) and due(bench) == {Reason.NEVER_PASSED}
-    assert bench.station.faults.is_active("challenge_due") and len(bench.station.demanded) == 1
+    assert (
+        bench.station.faults.is_active(FaultName.CHALLENGE_DUE) and len(bench.station.demanded) == 1
+    )
     bench.service.tick()
     assert len(bench.station.demanded) == 1
     bench.begin()

@@ -30,7 +30,7 @@ from edgeinspect.part import PartRecord
 from edgeinspect.records import ImagePolicy, RecordEntry, RecordWriter
 from edgeinspect.records.database import DATABASE_NAME
 from edgeinspect.records.retention import RecordPolicy
-from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.fault_board import FaultBoard
 from edgeinspect.runtime.recorder_thread import RecorderThread
 from tests.helpers.records_samples import CLASSES, StepClock, sample_entry, sample_record
 

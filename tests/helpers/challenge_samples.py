@@ -23,7 +23,7 @@ from edgeinspect.part import (
     Verdict,
     VerdictKind,
 )
-from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.fault_board import FaultBoard
 from edgeinspect.runtime.plan import StationPlan, plan_station
 from edgeinspect.runtime.station_status import StationState
 from edgeinspect.settings.challenge import Challenge

@@ -7,7 +7,7 @@ import datetime
 from edgeinspect.hw.fake_io import FakeOutput
 from edgeinspect.line.config import GateConfig, GateKind
 from edgeinspect.line.messages import GateActivated
-from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.fault_board import FaultBoard
 from edgeinspect.runtime.pulse_thread import PulseThread
 
 MS = 1_000_000

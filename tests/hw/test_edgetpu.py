@@ -12,8 +12,9 @@ import pytest
 
 from edgeinspect.bundle.directory import EDGETPU_MODEL_FILE, load_bundle, write_bundle
 from edgeinspect.errors import DriverMissing, HardwareError, InferenceFailed, ModelRefused
+from edgeinspect.faults import FaultName
 from edgeinspect.hw import edgetpu, model_probe
-from edgeinspect.hw.edgetpu import LOST, NO_FALLBACK, SLOW, EdgeTpu, EdgeTpuEngine, LatencyWatch
+from edgeinspect.hw.edgetpu import EdgeTpu, EdgeTpuEngine, LatencyWatch
 from edgeinspect.hw.interpreters import EDGETPU_VARIABLE
 from edgeinspect.hw.litert import open_engine, open_model
 from edgeinspect.hw.model_probe import Wish
@@ -134,7 +135,10 @@ def test_without_the_accelerator_the_cpu_stands_in_only_if_told_to_and_fast_enou
 ) -> None:
     fake_edgetpu("none")
     (trouble,) = opened(bundle_folder, when_lost="cpu")
-    assert list(trouble) == [LOST] and "Inspecting on the CPU" in trouble[LOST]
+    assert (
+        list(trouble) == [FaultName.EDGETPU_LOST]
+        and "Inspecting on the CPU" in trouble[FaultName.EDGETPU_LOST]
+    )
     for options in ({"when_lost": "reject"}, {"when_lost": "cpu", "cycle_ns": 1}):
         with pytest.raises(DriverMissing, match="no device of this kind"):
             list(opened(bundle_folder, **options))  # type: ignore[arg-type]
@@ -147,7 +151,7 @@ def test_a_cpu_that_cannot_keep_up_is_named_before_it_is_needed(
     assert list(opened(bundle_folder, when_lost="cpu")) == [{}]
     for cycle_ns, words in ((1, "is 0.0 ms"), (None, "is not known")):
         (trouble,) = opened(bundle_folder, when_lost="cpu", cycle_ns=cycle_ns)
-        assert words in trouble[NO_FALLBACK]
+        assert words in trouble[FaultName.EDGETPU_WITHOUT_CPU_FALLBACK]
 
 
 def test_falling_back_needs_a_model_for_the_cpu(
@@ -206,7 +210,7 @@ def test_a_device_that_goes_is_replaced_for_the_very_part_and_for_good() -> None
     for _ in range(4):
         assert len(engine.run([TILE])) == 1
     assert (tpu.runs, cpu.runs) == (2, 3)
-    assert "inspecting on the CPU" in engine.trouble()[LOST]
+    assert "inspecting on the CPU" in engine.trouble()[FaultName.EDGETPU_LOST]
     engine.close()
     assert tpu.closed and cpu.closed
 
@@ -218,7 +222,7 @@ def test_without_a_fallback_every_part_is_refused() -> None:
         with pytest.raises(InferenceFailed, match="Edge TPU is lost"):
             engine.run([TILE])
     assert tpu.runs == 1
-    assert "every part is rejected" in engine.trouble()[LOST]
+    assert "every part is rejected" in engine.trouble()[FaultName.EDGETPU_LOST]
     engine.close()
 
 
@@ -227,7 +231,7 @@ def test_a_device_that_hangs_costs_its_part_and_is_never_waited_for_again() -> N
     engine = EdgeTpuEngine(tpu, fallback=cpu, deadline_ns=20 * MS)
     with pytest.raises(InferenceFailed, match="hangs"):
         engine.run([TILE])
-    assert "no answer within 20 ms" in engine.trouble()[LOST]
+    assert "no answer within 20 ms" in engine.trouble()[FaultName.EDGETPU_LOST]
     assert len(engine.run([TILE])) == 1 and tpu.runs == 1
     engine.close()
     assert not tpu.closed and cpu.closed  # to close a hung device would hang
@@ -262,7 +266,7 @@ def test_latency_drift_is_a_fault_of_the_engine() -> None:
     )
     for _ in range(60):
         engine.run([TILE])
-    assert list(engine.trouble()) == [SLOW]
+    assert list(engine.trouble()) == [FaultName.EDGETPU_SLOW]
     engine.close()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from edgeinspect.cli.tune.part_selection import Selection, complete
 from edgeinspect.errors import StationBusy, StorageFault
+from edgeinspect.faults import FaultName
 from edgeinspect.labels.label_store import LabelKind, LabelStore
 from edgeinspect.records import (
     ImagePolicy,
@@ -28,14 +29,7 @@ from edgeinspect.records.cursors import CURSORS_DATABASE, LinkCursors
 from edgeinspect.records.database import DATABASE_NAME
 from edgeinspect.records.needed import LABELS_DATABASE
 from edgeinspect.records.part_history import hourly, missing, records_kept
-from edgeinspect.records.retention import (
-    HELD,
-    OVER_BUDGET,
-    SHORT_OF_SPACE,
-    RecordPolicy,
-    Upkeep,
-    compact,
-)
+from edgeinspect.records.retention import RecordPolicy, Upkeep, compact
 from edgeinspect.tune.comparable import RecordedRecipe
 from tests.evidence.retention_run import check_account, run
 from tests.helpers.records_samples import (
@@ -136,7 +130,7 @@ def test_what_is_needed_stays(tmp_path: Path, clock: StepClock) -> None:
     expected = {old[5], old[7], old[-1], *in_baseline, *new[-KEEP:]}
     assert set(rows_of(tmp_path)) == expected
     assert upkeep.parts_pruned == 120 - len(expected)
-    assert OVER_BUDGET in upkeep.troubles
+    assert FaultName.RECORDS_OVER_BUDGET in upkeep.troubles
     with RecordReader(tmp_path) as reader:
         assert baseline.baseline_range(reader) == (old[-1] + 1, inspected[-1])
 
@@ -321,7 +315,7 @@ def test_what_a_link_has_not_passed_on_stays(
     cursors.move("rest", number[ids[19]])
     upkeep = all_upkeep(writer)
     assert (upkeep.parts_pruned, upkeep.pruned_unsent) == (20, 0)
-    assert "link rest" in upkeep.troubles[HELD]
+    assert "link rest" in upkeep.troubles[FaultName.RECORDS_HELD]
     cursors.move("rest", number[ids[9]])  # never back
     cursors.forget("rest")
     assert all_upkeep(writer).parts_pruned == 30
@@ -337,7 +331,7 @@ def test_a_link_that_never_moves_is_held_for_up_to_twice_the_budget(
         for number in range(60):
             record(writer, 50, digest=f"{number:064x}")
             upkeep = all_upkeep(writer)
-            held += HELD in upkeep.troubles
+            held += FaultName.RECORDS_HELD in upkeep.troubles
             if number < 3:
                 assert upkeep.parts_pruned == 0
         assert held
@@ -354,7 +348,7 @@ def test_cursors_that_cannot_be_read_hold_everything(
         LinkCursors(tmp_path).lowest()
     upkeep = all_upkeep(aged[0])
     assert upkeep.parts_pruned == 0
-    assert "cannot be read" in upkeep.troubles[HELD]
+    assert "cannot be read" in upkeep.troubles[FaultName.RECORDS_HELD]
 
 
 def test_labels_that_cannot_be_read_hold_everything(
@@ -363,7 +357,7 @@ def test_labels_that_cannot_be_read_hold_everything(
     (tmp_path / LABELS_DATABASE).write_bytes(b"not a database" * 100)
     upkeep = all_upkeep(aged[0])
     assert upkeep.parts_pruned == 0
-    assert "labels cannot be read" in upkeep.troubles[HELD]
+    assert "labels cannot be read" in upkeep.troubles[FaultName.RECORDS_HELD]
 
 
 def test_numbers_rise_in_the_order_of_recording_and_across_databases(
@@ -453,10 +447,10 @@ def test_a_short_disk_prunes_before_the_budget_asks(
         assert all_upkeep(writer).parts_pruned == 0
         monkeypatch.setattr(retention, "free_bytes", lambda folder: 300_000)
         first = writer.maintain()
-        assert "disk is short" in first.troubles[SHORT_OF_SPACE]
+        assert "disk is short" in first.troubles[FaultName.RECORDS_SHORT_OF_SPACE]
         upkeep = all_upkeep(writer)
         assert 100 < first.parts_pruned + upkeep.parts_pruned < 900
-        assert SHORT_OF_SPACE not in upkeep.troubles
+        assert FaultName.RECORDS_SHORT_OF_SPACE not in upkeep.troubles
     with RecordReader(tmp_path) as reader:
         assert records_kept(reader).pruned_for_space > 100
 

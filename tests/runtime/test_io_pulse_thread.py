@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
+from edgeinspect.faults import FaultName
 from edgeinspect.line.config import GateConfig
 from edgeinspect.line.reject import PulseSchedule
 from edgeinspect.runtime import pulse_thread
-from edgeinspect.runtime.pulse_thread import AWAKE_BEFORE_NS, TOO_LATE_FAULT
+from edgeinspect.runtime.pulse_thread import AWAKE_BEFORE_NS
 from edgeinspect.runtime.station import SWITCH_INTERVAL_S
 from tests.helpers.pulse_bench import MS, PASSING, REJECTING, Bench, ManualClock
 
@@ -27,7 +28,7 @@ def test_a_thread_that_is_late_rejects_for_the_rest_of_the_window() -> None:
     assert bench.output.active
     bench.at(90)
     assert bench.output.levels == [True, False]
-    assert TOO_LATE_FAULT not in bench.faults.snapshot()
+    assert FaultName.GATE_TOO_LATE not in bench.faults.snapshot()
 
 
 def test_a_thread_that_slept_through_a_window_rejects_what_still_can_be() -> None:
@@ -35,12 +36,12 @@ def test_a_thread_that_slept_through_a_window_rejects_what_still_can_be() -> Non
     bench.window(1, 50, 90)
     slept_until(bench, 120)
     assert bench.output.active
-    assert bench.faults.snapshot()[TOO_LATE_FAULT].count == 1
+    assert bench.faults.snapshot()[FaultName.GATE_TOO_LATE].count == 1
     bench.at(159)
     assert bench.output.active
     bench.at(160)
     assert not bench.output.active
-    assert bench.faults.snapshot()[TOO_LATE_FAULT].count == 1
+    assert bench.faults.snapshot()[FaultName.GATE_TOO_LATE].count == 1
 
 
 def test_a_missed_window_does_not_cut_a_hold_short() -> None:
@@ -64,7 +65,7 @@ def test_only_a_part_that_was_to_be_rejected_can_be_missed(kind: object) -> None
         bench.pulse.release(1)
     slept_until(bench, 120)
     assert not bench.output.active
-    assert TOO_LATE_FAULT not in bench.faults.snapshot()
+    assert FaultName.GATE_TOO_LATE not in bench.faults.snapshot()
 
 
 def test_a_schedule_knows_which_windows_it_never_saw() -> None:
@@ -181,7 +182,7 @@ def test_the_thread_asks_for_its_core_and_tells_what_was_refused(
     pulse.stop()
     pulse.run()
     assert asked == [3]
-    assert bench.faults.snapshot()[pulse_thread.PUNCTUALITY_FAULT].detail == "no core"
+    assert bench.faults.snapshot()[FaultName.PULSE_THREAD_DEGRADED].detail == "no core"
 
 
 def test_what_exists_before_the_start_is_no_more_looked_at_by_the_collector() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from edgeinspect.errors import CameraFault, CameraLost
-from edgeinspect.hw.camera_drops import Drop
+from edgeinspect.faults import FaultName
 from edgeinspect.hw.fake_camera import Answer, FakeCamera
 from edgeinspect.line.messages import Capture, CaptureFailed, FrameArrived
 from edgeinspect.ports import CameraControls
-from edgeinspect.runtime.camera_thread import CAMERA_FAULT, CAPTURE_FAULT, CameraThread
-from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.camera_thread import CameraThread
+from edgeinspect.runtime.fault_board import FaultBoard
 from tests.helpers.pulse_bench import MS, ManualClock
 from tests.helpers.runtime_rig import make_frame
 
@@ -59,7 +59,7 @@ def test_a_request_past_its_deadline_is_not_begun() -> None:
 def test_frames_that_the_driver_drops_are_counted_by_name() -> None:
     bench = Bench(FakeCamera(otherwise=FRAME))
     for _ in range(2):
-        bench.camera.drop(Drop.CLOCK_UNSURE, "why")
+        bench.camera.drop(FaultName.FRAME_CLOCK_UNSURE, "why")
     fault = bench.faults.snapshot()["frame_clock_unsure"]
     assert (fault.count, fault.active, fault.detail) == (2, False, "why")
 
@@ -69,8 +69,8 @@ def test_a_fault_costs_one_part(error: Exception) -> None:
     bench = Bench(FakeCamera([error], otherwise=FRAME))
     assert bench.capture(1) == CaptureFailed(1, str(error))
     assert bench.capture(2) == FrameArrived(FRAME)
-    assert not bench.faults.is_active(CAMERA_FAULT)
-    assert bench.faults.snapshot()[CAPTURE_FAULT].count == 1
+    assert not bench.faults.is_active(FaultName.CAMERA_FAILED)
+    assert bench.faults.snapshot()[FaultName.CAPTURE_FAILED].count == 1
 
 
 def test_three_faults_in_a_row_reopen_with_growing_pauses() -> None:
@@ -80,7 +80,7 @@ def test_three_faults_in_a_row_reopen_with_growing_pauses() -> None:
     camera._open_errors = iter([CameraFault("still gone"), CameraFault("still gone")])
     for part_id in range(3):
         assert isinstance(bench.capture(part_id), CaptureFailed)
-    assert bench.faults.is_active(CAMERA_FAULT) and not camera.is_open
+    assert bench.faults.is_active(FaultName.CAMERA_FAILED) and not camera.is_open
     assert bench.capture(3) == CaptureFailed(3, "the camera has failed and is being reopened")
     for pause_ms, reopened in ((250, False), (500, False), (1000, True)):
         bench.clock.now += pause_ms * MS - 1
@@ -89,7 +89,7 @@ def test_three_faults_in_a_row_reopen_with_growing_pauses() -> None:
         bench.clock.now += 1
         bench.thread.step(None)
         assert camera.is_open is reopened
-    assert not bench.faults.is_active(CAMERA_FAULT)
+    assert not bench.faults.is_active(FaultName.CAMERA_FAILED)
     assert bench.capture(4) == FrameArrived(FRAME)
 
 
@@ -112,10 +112,10 @@ def test_a_full_queue_is_refused() -> None:
 def test_a_camera_that_stops_between_two_parts_is_reopened_before_the_next() -> None:
     bench = Bench(FakeCamera(otherwise=FRAME))
     bench.thread.step(None)
-    assert not bench.faults.is_active(CAMERA_FAULT)
+    assert not bench.faults.is_active(FaultName.CAMERA_FAILED)
     bench.camera.lost = CameraLost("stopped")
     bench.thread.step(None)
-    assert bench.faults.is_active(CAMERA_FAULT) and not bench.camera.is_open
+    assert bench.faults.is_active(FaultName.CAMERA_FAILED) and not bench.camera.is_open
     bench.camera.lost = None
     bench.clock.now += 250 * MS
     assert bench.capture(1) == FrameArrived(FRAME)

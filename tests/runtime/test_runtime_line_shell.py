@@ -9,27 +9,19 @@ import pytest
 
 from edgeinspect.control.feed import EventFeed
 from edgeinspect.errors import LineFault
+from edgeinspect.faults import FaultName
 from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeOutput
 from edgeinspect.line import messages as m
 from edgeinspect.line.parts_lock import LockState
 from edgeinspect.ports import CameraControls
 from edgeinspect.runtime.camera_thread import CameraThread
-from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.fault_board import FaultBoard
 from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
-from edgeinspect.runtime.line_thread import (
-    EVENTS_LOST,
-    HEARTBEAT_FAULT,
-    PICTURES_DROPPED,
-    PICTURES_WAITING,
-    RECORDS_FULL,
-    FinishedPart,
-    Item,
-    LineShell,
-)
+from edgeinspect.runtime.line_thread import PICTURES_WAITING, FinishedPart, Item, LineShell
 from edgeinspect.runtime.pulse_thread import PulseThread
 from edgeinspect.runtime.queues import BoundedQueue
-from edgeinspect.runtime.recorder_thread import RECORDS_DISPLACED, RecorderThread
+from edgeinspect.runtime.recorder_thread import RecorderThread
 from tests.helpers.line_records import record
 from tests.helpers.pulse_bench import MS, ManualClock
 from tests.helpers.runtime_rig import ShadeInspector, inspection, line_config, make_frame
@@ -125,7 +117,7 @@ def test_lost_events_reach_the_core_by_name() -> None:
         m.QueueOverflow(None, "events"),
         m.QueueOverflow(7, "events"),
     ]
-    assert bench.faults.snapshot()[EVENTS_LOST].count == 2
+    assert bench.faults.snapshot()[FaultName.EVENTS_LOST].count == 2
 
 
 def test_full_camera_and_inspection_queues_are_told_to_the_core_at_once() -> None:
@@ -226,16 +218,16 @@ def test_a_slow_disk_costs_pictures_before_memory() -> None:
         bench.shell.step(m.Tick())
     kept = [entry.frame is not None for entry in bench.recorder._waiting]
     assert kept == [True] * PICTURES_WAITING + [False] * 2
-    assert bench.faults.snapshot()[PICTURES_DROPPED].count == 2
+    assert bench.faults.snapshot()[FaultName.PICTURES_DROPPED].count == 2
 
 
 def test_no_part_passes_whose_record_may_find_no_room() -> None:
     bench = Bench(records=4)
     bench.core.answers[m.Tick] = [m.Record(record(1))]
     bench.tick()
-    assert not bench.faults.is_active(RECORDS_FULL)
+    assert not bench.faults.is_active(FaultName.RECORDS_QUEUE_FULL)
     bench.tick()
-    assert bench.faults.is_active(RECORDS_FULL)
+    assert bench.faults.is_active(FaultName.RECORDS_QUEUE_FULL)
     now = bench.clock.now
     bench.pulse.arm(5, now + MS, now + 2 * MS)
     assert bench.pulse.release(5)
@@ -245,12 +237,12 @@ def test_no_part_passes_whose_record_may_find_no_room() -> None:
     bench.core.answers.clear()
     bench.recorder._waiting.clear()
     bench.tick()
-    assert not bench.faults.is_active(RECORDS_FULL)
+    assert not bench.faults.is_active(FaultName.RECORDS_QUEUE_FULL)
 
 
 def test_no_part_passes_while_the_records_are_not_in_their_place() -> None:
     bench = Bench()
-    bench.faults.begin(RECORDS_DISPLACED, "records.sqlite3 was deleted")
+    bench.faults.begin(FaultName.DATA_FILES_DISPLACED, "records.sqlite3 was deleted")
     bench.tick()
     for part_id, active in ((5, False), (6, True)):
         now = bench.clock.now
@@ -259,7 +251,7 @@ def test_no_part_passes_while_the_records_are_not_in_their_place() -> None:
         bench.clock.now += MS
         bench.pulse.step()
         assert bench.gate.active is active
-        bench.faults.end(RECORDS_DISPLACED)
+        bench.faults.end(FaultName.DATA_FILES_DISPLACED)
         bench.tick(after_ms=5)
 
 
@@ -280,9 +272,9 @@ def test_the_heartbeat_needs_ticks_and_a_living_pulse_thread() -> None:
 def test_a_broken_heartbeat_output_is_named_and_the_line_goes_on() -> None:
     bench = Bench(heartbeat=FakeOutput(errors=[LineFault("loose")]))
     bench.tick(after_ms=50)
-    assert bench.faults.is_active(HEARTBEAT_FAULT)
+    assert bench.faults.is_active(FaultName.HEARTBEAT_OUTPUT_FAILED)
     bench.tick(after_ms=50)
-    assert not bench.faults.is_active(HEARTBEAT_FAULT)
+    assert not bench.faults.is_active(FaultName.HEARTBEAT_OUTPUT_FAILED)
 
 
 def test_the_belt_is_asked_to_stop_until_somebody_acknowledges() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from edgeinspect.errors import LineFault
+from edgeinspect.faults import FaultName
 from edgeinspect.hw.fake_io import FakeOutput
 from edgeinspect.line.config import GateKind
 from edgeinspect.line.messages import GateActivated
-from edgeinspect.runtime.pulse_thread import GATE_OUTPUT_FAULT
 from tests.helpers.pulse_bench import MS, PASSING, REJECTING, Bench
 
 
@@ -96,11 +96,11 @@ def test_a_failing_output_is_named_retried_and_reported_as_it_was() -> None:
     bench = Bench(PASSING, output)
     bench.window(1, 50, 190)
     bench.at(60)
-    assert bench.faults.is_active(GATE_OUTPUT_FAULT)
+    assert bench.faults.is_active(FaultName.GATE_OUTPUT_FAILED)
     assert bench.spans == []
     bench.at(250)
-    assert not bench.faults.is_active(GATE_OUTPUT_FAULT)
-    assert bench.faults.snapshot()[GATE_OUTPUT_FAULT].count == 1
+    assert not bench.faults.is_active(FaultName.GATE_OUTPUT_FAILED)
+    assert bench.faults.snapshot()[FaultName.GATE_OUTPUT_FAILED].count == 1
     began, ended = bench.spans
     # Three attempts failed, 10 ms apart: the span starts when the line really moved.
     assert began.start_mono_ns == bench.start + 80 * MS

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from edgeinspect.errors import DataDisplaced
+from edgeinspect.faults import FaultName
 from edgeinspect.line.config import ClassThresholds
 from edgeinspect.part import GateOutcome, PartRecord, Verdict, VerdictKind
 from edgeinspect.records.images import ImagePolicy
 from edgeinspect.records.reader import RecordReader
 from edgeinspect.records.writer import Acknowledgement, RecordWriter
 from edgeinspect.runtime.line_thread import FinishedPart
-from edgeinspect.runtime.records_sink import AUDIT_DISPLACED, PICTURES_FAULT, RecordsSink
+from edgeinspect.runtime.records_sink import RecordsSink
 from tests.helpers.records_samples import StepClock
 from tests.helpers.runtime_rig import inspection, make_frame
 
@@ -80,7 +81,7 @@ def test_the_audit_trail_is_looked_after_once_the_records_are_in_their_place(
             sink.write([])
         assert len(answers) == 1
         sink.write([])
-    assert told == [(AUDIT_DISPLACED, "it was deleted; its entries are back")]
+    assert told == [(FaultName.AUDIT_TRAIL_DISPLACED, "it was deleted; its entries are back")]
 
 
 def test_a_picture_that_cannot_be_written_is_a_named_fault(
@@ -97,4 +98,4 @@ def test_a_picture_that_cannot_be_written_is_a_named_fault(
 
         monkeypatch.setattr(writer, "write", refuse_pictures)
         sink.write([rejected(sink.first_part_id)])
-    assert told == [(PICTURES_FAULT, "no such folder")]
+    assert told == [(FaultName.PICTURES_NOT_WRITTEN, "no such folder")]

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from edgeinspect.errors import CameraFault, DiskFull, LineFault, RecipeNotTaken, UsageError
+from edgeinspect.faults import FaultName
 from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeOutput
 from edgeinspect.line.config import GateKind
@@ -91,7 +92,7 @@ def test_a_stuck_worker_rejects_in_time_and_is_named() -> None:
     with rig:
         rig.part()
         rig.sink.wait_for(lambda sink: len(sink.written) == 1)
-        wait_until(lambda: rig.station.faults.is_active("hangs_inspection"))
+        wait_until(lambda: rig.station.faults.is_active(FaultName.HANGS, subject="inspection"))
         assert rig.station.state is StationState.FAULTED
         wait_until(lambda: rig.red.active)
         go_on.set()
@@ -113,7 +114,7 @@ def test_camera_that_fails_is_reopened_while_parts_are_rejected() -> None:
             rig.part()
             rig.sink.wait_for(lambda sink, number=number: len(sink.written) == number)
         wait_until(lambda: camera.opened == 2 and camera.is_open)
-        wait_until(lambda: not rig.station.faults.is_active("camera_failed"))
+        wait_until(lambda: not rig.station.faults.is_active(FaultName.CAMERA_FAILED))
         rig.part()
         rig.sink.wait_for(lambda sink: len(sink.written) == 4)
     verdicts = [entry.record.verdict for entry in rig.sink.written]
@@ -168,12 +169,12 @@ def test_disk_full_keeps_records_and_goes_on_inspecting() -> None:
     with rig:
         rig.part()
         rig.sink.wait_for(lambda sink: sink.failures > 0)
-        assert rig.station.faults.is_active("records_not_written")
+        assert rig.station.faults.is_active(FaultName.RECORDS_NOT_WRITTEN)
         rig.part()
         wait_until(lambda: len(rig.inspectors[0].frames) == 2)
         rig.sink.error = None
         rig.sink.wait_for(lambda sink: len(sink.written) == 2)
-        wait_until(lambda: not rig.station.faults.is_active("records_not_written"))
+        wait_until(lambda: not rig.station.faults.is_active(FaultName.RECORDS_NOT_WRITTEN))
     assert [entry.record.part_id for entry in rig.sink.written] == [1, 2]
 
 
@@ -184,7 +185,7 @@ def test_a_full_record_queue_rejects_what_could_not_be_recorded() -> None:
         for number in (1, 2):
             rig.part()
             wait_until(lambda number=number: len(rig.inspectors[0].frames) == number)
-        wait_until(lambda: rig.station.faults.is_active("records_queue_full"))
+        wait_until(lambda: rig.station.faults.is_active(FaultName.RECORDS_QUEUE_FULL))
         opened = len(rig.gate.levels)
         rig.part()
         wait_until(lambda: len(rig.station._recorder) == 3)
@@ -358,7 +359,7 @@ def test_heartbeat_beats_while_the_station_works_and_stops_with_a_broken_gate() 
         wait_until(lambda: len(rig.heartbeat.levels) > 3)
         assert rig.heartbeat.levels[:4] == [True, False, True, False]
         rig.part()
-        wait_until(lambda: rig.station.faults.is_active("gate_output_failed"))
+        wait_until(lambda: rig.station.faults.is_active(FaultName.GATE_OUTPUT_FAILED))
         beats = len(rig.heartbeat.levels)
         rig.sink.wait_for(lambda sink: len(sink.written) == 1)
         assert len(rig.heartbeat.levels) <= beats + 1

@@ -19,23 +19,19 @@ from edgeinspect.control.client import ControlClient
 from edgeinspect.control.feed import EventFeed
 from edgeinspect.control.server import ControlServer
 from edgeinspect.errors import CameraFault, DataDisplaced, DiskFull
+from edgeinspect.faults import FaultName
 from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeOutput
 from edgeinspect.line.config import GateKind
 from edgeinspect.line.messages import Inspect, Inspected, InspectionFailed
 from edgeinspect.part import Frame, Inspection, StageTimes, VerdictKind
 from edgeinspect.ports import CameraControls
-from edgeinspect.runtime.faults import FaultBoard
+from edgeinspect.runtime.fault_board import FaultBoard
 from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
 from edgeinspect.runtime.latency import Reservoir, StageLatencies
 from edgeinspect.runtime.line_thread import FinishedPart, SwapRecipe
 from edgeinspect.runtime.queues import BoundedQueue
-from edgeinspect.runtime.recorder_thread import (
-    RECORDS_DISPLACED,
-    RECORDS_FAULT,
-    RECORDS_LOST,
-    RecorderThread,
-)
+from edgeinspect.runtime.recorder_thread import RecorderThread
 from edgeinspect.runtime.station_status import StationState, lights_for, stops_inspection
 from edgeinspect.runtime.supervisor import Supervisor, Watch
 from edgeinspect.runtime.threads import StationThread
@@ -93,14 +89,14 @@ def test_recorder_keeps_what_the_disk_refuses_and_writes_it_later() -> None:
     thread = threading.Thread(target=bench.recorder.run)
     thread.start()
     bench.sink.wait_for(lambda sink: sink.failures >= 3)
-    assert bench.faults.is_active(RECORDS_FAULT)
-    assert bench.faults.snapshot()[RECORDS_FAULT].count == 1
+    assert bench.faults.is_active(FaultName.RECORDS_NOT_WRITTEN)
+    assert bench.faults.snapshot()[FaultName.RECORDS_NOT_WRITTEN].count == 1
     assert (bench.written(), len(bench.recorder)) == ([], 4)
     bench.sink.error = None
     bench.recorder.stop()
     thread.join(DEADLINE_S)
     assert bench.written() == [1, 2, 3, 4]
-    assert not bench.faults.is_active(RECORDS_FAULT)
+    assert not bench.faults.is_active(FaultName.RECORDS_NOT_WRITTEN)
 
 
 def test_an_idle_recorder_notices_that_the_files_were_moved() -> None:
@@ -108,23 +104,23 @@ def test_an_idle_recorder_notices_that_the_files_were_moved() -> None:
     bench.sink.error = DataDisplaced("records.sqlite3 was deleted.")
     thread = threading.Thread(target=bench.recorder.run)
     thread.start()
-    wait_until(lambda: bench.faults.is_active(RECORDS_DISPLACED))
-    assert stops_inspection(bench.faults.snapshot()) == [RECORDS_DISPLACED]
+    wait_until(lambda: bench.faults.is_active(FaultName.DATA_FILES_DISPLACED))
+    assert stops_inspection(bench.faults.snapshot()) == [FaultName.DATA_FILES_DISPLACED]
     bench.sink.error = None
-    wait_until(lambda: not bench.faults.is_active(RECORDS_DISPLACED))
+    wait_until(lambda: not bench.faults.is_active(FaultName.DATA_FILES_DISPLACED))
     bench.recorder.stop()
     thread.join(DEADLINE_S)
-    assert bench.faults.snapshot()[RECORDS_DISPLACED].count == 1
+    assert bench.faults.snapshot()[FaultName.DATA_FILES_DISPLACED].count == 1
     assert (bench.written(), bench.recorder.acknowledged) == ([], 0)
 
 
 def test_recorder_counts_what_it_must_give_up() -> None:
     bench = RecorderBench(capacity=2)
     assert [bench.recorder.put(entry) for entry in entries(1, 2, 3)] == [True, True, False]
-    assert bench.faults.snapshot()[RECORDS_LOST].count == 1
+    assert bench.faults.snapshot()[FaultName.RECORDS_LOST].count == 1
     bench.recorder.abandon()
     bench.recorder.run()
-    assert bench.faults.snapshot()[RECORDS_LOST].count == 3
+    assert bench.faults.snapshot()[FaultName.RECORDS_LOST].count == 3
     assert bench.written() == []
 
 
@@ -369,11 +365,11 @@ def test_supervisor_names_what_hangs_and_shows_lights() -> None:
     clock.now += MS + 1
     wanted = {"red": True}
     supervisor.step()
-    assert faults.is_active("hangs_camera")
+    assert faults.is_active(FaultName.HANGS, subject="camera")
     assert lights["green"].levels == [True, False] and lights["red"].levels == [True]
     since[0] = None
     supervisor.step()
-    assert not faults.is_active("hangs_camera")
+    assert not faults.is_active(FaultName.HANGS, subject="camera")
 
 
 @pytest.mark.parametrize("state", list(StationState))

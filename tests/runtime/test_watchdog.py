@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from edgeinspect.errors import CameraFault, CameraLost, UsageError
+from edgeinspect.faults import FaultName
 from edgeinspect.hw.fake_camera import CaptureCall, FakeCamera
 from edgeinspect.part import Frame
-from edgeinspect.runtime.faults import Fault
+from edgeinspect.runtime.fault_board import Fault
 from edgeinspect.runtime.station_status import StationState
 from edgeinspect.runtime.watchdog import Notifier, ServiceWatchdog
 from tests.helpers.runtime_rig import Rig, wait_until
@@ -98,15 +99,24 @@ def test_keep_alives_follow_progress_and_nothing_else(systemd: Systemd) -> None:
     assert not watchdog.step() and systemd.has_nothing()
 
 
-@pytest.mark.parametrize("name", ["hangs_camera", "hangs_pulse", "thread_died_recorder"])
-def test_a_stuck_or_dead_thread_ends_the_keep_alives_while_the_line_goes_on(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [
+        (FaultName.HANGS, "camera"),
+        (FaultName.HANGS, "pulse"),
+        (FaultName.THREAD_DIED, "recorder"),
+    ],
+)
+def test_a_stuck_or_dead_thread_ends_the_keep_alives_while_the_line_goes_on(
+    name: FaultName, subject: str
+) -> None:
     station = FakeStation()
     watchdog = ServiceWatchdog(Notifier(None), station)
     station.progress_mono_ns += 1
-    station.faults = {"camera_failed": Fault(1, True, "", 0)}
+    station.faults = {"camera_failed": Fault(FaultName.CAMERA_FAILED, 1, True, "", 0)}
     assert watchdog.step()  # the camera thread is at it: a restart would not help
     station.progress_mono_ns += 1
-    station.faults = {name: Fault(1, True, "", 0)}
+    station.faults = {f"{name}_{subject}": Fault(name, 1, True, "", 0)}
     assert not watchdog.step()
     station.faults = {}
     assert watchdog.step()
@@ -152,7 +162,7 @@ def test_a_hung_camera_driver_is_named_within_a_second_and_ends_heartbeat_and_ke
     with rig:
         wait_until(lambda: len(rig.heartbeat.levels) > 2)
         rig.part()
-        wait_until(lambda: rig.station.faults.is_active("hangs_camera"))
+        wait_until(lambda: rig.station.faults.is_active(FaultName.HANGS, subject="camera"))
         assert rig.station.state is StationState.FAULTED
         watchdog.step()
         progress, beats = rig.station.progress_mono_ns, len(rig.heartbeat.levels)
@@ -161,7 +171,7 @@ def test_a_hung_camera_driver_is_named_within_a_second_and_ends_heartbeat_and_ke
         assert not watchdog.step()  # although the line thread goes on and rejects
         rig.sink.wait_for(lambda sink: len(sink.written) == 1)
         blocked.set()
-        wait_until(lambda: not rig.station.faults.is_active("hangs_camera"))
+        wait_until(lambda: not rig.station.faults.is_active(FaultName.HANGS, subject="camera"))
         wait_until(lambda: len(rig.heartbeat.levels) > beats + 3)
     assert rig.sink.written[0].record.verdict.kind.value == "CANNOT_INSPECT"
 
@@ -172,7 +182,7 @@ def test_a_lost_camera_pauses_the_heartbeat_until_it_is_back() -> None:
     with rig:
         wait_until(lambda: len(rig.heartbeat.levels) > 2)
         rig.part()
-        wait_until(lambda: rig.station.faults.is_active("camera_failed"))
+        wait_until(lambda: rig.station.faults.is_active(FaultName.CAMERA_FAILED))
         assert "camera failed" in rig.station.sentence()
         wait_until(lambda: camera.opened == 2)
         beats = len(rig.heartbeat.levels)

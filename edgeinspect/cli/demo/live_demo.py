@@ -16,6 +16,7 @@ from rich.live import Live
 from edgeinspect.assembly.assemble import AssembledStation
 from edgeinspect.assembly.run_until_stopped import stop_on_signals
 from edgeinspect.assembly.simulated_station import SimulatedLine
+from edgeinspect.faults import FaultName
 from edgeinspect.line.config import LineConfig
 from edgeinspect.line.verdict import judge_inspection
 from edgeinspect.part import Frame, GateOutcome, Inspection, VerdictKind
@@ -23,7 +24,6 @@ from edgeinspect.records.part_ids import no_gap
 from edgeinspect.records.reader import PartFilter, RecordReader
 from edgeinspect.runtime.line_thread import Picture
 from edgeinspect.runtime.plan import StationPlan
-from edgeinspect.runtime.pulse_thread import PUNCTUALITY_FAULT
 from edgeinspect.runtime.station_status import state_words
 from edgeinspect.screens.live.live_screen import LiveScreen
 from edgeinspect.screens.live.live_view import BeltPart, LastPart, LiveView
@@ -35,7 +35,7 @@ _SETTLE_S = 15.0
 _LAST_PARTS = 40
 _SEEN_KEPT = 64
 _SCORED = (VerdictKind.PASS, VerdictKind.REJECT, VerdictKind.REVIEW)
-_HARMLESS = (PUNCTUALITY_FAULT,)
+_HARMLESS = (FaultName.PULSE_THREAD_DEGRADED,)
 """Usual on a computer that is not set up as a station."""
 
 

@@ -19,10 +19,11 @@ from pathlib import Path
 import click
 import numpy as np
 
+from edgeinspect.faults import FaultName
 from edgeinspect.hw.clock import SystemClock
 from edgeinspect.line.config import GateConfig, GateKind
-from edgeinspect.runtime.faults import FaultBoard
-from edgeinspect.runtime.pulse_thread import PUNCTUALITY_FAULT, PulseThread
+from edgeinspect.runtime.fault_board import FaultBoard
+from edgeinspect.runtime.pulse_thread import PulseThread
 from edgeinspect.runtime.realtime import make_this_thread_punctual
 from edgeinspect.runtime.station import SWITCH_INTERVAL_S
 from edgeinspect.terminal.output import examples, json_option, print_json, say, table
@@ -135,7 +136,7 @@ def _pulse_thread(pulses: int, core: int | None) -> tuple[list[int], str]:
     _sleep_until(windows[-1][1] + 30 * MS)
     pulse.stop()
     thread.join()
-    refused = faults.snapshot().get(PUNCTUALITY_FAULT)
+    refused = faults.snapshot().get(FaultName.PULSE_THREAD_DEGRADED)
     errors = edge_errors_ns(windows, output.driven)
     return errors, "" if refused is None else refused.detail
 
