@@ -20,9 +20,16 @@
     │   ├── DiskFull                     6
     │   ├── DataDisplaced                6  a file was deleted or moved under the station
     │   └── DataFromNewerVersion         6
-    └── StationBusy     (RuntimeError)   6  another process owns the data directory
+    ├── StationBusy     (RuntimeError)   6  another process owns the data directory
+    ├── StationTimeout  (TimeoutError)   4  the station did not answer in time
+    ├── StationUnreachable (ConnectionError)  4  no station answers on its socket
+    ├── CommandRefused  (RuntimeError)   1  the station answered that it did not do it
+    └── EventQueueFull  (RuntimeError)   1  the station cannot take a command now
 
 Each carries the sentence for the person who reads it and, in ``next_action``, what to do now.
+
+A few exceptions are not in the tree because no person ever sees them: whoever calls for them
+turns each into one of these or into a reply. ``tests/house/test_errors.py`` lists them.
 """
 
 from __future__ import annotations
@@ -172,3 +179,32 @@ class StationBusy(EdgeInspectError, RuntimeError):
     """Another process owns the data directory."""
 
     exit_code = 6
+
+
+class StationUnreachable(EdgeInspectError, ConnectionError):
+    """No station listens on the socket, or it may not be used, or the connection broke."""
+
+    exit_code = 4
+
+
+class StationTimeout(EdgeInspectError, TimeoutError):
+    """The station did not answer in time."""
+
+    exit_code = 4
+
+
+class CommandRefused(EdgeInspectError, RuntimeError):
+    """The station answered that it did not carry out a command.
+
+    Attributes:
+        code: the reply's error code: the name of a class of this module, or a code of the
+            protocol.
+    """
+
+    def __init__(self, code: str, message: str, next_action: str = "") -> None:
+        super().__init__(message, next_action=next_action)
+        self.code = code
+
+
+class EventQueueFull(EdgeInspectError, RuntimeError):
+    """The station's event queue is full, so it cannot take a command now."""

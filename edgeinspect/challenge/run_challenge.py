@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from edgeinspect.control.client import CommandRefused
-from edgeinspect.errors import EdgeInspectError, NotGood
+from edgeinspect.errors import CommandRefused, EdgeInspectError, NotGood
 
 POLL_S = 0.1
 _BELT_NOT_READY = "BeltNotReady"

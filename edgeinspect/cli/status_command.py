@@ -49,7 +49,8 @@ def command(
     the exit code. With --socket alone only the machine's health is known. See
     docs/reference/health.md.
     """
-    from edgeinspect.control.client import ControlClient, StationUnreachable
+    from edgeinspect.control.client import ControlClient
+    from edgeinspect.errors import StationUnreachable
 
     station = _station(config)
     sockets = _sockets(station, data_dir, socket)

@@ -13,36 +13,10 @@ from typing import Any, Self
 
 from edgeinspect.control.protocol import MAX_REPLY_BYTES, PROTOCOL_VERSION, encode
 from edgeinspect.control.socket_path import address_to_connect_to
-from edgeinspect.errors import EdgeInspectError
+from edgeinspect.errors import CommandRefused, StationTimeout, StationUnreachable
 from edgeinspect.files.json_text import parse_json
 
 _TRY_AGAIN_S = 0.01
-
-
-class StationUnreachable(EdgeInspectError, ConnectionError):
-    """No station listens on the socket, or it may not be used, or the connection broke."""
-
-    exit_code = 4
-
-
-class StationTimeout(EdgeInspectError, TimeoutError):
-    """The station did not answer in time."""
-
-    exit_code = 4
-
-
-class CommandRefused(EdgeInspectError, RuntimeError):
-    """The station answered that it did not do it.
-
-    Attributes:
-        code: the reply's error code: a class of ``edgeinspect.errors`` or of the protocol.
-    """
-
-    exit_code = 1
-
-    def __init__(self, code: str, message: str, next_action: str = "") -> None:
-        super().__init__(message, next_action=next_action)
-        self.code = code
 
 
 class ControlClient:

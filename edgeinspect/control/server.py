@@ -37,7 +37,7 @@ from edgeinspect.control.protocol import (
     success,
 )
 from edgeinspect.control.unix_socket import Door, Listener, peer_user_id
-from edgeinspect.errors import EdgeInspectError, UsageError
+from edgeinspect.errors import EventQueueFull, UsageError
 
 APPLY_RECIPE = "apply_recipe"
 _BACKLOG = 128
@@ -407,7 +407,7 @@ class ControlServer:
 
 def _accepted(accepted: bool) -> Mapping[str, object]:
     if not accepted:
-        raise _Busy("The station's event queue is full; try again.")
+        raise EventQueueFull("The station's event queue is full; try again.")
     return {"accepted": True}
 
 
@@ -425,7 +425,3 @@ def _user_ids(names: Collection[str] | None) -> frozenset[int] | None:
                 next_action="Make the user, or take the name out of control.commanders.",
             ) from None
     return frozenset(found)
-
-
-class _Busy(EdgeInspectError):
-    """The station could not take the command now."""

@@ -15,14 +15,16 @@ from typing import Any
 
 from edgeinspect import errors
 from edgeinspect.assembly.recipe_change import confirm_applied
-from edgeinspect.control.client import CommandRefused, ControlClient, StationUnreachable
+from edgeinspect.control.client import ControlClient
 from edgeinspect.errors import (
+    CommandRefused,
     ConfigError,
     ModelRefused,
     OlderBundle,
     RecipeConflict,
     RecipeNotTaken,
     StationBusy,
+    StationUnreachable,
     StorageFault,
     UsageError,
 )

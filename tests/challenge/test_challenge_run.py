@@ -26,9 +26,9 @@ from edgeinspect.challenge.master_pictures import stored_pictures
 from edgeinspect.challenge.run_challenge import ChallengeRun
 from edgeinspect.cli.application import run_command_line
 from edgeinspect.cli.main import application
-from edgeinspect.control.client import CommandRefused, ControlClient
+from edgeinspect.control.client import ControlClient
 from edgeinspect.control.server import ControlServer
-from edgeinspect.errors import NotGood, UsageError
+from edgeinspect.errors import CommandRefused, NotGood, UsageError
 from edgeinspect.part import Doubt, GateOutcome, VerdictKind
 from edgeinspect.records.reader import PartFilter, RecordReader
 from edgeinspect.records.writer import RecordWriter

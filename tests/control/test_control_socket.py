@@ -17,12 +17,7 @@ from typing import Any
 
 import pytest
 
-from edgeinspect.control.client import (
-    CommandRefused,
-    ControlClient,
-    StationTimeout,
-    StationUnreachable,
-)
+from edgeinspect.control.client import ControlClient
 from edgeinspect.control.connections import (
     HALF_LINE_S,
     IDLE_S,
@@ -35,7 +30,15 @@ from edgeinspect.control.feed import EventFeed
 from edgeinspect.control.protocol import MAX_REQUEST_BYTES
 from edgeinspect.control.server import ControlServer
 from edgeinspect.control.unix_socket import Door
-from edgeinspect.errors import ModelRefused, StationBusy, StorageFault, UsageError
+from edgeinspect.errors import (
+    CommandRefused,
+    ModelRefused,
+    StationBusy,
+    StationTimeout,
+    StationUnreachable,
+    StorageFault,
+    UsageError,
+)
 from tests.helpers.pulse_bench import ManualClock
 from tests.helpers.runtime_rig import DEADLINE_S, wait_until
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edgeinspect.control.client import ControlClient, StationUnreachable
+from edgeinspect.control.client import ControlClient
 from edgeinspect.control.socket_path import MAX_ADDRESS_BYTES, address_to_listen_on, fits
 from edgeinspect.control.unix_socket import listen_on, remove_own
-from edgeinspect.errors import StorageFault, UsageError
+from edgeinspect.errors import StationUnreachable, StorageFault, UsageError
 
 
 @pytest.fixture

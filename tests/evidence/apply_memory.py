@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from edgeinspect.control.client import ControlClient, StationUnreachable
+from edgeinspect.control.client import ControlClient
+from edgeinspect.errors import StationUnreachable
 from edgeinspect.settings import station_file
 
 MAX_GROWTH_KIB = 5 * 1024

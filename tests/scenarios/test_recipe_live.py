@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from edgeinspect.assembly.assemble import AssembledStation
-from edgeinspect.control.client import CommandRefused, ControlClient
-from edgeinspect.errors import ModelRefused, RecipeConflict, StationBusy, UsageError
+from edgeinspect.control.client import ControlClient
+from edgeinspect.errors import CommandRefused, ModelRefused, RecipeConflict, StationBusy, UsageError
 from edgeinspect.line.verdict import judge_scores
 from edgeinspect.part import VerdictKind
 from edgeinspect.records import RecordReader

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeinspect.control.client import ControlClient, StationUnreachable
+from edgeinspect.control.client import ControlClient
+from edgeinspect.errors import StationUnreachable
 from edgeinspect.records.reader import RecordReader
 from edgeinspect.terminal.streams import Journal, journal_on_stderr, write_within
 from edgeinspect.terminal.unwinding import unwinding_on_signals

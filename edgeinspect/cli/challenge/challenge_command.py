@@ -110,7 +110,8 @@ def run(
     """
     from edgeinspect.challenge.run_challenge import ChallengeRun
     from edgeinspect.cli.recipe.recipe_place import author_name
-    from edgeinspect.control.client import CommandRefused, ControlClient
+    from edgeinspect.control.client import ControlClient
+    from edgeinspect.errors import CommandRefused
 
     with ControlClient(_socket(config, socket)) as client:
         simulated = bool(client.call("challenge", action="state")["simulated"])
