@@ -1,4 +1,4 @@
-"""The name of everything that can go wrong on a running station, and what it means."""
+"""Names and meanings of everything that can go wrong on a running station."""
 
 from __future__ import annotations
 
