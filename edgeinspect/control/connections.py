@@ -1,6 +1,6 @@
-"""The control socket's connections: what each may do and holds, and when it has to go.
+"""The control socket's connections: what each may do, what it holds, and when it is closed.
 
-No socket is touched here, so everything can be tested on a clock of the test's own.
+Nothing here touches a socket or a clock, so tests bring their own.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Collection
 from enum import StrEnum
 
 MAX_CLIENTS = 128
-"""Connections of one role, of all users together."""
+"""Connections of one role, for all users together."""
 MAX_CLIENTS_A_USER = 16
 MAX_SUBSCRIPTIONS_A_USER = 8
-"""Half of a user's connections, so that subscribers never keep a command out."""
+"""Half of a user's connections, so that subscribers never keep out a command."""
 MAX_UNSENT_BYTES = 262_144
 IDLE_S = 60
 HALF_LINE_S = 10
@@ -33,12 +33,12 @@ class Client:
     """One connection, as the server's thread knows it.
 
     Attributes:
-        user_id: of the process at the other end, as the kernel says.
+        user_id: user of the process at the other end, as the kernel reports it.
         next_event: number of the next event to send; None without a subscription.
-        closing: it goes as soon as its answers are sent.
+        closing: the connection will be closed once its answers are sent.
         ended: the client sends nothing more, but may still read.
-        gone: nobody waits for its answers any more.
-        running: whether a slow command of its own runs.
+        gone: nobody waits for answers any more.
+        running: one of its slow commands is running.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Client:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it waits for nothing from the station."""
+        """Whether the client expects nothing from the station."""
         return self.next_event is None and not self.running and not self.unsent
 
     def send(self, line: bytes, *, now_mono_ns: int) -> bool:
-        """Queue a line; False if the client does not read what it was sent."""
+        """Queue a line; return False if the client does not read what it is sent."""
         with self.lock:
             if self.gone:
                 return True
@@ -77,23 +77,23 @@ class Client:
             return True
 
     def stop_answering(self) -> None:
-        """It does not take answers any more."""
+        """Discard what is unsent, and every answer from now on."""
         with self.lock:
             self.gone = True
             self.unsent.clear()
 
     def note_request(self, now_mono_ns: int) -> None:
-        """A whole request has come."""
+        """Note that a whole request has arrived."""
         self.active_mono_ns = now_mono_ns
         self.line_mono_ns = None
 
     def note_half_line(self, now_mono_ns: int) -> None:
-        """Some of a request has come, and its end has not."""
+        """Note that a part of a request has arrived."""
         if self.line_mono_ns is None:
             self.line_mono_ns = now_mono_ns
 
     def overdue(self, now_mono_ns: int) -> bool:
-        """Whether it has kept its place for too long without using it."""
+        """Whether the client has held its connection for too long without using it."""
         if self.unsent:
             return now_mono_ns - self.progress_mono_ns > UNREAD_S * 10**9
         if self.line_mono_ns is not None:
@@ -106,13 +106,13 @@ class NoRoom(Exception):
 
 
 def to_make_room(clients: Collection[Client], *, role: Role, user_id: int) -> Client | None:
-    """The connection that has to go before this user gets another one; None: there is room.
+    """The connection to close before this user gets another one; None if there is room.
 
-    A user at the limit gives up the oldest idle connection of his own. If all connections of the
-    role are taken, the user who holds the most of them gives one up.
+    A user at the limit loses his own connection that has been idle for longest. If all connections
+    of the role are taken, the user who holds the most of them loses one.
 
     Raises:
-        NoRoom: none of those is idle.
+        NoRoom: none of those connections is idle.
     """
     same_role = [client for client in clients if client.role is role]
     held = Counter(client.user_id for client in same_role)
@@ -129,7 +129,7 @@ def to_make_room(clients: Collection[Client], *, role: Role, user_id: int) -> Cl
 
 
 def may_subscribe(clients: Collection[Client], client: Client) -> bool:
-    """Whether the user of this connection may follow the events on one more."""
+    """Whether this connection may follow the events, given its user's other connections."""
     same = [
         other for other in clients if other.role is client.role and other.user_id == client.user_id
     ]

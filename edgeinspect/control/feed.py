@@ -1,4 +1,4 @@
-"""The stream of things that happened, for whoever listens on the control socket."""
+"""The latest events of the station, kept for those who follow them on the control socket."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import NamedTuple
 
 
 class FeedEntry(NamedTuple):
+    """One event and its number."""
+
     sequence: int
     fields: Mapping[str, object]
 
 
 class EventFeed:
-    """A ring of the last events. Publishing never waits for a reader.
+    """A ring of the latest events. Publishing never waits for a reader.
 
-    Readers keep the sequence number of the next entry they want; one that is too slow finds
-    that the ring has moved on and how many entries it missed.
+    Each reader keeps the number of the next event that it wants. A reader that is too slow learns
+    how many events it has missed.
     """
 
     def __init__(self, capacity: int = 2048) -> None:
@@ -28,23 +30,24 @@ class EventFeed:
 
     @property
     def next_sequence(self) -> int:
-        """The number that the next entry will have, or had an instant ago."""
+        """The number of the next event; another thread may publish it at any moment."""
         newest = self._ring[-1] if self._ring else None
         return 0 if newest is None else newest.sequence + 1
 
     def publish(self, **fields: object) -> None:
+        """Add an event; may be called from any thread."""
         with self._order:
             self._ring.append(FeedEntry(next(self._numbers), fields))
 
     def read(self, from_sequence: int, limit: int) -> tuple[int, list[FeedEntry]]:
-        """At most ``limit`` entries from ``from_sequence`` on.
+        """Read at most ``limit`` events from ``from_sequence`` on.
 
         Returns:
-            how many entries before the first returned one are gone, and the entries.
+            how many events before the first returned one are lost, and the events.
         """
         try:
             ring = list(self._ring)
-        except RuntimeError:  # the ring moved while it was copied; the next poll sees it
+        except RuntimeError:  # a publisher was faster than the copy; the next poll reads them
             return 0, []
         entries = [entry for entry in ring if entry.sequence >= from_sequence][:limit]
         missed = max(0, entries[0].sequence - from_sequence) if entries else 0

@@ -188,7 +188,7 @@ def test_the_thread_asks_for_its_core_and_tells_what_was_refused(
 def test_what_exists_before_the_start_is_no_more_looked_at_by_the_collector() -> None:
     run_python("""
 import gc
-from edgeinspect.runtime import assemble
+from edgeinspect.assembly import assemble
 from edgeinspect.runtime.realtime import keep_the_collector_short
 before = len(gc.get_objects())
 keep_the_collector_short()
