@@ -15,11 +15,11 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import guest
 import pytest
 
 from image.qemu import disk
 from image.qemu.machine import Machine
+from image.tests import guest
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]

@@ -85,7 +85,7 @@ def wait_until_passing(machine: Machine, *, limit_s: float = 600) -> dict[str, A
 
     def passing() -> bool:
         answer.update(status(machine))
-        return answer["state"] == "inspecting" and answer["rejecting_everything"] == []
+        return bool(answer["state"] == "inspecting" and answer["rejecting_everything"] == [])
 
     wait_until("passing good parts", passing, limit_s=limit_s)
     return answer

@@ -7,9 +7,8 @@ import os
 import re
 from collections.abc import Callable
 
-import guest
-
 from image.qemu.machine import NO_ANSWER, Machine
+from image.tests import guest
 from tests.helpers.terminal import Terminal
 
 SUID = {
@@ -25,7 +24,7 @@ def test_it_inspects_with_the_shipped_model(
     shared_machine: Machine, note: Callable[[str], None]
 ) -> None:
     def judged() -> bool:
-        return guest.records(shared_machine)["verdicts"].get("PASS", 0) >= 1
+        return bool(guest.records(shared_machine)["verdicts"].get("PASS", 0) >= 1)
 
     guest.wait_until("a part passed", judged, limit_s=900)
     answer = guest.wait_until_passing(shared_machine)

@@ -7,11 +7,11 @@ import subprocess
 import time
 from collections.abc import Callable
 
-import guest
 import pytest
 
 from image.qemu import disk
 from image.qemu.machine import Machine
+from image.tests import guest
 
 pytestmark = pytest.mark.slow
 WATCHDOG_S = 60.0
@@ -78,7 +78,7 @@ def test_a_full_data_partition_is_told_and_passes_nothing_unrecorded(fresh: Mach
 
     def written_again() -> bool:
         found = guest.records(fresh)
-        return max(found["parts"]) > max(before["parts"])
+        return bool(max(found["parts"]) > max(before["parts"]))
 
     guest.wait_until("writing records again", written_again, limit_s=900)
     found = guest.records(fresh)

@@ -6,11 +6,11 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import guest
 import pytest
 
 from image.qemu import disk
 from image.qemu.machine import NO_ANSWER, Machine
+from image.tests import guest
 
 WRONG = {
     "unknown key": ("{good}colour: red\n", "station.conf:7: colour"),

@@ -11,10 +11,10 @@ import random
 import time
 from collections.abc import Callable
 
-import guest
 import pytest
 
 from image.qemu.machine import Machine
+from image.tests import guest
 
 pytestmark = pytest.mark.slow
 LONGEST_S = 60.0

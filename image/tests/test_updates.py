@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import guest
 import pytest
 
 from image import release
 from image.qemu import disk
 from image.qemu.machine import Machine
+from image.tests import guest
 
 UPDATE = "sudo /usr/lib/edgeinspect/update"
 UPLOADED = "/data/home/technician/new.raucb"

@@ -325,6 +325,6 @@ def test_outputs_that_are_no_scores_cannot_be_wrapped(tmp_path: Path) -> None:
 
 def test_cards_are_immutable(bundle: Bundle) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        bundle.card.name = "other"  # type: ignore[misc]
+        bundle.card.name = "other"
     assert isinstance(json.loads(bundle.card.model_dump_json()), dict)
     assert Card.model_validate(bundle.card.model_dump()) == bundle.card

@@ -24,7 +24,7 @@ class _NoSync:
         pass
 
 
-class MemfdAllocator(Allocator):
+class MemfdAllocator(Allocator):  # type: ignore[misc]  # picamera2 has no types
     """Attributes:
     mapped_buffers: the memory of each frame buffer.
     live: buffers of all allocators that are mapped now, for leak tests.

@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 libcamera = pytest.importorskip(
     "libcamera", reason="the camera bench is not built: tests/camera_bench/build.sh"
@@ -26,12 +27,11 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE / "stubs")]
 pytest.importorskip("picamera2", reason="picamera2 is not installed in this environment")
 
-import shims  # noqa: E402
-
 from edgeinspect.errors import CameraFault  # noqa: E402
 from edgeinspect.hw.picamera2 import Picamera2Camera  # noqa: E402
 from edgeinspect.ports import Camera, CameraControls  # noqa: E402
 from edgeinspect.settings.station_file import Camera as CameraWiring  # noqa: E402
+from tests.camera_bench import shims  # noqa: E402
 from tests.helpers.camera_contract import NO_CONTROLS, CameraContract, S  # noqa: E402
 
 # NullPreview sets its thread up the old way.
@@ -43,6 +43,12 @@ PICTURES = 6
 
 def grey_of(number: int) -> int:
     return 40 + 30 * number
+
+
+def stored(file: Path, how: int) -> NDArray[np.uint8]:
+    picture = cv2.imread(str(file), how)
+    assert picture is not None, file
+    return np.asarray(picture, np.uint8)
 
 
 def real_boards() -> list[Path]:
@@ -65,7 +71,7 @@ def virtual_cameras(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         cv2.imwrite(str(frames / f"{number}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
     boards = tmp_path_factory.mktemp("boards")
     for number, file in enumerate(real_boards()):
-        picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        picture = stored(file, cv2.IMREAD_COLOR)
         cv2.imwrite(str(boards / f"{number}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
     replayed = f"""
 "Boards":
@@ -185,7 +191,7 @@ def test_real_defects_arrive_as_they_were_photographed() -> None:
     boards = real_boards()
     if not boards:
         pytest.skip("no published board pictures beside this checkout; set EDGEINSPECT_SHARED")
-    originals = [cv2.imread(str(file), cv2.IMREAD_GRAYSCALE).astype(int) for file in boards]
+    originals = [stored(file, cv2.IMREAD_GRAYSCALE).astype(int) for file in boards]
     camera = camera_of("Boards")
     camera.open(NO_CONTROLS)
     seen: dict[int, float] = {}

@@ -131,7 +131,14 @@ BUSY = CommandRefused("BeltNotReady", "parts are on the belt")
 def test_the_client_waits_for_the_belt_and_for_each_master() -> None:
     done = state("done", results=1, outcome="passed")
     prompter = Silent()
-    answers = [state("ask"), BUSY, BUSY, state("awaiting"), state("awaiting"), done]
+    answers: list[Mapping[str, Any] | Exception] = [
+        state("ask"),
+        BUSY,
+        BUSY,
+        state("awaiting"),
+        state("awaiting"),
+        done,
+    ]
     run, station = client(answers, prompter)
     assert run.run(author="technician") == done
     assert station.actions == ["begin", "next", "next", "next", "state", "state"]

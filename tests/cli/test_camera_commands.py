@@ -70,6 +70,7 @@ def test_snap_writes_the_whole_picture_and_judges_the_region(
     code, fields, _ = run(capsys, "snap", file, "--config", station, "--json")
     assert code == 0 and not camera.is_open
     picture = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    assert picture is not None
     assert picture.shape == (60, 80) and picture[3, 3] > 2 * picture[30, 30]
     assert fields["quality"]["mean"] == pytest.approx(50, abs=1)  # the highlight is outside
     assert run(capsys, "snap", tmp_path / "part.jpg", "--config", station)[0] == 2

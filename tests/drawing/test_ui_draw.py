@@ -34,7 +34,7 @@ def score_map(shape: tuple[int, int], roi: Region, stride: float) -> ScoreMap:
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:
-    return rgb @ np.array([0.2126, 0.7152, 0.0722])
+    return np.asarray(rgb @ np.array([0.2126, 0.7152, 0.0722]))
 
 
 def test_higher_scores_are_brighter_colours() -> None:

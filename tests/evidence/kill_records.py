@@ -33,8 +33,10 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
+from unittest.mock import patch
 
 import numpy as np
 
@@ -47,11 +49,10 @@ from edgeinspect.records import (
     RecordWriter,
     baseline,
     database,
-    retention,
-    ring,
 )
 from edgeinspect.records.database import DATABASE_NAME
 from edgeinspect.records.retention import RecordPolicy
+from edgeinspect.records.rollups import roll_up
 from edgeinspect.records.schema import SCHEMA_VERSION
 from tests.helpers.records_samples import (
     CLASSES,
@@ -165,7 +166,7 @@ def record_on_a_full_disk(data_dir: Path, pipe: int, *, seed: int) -> None:
         for part_id in batch:
             os.write(pipe, _MESSAGE.pack(_GIVEN, part_id))
         entries = [sample_entry(i, picture=chance.random() < 0.3) for i in batch]
-        done = _until_there_is_room(pipe, lambda entries=entries: writer.write(entries))
+        done = _until_there_is_room(pipe, partial(writer.write, entries))
         os.write(pipe, b"".join(_MESSAGE.pack(_ACKNOWLEDGED, i) for i in done.part_ids))
 
 
@@ -464,7 +465,7 @@ def quick_folder() -> Path | None:
 
 
 def _break_picture_names() -> None:
-    ring.fsync_folder = lambda directory: None
+    patch("edgeinspect.records.ring.fsync_folder", lambda folder: None).start()
 
 
 def _break_commits() -> None:
@@ -489,14 +490,13 @@ def _break_full_disk() -> None:
 
 def _break_pruning() -> None:
     """What one transaction must do is done in two."""
-    roll_up = retention.roll_up
 
     def in_two(connection: sqlite3.Connection, part_ids: Sequence[int]) -> None:
         roll_up(connection, part_ids)
         connection.execute("COMMIT")
         connection.execute("BEGIN IMMEDIATE")
 
-    retention.roll_up = in_two
+    patch("edgeinspect.records.retention.roll_up", in_two).start()
 
 
 _BROKEN = {

@@ -61,6 +61,7 @@ def test_a_picture_keeps_its_colours_and_proportions(suffix: str, shape: tuple[i
     head, _, data = picture_url(pixels, width_px=20, suffix=suffix).partition(",")
     assert head == f"data:image/{suffix[1:]};base64"
     shown = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert shown is not None
     assert shown.shape[:2] == (10, 20)
     expected = [40, 40, 200] if len(shape) == 3 else 40
     assert np.abs(shown.astype(int) - expected).max() <= 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -99,11 +99,12 @@ class CameraContract:
         self.capture(camera)
 
     def test_closed_and_opened_again(self, camera: Camera) -> None:
-        for use in (
+        uses: tuple[Callable[[], object], ...] = (
             lambda: self.capture(camera),
             camera.check,
             lambda: camera.apply(NO_CONTROLS),
-        ):
+        )
+        for use in uses:
             with pytest.raises(EdgeInspectError, match="not open"):
                 use()
         for _ in range(2):

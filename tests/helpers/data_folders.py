@@ -13,7 +13,7 @@ def picture(seed: int, *, size: int = 40) -> NDArray[np.uint8]:
     """A smooth random texture: different seeds do not correlate."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(20, 230, (8, 8), np.uint8)
-    return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def write(path: Path, pixels: NDArray[np.uint8]) -> Path:

@@ -33,9 +33,11 @@ class Bench(Protocol):
     """
 
     io: Io
-    module: IoModule
     numbers_edges: bool
     knows_names: bool
+
+    @property
+    def module(self) -> IoModule: ...
 
     def pull(self, offset: int, high: bool) -> None: ...
     def level(self, offset: int) -> bool: ...
@@ -88,12 +90,13 @@ class Rig:
 
     def make(self, kind: str, line: int | str = LINE, *, io: Io | None = None, **keys: Any) -> Any:
         module, io = self.bench.module, io or self.bench.io
-        made = {
+        makers: dict[str, Callable[[], Any]] = {
             "edge": lambda: module.edge_input(io, InputLine(line=line, **keys)),
             "level": lambda: module.level_input(io, InputLine(line=line, **keys)),
             "encoder": lambda: module.encoder_input(io, EncoderLine(line=line, **keys)),
             "output": lambda: module.output(io, OutputLine(line=line, **keys)),
-        }[kind]()
+        }
+        made = makers[kind]()
         self._closing.callback(made.close)
         return made
 
@@ -125,9 +128,14 @@ class GpioContract:
     # --- inputs -------------------------------------------------------------------------------
 
     def test_every_active_edge_is_told_once_with_its_time(self, rig: Rig) -> None:
-        edges, told_at = Heard(), []
+        edges, told_at = Heard(), list[int]()
+
+        def hear(edge_mono_ns: int) -> None:
+            told_at.append(time.monotonic_ns())
+            edges(edge_mono_ns)
+
         line = rig.make("edge")
-        line.start(lambda edge: (told_at.append(time.monotonic_ns()), edges(edge)))
+        line.start(hear)
         made_at = []
         for number in range(5):
             made_at.append(time.monotonic_ns())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def good_parts(
     generator = np.random.default_rng(seed)
     usual = {"focus": 100.0, "light": 120.0, "invoke_ms": 12.0, "left_ms": 400.0}
     for offset, score in enumerate(draw(generator, count, shift=shift)):
-        noisy = {
+        noisy: dict[str, Any] = {
             name: value * fields.get(name, 1.0) * generator.normal(1.0, 0.05)
             for name, value in usual.items()
         }

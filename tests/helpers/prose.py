@@ -89,9 +89,12 @@ def _blanked(text: str) -> str:
 def python_prose(source: str) -> Iterator[tuple[int, str]]:
     """Docstrings, messages (strings of three words or more) and comments, with their lines."""
     for node in ast.walk(ast.parse(source)):
-        value = node.value if isinstance(node, ast.Constant) else None
-        if isinstance(value, str) and value.count(" ") >= 2:
-            yield node.lineno, value
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and node.value.count(" ") >= 2
+        ):
+            yield node.lineno, node.value
     blocks: list[tuple[int, list[str]]] = []
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:

@@ -37,7 +37,9 @@ def wrap(model: Path, out_dir: Path, classes: int, **options: Any) -> Bundle:
 
 
 def picture(path: Path) -> NDArray[np.uint8]:
-    pixels = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    stored = cv2.imread(str(path))
+    assert stored is not None, path
+    pixels = cv2.cvtColor(stored, cv2.COLOR_BGR2RGB)
     return np.asarray(pixels, np.uint8)
 
 

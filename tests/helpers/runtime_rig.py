@@ -141,6 +141,10 @@ class MemorySink:
         with self._changed:
             assert self._changed.wait_for(lambda: condition(self), DEADLINE_S)
 
+    def wait_for_records(self, count: int) -> None:
+        """Until so many have been written."""
+        self.wait_for(lambda sink: len(sink.written) >= count)
+
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """For what gives no signal; fails only after the generous deadline."""
@@ -186,6 +190,10 @@ class Rig:
 
     def part(self) -> None:
         self.trigger.edge(time.monotonic_ns())
+
+    def has_inspected(self, count: int) -> bool:
+        """Whether the first inspector has seen so many frames."""
+        return len(self.inspectors[0].frames) >= count
 
     def __enter__(self) -> Rig:
         self.station.start()

@@ -12,7 +12,7 @@ import edgeinspect
 import edgeinspect_tools
 from edgeinspect.files import html_report
 
-ROOTS = [Path(package.__file__).parent for package in (edgeinspect, edgeinspect_tools)]
+ROOTS = [Path(str(package.__file__)).parent for package in (edgeinspect, edgeinspect_tools)]
 PROJECT = Path(edgeinspect.__file__).parents[1]
 TEMPLATES = [(root, path) for root in ROOTS for path in sorted(root.rglob("*.html"))]
 NAMES = [str(path.relative_to(root.parent)) for root, path in TEMPLATES]

@@ -6,11 +6,13 @@ The real library runs the driver's contract in ``tests/camera_bench``.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
 import time
 import types
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from edgeinspect.hw.picamera2 import Picamera2Camera, _number, camera_ids, open_
 from edgeinspect.hw.picamera2_controls import libcamera_controls, read_back
 from edgeinspect.ports import CameraControls
 from edgeinspect.settings.station_file import Camera as CameraWiring
+from edgeinspect.settings.station_file import CameraDriver
 
 MS = 1_000_000
 ADVERTISED: dict[str, tuple[Any, Any, Any]] = {
@@ -85,7 +88,7 @@ def test_metadata_is_read_back_in_the_recipes_words() -> None:
     assert list(read_back(metadata).values()) == [249.0, 1.49, 1.8, 2.1, 4100.0, 2.0]
 
 
-CAMERAS = [
+CAMERAS: list[Mapping[str, Any]] = [
     {"Id": "/base/axi/pcie/i2c@88000/imx296@1a", "Model": "imx296"},
     {"Id": "/base/axi/pcie/i2c@80000/imx708@1a", "Model": "imx708"},
     {"Id": "/base/axi/pcie/usb@200000-1:1.0-046d", "Model": "C920"},
@@ -121,16 +124,16 @@ def test_a_sensor_with_its_own_trigger_gets_a_long_timeout(
     compatible: bytes, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(picamera2_timeout.VARIABLE, raising=False)
-    monkeypatch.setattr(picamera2_timeout.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     tree = tmp_path / "compatible"
     tree.write_bytes(compatible)
     picamera2_timeout.ask_for_long_timeout(compatible=tree)
-    named = Path(picamera2_timeout.os.environ[picamera2_timeout.VARIABLE])
+    named = Path(os.environ[picamera2_timeout.VARIABLE])
     content = json.loads(named.read_text())
     assert content["target"] == target and content["version"] == 1.0
     assert content["pipeline_handler"]["camera_timeout_value_ms"] >= 3_600_000
     picamera2_timeout.ask_for_long_timeout(compatible=tmp_path / "other")
-    assert picamera2_timeout.os.environ[picamera2_timeout.VARIABLE] == str(named)
+    assert os.environ[picamera2_timeout.VARIABLE] == str(named)
     monkeypatch.delenv(picamera2_timeout.VARIABLE)
 
 
@@ -143,7 +146,7 @@ def test_a_library_that_is_missing_says_what_to_install(monkeypatch: pytest.Monk
 
 
 def wiring(**keys: Any) -> CameraWiring:
-    return CameraWiring(driver="picamera2", **keys)
+    return CameraWiring(driver=CameraDriver.PICAMERA2, **keys)
 
 
 class Request:
@@ -187,7 +190,7 @@ class Library:
                     raise RuntimeError("did not complete") from RuntimeError(library.fails)
 
             @staticmethod
-            def global_camera_info() -> list[dict[str, Any]]:
+            def global_camera_info() -> list[Mapping[str, Any]]:
                 return CAMERAS[:1]
 
             def create_video_configuration(self, **keys: Any) -> dict[str, Any]:
@@ -228,9 +231,9 @@ class Library:
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[Library], Library]:
     def put(library: Library) -> Library:
-        monkeypatch.setitem(sys.modules, "picamera2", library)  # type: ignore[arg-type]
+        monkeypatch.setitem(sys.modules, "picamera2", library)
         space = types.SimpleNamespace(ColorSpace=types.SimpleNamespace(Sycc=lambda: "sycc"))
-        monkeypatch.setitem(sys.modules, "libcamera", space)  # type: ignore[arg-type]
+        monkeypatch.setitem(sys.modules, "libcamera", space)
         return library
 
     return put

@@ -71,5 +71,5 @@ def test_the_recipes_settings_reach_the_camera_and_the_checks(tmp_path: Path) ->
 )
 def test_half_a_white_balance_or_two_are_refused(keys: dict[str, float]) -> None:
     with pytest.raises(ValidationError) as caught:
-        CameraSettings(**keys)  # type: ignore[arg-type]
+        CameraSettings(**keys)
     assert isinstance(caught.value.errors()[0]["ctx"]["error"], Rule)

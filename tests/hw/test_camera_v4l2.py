@@ -16,13 +16,14 @@ from edgeinspect.hw.v4l2 import V4l2Camera
 from edgeinspect.hw.v4l2_device import V4l2Device
 from edgeinspect.ports import CameraControls
 from edgeinspect.settings.station_file import Camera as CameraWiring
+from edgeinspect.settings.station_file import CameraDriver
 from tests.helpers.fake_v4l2 import MS, FakeV4l2Device
 
 NONE = CameraControls()
 
 
 def camera_on(device: FakeV4l2Device, **wiring: object) -> V4l2Camera:
-    section = CameraWiring(driver="v4l2", device="/dev/video9", **wiring)  # type: ignore[arg-type]
+    section = CameraWiring(driver=CameraDriver.V4L2, device="/dev/video9", **wiring)  # type: ignore[arg-type]
     return V4l2Camera(section, open_device=lambda path: device)
 
 
@@ -141,7 +142,7 @@ def test_a_frame_whose_counter_or_stamp_does_not_rise_is_dropped_and_counted(
 def test_numbers_go_on_when_the_camera_is_opened_again() -> None:
     devices = [FakeV4l2Device(), FakeV4l2Device()]
     to_open = iter(devices)
-    section = CameraWiring(driver="v4l2", device="/dev/video9", external_trigger=True)
+    section = CameraWiring(driver=CameraDriver.V4L2, device="/dev/video9", external_trigger=True)
     camera = V4l2Camera(section, open_device=lambda path: next(to_open))
     sequences = []
     for device in devices:

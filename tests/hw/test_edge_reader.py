@@ -23,7 +23,7 @@ _EDGE = struct.Struct("<q")
 class Wire:
     """A line in memory: ``edge`` is the kernel's end of it."""
 
-    def __init__(self, name: str, told: Callable[[str, int], None], *, counts: bool = False):
+    def __init__(self, name: str, told: Callable[[str, int], object], *, counts: bool = False):
         self.name, self.read_last = name, counts
         self.before_read: Callable[[], None] = lambda: None
         self.failures: list[OSError | None] = []

@@ -141,7 +141,7 @@ def test_without_the_accelerator_the_cpu_stands_in_only_if_told_to_and_fast_enou
     )
     for options in ({"when_lost": "reject"}, {"when_lost": "cpu", "cycle_ns": 1}):
         with pytest.raises(DriverMissing, match="no device of this kind"):
-            list(opened(bundle_folder, **options))  # type: ignore[arg-type]
+            list(opened(bundle_folder, **options))
 
 
 def test_a_cpu_that_cannot_keep_up_is_named_before_it_is_needed(

@@ -49,7 +49,7 @@ class FakeBench:
 
 class TestFakeChip(GpioContract):
     @pytest.fixture
-    def bench(self) -> FakeBench:  # type: ignore[override]
+    def bench(self) -> FakeBench:
         return FakeBench()
 
 

@@ -6,6 +6,7 @@ import gc
 import sys
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def noise(count: int, shape: tuple[int, ...] = (16, 16, 1)) -> list[NDArray[np.i
 
 
 def pooled(tile: NDArray[np.int8]) -> NDArray[np.int8]:
-    return tile.reshape(4, 4, 4, 4, 1).max(axis=(1, 3))
+    return np.asarray(tile.reshape(4, 4, 4, 4, 1).max(axis=(1, 3)), np.int8)
 
 
 @pytest.mark.parametrize("arrangement", ["threads", "interpreters", "batch", "auto"])
@@ -73,11 +74,12 @@ def test_several_threads_share_an_engine() -> None:
 
 def test_specs_and_description_say_what_runs() -> None:
     fast, reference = open_tiny(threads=1), open_tiny(kernels=Kernels.REFERENCE)
-    assert fast.input_spec == TensorSpec(
+    assert fast.input_spec.scale == pytest.approx(INT8_SCALE, rel=1e-6)
+    assert replace(fast.input_spec, scale=INT8_SCALE) == TensorSpec(
         name="picture",
         shape=(1, 16, 16, 1),
         dtype="int8",
-        scale=pytest.approx(INT8_SCALE, rel=1e-6),
+        scale=INT8_SCALE,
         zero_point=INT8_ZERO_POINT,
     )
     assert fast.output_spec.shape == (1, 4, 4, 1)
@@ -130,11 +132,11 @@ def test_a_truncated_model_is_refused_at_every_length() -> None:
     ],
 )
 def test_a_tensor_that_is_not_the_cards_is_refused(change: dict[str, Any], words: str) -> None:
-    found = {"name": "a", "shape": (1, 16, 16, 1), "dtype": "int8", "scale": 0.1, "zero_point": 0}
-    card = TensorSpec(**{**found, **change})
+    found = TensorSpec(name="a", shape=(1, 16, 16, 1), dtype="int8", scale=0.1, zero_point=0)
+    card = replace(found, **change)
     with pytest.raises(ModelRefused, match=f"tiny: the model's input has {words}"):
-        check_against_card(TensorSpec(**found), card, "input", "tiny")
-    check_against_card(TensorSpec(**found), TensorSpec(**{**found, "name": "b"}), "input", "tiny")
+        check_against_card(found, card, "input", "tiny")
+    check_against_card(found, replace(found, name="b"), "input", "tiny")
 
 
 def test_wrong_tiles_fail_and_a_closed_engine_answers_nothing() -> None:
@@ -176,6 +178,7 @@ def test_a_closed_engine_holds_no_interpreter(
 def test_a_lane_that_fails_midway_is_an_inference_failure_and_the_engine_goes_on() -> None:
     engine = open_tiny(arrangement="interpreters", threads=2, tiles_at_once=4)
     lane = engine._idle.get()
+    assert lane is not None
     original, failing = lane._invoke, iter([True])
 
     def invoke(values: NDArray[Any]) -> NDArray[Any]:
@@ -236,7 +239,8 @@ def test_candidates_follow_cores_tiles_and_the_wish() -> None:
 
 def test_measuring_ends_within_its_runs() -> None:
     runs: list[int] = []
-    assert median_run_ns(lambda tiles: runs.append(len(tiles)), noise(2), budget_ns=0) >= 0
+    tiles: list[NDArray[np.generic]] = [*noise(2)]
+    assert median_run_ns(lambda tiles: runs.append(len(tiles)), tiles, budget_ns=0) >= 0
     assert runs == [2, 2, 2]
 
 

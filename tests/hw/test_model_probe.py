@@ -22,6 +22,7 @@ from edgeinspect.hw import model_probe
 from edgeinspect.hw.arrangement import Arrangement
 from edgeinspect.hw.litert import open_engine, open_model
 from edgeinspect.hw.model_probe import MAX_OUTPUT_BYTES, Wish, try_bare, try_model
+from edgeinspect.hw.runtime_library import load_library
 from tests.helpers.absurd_models import ABSURD, edited
 from tests.helpers.bundle_samples import spot_bundle
 from tests.helpers.tiny_model import max_pool_model
@@ -188,7 +189,7 @@ def test_an_accelerator_is_tried_every_time(
 
 
 def test_another_library_than_the_childs_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = model_probe.load_library("auto")
+    library = load_library("auto")
     older = type(library)(
         name=library.name,
         version="0.1",

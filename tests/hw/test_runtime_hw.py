@@ -6,6 +6,7 @@ import os
 import struct
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -218,7 +219,11 @@ def test_drivers_are_never_replaced_by_others() -> None:
 def test_fake_camera_refuses_misuse() -> None:
     frame = make_frame(sequence=0, exposure_mono_ns=0)
     camera = FakeCamera([frame, CameraFault("cable"), lambda call: frame])
-    for call in (lambda: camera.apply(NO_CONTROLS), lambda: _capture(camera)):
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: camera.apply(NO_CONTROLS),
+        lambda: _capture(camera),
+    )
+    for call in calls:
         with pytest.raises(UsageError, match="not open"):
             call()
     camera.open(NO_CONTROLS)
@@ -241,7 +246,12 @@ def _capture(camera: FakeCamera) -> object:
 def test_fake_inputs_refuse_misuse() -> None:
     heard: list[object] = []
     edge, level, encoder = FakeEdgeInput(), FakeLevelInput(active=True), FakeEncoder()
-    for early in (lambda: edge.edge(1), lambda: level.set(False, 1), lambda: encoder.move_to(1, 1)):
+    too_early: tuple[Callable[[], object], ...] = (
+        lambda: edge.edge(1),
+        lambda: level.set(False, 1),
+        lambda: encoder.move_to(1, 1),
+    )
+    for early in too_early:
         with pytest.raises(UsageError):
             early()
     edge.start(heard.append)
@@ -251,12 +261,13 @@ def test_fake_inputs_refuse_misuse() -> None:
     level.set(False, 6)
     encoder.move_to(3, 7)
     assert heard == [5, (False, 6), (3, 7)]
-    for wrong in (
+    misuse: tuple[Callable[[], object], ...] = (
         lambda: edge.edge(4),
         lambda: level.set(False, 8),
         lambda: encoder.move_to(2, 9),
         lambda: edge.start(heard.append),
-    ):
+    )
+    for wrong in misuse:
         with pytest.raises(UsageError):
             wrong()
     edge.close()

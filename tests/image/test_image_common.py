@@ -176,7 +176,8 @@ def test_only_root_speaks_to_the_service_that_installs_updates() -> None:
         finally:
             daemon.kill()
             daemon.wait()
-            daemon.stdout.close()
+            if daemon.stdout is not None:
+                daemon.stdout.close()
     assert "Spawn.ChildExited" in said[0]  # let through to what stands here for RAUC
     assert "AccessDenied" in said[1]
     assert "AccessDenied" in said[2]

@@ -222,7 +222,7 @@ def test_a_folder_may_be_named_relatively(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(build, "debian_root", stop_here)
     monkeypatch.setattr(build, "register_aarch64", lambda: None)
-    monkeypatch.setattr(build.os, "geteuid", lambda: 0)
+    monkeypatch.setattr("image.qemu.build.os.geteuid", lambda: 0)
     with pytest.raises(SystemExit, match="far enough"):
         build.build(Path("build/image"), version="1")
     assert made[0].is_absolute()

@@ -52,9 +52,8 @@ def test_materials_and_checksums_come_with_an_image(folder: Path, root: Path) ->
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
     names = [entry["name"] for entry in json.loads(bill)["components"]]
     assert names == ["rauc", "edgeinspect"]
-    sums = dict(
-        reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text().splitlines()
-    )
+    lines = (line.split("  ") for line in (folder / "SHA256SUMS").read_text().splitlines())
+    sums = {name: digest for digest, name in lines}
     assert sums.keys() == {"edgeinspect-pi5.img", "edgeinspect-pi5.cdx.json"}
     for name, digest in sums.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest

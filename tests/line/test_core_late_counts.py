@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ TO_LENS, TO_GUARD, TO_GATE = 60, 750, 900
 BOTH_GATES = pytest.mark.parametrize("kind", list(GateKind))
 
 
-def config(kind: GateKind = GateKind.NORMALLY_PASSING, **track: int) -> LineConfig:
+def config(kind: GateKind = GateKind.NORMALLY_PASSING, **track: Any) -> LineConfig:
     wired = TrackConfig(
         tracking=Tracking.ENCODER,
         to_lens=TO_LENS,
@@ -47,7 +48,7 @@ class Line:
         gate: whether the output was active at each count of the part's true passage.
     """
 
-    def __init__(self, kind: GateKind = GateKind.NORMALLY_PASSING, **track: int) -> None:
+    def __init__(self, kind: GateKind = GateKind.NORMALLY_PASSING, **track: Any) -> None:
         self.bench = Bench(config(kind, **track))
         self.travel = 0
         self.stands = self.late = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def by_time(kind: GateKind = REJECTING, **changes: object) -> LineConfig:
     return replace(line_config(kind), gate=gate, **changes)  # type: ignore[arg-type]
 
 
-def by_count(kind: GateKind = REJECTING, **track: int | None) -> LineConfig:
+def by_count(kind: GateKind = REJECTING, **track: Any) -> LineConfig:
     """Lens at 6 to 9 counts, guard at 75, gate at 86 to 94."""
     wired = TrackConfig(
         tracking=Tracking.ENCODER,
@@ -123,7 +124,7 @@ def by_count(kind: GateKind = REJECTING, **track: int | None) -> LineConfig:
     )
 
 
-def moving(kind: GateKind = REJECTING, **track: int | None) -> Shell:
+def moving(kind: GateKind = REJECTING, **track: Any) -> Shell:
     shell = Shell(by_count(kind, **track))
     shell.count(range(1, 501))
     shell.log.clear()

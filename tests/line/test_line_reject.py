@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,7 +59,8 @@ def _woken(schedule: PulseSchedule, until: int) -> list[tuple[int, int]]:
 
 
 def _config(kind: GateKind, **limits: int | None) -> GateConfig:
-    return GateConfig(kind=kind, **{"timing_tolerance_ns": 0, **limits})
+    keys: dict[str, Any] = {"timing_tolerance_ns": 0, **limits}
+    return GateConfig(kind=kind, **keys)
 
 
 plans = st.lists(

@@ -153,7 +153,7 @@ def _compares(node: ast.Compare) -> Iterator[ast.AST]:
         for table in (BOUNDARIES, OPPOSITES):
             if type(operator) in table:
                 ops: list[ast.cmpop] = list(node.ops)
-                ops[index] = table[type(operator)]()  # type: ignore[index]
+                ops[index] = table[type(operator)]()
                 yield ast.Compare(node.left, ops, node.comparators)
 
 

@@ -100,8 +100,9 @@ def test_int8_models_of_mlperf_tiny_run_like_the_bare_interpreter(
     tops = set()
     for _ in range(10):
         small = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-        pixels = cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
-        found = inspector.inspect(frame_of(np.asarray(pixels, np.uint8)))
+        resized = cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
+        pixels = np.asarray(resized, np.uint8)
+        found = inspector.inspect(frame_of(pixels))
         outputs = bare_outputs(bundle.model, (pixels ^ 0x80).view(np.int8))
         assert found.top_class == str(int(outputs.argmax()))
         assert found.scores == pytest.approx((outputs[1:].astype(int) + 128) / 256)

@@ -88,7 +88,7 @@ def _own_copy(data: Path) -> None:
     (data / "copy").rename(data / DATABASE_NAME)
 
 
-def _folder_instead(name: str) -> Callable[[Path], None]:
+def _folder_instead(name: str) -> Callable[[Path], object]:
     def act(data: Path) -> None:
         _remove(data / name)
         (data / name).mkdir()
@@ -97,7 +97,7 @@ def _folder_instead(name: str) -> Callable[[Path], None]:
     return act
 
 
-def _link_instead(name: str) -> Callable[[Path], None]:
+def _link_instead(name: str) -> Callable[[Path], object]:
     def act(data: Path) -> None:
         (data / name).rename(data.parent / f"real-{name}")
         (data / name).symlink_to(data.parent / f"real-{name}")
@@ -105,7 +105,7 @@ def _link_instead(name: str) -> Callable[[Path], None]:
     return act
 
 
-def _dangling_link_instead(name: str) -> Callable[[Path], None]:
+def _dangling_link_instead(name: str) -> Callable[[Path], object]:
     def act(data: Path) -> None:
         _remove(data / name)
         (data / name).symlink_to(data.parent / "nowhere")
@@ -113,7 +113,7 @@ def _dangling_link_instead(name: str) -> Callable[[Path], None]:
     return act
 
 
-def _file_instead(name: str) -> Callable[[Path], None]:
+def _file_instead(name: str) -> Callable[[Path], object]:
     def act(data: Path) -> None:
         _remove(data / name)
         (data / name).write_text("7\n")
@@ -126,7 +126,7 @@ def _moved_and_empty_instead(data: Path) -> None:
     data.mkdir()
 
 
-DEEDS: dict[str, Callable[[Path], None]] = {
+DEEDS: dict[str, Callable[[Path], object]] = {
     "database deleted": lambda data: (data / DATABASE_NAME).unlink(),
     "database and log deleted": _database_and_log,
     "log deleted": lambda data: (data / LOG).unlink(),

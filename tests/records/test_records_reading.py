@@ -27,6 +27,7 @@ from edgeinspect.records import (
 )
 from edgeinspect.records.database import DATABASE_NAME
 from edgeinspect.records.parts_export import COLUMNS
+from edgeinspect.records.schema import SCHEMA_VERSION
 from tests.helpers.records_samples import (
     CLASSES,
     START_WALL,
@@ -171,8 +172,8 @@ def test_an_older_and_a_damaged_database_are_named(
     path = tmp_path / DATABASE_NAME
     with RecordWriter(tmp_path, clock=StepClock(), policy=POLICY) as writer:
         writer.write([sample_entry(1)])
-    monkeypatch.setattr(database, "SCHEMA_VERSION", database.SCHEMA_VERSION + 1)
-    with pytest.raises(StorageFault, match=f"is at version {database.SCHEMA_VERSION - 1}"):
+    monkeypatch.setattr(database, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    with pytest.raises(StorageFault, match=f"is at version {SCHEMA_VERSION}"):
         RecordReader(tmp_path)
     path.write_bytes(b"rubbish" * 1000)
     with pytest.raises(StorageFault, match="not a database"):

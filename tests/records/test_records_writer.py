@@ -136,7 +136,7 @@ def test_every_value_survives_the_row(
 def test_broken_and_numpy_numbers_cannot_keep_a_record_from_being_written(tmp_path: Path) -> None:
     seen = replace(
         sample_inspection(0.5),
-        scores=(math.nan, np.float32(0.5), math.inf),
+        scores=(math.nan, float(np.float32(0.5)), math.inf),
         worst_region=type(sample_inspection(0).worst_region)(*np.arange(4)),  # type: ignore[misc]
     )
     record = replace(
@@ -315,8 +315,13 @@ def test_after_a_reboot_the_ids_begin_somewhere_else(
     with open_writer(tmp_path) as writer:
         ids = writer.reserve_part_ids(10)
     asked: list[int] = []
+
+    def drawn(below: int) -> int:
+        asked.append(below)
+        return 123_456
+
     monkeypatch.setattr(writer_module, "_read_boot_id", lambda: "another boot")
-    with open_writer(tmp_path, draw=lambda below: asked.append(below) or 123_456) as writer:
+    with open_writer(tmp_path, draw=drawn) as writer:
         assert writer.reserve_part_ids(10).start == ids.stop + 123_456
     assert asked == [(MAX_DRAWN_ID - ids.stop) // 1_000]
 
@@ -624,7 +629,7 @@ def test_a_picture_that_cannot_be_encoded_costs_nothing_but_itself(writer: Recor
 
 def test_png_of_float_is_refused() -> None:
     with pytest.raises(UsageError):
-        encode_png(np.zeros((4, 4), np.float32))  # type: ignore[arg-type]
+        encode_png(np.zeros((4, 4), np.float32))
     assert decode_png(b"") is None
 
 

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import threading
 import time
+from functools import partial
+from typing import NoReturn
 
 import pytest
 
@@ -39,7 +41,7 @@ def test_good_part_passes_and_bad_part_is_rejected(kind: GateKind) -> None:
         for _ in range(3):
             rig.part()
             done = len(rig.sink.written) + 1
-            rig.sink.wait_for(lambda sink, done=done: len(sink.written) >= done)
+            rig.sink.wait_for_records(done)
         rig.station.stop()
     records = [entry.record for entry in rig.sink.written]
     assert [record.verdict.kind for record in records] == [
@@ -63,7 +65,7 @@ def test_several_parts_in_flight_keep_their_own_pictures() -> None:
     with rig:
         for number in range(len(shades)):
             rig.part()
-            wait_until(lambda number=number: len(rig.inspectors[0].frames) > number)
+            wait_until(partial(rig.has_inspected, number + 1))
         rig.sink.wait_for(lambda sink: len(sink.written) == len(shades))
     for entry, shade in zip(rig.sink.written, shades, strict=True):
         assert entry.record.verdict.score == pytest.approx(shade / 255)
@@ -79,7 +81,7 @@ def test_a_raising_inspector_costs_its_part_and_no_other() -> None:
     with rig:
         for number in (1, 2):
             rig.part()
-            rig.sink.wait_for(lambda sink, number=number: len(sink.written) == number)
+            rig.sink.wait_for_records(number)
     first, second = (entry.record.verdict for entry in rig.sink.written)
     assert (first.doubt, second.kind) == (Doubt.ENGINE_FAILED, VerdictKind.PASS)
     assert "bad luck" in first.detail
@@ -91,7 +93,7 @@ def test_a_stuck_worker_rejects_in_time_and_is_named() -> None:
     rig = Rig(inspectors=[ShadeInspector(work=lambda: assert_set(go_on))])
     with rig:
         rig.part()
-        rig.sink.wait_for(lambda sink: len(sink.written) == 1)
+        rig.sink.wait_for_records(1)
         wait_until(lambda: rig.station.faults.is_active(FaultName.HANGS, subject="inspection"))
         assert rig.station.state is StationState.FAULTED
         wait_until(lambda: rig.red.active)
@@ -112,11 +114,11 @@ def test_camera_that_fails_is_reopened_while_parts_are_rejected() -> None:
     with rig:
         for number in (1, 2, 3):
             rig.part()
-            rig.sink.wait_for(lambda sink, number=number: len(sink.written) == number)
+            rig.sink.wait_for_records(number)
         wait_until(lambda: camera.opened == 2 and camera.is_open)
         wait_until(lambda: not rig.station.faults.is_active(FaultName.CAMERA_FAILED))
         rig.part()
-        rig.sink.wait_for(lambda sink: len(sink.written) == 4)
+        rig.sink.wait_for_records(4)
     verdicts = [entry.record.verdict for entry in rig.sink.written]
     assert [verdict.doubt for verdict in verdicts[:3]] == [Doubt.CAMERA_FAILED] * 3
     assert verdicts[3].kind is VerdictKind.PASS
@@ -125,7 +127,7 @@ def test_camera_that_fails_is_reopened_while_parts_are_rejected() -> None:
 @pytest.mark.parametrize("kind", list(GateKind))
 @pytest.mark.parametrize("victim", ["line", "pulse", "camera", "recorder", "inspection-0"])
 def test_a_dead_thread_rejects_everything_and_is_named(victim: str, kind: GateKind) -> None:
-    def die(*_: object) -> None:
+    def die(*_: object, **__: object) -> NoReturn:
         raise SystemExit("killed by the test")
 
     rig = Rig(config=line_config(kind=kind))
@@ -173,7 +175,7 @@ def test_disk_full_keeps_records_and_goes_on_inspecting() -> None:
         rig.part()
         wait_until(lambda: len(rig.inspectors[0].frames) == 2)
         rig.sink.error = None
-        rig.sink.wait_for(lambda sink: len(sink.written) == 2)
+        rig.sink.wait_for_records(2)
         wait_until(lambda: not rig.station.faults.is_active(FaultName.RECORDS_NOT_WRITTEN))
     assert [entry.record.part_id for entry in rig.sink.written] == [1, 2]
 
@@ -184,7 +186,7 @@ def test_a_full_record_queue_rejects_what_could_not_be_recorded() -> None:
     with rig:
         for number in (1, 2):
             rig.part()
-            wait_until(lambda number=number: len(rig.inspectors[0].frames) == number)
+            wait_until(partial(rig.has_inspected, number))
         wait_until(lambda: rig.station.faults.is_active(FaultName.RECORDS_QUEUE_FULL))
         opened = len(rig.gate.levels)
         rig.part()
@@ -246,7 +248,7 @@ def test_recipe_change_misses_no_trigger_and_keeps_old_parts_on_the_old_recipe()
         wait_until(lambda: len(rig.inspectors[0].frames) == 1)
         rig.station.apply_recipe(prepared(line_config(digest="recipe-2"), [strict]))
         rig.part()
-        rig.sink.wait_for(lambda sink: len(sink.written) == 2)
+        rig.sink.wait_for_records(2)
     digests = [entry.record.recipe_digest for entry in rig.sink.written]
     assert digests == ["recipe-1", "recipe-2"]
     assert (len(rig.inspectors[0].frames), len(strict.frames)) == (1, 1)
@@ -256,19 +258,24 @@ def test_recipe_change_misses_no_trigger_and_keeps_old_parts_on_the_old_recipe()
 def test_recipe_changes_amid_a_stream_of_parts_lose_none() -> None:
     rig = Rig()
     extra: list[ShadeInspector] = []
-    applying = threading.Thread(target=lambda: [_apply(rig, n, extra) for n in (2, 3)])
 
-    def inspected() -> int:
-        return sum(len(inspector.frames) for inspector in (*rig.inspectors, *extra))
+    def apply_both() -> None:
+        for number in (2, 3):
+            _apply(rig, number, extra)
+
+    applying = threading.Thread(target=apply_both)
+
+    def inspected(count: int) -> bool:
+        return sum(len(shown.frames) for shown in (*rig.inspectors, *extra)) >= count
 
     with rig:
         for number in range(24):
             if number == 8:
                 applying.start()
             rig.part()
-            wait_until(lambda number=number: inspected() > number)
+            wait_until(partial(inspected, number + 1))
         applying.join(DEADLINE_S)
-        rig.sink.wait_for(lambda sink: len(sink.written) == 24)
+        rig.sink.wait_for_records(24)
     records = sorted((entry.record for entry in rig.sink.written), key=lambda r: r.part_id)
     assert [record.part_id for record in records] == list(range(1, 25))
     assert {record.verdict.kind for record in records} == {VerdictKind.PASS}
@@ -321,7 +328,7 @@ def test_a_recipe_that_timed_out_does_not_come_later(digest: str) -> None:
         heartbeat.free.set()
         wait_until(lambda: "hangs_line" not in rig.station.lasting_faults())
         rig.part()
-        rig.sink.wait_for(lambda sink: len(sink.written) == 1)
+        rig.sink.wait_for_records(1)
     (entry,) = rig.sink.written
     assert entry.record.recipe_digest == "recipe-1"
     assert entry.record.verdict.kind is VerdictKind.PASS
@@ -343,11 +350,11 @@ def test_pause_rejects_and_resume_inspects_again() -> None:
         rig.station.pause()
         wait_until(lambda: rig.station.state is StationState.PAUSED)
         assert rig.station.trigger()
-        rig.sink.wait_for(lambda sink: len(sink.written) == 1)
+        rig.sink.wait_for_records(1)
         rig.station.resume()
         wait_until(lambda: rig.station.state is StationState.INSPECTING)
         rig.part()
-        rig.sink.wait_for(lambda sink: len(sink.written) == 2)
+        rig.sink.wait_for_records(2)
     first, second = (entry.record.verdict for entry in rig.sink.written)
     assert (first.doubt, second.kind) == (Doubt.PAUSED, VerdictKind.PASS)
 
@@ -361,7 +368,7 @@ def test_heartbeat_beats_while_the_station_works_and_stops_with_a_broken_gate() 
         rig.part()
         wait_until(lambda: rig.station.faults.is_active(FaultName.GATE_OUTPUT_FAILED))
         beats = len(rig.heartbeat.levels)
-        rig.sink.wait_for(lambda sink: len(sink.written) == 1)
+        rig.sink.wait_for_records(1)
         assert len(rig.heartbeat.levels) <= beats + 1
         assert rig.station.state is StationState.FAULTED
     assert rig.sink.written[0].record.gate_outcome is not GateOutcome.PASSED
@@ -372,7 +379,7 @@ def test_status_is_json_and_counts() -> None:
     with rig:
         for number in (1, 2):
             rig.part()
-            rig.sink.wait_for(lambda sink, number=number: len(sink.written) == number)
+            rig.sink.wait_for_records(number)
         wait_until(lambda: rig.station.status()["records_acknowledged"] == 2)
         wait_until(lambda: rig.station.status()["counts"].get("REJECT") == 1)  # type: ignore[attr-defined]
         status = json.loads(json.dumps(rig.station.status(), allow_nan=False))

@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -420,7 +421,7 @@ def test_a_second_signal_stops_at_once_and_records_what_is_on_the_belt(kind: Gat
     def ready() -> None:
         for number in range(3):
             rig.part()
-            wait_until(lambda number=number: len(rig.inspectors[0].frames) == number + 1)
+            wait_until(partial(rig.has_inspected, number + 1))
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
 
@@ -455,7 +456,7 @@ def test_who_is_told_cannot_stop_the_station() -> None:
         told += 1
         if told == 5:
             rig.part()
-            rig.sink.wait_for(lambda sink: len(sink.written) == 1)
+            rig.sink.wait_for_records(1)
             rig.station.request_stop()
         raise BrokenPipeError("nobody reads")
 
@@ -474,7 +475,7 @@ def test_the_socket_serves_the_run_and_can_end_it(tmp_path: Path) -> None:
     def talk() -> None:
         with ControlClient(control.path, timeout_s=DEADLINE_S) as client:
             client.call("trigger")
-            rig.sink.wait_for(lambda sink: len(sink.written) == 1)
+            rig.sink.wait_for_records(1)
             seen.append(dict(client.status()))
             client.call("stop")
 

@@ -59,7 +59,7 @@ class FakeModule(types.ModuleType):
 
 
 def opened(station: StationFile, module: FakeModule, monkeypatch: pytest.MonkeyPatch) -> Drivers:
-    real = opened_wires.resolve_driver
+    real = hw_open.resolve_driver
 
     def resolve(name: str, drivers: object, *, kind: str) -> object:
         return module if kind == "io" else real(name, drivers, kind=kind)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ from edgeinspect.tune.apply import (
 )
 from tests.helpers.records_samples import StepClock
 
-WHO = {"author": "technician", "reason": "for the test"}
+WHO: dict[str, Any] = {"author": "technician", "reason": "for the test"}
 
 
 @pytest.fixture
@@ -99,8 +100,8 @@ def test_the_next_parts_are_judged_as_predicted(
     under_new = [part for part in seen if part.recipe_digest == applied.recipe_digest]
     assert len(under_new) > 8
     assert {part.verdict.kind for part in under_new} == {VerdictKind.REJECT}
-    first = parts[0].part_id
-    assert [part.part_id for part in parts] == list(range(first, first + len(parts)))
+    begin = parts[0].part_id
+    assert [part.part_id for part in parts] == list(range(begin, begin + len(parts)))
     assert counts["triggers"] == len(parts)  # type: ignore[index]
     heads = {row["digest"]: json.loads(row["document"])["audit_head"] for row in documents}
     entries = {entry.digest: entry for entry in RecipeStore(file.recipes_dir).audit.entries()}

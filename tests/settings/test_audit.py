@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from edgeinspect.errors import NotGood, StorageFault, UsageError
 from edgeinspect.files.file_lock import exclusive
-from edgeinspect.settings import audit
 from edgeinspect.settings.audit import FIRST_PREVIOUS, Anchor, AuditTrail
 from edgeinspect.settings.audit_guard import AuditGuard
 
@@ -174,8 +173,8 @@ def test_several_writers_lose_nothing(tmp_path: Path) -> None:
     trail = AuditTrail(path)
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
     assert trail.verify().is_good
-    for writer in ("w0", "w1", "w2"):
-        reasons = [entry.reason for entry in trail.entries() if entry.author == writer]
+    for author in ("w0", "w1", "w2"):
+        reasons = [entry.reason for entry in trail.entries() if entry.author == author]
         assert reasons == [str(number) for number in range(20)]
 
 
@@ -249,7 +248,9 @@ def test_an_entry_written_into_a_file_without_a_name_is_not_acknowledged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trail = trail_of(tmp_path, 1)
-    monkeypatch.setattr(audit.os, "fsync", lambda descriptor: trail.path.unlink())
+    monkeypatch.setattr(
+        "edgeinspect.settings.audit.os.fsync", lambda descriptor: trail.path.unlink()
+    )
     with pytest.raises(StorageFault, match="was moved while an entry was written"):
         trail.append("recipe.apply", author="a", reason="b")
 

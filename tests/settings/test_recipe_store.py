@@ -92,10 +92,11 @@ def test_the_second_of_two_editors_is_told_of_the_firsts_revision(tmp_path: Path
 def test_the_second_of_two_appliers_is_told_too(tmp_path: Path) -> None:
     store = with_active(tmp_path, 1, revisions=3)
     store.activate("bolt", 2, author="operator", reason="c", expected_active=1)
-    for change in (
+    changes: tuple[Callable[[], object], ...] = (
         lambda: store.activate("bolt", 3, author="a", reason="b", expected_active=1),
         lambda: store.rollback("bolt", author="a", reason="b", expected_active=1),
-    ):
+    )
+    for change in changes:
         with pytest.raises(RecipeConflict, match=r"Revision 2 of bolt was activated by operator"):
             change()
     assert store.active("bolt").revision == 2

@@ -11,10 +11,10 @@ import pytest
 from edgeinspect.cli.application import run_command_line
 from edgeinspect.cli.main import application
 from edgeinspect.errors import REPEAT, StorageFault
+from edgeinspect.files.atomic_file import fsync_folder
 from edgeinspect.settings.recipe import load_recipe, recipe_yaml
 from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.settings.station_file import load_station
-from edgeinspect.setup import importing
 from edgeinspect.setup.found import Places
 from edgeinspect.setup.importing import State, check_setup, import_setup
 from edgeinspect.setup.system_files import wifi_psk
@@ -275,7 +275,7 @@ def _cut_at(step: int, card: Places, folder: Path, monkeypatch: pytest.MonkeyPat
     places = Places(boot=folder / "boot", data=folder / "data")
     shutil.copytree(card.boot, places.boot)
     calls = 0
-    real = importing.fsync_folder
+    real = fsync_folder
 
     def cut(path: Path) -> None:
         nonlocal calls

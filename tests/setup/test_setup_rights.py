@@ -308,8 +308,11 @@ def test_the_child_has_no_rights_of_roots_and_none_of_its_files(site: Site) -> N
 
 
 def test_a_child_that_hangs_or_dies_is_one_clear_error(site: Site) -> None:
+    def hang() -> dict[str, object]:
+        return {"read": os.read(os.pipe()[0], 1)}
+
     with pytest.raises(StorageFault, match="ended early or took longer than"):
-        run_as(OWNER, lambda: os.read(os.pipe()[0], 1) and {}, limit_s=0.05)
+        run_as(OWNER, hang, limit_s=0.05)
     with pytest.raises(StorageFault, match="ended early"):
         run_as(OWNER, lambda: os._exit(0))
     with pytest.raises(StorageFault, match="ended early"):

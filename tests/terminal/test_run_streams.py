@@ -209,9 +209,12 @@ def test_writing_with_a_deadline_gives_up() -> None:
     assert os.read(reader, PIPE_BYTES) == b"x" * PIPE_BYTES
     big = b"y" * (20 * PIPE_BYTES)
     got = bytearray()
-    reading = threading.Thread(
-        target=lambda: [got.extend(os.read(reader, PIPE_BYTES)) for _ in range(20)]
-    )
+
+    def read() -> None:
+        for _ in range(20):
+            got.extend(os.read(reader, PIPE_BYTES))
+
+    reading = threading.Thread(target=read)
     reading.start()
     assert write_within(writer, big, DEADLINE_S)
     reading.join(DEADLINE_S)

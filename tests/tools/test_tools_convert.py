@@ -49,12 +49,12 @@ def float_model(shape: tuple[int, ...] = (1, 8, 8, 3), *, operator: str = "RELU"
         ("m.py::make", Kind.PYTORCH),
     ],
 )
-def test_kinds_by_name(tmp_path: Path, name: str, kind: Kind):
+def test_kinds_by_name(tmp_path: Path, name: str, kind: Kind) -> None:
     (tmp_path / name.partition("::")[0]).touch()
     assert kind_of(str(tmp_path / name)) is kind
 
 
-def test_a_saved_model_is_a_folder(tmp_path: Path):
+def test_a_saved_model_is_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"without saved_model\.pb"):
         kind_of(str(tmp_path))
     (tmp_path / "saved_model.pb").touch()
@@ -64,7 +64,7 @@ def test_a_saved_model_is_a_folder(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "said"), [("m.pt", "torch.export.save"), ("m.xyz", "no model of a known kind")]
 )
-def test_what_is_no_source(tmp_path: Path, name: str, said: str):
+def test_what_is_no_source(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / name).touch()
     with pytest.raises(UsageError, match=said):
         kind_of(str(tmp_path / name))
@@ -75,7 +75,7 @@ def test_what_is_no_source(tmp_path: Path, name: str, said: str):
 # --- the bundle's layout --------------------------------------------------------------------
 
 
-def test_names_and_batch_are_normalised():
+def test_names_and_batch_are_normalised() -> None:
     model = parse_tflite(normalised(float_model(), source=SOURCE), SOURCE)
     assert [model.inputs[0].name, model.outputs[0].name] == ["input", "output"]
     assert model.inputs[0].signature == ()
@@ -106,12 +106,12 @@ def test_names_and_batch_are_normalised():
         ),
     ],
 )
-def test_what_the_station_could_not_use_is_refused(model: bytes, said: str):
+def test_what_the_station_could_not_use_is_refused(model: bytes, said: str) -> None:
     with pytest.raises(ModelRefused, match=said):
         normalised(model, source=SOURCE)
 
 
-def test_a_float_tflite_is_taken_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_float_tflite_is_taken_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = tmp_path / "m.tflite", tmp_path / "out.tflite"
     source.write_bytes(float_model())
     assert run("convert", str(source), "--out", str(out), "--json") == 0
@@ -125,7 +125,7 @@ def test_a_float_tflite_is_taken_over(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("shape", ["1,2,3", "2,8,8,3", "1,8,8,4", "a,b,c,d"])
-def test_a_bad_input_shape(tmp_path: Path, shape: str):
+def test_a_bad_input_shape(tmp_path: Path, shape: str) -> None:
     (tmp_path / "m.tflite").write_bytes(float_model())
     out = str(tmp_path / "o")
     assert run("convert", str(tmp_path / "m.tflite"), "--out", out, "--input-shape", shape) == 2
@@ -134,7 +134,7 @@ def test_a_bad_input_shape(tmp_path: Path, shape: str):
 # --- children -------------------------------------------------------------------------------
 
 
-def test_a_child_is_ended_at_its_deadline_with_its_children():
+def test_a_child_is_ended_at_its_deadline_with_its_children() -> None:
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
     ended = run_child([sys.executable, "-c", "while True: pass"], deadline_s=0.5)
     assert ended.code is None
@@ -179,7 +179,9 @@ def convert_with_fake(
     return convert_model(str(source), options=options)
 
 
-def test_a_conversion_is_compared_with_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_conversion_is_compared_with_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     converted = convert_with_fake(tmp_path, monkeypatch, "works")
     assert (converted.compared, converted.error, converted.same_top) == (4, 0.0, 1.0)
     assert converted.input_shape == converted.output_shape == (1, 8, 8, 3)
@@ -197,19 +199,19 @@ def test_a_conversion_is_compared_with_its_source(tmp_path: Path, monkeypatch: p
 )
 def test_a_conversion_that_fails_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, said: str
-):
+) -> None:
     with pytest.raises(ModelRefused, match=said):
         convert_with_fake(tmp_path, monkeypatch, how)
 
 
-def test_a_converter_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_converter_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelRefused, match="within 1 s"):
         convert_with_fake(tmp_path, monkeypatch, "hangs", deadline_s=1)
 
 
 def test_a_missing_library_is_answered_with_one_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     source = tmp_path / "m.keras"
     source.touch()
     fake = {**CONVERTERS, Kind.KERAS: Converter("from_keras.py", module="not_there")}
@@ -242,7 +244,7 @@ def no_programs(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
 
 def test_an_environment_is_made_once_and_again_after_an_interruption(
     tmp_path: Path, no_programs: list[Sequence[str]]
-):
+) -> None:
     said: list[str] = []
     environment = Environment("try", ("pip",), tmp_path)
     assert not environment.is_ready()
@@ -259,7 +261,7 @@ def test_an_environment_is_made_once_and_again_after_an_interruption(
 
 def test_an_environment_that_cannot_be_made_leaves_nothing(
     tmp_path: Path, no_programs: list[Sequence[str]]
-):
+) -> None:
     environment = Environment("try", ("no-such-thing",), tmp_path)
     with pytest.raises(DriverMissing, match="ERROR: no match"):
         environment.make()
@@ -268,14 +270,16 @@ def test_an_environment_that_cannot_be_made_leaves_nothing(
 
 
 @pytest.mark.slow
-def test_a_real_environment(tmp_path: Path):
+def test_a_real_environment(tmp_path: Path) -> None:
     environment = Environment("try", ("pip",), tmp_path)
     environment.make()
     ended = run_child([str(environment.python), "-c", "import pip"], deadline_s=60)
     assert (environment.is_ready(), ended.code) == (True, 0)
 
 
-def test_environments_lie_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_environments_lie_in_the_users_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_folder() == tmp_path / "edgeinspect" / "converters"
 
@@ -357,7 +361,7 @@ def check_int8_agrees(model: bytes, folder: Path, *, activation: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["m.keras", "saved"])
-def test_keras_and_saved_models(tmp_path: Path, name: str):
+def test_keras_and_saved_models(tmp_path: Path, name: str) -> None:
     pytest.importorskip("tensorflow")
     make_source(tmp_path, KERAS, sys.executable)
     with pytest.raises(ModelRefused, match="--input-shape"):
@@ -373,7 +377,7 @@ def test_keras_and_saved_models(tmp_path: Path, name: str):
 @pytest.mark.timeout(3600)
 @needs_environments
 @pytest.mark.parametrize("name", ["m.pt2", "make_source.py::make"])
-def test_pytorch(tmp_path: Path, name: str):
+def test_pytorch(tmp_path: Path, name: str) -> None:
     folder = Path(ENVIRONMENTS).resolve()
     environment = Environment("pytorch", CONVERTERS[Kind.PYTORCH].requirements, folder)
     environment.make()
@@ -389,7 +393,7 @@ def test_pytorch(tmp_path: Path, name: str):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @needs_environments
-def test_onnx(tmp_path: Path):
+def test_onnx(tmp_path: Path) -> None:
     folder = Path(ENVIRONMENTS).resolve()
     environment = Environment("onnx", CONVERTERS[Kind.ONNX].requirements, folder)
     environment.make()
@@ -400,7 +404,7 @@ def test_onnx(tmp_path: Path):
     check_int8_agrees(converted.model, tmp_path / "tiles", activation="softmax")
 
 
-def test_a_published_float_model(tmp_path: Path):
+def test_a_published_float_model(tmp_path: Path) -> None:
     source = SHARED / "models" / "mlperf_tiny" / "vww_96_float.tflite"
     if not source.is_file():
         pytest.skip(f"{source} is not there: set EDGEINSPECT_SHARED")

@@ -30,6 +30,10 @@ from tests.helpers.data_folders import make_folders, picture, write
 SHARED = Path(os.environ.get("EDGEINSPECT_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 
 
+def dimmed(pixels: NDArray[np.uint8], alpha: float, beta: float = 0.0) -> NDArray[np.uint8]:
+    return np.asarray(cv2.convertScaleAbs(pixels, alpha=alpha, beta=beta), np.uint8)
+
+
 def judge(path: Path | str, **options: object) -> Judged:
     good = options.pop("good", "")
     return build_dataset(read_source(path, good=str(good)), **options)  # type: ignore[arg-type]
@@ -54,7 +58,9 @@ LABELS = st.sampled_from(["good", "scratch", "pit"])
     groups=st.lists(st.lists(LABELS, min_size=1, max_size=6), min_size=1, max_size=60),
     seed=st.integers(0, 1000),
 )
-def test_every_group_gets_one_part_and_the_same_one_again(groups: list[list[str]], seed: int):
+def test_every_group_gets_one_part_and_the_same_one_again(
+    groups: list[list[str]], seed: int
+) -> None:
     shares = checked_fractions(FRACTIONS)
     parts = assign(groups, shares, seed=seed)
     assert len(parts) == len(groups)
@@ -66,7 +72,7 @@ def test_every_group_gets_one_part_and_the_same_one_again(groups: list[list[str]
     counts=st.fixed_dictionaries({label: st.integers(4, 80) for label in ("good", "a", "b")}),
     seed=st.integers(0, 100),
 )
-def test_single_pictures_are_shared_out_as_asked(counts: dict[str, int], seed: int):
+def test_single_pictures_are_shared_out_as_asked(counts: dict[str, int], seed: int) -> None:
     groups = [[label] for label, count in counts.items() for _ in range(count)]
     parts = assign(groups, checked_fractions(FRACTIONS), seed=seed)
     for label, count in counts.items():
@@ -76,14 +82,14 @@ def test_single_pictures_are_shared_out_as_asked(counts: dict[str, int], seed: i
             assert abs(got[split] - share * count) <= 2
 
 
-def test_another_seed_splits_otherwise():
+def test_another_seed_splits_otherwise() -> None:
     groups = [["good"]] * 50
     shares = checked_fractions(FRACTIONS)
     assert assign(groups, shares, seed=1) != assign(groups, shares, seed=2)
 
 
 @pytest.mark.parametrize("shares", [{Split.TRAIN: -1.0}, {Split.TRAIN: 0.0}, {}])
-def test_impossible_shares_are_refused(shares: dict[Split, float]):
+def test_impossible_shares_are_refused(shares: dict[Split, float]) -> None:
     with pytest.raises(UsageError, match="shares"):
         checked_fractions(shares)
 
@@ -94,14 +100,13 @@ def test_impossible_shares_are_refused(shares: dict[Split, float]):
 @given(parts=st.lists(st.tuples(LABELS, st.integers(1, 3)), min_size=20, max_size=30))
 def test_no_part_straddles_whatever_the_folder_holds(
     parts: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory
-):
+) -> None:
     root = tmp_path_factory.mktemp("set")
     parts = [*parts, *[("good", 1)] * 6, *[("pit", 1)] * 6]
     for number, (label, shots) in enumerate(parts):
         pixels = picture(number)
         for shot in range(shots):
-            dimmed = cv2.convertScaleAbs(pixels, alpha=1 - 0.2 * shot)
-            write(root / label / f"{number}_{shot}.png", dimmed)
+            write(root / label / f"{number}_{shot}.png", dimmed(pixels, 1 - 0.2 * shot))
     judged = judge(root)
     assert_sound(judged)
     assert len(judged.dataset.items) == sum(shots for _, shots in parts)
@@ -111,7 +116,7 @@ def test_no_part_straddles_whatever_the_folder_holds(
     assert len(set(groups.values())) == len(parts)
 
 
-def test_folds_test_every_picture_once(tmp_path: Path):
+def test_folds_test_every_picture_once(tmp_path: Path) -> None:
     make_folders(tmp_path, good=20, pit=12)
     dataset = judge(tmp_path).dataset
     folds = k_folds(dataset, 4, seed=3)
@@ -144,22 +149,22 @@ def fixture_pictures(count: int) -> list[NDArray[np.uint8]]:
     ]
 
 
-def test_parts_in_a_fixture_are_not_taken_for_one():
+def test_parts_in_a_fixture_are_not_taken_for_one() -> None:
     pictures = fixture_pictures(60)
-    pictures[7] = cv2.convertScaleAbs(pictures[3], alpha=0.9, beta=6)
+    pictures[7] = dimmed(pictures[3], 0.9, beta=6)
     assert near_duplicates(np.stack(pictures)).tolist() == [[3, 7]]
 
 
-def test_few_pictures_are_compared_strictly():
+def test_few_pictures_are_compared_strictly() -> None:
     pictures = [picture(seed, size=64) for seed in range(5)]
-    pictures.append(cv2.convertScaleAbs(pictures[2], alpha=0.7))
+    pictures.append(dimmed(pictures[2], 0.7))
     pictures.append(np.full((64, 64), 128, np.uint8))
     assert near_duplicates(np.stack(pictures)).tolist() == [[2, 5]]
     assert near_duplicates(np.stack(pictures[:1])).shape == (0, 2)
 
 
 @given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=30))
-def test_groups_are_the_connected_components(pairs: list[tuple[int, int]]):
+def test_groups_are_the_connected_components(pairs: list[tuple[int, int]]) -> None:
     numbers = joined(20, pairs)
     reached = {at: {at} for at in range(20)}
     for _ in range(20):
@@ -174,7 +179,7 @@ def test_groups_are_the_connected_components(pairs: list[tuple[int, int]]):
 # --- layouts --------------------------------------------------------------------------------
 
 
-def test_folders_of_classes(tmp_path: Path):
+def test_folders_of_classes(tmp_path: Path) -> None:
     make_folders(tmp_path, OK=10, scratch=8)
     judged = judge(tmp_path)
     assert_sound(judged)
@@ -183,7 +188,7 @@ def test_folders_of_classes(tmp_path: Path):
     assert judge(tmp_path).dataset == judged.dataset
 
 
-def test_the_good_class_can_be_named(tmp_path: Path):
+def test_the_good_class_can_be_named(tmp_path: Path) -> None:
     make_folders(tmp_path, gut=8, kratzer=8)
     with pytest.raises(NotGood, match="no good pictures, only gut, kratzer"):
         judge(tmp_path)
@@ -192,7 +197,7 @@ def test_the_good_class_can_be_named(tmp_path: Path):
         judge(tmp_path, good="prima")
 
 
-def test_a_csv_names_pictures_below_its_folder_only(tmp_path: Path):
+def test_a_csv_names_pictures_below_its_folder_only(tmp_path: Path) -> None:
     make_folders(tmp_path / "set" / "pictures", good=8, scratch=8)
     table = tmp_path / "set" / "labels.csv"
     pictures = sorted(tmp_path.rglob("*.png"))
@@ -222,7 +227,7 @@ def test_a_csv_names_pictures_below_its_folder_only(tmp_path: Path):
                 read_source(table)
 
 
-def test_a_list_of_boxes_names_pictures_below_its_folder_only(tmp_path: Path):
+def test_a_list_of_boxes_names_pictures_below_its_folder_only(tmp_path: Path) -> None:
     outside = write(tmp_path / "secret.png", picture(1))
     folder = tmp_path / "a" / "set"
     folder.mkdir(parents=True)
@@ -241,7 +246,7 @@ def test_a_list_of_boxes_names_pictures_below_its_folder_only(tmp_path: Path):
             read_source(f"deeppcb:{folder}")
 
 
-def test_text_that_was_kept_from_being_a_formula_is_read_as_it_was(tmp_path: Path):
+def test_text_that_was_kept_from_being_a_formula_is_read_as_it_was(tmp_path: Path) -> None:
     write(tmp_path / "=a.png", picture(1))
     (tmp_path / "labels.csv").write_text("path,label\n'=a.png,'-dent\n")
     (found,) = read_source(tmp_path / "labels.csv").pictures
@@ -252,7 +257,7 @@ def paths_of(dataset: Dataset) -> list[Path]:
     return [item.path.resolve() for item in dataset.items]
 
 
-def test_the_good_class_of_magnetic_tiles_can_be_named(tmp_path: Path):
+def test_the_good_class_of_magnetic_tiles_can_be_named(tmp_path: Path) -> None:
     for name in ("MT_Free", "MT_Crack"):
         make_folders(tmp_path / name, Imgs=1)
     for good in ("", "free", "MT_Free"):
@@ -261,7 +266,7 @@ def test_the_good_class_of_magnetic_tiles_can_be_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize("style", ["png", "suffix", "folder", "beside_images"])
-def test_masks_are_found_beside_pictures(tmp_path: Path, style: str):
+def test_masks_are_found_beside_pictures(tmp_path: Path, style: str) -> None:
     mask = np.zeros((40, 40), np.uint8)
     for number in range(16):
         name = f"p{number}"
@@ -284,7 +289,7 @@ def test_masks_are_found_beside_pictures(tmp_path: Path, style: str):
     assert all(item.mask is not None and item.mask_sha256 for item in dataset.items)
 
 
-def test_mvtec(tmp_path: Path):
+def test_mvtec(tmp_path: Path) -> None:
     make_folders(tmp_path / "train", good=8)
     for number in range(8):
         write(tmp_path / "test" / "crack" / f"{number:03d}.png", picture(100 + number))
@@ -313,7 +318,7 @@ def coco(root: Path) -> dict[str, list[dict[str, object]]]:
     }
 
 
-def test_coco(tmp_path: Path):
+def test_coco(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(json.dumps(coco(tmp_path)))
     dataset = judge(tmp_path).dataset
     assert dataset == judge(tmp_path / "labels.json").dataset
@@ -336,7 +341,7 @@ Change = Callable[[dict[str, list[dict[str, object]]]], object]
         (lambda d: d["images"][0].pop("id"), "COCO entry"),
     ],
 )
-def test_bad_coco_is_named(tmp_path: Path, change: Change, said: str):
+def test_bad_coco_is_named(tmp_path: Path, change: Change, said: str) -> None:
     data = coco(tmp_path)
     change(data)
     file = tmp_path / "labels.json"
@@ -349,7 +354,7 @@ VOC = """<annotation><object><name>pit</name><bndbox><xmin>{}</xmin><ymin>2</ymi
 <xmax>9</xmax><ymax>8</ymax></bndbox></object></annotation>"""
 
 
-def test_voc(tmp_path: Path):
+def test_voc(tmp_path: Path) -> None:
     for number in range(16):
         write(tmp_path / "JPEGImages" / f"{number}.jpg", picture(number))
     (tmp_path / "Annotations").mkdir()
@@ -381,7 +386,7 @@ def make_csv(root: Path) -> Path:
     return file
 
 
-def test_csv_with_groups(tmp_path: Path):
+def test_csv_with_groups(tmp_path: Path) -> None:
     judged = judge(make_csv(tmp_path))
     assert_sound(judged)
     assert judged.findings.groups == 12
@@ -396,7 +401,7 @@ def test_csv_with_groups(tmp_path: Path):
         (",ok,,", "path is ''"),
     ],
 )
-def test_bad_csv_is_named(tmp_path: Path, line: str, said: str):
+def test_bad_csv_is_named(tmp_path: Path, line: str, said: str) -> None:
     file = make_csv(tmp_path)
     with file.open("a") as stream:
         stream.write(line + "\n")
@@ -404,7 +409,7 @@ def test_bad_csv_is_named(tmp_path: Path, line: str, said: str):
         judge(file)
 
 
-def test_rows_without_a_label_are_left_out(tmp_path: Path):
+def test_rows_without_a_label_are_left_out(tmp_path: Path) -> None:
     file = make_csv(tmp_path)
     write(tmp_path / "new.png", picture(77))
     with file.open("a") as stream:
@@ -414,7 +419,7 @@ def test_rows_without_a_label_are_left_out(tmp_path: Path):
     assert "1 rows without a label" in judged.findings.notes[0]
 
 
-def test_a_csv_without_its_columns_is_refused(tmp_path: Path):
+def test_a_csv_without_its_columns_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "labels.csv"
     file.write_text("file,class\n")
     with pytest.raises(ConfigError, match="a column 'path'"):
@@ -438,7 +443,7 @@ def make_pcb(root: Path) -> Path:
     return root
 
 
-def test_deeppcb_keeps_its_official_split(tmp_path: Path):
+def test_deeppcb_keeps_its_official_split(tmp_path: Path) -> None:
     judged = judge(f"deeppcb:{make_pcb(tmp_path)}")
     assert judged.dataset == judge(tmp_path).dataset
     assert {item.path.name for item in judged.dataset.of(Split.TEST)} == {
@@ -451,7 +456,7 @@ def test_deeppcb_keeps_its_official_split(tmp_path: Path):
     assert "pin-hole" in judged.dataset.defect_classes
 
 
-def test_near_duplicates_across_an_official_split_are_counted(tmp_path: Path):
+def test_near_duplicates_across_an_official_split_are_counted(tmp_path: Path) -> None:
     make_pcb(tmp_path)
     shutil.copy(tmp_path / "g/000_test.jpg", tmp_path / "g/010_test.jpg")
     (tmp_path / "g_not/010.txt").write_text((tmp_path / "g_not/000.txt").read_text())
@@ -460,7 +465,7 @@ def test_near_duplicates_across_an_official_split_are_counted(tmp_path: Path):
     assert judged.findings.across_official_split == 1
 
 
-def test_bad_deeppcb_is_named(tmp_path: Path):
+def test_bad_deeppcb_is_named(tmp_path: Path) -> None:
     make_pcb(tmp_path)
     (tmp_path / "g_not/003.txt").write_text("3 4 20 25 7\n")
     with pytest.raises(ConfigError, match=r"003\.txt:1"):
@@ -470,7 +475,7 @@ def test_bad_deeppcb_is_named(tmp_path: Path):
         judge(tmp_path)
 
 
-def test_one_tile_under_several_exposures_is_one_group(tmp_path: Path):
+def test_one_tile_under_several_exposures_is_one_group(tmp_path: Path) -> None:
     def tile(label: str, exposure: int, number: int) -> None:
         path = tmp_path / f"MT_{label}" / "Imgs" / f"exp{exposure}_num_{number}.jpg"
         write(path, picture(number))
@@ -488,7 +493,7 @@ def test_one_tile_under_several_exposures_is_one_group(tmp_path: Path):
     assert judged.dataset.classes == (GOOD, "crack")
 
 
-def test_a_file_name_pattern_groups(tmp_path: Path):
+def test_a_file_name_pattern_groups(tmp_path: Path) -> None:
     make_folders(tmp_path, good=24, pit=24)
     judged = judge(tmp_path, group_pattern=r"p\d\d(\d)")
     assert_sound(judged)
@@ -504,7 +509,7 @@ def test_a_file_name_pattern_groups(tmp_path: Path):
 # --- bad data -------------------------------------------------------------------------------
 
 
-def test_broken_pictures_are_left_out_and_named(tmp_path: Path):
+def test_broken_pictures_are_left_out_and_named(tmp_path: Path) -> None:
     make_folders(tmp_path, good=10, pit=10)
     (tmp_path / "good" / "empty.png").write_bytes(b"")
     whole = (tmp_path / "good" / "p001.png").read_bytes()
@@ -518,24 +523,24 @@ def test_broken_pictures_are_left_out_and_named(tmp_path: Path):
     assert attention(judged.dataset, judged.findings)[0].startswith("3 pictures are left out")
 
 
-def test_only_broken_pictures(tmp_path: Path):
+def test_only_broken_pictures(tmp_path: Path) -> None:
     (tmp_path / "good").mkdir()
     (tmp_path / "good" / "a.png").write_bytes(b"")
     with pytest.raises(NotGood, match=r"no usable picture among 1: a\.png"):
         judge(tmp_path)
 
 
-def test_one_class_only(tmp_path: Path):
+def test_one_class_only(tmp_path: Path) -> None:
     with pytest.raises(NotGood, match="good pictures only"):
         judge(make_folders(tmp_path, good=9))
 
 
-def test_two_pictures_only(tmp_path: Path):
+def test_two_pictures_only(tmp_path: Path) -> None:
     with pytest.raises(NotGood, match="2 usable pictures show 1 good and 1 defective"):
         judge(make_folders(tmp_path, good=1, pit=1))
 
 
-def test_a_mask_of_the_wrong_size(tmp_path: Path):
+def test_a_mask_of_the_wrong_size(tmp_path: Path) -> None:
     make_folders(tmp_path, good=8, pit=8)
     write(tmp_path / "pit" / "p003_mask.png", np.zeros((40, 41), np.uint8))
     with pytest.raises(ConfigError, match=r"p003_mask\.png.*41 x 40.*40 x 40 as its picture p003"):
@@ -545,14 +550,14 @@ def test_a_mask_of_the_wrong_size(tmp_path: Path):
         judge(tmp_path)
 
 
-def test_every_picture_in_two_classes(tmp_path: Path):
+def test_every_picture_in_two_classes(tmp_path: Path) -> None:
     make_folders(tmp_path, good=9)
     shutil.copytree(tmp_path / "good", tmp_path / "pit")
     with pytest.raises(NotGood, match=r"no usable picture among 18.*labelled good and pit"):
         judge(tmp_path)
 
 
-def test_some_pictures_in_two_classes_are_left_out(tmp_path: Path):
+def test_some_pictures_in_two_classes_are_left_out(tmp_path: Path) -> None:
     make_folders(tmp_path, good=9, pit=9)
     shutil.copy(tmp_path / "good" / "p000.png", tmp_path / "pit" / "again.png")
     judged = judge(tmp_path)
@@ -561,7 +566,7 @@ def test_some_pictures_in_two_classes_are_left_out(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["labels.txt", "labels.json", "nothing"])
-def test_unknown_label_formats(tmp_path: Path, name: str):
+def test_unknown_label_formats(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name != "nothing":
         path.write_text("[1]")
@@ -569,7 +574,7 @@ def test_unknown_label_formats(tmp_path: Path, name: str):
         read_source(path)
 
 
-def test_pictures_without_any_label(tmp_path: Path):
+def test_pictures_without_any_label(tmp_path: Path) -> None:
     write(tmp_path / "a.png", picture(1))
     with pytest.raises(UsageError, match=r"a\.png lies in no class folder"):
         read_source(tmp_path)
@@ -579,11 +584,11 @@ def test_pictures_without_any_label(tmp_path: Path):
         read_source(tmp_path)
 
 
-def test_conflicts_and_outliers_are_found(tmp_path: Path):
+def test_conflicts_and_outliers_are_found(tmp_path: Path) -> None:
     make_folders(tmp_path, good=30, pit=30)
-    relabelled = cv2.convertScaleAbs(picture(0), alpha=0.8)
+    relabelled = dimmed(picture(0), 0.8)
     write(tmp_path / "pit" / "same.png", relabelled)
-    blurred = cv2.GaussianBlur(picture(900), (0, 0), 9)
+    blurred = np.asarray(cv2.GaussianBlur(picture(900), (0, 0), 9), np.uint8)
     write(tmp_path / "good" / "blurred.png", blurred)
     write(tmp_path / "good" / "dark.png", picture(901) // 12)
     findings = judge(tmp_path).findings
@@ -596,7 +601,7 @@ def test_conflicts_and_outliers_are_found(tmp_path: Path):
 # --- what is written ------------------------------------------------------------------------
 
 
-def test_a_manifest_comes_back_as_it_was(tmp_path: Path):
+def test_a_manifest_comes_back_as_it_was(tmp_path: Path) -> None:
     dataset = judge(make_pcb(tmp_path / "set")).dataset
     save_manifest(dataset, tmp_path / "manifest.json")
     assert load_manifest(tmp_path / "manifest.json") == dataset
@@ -608,7 +613,7 @@ def test_a_manifest_comes_back_as_it_was(tmp_path: Path):
     assert [item.sha256 for item in again.items] == [item.sha256 for item in dataset.items]
 
 
-def test_a_changed_file_is_named(tmp_path: Path):
+def test_a_changed_file_is_named(tmp_path: Path) -> None:
     make_folders(tmp_path / "set", good=8, pit=8)
     mask = write(tmp_path / "set" / "pit" / "p001_mask.png", np.zeros((40, 40), np.uint8))
     save_manifest(judge(tmp_path / "set").dataset, tmp_path / "m.json")
@@ -629,7 +634,7 @@ def test_a_changed_file_is_named(tmp_path: Path):
         (lambda m: m["items"][0].update(group=m["items"][-1]["group"], split="none"), "split"),
     ],
 )
-def test_a_manifest_that_is_none(tmp_path: Path, change: Change, said: str):
+def test_a_manifest_that_is_none(tmp_path: Path, change: Change, said: str) -> None:
     make_folders(tmp_path / "set", good=8, pit=8)
     file = tmp_path / "m.json"
     save_manifest(judge(tmp_path / "set").dataset, file)
@@ -640,7 +645,7 @@ def test_a_manifest_that_is_none(tmp_path: Path, change: Change, said: str):
         load_manifest(file)
 
 
-def test_a_manifest_with_a_straddling_group(tmp_path: Path):
+def test_a_manifest_with_a_straddling_group(tmp_path: Path) -> None:
     make_folders(tmp_path / "set", good=8, pit=8)
     file = tmp_path / "m.json"
     save_manifest(judge(tmp_path / "set").dataset, file)
@@ -652,7 +657,7 @@ def test_a_manifest_with_a_straddling_group(tmp_path: Path):
         load_manifest(file)
 
 
-def test_the_report_escapes_what_files_are_called(tmp_path: Path):
+def test_the_report_escapes_what_files_are_called(tmp_path: Path) -> None:
     make_folders(tmp_path, good=8, **{"<b>&pit": 8})
     (tmp_path / "good" / "<script>.png").write_bytes(b"")
     judged = judge(tmp_path)
@@ -664,10 +669,11 @@ def test_the_report_escapes_what_files_are_called(tmp_path: Path):
     assert "https://" not in report
 
 
-def test_the_contact_sheet_shows_every_class(tmp_path: Path):
+def test_the_contact_sheet_shows_every_class(tmp_path: Path) -> None:
     make_folders(tmp_path, good=20, pit=8)
     sheet = contact_sheet(judge(tmp_path).dataset, columns=4, rows_per_class=2)
     pixels = cv2.imdecode(np.frombuffer(sheet, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
     assert pixels.shape == (26 + 2 * (26 + 2 * 132), 4 * 132, 3)
     assert sheet == contact_sheet(judge(tmp_path).dataset, columns=4, rows_per_class=2)
 
@@ -676,7 +682,7 @@ def test_the_contact_sheet_shows_every_class(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_magnetic_tiles_do_not_leak():
+def test_magnetic_tiles_do_not_leak() -> None:
     root = SHARED / "data" / "magnetic_tile"
     if not root.is_dir():
         pytest.skip(f"{root} is not there: set EDGEINSPECT_SHARED")

@@ -18,7 +18,7 @@ def run(*arguments: str) -> int:
     return run_command_line(application, program="edgeinspect-tools", arguments=arguments)
 
 
-def test_the_overview_loads_nothing_heavy():
+def test_the_overview_loads_nothing_heavy() -> None:
     heavy = ("numpy", "cv2", "pydantic", "tensorflow", "ai_edge_litert", "scipy", "rich")
     code = (
         "import sys; from edgeinspect.cli.application import run_command_line as r; "
@@ -35,12 +35,12 @@ def test_the_overview_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]):
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(name, "--help") == 0
     assert f"edgeinspect-tools {name}" in capsys.readouterr().out
 
 
-def test_data_writes_its_three_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_data_writes_its_three_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_folders(tmp_path / "set", good=10, pit=8)
     out = tmp_path / "out"
     assert run("data", str(tmp_path / "set"), "--out", str(out), "--json") == 0
@@ -55,7 +55,7 @@ def test_data_writes_its_three_files(tmp_path: Path, capsys: pytest.CaptureFixtu
     ]
 
 
-def test_data_tells_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_data_tells_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_folders(tmp_path, good=10, pit=8)
     assert run("data", str(tmp_path), "--split", "50,10,20,20", "--seed", "4") == 0
     assert "18 different parts" in " ".join(capsys.readouterr().out.split())
@@ -77,7 +77,7 @@ def test_errors_are_one_sentence(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-):
+) -> None:
     make_folders(tmp_path, good=10, pit=8)
     monkeypatch.chdir(tmp_path)
     assert run(*arguments, "--json") == code
@@ -86,7 +86,7 @@ def test_errors_are_one_sentence(
     assert json.loads(captured.out.splitlines()[-1])["exit_code"] == code
 
 
-def test_a_data_set_that_is_not_good_leaves_nothing(tmp_path: Path):
+def test_a_data_set_that_is_not_good_leaves_nothing(tmp_path: Path) -> None:
     make_folders(tmp_path / "set", good=3)
     assert run("data", str(tmp_path / "set"), "--out", str(tmp_path / "out")) == 1
     assert not (tmp_path / "out").exists()

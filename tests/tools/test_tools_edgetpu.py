@@ -95,12 +95,12 @@ WEIGHTS = T((4, 3, 3, 4), "INT8", np.ones((4, 3, 3, 4), np.int8))
 )  # fmt: skip
 def test_the_documented_rules(
     name: str, tensors: list[T], options: str, fields: dict[str, int], said: str
-):
+) -> None:
     found = reason(name, tensors, options, **fields)
     assert said in found if said else not found
 
 
-def test_after_a_break_everything_stays_on_the_cpu():
+def test_after_a_break_everything_stays_on_the_cpu() -> None:
     ops = [
         Op("RELU", [0], [1]),
         Op("LEAKY_RELU", [1], [2]),
@@ -113,19 +113,19 @@ def test_after_a_break_everything_stays_on_the_cpu():
     assert (found.mapped, found.on_cpu) == (1, 3)
 
 
-def test_a_branch_beside_the_break_is_mapped():
+def test_a_branch_beside_the_break_is_mapped() -> None:
     ops = [Op("RELU", [0], [1]), Op("LEAKY_RELU", [1], [2]), Op("TANH", [1], [3])]
     found = check([T() for _ in range(4)], ops)
     assert [placement.mapped for placement in found.placements] == [True, False, True]
 
 
-def test_quantizing_a_float_input_first_breaks_nothing():
+def test_quantizing_a_float_input_first_breaks_nothing() -> None:
     ops = [Op("QUANTIZE", [0], [1]), Op("RELU", [1], [2]), Op("DEQUANTIZE", [2], [3])]
     found = check([T(dtype="FLOAT32"), T(), T(), T(dtype="FLOAT32")], ops)
     assert [placement.mapped for placement in found.placements] == [False, True, False]
 
 
-def test_cautions():
+def test_cautions() -> None:
     big = T((1, 512, 512, 1))
     ops = [Op("RESHAPE", [0], [1]), Op("CONV_2D", [1, 2], [3], version=6)]
     open_input = T((1, 512, 512, 1), signature=(-1, 512, 512, 1))
@@ -137,7 +137,7 @@ def test_cautions():
     assert not check([T(), T()], [Op("RESHAPE", [0], [1])]).cautions
 
 
-def test_parameters_are_summed_once_and_held_against_the_chip():
+def test_parameters_are_summed_once_and_held_against_the_chip() -> None:
     ops = [Op("CONV_2D", [0, 1], [2]), Op("CONV_2D", [2, 1], [3])]
     assert check([T(), WEIGHTS, T(), T()], ops).parameter_bytes == 4 * 3 * 3 * 4
     large = T((9, 1024, 1024), "INT8", np.zeros(9 << 20, np.int8))
@@ -145,7 +145,7 @@ def test_parameters_are_summed_once_and_held_against_the_chip():
     assert not found.fits_on_chip
 
 
-def test_a_damaged_file_is_refused_at_every_length():
+def test_a_damaged_file_is_refused_at_every_length() -> None:
     data = made([T(), WEIGHTS, T()], [Op("CONV_2D", [0, 1], [2], options="Conv2DOptions")])
     for length in range(0, len(data), 7):
         try:
@@ -154,7 +154,7 @@ def test_a_damaged_file_is_refused_at_every_length():
             assert "cut.tflite" in str(error)
 
 
-def test_flipped_bytes_never_do_more_than_refuse():
+def test_flipped_bytes_never_do_more_than_refuse() -> None:
     data = made([T(), WEIGHTS, T()], [Op("CONV_2D", [0, 1], [2], options="Conv2DOptions")])
     rng = np.random.default_rng(1)
     refused = 0
@@ -173,7 +173,7 @@ def test_flipped_bytes_never_do_more_than_refuse():
 
 
 @needs_coral
-def test_the_quantized_mobilenet_is_mapped_whole():
+def test_the_quantized_mobilenet_is_mapped_whole() -> None:
     model = read_tflite(CORAL / "mobilenet_v1_0.25_128_quant.tflite")
     found = check_model(model)
     assert (found.compiled, found.mapped, found.on_cpu) == (False, 31, 0)
@@ -182,21 +182,21 @@ def test_the_quantized_mobilenet_is_mapped_whole():
 
 
 @needs_coral
-def test_a_compiled_model_is_recognised(capsys: pytest.CaptureFixture[str]):
+def test_a_compiled_model_is_recognised(capsys: pytest.CaptureFixture[str]) -> None:
     path = CORAL / "mobilenet_v1_0.25_128_quant_edgetpu.tflite"
     assert run("edgetpu", str(path)) == 0
     assert "compiled for the Edge TPU already" in " ".join(capsys.readouterr().out.split())
 
 
 @needs_coral
-def test_the_lstm_is_mapped_for_it_is_unidirectional():
+def test_the_lstm_is_mapped_for_it_is_unidirectional() -> None:
     found = check_model(read_tflite(CORAL / "keras_lstm_mnist_ptq.tflite"))
     assert found.on_cpu == 0
     assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in {p.operator for p in found.placements}
 
 
 @needs_coral
-def test_a_custom_operator_is_not(capsys: pytest.CaptureFixture[str]):
+def test_a_custom_operator_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("edgetpu", str(CORAL / "model_invoking_error.tflite"), "--json") == 1
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert summary["operators"] == [
@@ -204,7 +204,7 @@ def test_a_custom_operator_is_not(capsys: pytest.CaptureFixture[str]):
     ]
 
 
-def test_a_float_model_is_judged_and_the_budget_counts(tmp_path: Path):
+def test_a_float_model_is_judged_and_the_budget_counts(tmp_path: Path) -> None:
     path = tmp_path / "float.tflite"
     path.write_bytes(made([T(dtype="FLOAT32")] * 2, [Op("RELU", [0], [1])]))
     assert run("edgetpu", str(path)) == 1
@@ -251,7 +251,7 @@ Compilation succeeded!
 """
 
 
-def test_the_compilers_report_is_read():
+def test_the_compilers_report_is_read() -> None:
     report = parse_report(REPORT)
     assert report.version == "16.0.384591198"
     assert (report.mapped, report.on_cpu) == (2, 34)
@@ -278,7 +278,7 @@ def fake_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_compilers_word_counts(
     fake_compiler: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     model, out = tmp_path / "net.tflite", tmp_path / "out.tflite"
     model.write_bytes(made([T(), T()], [Op("RELU", [0], [1])]))
     assert why_unavailable() == ""
@@ -289,7 +289,7 @@ def test_the_compilers_word_counts(
     assert run("edgetpu", str(model), "--max-on-cpu", "34") == 0
 
 
-def test_a_compiler_that_fails_is_quoted(fake_compiler: Path, tmp_path: Path):
+def test_a_compiler_that_fails_is_quoted(fake_compiler: Path, tmp_path: Path) -> None:
     (fake_compiler / "report").write_text("Internal compiler error. Aborting!\n")
     (fake_compiler / "code").write_text("1")
     with pytest.raises(ModelRefused, match="Internal compiler error"):
@@ -301,6 +301,8 @@ def test_a_compiler_that_fails_is_quoted(fake_compiler: Path, tmp_path: Path):
     [("aarch64", "not available for ARM"), ("armv7l", "not available for ARM"),
      ("x86_64", "is not installed")],
 )  # fmt: skip
-def test_where_there_is_no_compiler(machine: str, said: str, monkeypatch: pytest.MonkeyPatch):
+def test_where_there_is_no_compiler(
+    machine: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
     assert said in why_unavailable({"PATH": ""})

@@ -75,7 +75,7 @@ def test_calibration_takes_the_rare_defects_among_many_sound_places() -> None:
 def test_ranges_are_the_true_extremes_and_robust_ones_hold_all_but_the_rarest() -> None:
     sample = np.zeros((1, SIDE_PX, SIDE_PX, 1), np.float32)
     sample[0, 4:8, 4:8] = 1.0  # one cell of 64
-    true, robust = ranges_holding(spot_model(), [sample, sample / 2], [1.0, 0.9])
+    true, robust = ranges_holding(spot_model(), [sample, sample / np.float32(2)], [1.0, 0.9])
     assert true["logits"] == pytest.approx((-4.0, 8.0))
     assert robust["logits"] == pytest.approx((-4.0, -4.0))
     assert robust["picture"] == true["picture"] == (0.0, 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -69,8 +70,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pictures(tmp_path_factory.mktemp("reference") / "pictures")
 
 
-def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
-    found: dict[str, object] = json.loads(capsys.readouterr().out.splitlines()[-1])
+def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     return found
 
 
@@ -91,7 +92,8 @@ def test_the_station_compares_each_part_where_it_lies_and_refuses_what_lies_wron
     bundle = load_bundle(out)
     assert bundle.card.input.reference_search_px == 32
     stored = cv2.imread(str(out / REFERENCE_FILE), cv2.IMREAD_GRAYSCALE)
-    assert (stored == on_belt(1)).all()
+    assert stored is not None
+    assert np.array_equal(stored, on_belt(1))
     capsys.readouterr()
     arguments = ["verify", str(out), *data, "--json"]
     assert run_command_line(tools, program="edgeinspect-tools", arguments=arguments) == 0
@@ -101,6 +103,7 @@ def test_the_station_compares_each_part_where_it_lies_and_refuses_what_lies_wron
     shown = tmp_path / "shown"
     shown.mkdir()
     good = cv2.imread(str(pictures / "good" / "good00.png"), cv2.IMREAD_GRAYSCALE)
+    assert good is not None
     for name, pixels in (
         ("1-good", good),
         ("2-other", on_belt(77)),

@@ -32,9 +32,11 @@ def test_the_error_is_the_spread_over_many_samples() -> None:
     rng = np.random.default_rng(1)
     losses, errors = [], []
     for _ in range(600):
-        bad, good = rng.normal(1.2, 1, 60), rng.normal(0, 1, 45)
-        bad_after, good_after = (x + rng.normal(0, 0.6, x.size) for x in (bad, good))
-        losses.append(auroc(bad.tolist(), good.tolist()) - auroc(bad_after, good_after))
+        before = rng.normal(1.2, 1, 60), rng.normal(0, 1, 45)
+        bad, good = (scores.tolist() for scores in before)
+        after = (scores + rng.normal(0, 0.6, scores.size) for scores in before)
+        bad_after, good_after = (scores.tolist() for scores in after)
+        losses.append(auroc(bad, good) - auroc(bad_after, good_after))
         error = auroc_loss_error((bad, bad_after), (good, good_after))
         assert error is not None
         errors.append(error)

@@ -119,7 +119,7 @@ def test_another_board_is_black_and_white_with_the_same_kinds_or_all_opposite() 
     assert min(kept, negative, moved) > 5
 
 
-def _spot(rows: slice, columns: slice) -> np.ndarray:  # type: ignore[type-arg]
+def _spot(rows: slice, columns: slice) -> np.ndarray:
     drawn = np.zeros((128, 128), np.bool_)
     drawn[rows, columns] = True
     return drawn
@@ -219,7 +219,7 @@ def test_all_types_in_one_ranking_as_the_data_sets_own_script_has_it() -> None:
 def test_perfect_maps_get_perfect_figures(tmp_path: Path) -> None:
     samples = read_split(boards(tmp_path / "pcb"), "trainval")
 
-    def perfect(sample: Sample) -> tuple[np.ndarray, float]:  # type: ignore[type-arg]
+    def perfect(sample: Sample) -> tuple[np.ndarray, float]:
         scores = np.zeros((40, 40, 6), np.float32)
         scores[14:20, 17:23, sample.boxes[0].kind] = 0.9
         return scores, 4.0
@@ -227,7 +227,7 @@ def test_perfect_maps_get_perfect_figures(tmp_path: Path) -> None:
     found = evaluate_deeppcb(perfect, samples, threshold=0.5, box_fill=1.0)
     assert (found.mean_average_precision, found.f_score) == (1.0, 1.0)
 
-    def shifted(sample: Sample) -> tuple[np.ndarray, float]:  # type: ignore[type-arg]
+    def shifted(sample: Sample) -> tuple[np.ndarray, float]:
         scores, stride = perfect(sample)
         return np.roll(scores, 5, axis=1), stride
 

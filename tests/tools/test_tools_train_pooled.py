@@ -27,7 +27,7 @@ from edgeinspect_tools.train.pooled_head import FOLDS, WholeTile, dealt, fit_poo
 from edgeinspect_tools.train.samples import Pictures, Sample
 from edgeinspect_tools.train.tile_source import Features, TileSource
 from edgeinspect_tools.train.train_command import command, settings_of
-from edgeinspect_tools.train.training_run import lasting
+from edgeinspect_tools.train.training_run import lasting, samples_of
 from edgeinspect_tools.train.training_settings import FROZEN_ENCODER
 from edgeinspect_tools.verify.measure import verify_bundle
 from tests.helpers.chain_samples import read_dataset, write_pictures, write_run
@@ -248,7 +248,7 @@ class Exported:
         # weights that say so these are the smallest: what int8 rounds off does not matter more.
         apart = second - first
         weights = 6 * apart / (apart @ apart)
-        self.head = Logit(weights, float(-3 - weights @ first), 0.1, 0.9)
+        self.head = Logit(weights.astype(np.float32), float(-3 - weights @ first), 0.1, 0.9)
         self.before = export(self.model, self.plain, 1, 2)
         self.whole = export(self.model, SMALL, 1, 2, head=self.head)
 
@@ -316,9 +316,7 @@ def test_int8_lowers_as_much_and_replays_bit_for_bit(exported: Exported, tmp_pat
     )
     described = json.loads((folder / "run.json").read_text()) | {"box_fill": 1.0}
     run = TrainedRun(folder=folder, model=folder / "model.float.tflite", description=described)
-    pictures = Pictures(
-        cross_validation.samples_of(dataset, Split.TRAIN), gray=True, reference=False
-    )
+    pictures = Pictures(samples_of(dataset, Split.TRAIN), gray=True, reference=False)
     seen = [pictures[number].pixels for number in range(8)]
     bundle = quick_bundle(run, seen, tmp_path / "bundle", name="pooled", licence="CC0-1.0")
     found = check_model(parse_tflite(bundle.model, Path("model.tflite")))

@@ -231,7 +231,9 @@ def test_a_published_int8_file_gives_the_encoders_features() -> None:
     )
     model = segmenter(wanted, channels=3, classes=2, side_px=224, norm=False)
     load_encoder(model, wanted)
-    picture = cv2.cvtColor(cv2.imread(str(SHARED / "models/coral/cat.bmp")), cv2.COLOR_BGR2RGB)
+    stored = cv2.imread(str(SHARED / "models/coral/cat.bmp"))
+    assert stored is not None
+    picture = cv2.cvtColor(stored, cv2.COLOR_BGR2RGB)
     real = (cv2.resize(picture, (224, 224)).astype(np.float32) - 127.5) / 127.5
     interpreter = open_model(file.read_bytes(), preserve=True)
     source = interpreter.get_input_details()[0]

@@ -32,6 +32,7 @@ from edgeinspect_tools.train.maps import MEAN, STD
 from edgeinspect_tools.train.samples import UNKNOWN, Pictures, Sample
 from edgeinspect_tools.train.tile_source import Features, TileSource
 from edgeinspect_tools.train.train_command import command, settings_of
+from edgeinspect_tools.train.training_run import samples_of
 from edgeinspect_tools.train.training_settings import FROZEN_ENCODER
 from edgeinspect_tools.train.weights import Convolution, with_contrast
 
@@ -314,7 +315,7 @@ def test_training_by_the_command_leaves_its_manifest(
 def test_pixels_count_from_the_score_on_that_is_best_on_validation(tmp_path: Path) -> None:
     items = tuple(replace(item, split=Split.VALIDATION) for item in dataset(tmp_path).items)
     data = replace(dataset(tmp_path), items=items)
-    read = Pictures(cross_validation.samples_of(data, Split.VALIDATION), gray=True, reference=False)
+    read = Pictures(samples_of(data, Split.VALIDATION), gray=True, reference=False)
 
     class Timid:
         """Defects score 0.35, what is sound 0.25."""

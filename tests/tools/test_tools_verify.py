@@ -185,6 +185,7 @@ def test_a_near_duplicate_of_a_training_picture_is_a_training_picture(
     new = write_pictures(tmp_path / "new", good=6, each=5, side_px=40)
     twin = next(item for item in dataset.of(Split.TRAIN) if not item.is_good)
     pixels = cv2.imread(str(twin.path), cv2.IMREAD_GRAYSCALE)
+    assert pixels is not None
     cv2.imwrite(str(new / twin.label / "twin.png"), np.clip(pixels + 1, 0, 255))
     shutil.copy(twin.path, new / twin.label / "original.png")
     unseen = {item.path.name for item in never_used(read_dataset(new), split_bytes(dataset))}

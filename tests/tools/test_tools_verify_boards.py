@@ -17,7 +17,7 @@ from edgeinspect.hw.litert import Kernels, open_model
 from edgeinspect_tools.cli import application
 from edgeinspect_tools.quantize.draft_bundle import LOOSE, card_of
 from edgeinspect_tools.quantize.int8 import quantize_int8
-from edgeinspect_tools.shipped.deeppcb.train_deeppcb import CLASSES
+from edgeinspect_tools.shipped.deeppcb.boards import CLASSES
 from tests.helpers.chain_samples import conv_model
 
 SIDE_PX = 64

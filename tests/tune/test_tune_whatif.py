@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_many_are_judged_as_one_is(data: st.DataObject) -> None:
         assert (thresholds[column].name if column >= 0 else "") == verdict.defect_class
 
 
-def columns_of(data_dir: Path, wanted: PartFilter | None = None, **options: bool) -> ScoreColumns:
+def columns_of(data_dir: Path, wanted: PartFilter | None = None, **options: Any) -> ScoreColumns:
     with RecordReader(data_dir) as reader:
         return read_scores(reader, wanted or PartFilter(), **options)
 

@@ -205,9 +205,9 @@ def _station_wheels() -> list[str]:
 
 
 def _pip(command: str, *arguments: str) -> None:
-    options = ("--quiet", "--disable-pip-version-check", "--no-cache-dir")
+    options = ["--quiet", "--disable-pip-version-check", "--no-cache-dir"]
     if command == "install":
-        options = (*options, "--no-warn-conflicts", "--root-user-action=ignore")
+        options += ["--no-warn-conflicts", "--root-user-action=ignore"]
     _run(sys.executable, "-m", "pip", command, *options, *arguments)
 
 

@@ -9,11 +9,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from gpio_sim import LABEL, KernelTrace, SimChip
-
 from edgeinspect.hw import gpiod as gpiod_driver
 from edgeinspect.hw import rpi_gpio as rpi_driver
 from edgeinspect.settings.wiring import Io, IoDriver
+from tests.vm.guest.gpio_sim import LABEL, KernelTrace, SimChip
 
 PI_4B_REVISION = "c03111"
 

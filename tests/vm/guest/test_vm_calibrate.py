@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
-from gpio_sim import SimChip, sim_chip
 
 from edgeinspect.hw.gpio_chips import list_chips
+from tests.vm.guest.gpio_sim import SimChip, sim_chip
 
 TRIGGER, REJECT, CONFIRM = 17, 5, 22
 TRAVEL_MS, FALL_MS = 900.0, 100.0

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gpio_benches import PI_4B_REVISION, GpiodBench
-from gpio_sim import LABEL, KernelTrace, SimChip, sim_chip
 
 from edgeinspect.hw import gpiod as gpiod_driver
 from edgeinspect.settings.wiring import Active
 from tests.helpers.gpio_contract import LINE, GpioContract, Heard, HeardFaults, Rig
+from tests.vm.guest.gpio_benches import PI_4B_REVISION, GpiodBench
+from tests.vm.guest.gpio_sim import LABEL, KernelTrace, SimChip, sim_chip
 
 REPEATED_KILLS = 5
 
@@ -40,7 +40,12 @@ class TestGpiod(GpioContract):
         edges, faults, go_on = Heard(), HeardFaults(), threading.Event()
         line = rig.make("edge")
         line.tell_faults(faults)
-        line.start(lambda edge: (go_on.wait(600), edges(edge)))
+
+        def hear_late(edge_mono_ns: int) -> None:
+            go_on.wait(600)
+            edges(edge_mono_ns)
+
+        line.start(hear_late)
         rig.pulse()
         burst(rig, 3 * gpiod_driver.EVENT_BUFFER)
         go_on.set()
@@ -55,7 +60,12 @@ class TestGpiod(GpioContract):
         line = rig.make("encoder")
         faults = HeardFaults()
         line.tell_faults(faults)
-        line.start(lambda count, at: (go_on.wait(600), counts(count, at)))
+
+        def hear_late(count: int, edge_mono_ns: int) -> None:
+            go_on.wait(600)
+            counts(count, edge_mono_ns)
+
+        line.start(hear_late)
         burst(rig, 2 * gpiod_driver.EVENT_BUFFER + 7)
         go_on.set()
         counted = [count for count, _ in counts.until(lambda told: told[-1:] > [(1024, 0)])]

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from edgeinspect.errors import CameraFault
 from edgeinspect.hw import camera_ring
 from edgeinspect.hw import picamera2 as driver
 from edgeinspect.ports import Camera, CameraControls
 from edgeinspect.settings.station_file import Camera as CameraWiring
+from edgeinspect.settings.station_file import CameraDriver
 
 TESTS = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TESTS / "camera_bench/stubs"))
@@ -56,7 +58,9 @@ def _a_slow_camera_is_no_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def camera_of(*, device: str | None = None, size: tuple[int, int] = SIZE) -> driver.Picamera2Camera:
     return driver.Picamera2Camera(
-        CameraWiring(driver="picamera2", device=device, width_px=size[0], height_px=size[1])
+        CameraWiring(
+            driver=CameraDriver.PICAMERA2, device=device, width_px=size[0], height_px=size[1]
+        )
     )
 
 
@@ -81,7 +85,7 @@ def test_another_process_holds_it() -> None:
     ) as other:
         assert other.stdin is not None and other.stdout is not None
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(driver.CameraFault, match="Another program holds it"):
+        with pytest.raises(CameraFault, match="Another program holds it"):
             camera_of().open(CameraControls())
         other.stdin.close()
 

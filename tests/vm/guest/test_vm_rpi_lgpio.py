@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from gpio_benches import GpiodBench, RpiBench, forget_chip
-from gpio_sim import sim_chip
 
 from tests.helpers.gpio_contract import LINE, GpioContract, Heard, Rig
+from tests.vm.guest.gpio_benches import GpiodBench, RpiBench, forget_chip
+from tests.vm.guest.gpio_sim import sim_chip
 
 
 class TestRpiLgpio(GpioContract):

@@ -22,8 +22,6 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from gpio_sim import KernelTrace, Set, SimChip, sim_chip
-from vivid import Pattern, Vivid, vivid_camera
 
 from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle
@@ -34,6 +32,8 @@ from edgeinspect.records.reader import RecordReader
 from edgeinspect.runtime.plan import bundle_recipe
 from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.settings.station_file import load_station
+from tests.vm.guest.gpio_sim import KernelTrace, Set, SimChip, sim_chip
+from tests.vm.guest.vivid import Pattern, Vivid, vivid_camera
 
 PARTS = int(os.environ.get("EDGEINSPECT_VM_PARTS", "500"))
 KILLS = int(os.environ.get("EDGEINSPECT_VM_KILLS", "50"))
