@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgeinspect.errors import CameraFault, LineFault
+from edgeinspect.faults import FaultName
 from edgeinspect.hw.camera_strobe import StrobedCamera
 from edgeinspect.hw.fake_camera import CaptureCall, FakeCamera
 from edgeinspect.hw.fake_io import FakeOutput
@@ -87,5 +88,5 @@ def test_what_the_camera_drops_is_told_through_the_lamp() -> None:
     bench = Bench()
     told: list[tuple[str, str]] = []
     bench.strobed.tell_drops(lambda name, detail: told.append((name, detail)))
-    bench.camera.drop("frame_damaged", "why")
+    bench.camera.drop(FaultName.FRAME_DAMAGED, "why")
     assert told == [("frame_damaged", "why")]

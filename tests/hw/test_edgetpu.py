@@ -126,7 +126,7 @@ def opened(
     inspectors = open_inspectors(
         load_bundle(folder / "both"), engine=settings, roi=None, cycle_ns=cycle_ns
     )
-    yield dict(inspectors.trouble())
+    yield {str(name): detail for name, detail in inspectors.trouble().items()}
     inspectors.close()
 
 

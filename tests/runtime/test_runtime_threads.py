@@ -271,23 +271,24 @@ def test_thread_death_is_reported_with_its_cause() -> None:
 
 
 def test_faults_are_counted_once_while_they_last() -> None:
+    camera, late = FaultName.CAMERA_FAILED, FaultName.INSPECTION_FAILED
     clock = ManualClock()
     changes: list[str] = []
     board = FaultBoard(clock.now_mono_ns, on_change=lambda name, fault: changes.append(name))
     for _ in range(3):
-        board.begin("camera", "gone")
-    board.begin("camera", "still gone")
-    assert board.snapshot()["camera"].count == 1
-    assert board.snapshot()["camera"].detail == "still gone"
-    board.end("camera")
-    board.end("camera")
-    assert not board.is_active("camera")
-    board.begin("camera", "gone")
-    board.count("late", "x" * 9999, times=3)
-    assert board.snapshot()["camera"].count == 2
-    assert board.snapshot()["late"].count == 3
-    assert len(board.snapshot()["late"].detail) == 500
-    assert changes == ["camera", "camera", "camera", "camera", "late"]
+        board.begin(camera, "gone")
+    board.begin(camera, "still gone")
+    assert board.snapshot()[camera].count == 1
+    assert board.snapshot()[camera].detail == "still gone"
+    board.end(camera)
+    board.end(camera)
+    assert not board.is_active(camera)
+    board.begin(camera, "gone")
+    board.count(late, "x" * 9999, times=3)
+    assert board.snapshot()[camera].count == 2
+    assert board.snapshot()[late].count == 3
+    assert len(board.snapshot()[late].detail) == 500
+    assert changes == [camera, camera, camera, camera, late]
 
 
 @given(st.integers(1, 20), st.integers(0, 60), st.integers(0, 70), st.integers(1, 10))
