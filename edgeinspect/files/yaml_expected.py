@@ -1,4 +1,9 @@
-"""Turns pydantic's findings into one place, one value and one expectation for a person each."""
+"""What a person needs to correct a file: the place of a problem, what was found, what is expected.
+
+The expectation is made from the model's JSON schema. Pydantic's own messages name only the bound
+that was broken and not the whole range, expect nothing of a missing key, and come once for each
+form that a value may have.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ _Schema: TypeAlias = Mapping[str, Any]
 
 
 class Found(str):
-    """Words for what was found where there is no value to quote, e.g. ``missing``."""
+    """Words that stand for what was found when there is no value to quote, e.g. ``missing``."""
 
     __slots__ = ()
 
@@ -27,7 +32,7 @@ MISSING = Found("missing")
 
 
 class Rule(ValueError):
-    """Raised in a model's validator: a rule between keys is broken.
+    """Raised in a model's validator when a rule between keys is broken.
 
     Attributes:
         key_path: the key to correct, relative to the model that raises.
@@ -67,13 +72,13 @@ def problems_of(
     line_of: Callable[[KeyPath], int | None],
     model_type: type[BaseModel],
 ) -> list[Problem]:
-    """Every problem once; unknown keys first, for a misspelt key also looks like a missing one."""
+    """List every problem once, unknown keys first: a misspelt key also counts as a missing one."""
     schema = _json_schema(model_type)
     found: dict[KeyPath, Problem] = {}
     for detail in error.errors(include_url=False):
         problem = _problem(dict(detail), data, line_of, schema)
         found.setdefault(problem.key_path, problem)
-    # a list whose only item is wrong is also called too short: the item says it all
+    # pydantic also calls a list too short if its only item is wrong: the item is enough
     explained = {path[:length] for path in found for length in range(len(path))}
     problems = [problem for path, problem in found.items() if path not in explained]
     return sorted(problems, key=lambda p: (not p.unknown_key, p.line or 0))
@@ -110,7 +115,7 @@ def _problem(
 
 
 def _locate(loc: Sequence[str | int], data: object, *, missing: bool) -> tuple[KeyPath, object]:
-    """The part of pydantic's location that is in the file: it also names union branches."""
+    """Return the part of pydantic's location that is in the file: it also names union branches."""
     path: list[str | int] = []
     for part in loc:
         if (isinstance(data, dict) and part in data) or (
@@ -124,9 +129,9 @@ def _locate(loc: Sequence[str | int], data: object, *, missing: bool) -> tuple[K
 
 
 def _branches(schema: _Schema, root: _Schema, value: object = None) -> list[_Schema]:
-    """The schema with references followed and unions spread out.
+    """Follow references and list the branches of unions.
 
-    Where the value chooses its branch of a union by a discriminator, only that one counts.
+    If the value chooses its branch by a discriminator, only that branch is listed.
     """
     if "$ref" in schema:
         return _branches(root["$defs"][schema["$ref"].rsplit("/", 1)[-1]], root)
@@ -175,7 +180,7 @@ def _known_keys(wrong: str, schema: _Schema) -> str:
 
 
 def describe_schema(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
-    """Words for a schema, e.g. ``a whole number from 0 to 60000, or null``."""
+    """Describe a schema in words, e.g. ``a whole number from 0 to 60000, or null``."""
     words: list[str] = []
     for branch in _branches(schema, root):
         word = _describe_one(branch)

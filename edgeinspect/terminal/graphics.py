@@ -1,4 +1,10 @@
-"""How a terminal shows pictures: half blocks, sixels, or kitty's graphics protocol."""
+"""How a terminal shows pictures: half blocks, sixels, or kitty's graphics protocol.
+
+The library ``textual-image`` 0.12 does the same but waits only 0.1 s for each answer: over a link
+with a round trip of 0.15 s it fell back to half blocks, and the late answer was read as what the
+user typed at the next prompt. It also trusts tmux, sends pictures of any size (300 kB where ours
+kept to 155 kB) and needs Pillow, 21 MB on every station. Only its sixels are smaller, by a fifth.
+"""
 
 from __future__ import annotations
 
