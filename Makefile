@@ -13,12 +13,13 @@ FULL_KILLS ?= 1000
 IMAGE ?= build/image
 CONVERTERS ?= $(HOME)/.cache/edgeinspect/converters
 
-.PHONY: lock test-newest image-qemu test-image test-image-long test-vm help demo test check lint types test-slow test-camera test-converters test-training test-kills test-kills-full test-million test-mutants bench model clean
+.PHONY: docs lock test-newest image-qemu test-image test-image-long test-vm help demo test check lint types test-slow test-camera test-converters test-training test-kills test-kills-full test-million test-mutants bench model clean
 
 help:
 	@echo "make demo          run the station on the simulated line, with the shipped model"
 	@echo "make test          run the tests"
 	@echo "make check         ruff, mypy --strict, the tests and their coverage: what CI runs"
+	@echo "make docs          build the documentation site into build/site; broken links fail"
 	@echo "make test-slow     the longer tests (minutes)"
 	@echo "make test-newest   the tests with the newest libraries that pyproject.toml allows"
 	@echo "make lock          renew requirements.lock: the versions that all of these use"
@@ -55,6 +56,9 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow --timeout 1200

@@ -87,6 +87,7 @@ STEPS = (
     ),
     built("camera-built", "PYTHON=python3 tests/camera_bench/build.sh --install-packages"),
     Step("check", "make check"),
+    Step("docs", "make docs"),
     Step("demo", 'make demo DEMO="--parts 300 --plain"'),
     Step("image", "make test-image", 1200, Lane.BESIDE, after="image-built"),
     Step("vm", "make test-vm", 900, Lane.BESIDE, after="vm-built"),
