@@ -84,13 +84,19 @@ def reader() -> Iterator[EdgeReader]:
 def test_what_waits_on_several_lines_is_told_in_the_order_of_its_stamps(
     reader: EdgeReader, ear: Ear
 ) -> None:
-    gate = threading.Event()
-    opener = Wire("opener", lambda name, at: gate.wait(PATIENCE_S) and None)
+    opened, gate = threading.Event(), threading.Event()
+
+    def hold_the_reader(name: str, at_ns: int) -> None:
+        opened.set()
+        assert gate.wait(PATIENCE_S), (name, at_ns)
+
+    opener = Wire("opener", hold_the_reader)
     trigger, guard = Wire("trigger", ear), Wire("guard", ear)
     encoder = Wire("encoder", ear, counts=True)
     for wire in (opener, guard, encoder, trigger):
         reader.add(wire)
     opener.edge(1)
+    assert opened.wait(PATIENCE_S)
     for wire, stamps in ((trigger, (25, 60)), (encoder, (10, 20, 30, 40)), (guard, (35,))):
         for stamp in stamps:
             wire.edge(stamp)
