@@ -1,8 +1,8 @@
-"""A command line whose commands are loaded when they are used, and whose errors are sentences.
+"""A command line that loads commands only when they are used, and prints errors as sentences.
 
-Shared by ``edgeinspect`` and ``edgeinspect-tools``. Every command ends with one of the exit codes
-of ``edgeinspect.errors``; with ``--json`` the last line of stdout is one JSON object, for errors
-too. Importing this module loads click and nothing heavy.
+``edgeinspect`` and ``edgeinspect-tools`` share it. Every command ends with one of the exit codes
+of ``edgeinspect.errors``. With ``--json``, the last line of stdout is one JSON object, even after
+an error. Importing this module loads click and nothing heavy.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _WRONG_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, er
 
 
 class LazyCommand(NamedTuple):
-    """Where a command lives, as ``package.module:attribute``, and its line in the overview."""
+    """Where a command is, as ``package.module:attribute``, and its line in the overview."""
 
     place: str
     summary: str
@@ -69,7 +69,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, entry.summary) for name, entry in self._lazy.items()])
 
     def invoke(self, ctx: click.Context) -> object:
-        # click would turn these two into exit codes of its own.
+        # click would turn these two into its own exit codes.
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, BrokenPipeError) as error:
@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
 
 
 class _Ended(Exception):
-    """Carries what ended a command from outside past click."""
+    """Carries an interrupt or a broken pipe past click, which would handle it itself."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(str(error))
@@ -87,7 +87,7 @@ class _Ended(Exception):
 def run_command_line(
     command: click.Command, *, program: str, arguments: Sequence[str] | None = None
 ) -> int:
-    """Run one command and return its exit code; nothing is raised and no traceback shown."""
+    """Run one command and return its exit code; never raises and never prints a traceback."""
     open_what_is_closed()
     given = list(sys.argv[1:] if arguments is None else arguments)
     report = _Report(program, as_json="--json" in given)
@@ -108,7 +108,7 @@ def _run(command: click.Command, program: str, arguments: list[str]) -> int:
 
 
 class _Report:
-    """Says how a command ended: one sentence on stderr, and JSON on stdout where asked for."""
+    """Reports how a command ended: one sentence on stderr, and JSON on stdout if requested."""
 
     def __init__(self, program: str, *, as_json: bool) -> None:
         self._program = program
@@ -118,7 +118,7 @@ class _Report:
         """Report the error and return the exit code."""
         try:
             return self._of(error)
-        except OSError:  # whoever was to be told has gone
+        except OSError:  # the reader has gone
             return PIPE_CLOSED
 
     def _of(self, error: BaseException) -> int:
@@ -133,15 +133,15 @@ class _Report:
         if isinstance(error, OSError) and error.filename is not None:
             error = _of_file(error)
         if isinstance(error, EdgeInspectError):
-            return self._tell(error_fields(error), error.exit_code)
+            return self._print(error_fields(error), error.exit_code)
         if isinstance(error, (KeyboardInterrupt, click.Abort)):
-            return self._tell(_fields("Interrupted", "Interrupted.", ""), INTERRUPTED)
+            return self._print(_fields("Interrupted", "Interrupted.", ""), INTERRUPTED)
         if isinstance(error, click.ClickException):
-            return self._tell(_usage_fields(error, self._program), error.exit_code)
-        return self._tell(_unexpected_fields(error), UNEXPECTED)
+            return self._print(_usage_fields(error, self._program), error.exit_code)
+        return self._print(_unexpected_fields(error), UNEXPECTED)
 
-    def _tell(self, fields: Mapping[str, object], exit_code: int) -> int:
-        # One sentence on one line, whatever characters a file name or a value brought along.
+    def _print(self, fields: Mapping[str, object], exit_code: int) -> int:
+        # One sentence on one line, whatever characters a file name or a value contains.
         sentence = f"{fields['message']} {fields['next_action']}".rstrip()
         shown = "".join(c if c.isprintable() else " " for c in sentence)
         with contextlib.suppress(OSError, ValueError):
@@ -153,7 +153,7 @@ class _Report:
 
 
 def error_fields(error: EdgeInspectError) -> dict[str, object]:
-    """The error as it stands in a JSON object."""
+    """Return the error as the fields of a JSON object."""
     fields = _fields(type(error).__name__, error.message, error.next_action)
     if isinstance(error, ConfigError):
         fields |= {"file": str(error.file), "line": error.line, "key": error.key}
@@ -172,24 +172,22 @@ def _usage_fields(error: click.ClickException, program: str) -> dict[str, object
 
 
 def _of_file(error: OSError) -> EdgeInspectError:
-    """What the system says of a file that no command had reason to doubt."""
+    """Turn the system's error about a file into one of ours."""
     name = str(error.filename)
     if len(name) > _LONGEST_SHOWN:
         name = f"{name[:_LONGEST_SHOWN]}… ({len(name)} characters)"
     words = f"{name} cannot be used: {error.strerror or type(error).__name__}."
     if error.errno in _WRONG_NAMES:
-        return UsageError(words, next_action="Give another name.")
+        return UsageError(words, next_action="Give another file name.")
     return StorageFault(words, next_action="Check the file's permissions and the free space.")
 
 
 def _unexpected_fields(error: BaseException) -> dict[str, object]:
     lines = str(error).strip().splitlines()
     first = lines[0].rstrip(".")[:200] if lines else "no message"
-    message = f"Something unexpected went wrong: {type(error).__name__}: {first}."
+    message = f"Unexpected error: {type(error).__name__}: {first}."
     details = _keep_details("".join(traceback.format_exception(error)))
-    return _fields(
-        type(error).__name__, message, f"Please report it; the details are in {details}."
-    )
+    return _fields(type(error).__name__, message, f"Please report it. {details}")
 
 
 def _keep_details(details: str) -> str:
@@ -199,12 +197,15 @@ def _keep_details(details: str) -> str:
         ) as file:
             file.write(details)
     except OSError as error:
-        return f"nowhere, for no file could be written ({error.strerror}): set {DEBUG_VARIABLE}=1"
-    return file.name
+        return (
+            f"The details could not be saved ({error.strerror}); to print them, set "
+            f"{DEBUG_VARIABLE}=1 and run the command again."
+        )
+    return f"The details are in {file.name}."
 
 
 def _silence_if_broken(stream: TextIO) -> None:
-    """Keep the interpreter from complaining at exit about what it could not write."""
+    """Keep the interpreter from complaining at exit about output that it could not write."""
     try:
         stream.flush()
     except (OSError, ValueError):
@@ -216,5 +217,5 @@ def _with_suggestion(error: click.UsageError, given: str, known: list[str]) -> c
     import difflib
 
     near = difflib.get_close_matches(given, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(known)}."
+    hint = f" Did you mean {near[0]!r}?" if near else f" Choose from: {', '.join(known)}."
     return click.UsageError(error.message + hint, error.ctx)

@@ -1,4 +1,4 @@
-"""``edgeinspect label``: say what recorded parts really are, and take them to training."""
+"""``edgeinspect label``: label recorded parts and export them for training."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ _PICTURE_COLUMNS = 60
 command = LazyGroup(
     name="label",
     commands={
-        "set": LazyCommand("edgeinspect.cli.label_command:set_label", "Label one part or several."),
+        "set": LazyCommand("edgeinspect.cli.label_command:set_label", "Label one or more parts."),
         "queue": LazyCommand("edgeinspect.cli.label_command:queue", "Label the most useful parts."),
         "list": LazyCommand("edgeinspect.cli.label_command:list_labels", "List labelled parts."),
         "history": LazyCommand(
-            "edgeinspect.cli.label_command:history", "All that was said of a part."
+            "edgeinspect.cli.label_command:history", "Show every label of one part."
         ),
         "export": LazyCommand(
-            "edgeinspect.cli.label_command:export", "Pictures and labels for training."
+            "edgeinspect.cli.label_command:export", "Export pictures and labels for training."
         ),
     },
-    help="Labels: what people say that recorded parts are. Nothing is overwritten.",
+    help="Label recorded parts as good, defective or unsure. Earlier labels are kept.",
     epilog=examples(
         """
         edgeinspect label set 1742 defective --class scratch --config station.yaml
@@ -65,9 +65,9 @@ command = LazyGroup(
 )
 @click.argument("part_ids", type=int, nargs=-1, required=True, metavar="PART...")
 @click.argument("kind", type=click.Choice(KINDS))
-@click.option("--class", "defect_class", default="", metavar="NAME", help="Of a defective part.")
-@click.option("--note", default="", metavar="TEXT")
-@click.option("--author", metavar="NAME", help="Who, if not the login name.")
+@click.option("--class", "defect_class", default="", metavar="NAME", help="Defect class.")
+@click.option("--note", default="", metavar="TEXT", help="Remark to store with the label.")
+@click.option("--author", metavar="NAME", help="Your name; the login name by default.")
 @data_dir_options
 @json_option
 def set_label(
@@ -81,7 +81,7 @@ def set_label(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Say what one or several recorded parts are."""
+    """Label one or more recorded parts as good, defective or unsure."""
     from edgeinspect.labels.label_store import LabelKind, LabelStore
     from edgeinspect.records.reader import RecordReader
 
@@ -91,7 +91,10 @@ def set_label(
         parts = {part_id: reader.part(part_id) for part_id in part_ids}
     missing = [part_id for part_id, part in parts.items() if part is None]
     if missing:
-        raise NotGood(f"There is no record of part {missing[0]} in {place}; nothing was labelled.")
+        raise NotGood(
+            f"There is no record of part {missing[0]} in {place}; nothing was labelled.",
+            next_action="Correct the part id, or leave that part out.",
+        )
     with LabelStore(place) as store:
         labels = [
             store.add(
@@ -119,15 +122,22 @@ def set_label(
     )
 )
 @selection_options
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
-@click.option("--author", metavar="NAME", help="Who, if not the login name.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    show_default=True,
+    help="Parts to show.",
+)
+@click.option("--author", metavar="NAME", help="Your name; the login name by default.")
 @graphics_option
 @json_option
 def queue(*, limit: int, author: str | None, graphics: str, as_json: bool, **options: Any) -> None:
-    """The parts that are the most useful to label: near a threshold, disagreeing, rare.
+    """Label the most useful parts: near a threshold, label against verdict, rare class.
 
-    In a terminal each is shown with its picture and asked for: g good, d defective, u unsure,
-    s skip, q quit. Every answer is kept at once. With --json, or without a terminal, it lists them.
+    In a terminal, the command shows each part's picture and asks for a label: g good, d defective,
+    u unsure, s skip, q quit. Each answer is stored at once. With --json, or without a terminal,
+    the command only lists the parts.
     """
     from edgeinspect.labels.label_queue import label_queue
     from edgeinspect.records.reader import RecordReader
@@ -202,7 +212,7 @@ def _ask(
                 picture=stored.image,
             )
             given += 1
-    say(f"{given} labels were kept." if wanted else "There is no part with a picture to label.")
+    say(f"{given} labels were stored." if wanted else "There is no part with a picture to label.")
 
 
 def _show(
@@ -226,7 +236,7 @@ def _show(
 @data_dir_options
 @json_option
 def list_labels(*, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """The labels that count, by part."""
+    """List the current label of each labelled part."""
     labels = list(read_labels(find_data_dir(data_dir, config)).values())
     if as_json:
         counts = {kind: sum(label.kind == kind for label in labels) for kind in KINDS}
@@ -240,7 +250,7 @@ def list_labels(*, data_dir: Path | None, config: Path | None, as_json: bool) ->
 @data_dir_options
 @json_option
 def history(*, part_id: int, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """All that was said of a part, oldest first; the last word counts."""
+    """Show every label of one part, oldest first; the last one is current."""
     from edgeinspect.labels.label_store import LabelStore
 
     with LabelStore(find_data_dir(data_dir, config)) as store:
@@ -278,15 +288,15 @@ def _label_table(labels: list[Any]) -> Any:
 @data_dir_options
 @json_option
 def export(*, folder: Path, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Copy labelled pictures into FOLDER, with labels.csv (path, label, group, part_id).
+    """Copy labelled pictures to FOLDER, with labels.csv (path, label, group, part_id).
 
-    All pictures of a part are one group. Parts that people were unsure of are left out.
+    All pictures of one part form a group. Parts labelled unsure are left out.
     """
     from edgeinspect.labels.label_export import export_labels
 
     place = find_data_dir(data_dir, config)
     if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty.", next_action="Name a new folder.")
+        raise UsageError(f"{folder} is not empty.", next_action="Name a new or an empty folder.")
     found = export_labels(place, folder)
     if as_json:
         print_json({**found.as_dict(), "folder": str(folder)})

@@ -13,27 +13,25 @@ from edgeinspect.terminal.output import examples
 COMMANDS = {
     "demo": LazyCommand(
         "edgeinspect.cli.demo.demo_command:command",
-        "Show the simulated line at work with the shipped model.",
+        "Run a simulated line with the shipped model.",
     ),
-    "run": LazyCommand(
-        "edgeinspect.cli.run_command:command", "Run a station until it is told to stop."
-    ),
+    "run": LazyCommand("edgeinspect.cli.run_command:command", "Run a station until it is stopped."),
     "check": LazyCommand(
         "edgeinspect.cli.check.check_command:command",
-        "Check a bundle or a station file without hardware.",
+        "Check a bundle, a station file or the hardware.",
     ),
     "replay": LazyCommand(
         "edgeinspect.cli.replay_command:command",
-        "Inspect a folder of pictures through the whole station.",
+        "Inspect a folder of pictures as a station would.",
     ),
     "sim": LazyCommand(
-        "edgeinspect.cli.sim_command:command", "Simulate many parts on virtual time, with faults."
+        "edgeinspect.cli.sim_command:command", "Simulate many parts and inject faults."
     ),
     "status": LazyCommand(
-        "edgeinspect.cli.status_command:command", "Ask a running station how it is."
+        "edgeinspect.cli.status_command:command", "Show the state of a running station."
     ),
     "parts": LazyCommand(
-        "edgeinspect.cli.parts_command:command", "List, draw, export and count recorded parts."
+        "edgeinspect.cli.parts_command:command", "List, draw, count and export recorded parts."
     ),
     "recipe": LazyCommand(
         "edgeinspect.cli.recipe.recipe_command:command",
@@ -41,37 +39,37 @@ COMMANDS = {
     ),
     "tune": LazyCommand(
         "edgeinspect.cli.tune.tune_command:command",
-        "Find the thresholds that the evidence supports.",
+        "Choose thresholds from recorded evidence.",
     ),
     "label": LazyCommand(
-        "edgeinspect.cli.label_command:command", "Say what recorded parts really are."
+        "edgeinspect.cli.label_command:command", "Label recorded parts as good or defective."
     ),
     "io": LazyCommand(
-        "edgeinspect.cli.io.io_command:command", "Look at the wires and move outputs by hand."
+        "edgeinspect.cli.io.io_command:command", "Watch inputs and drive outputs by hand."
     ),
     "camera": LazyCommand(
-        "edgeinspect.cli.camera.camera_command:command", "Set the station's camera up and check it."
+        "edgeinspect.cli.camera.camera_command:command", "Set up and check the station's camera."
     ),
     "challenge": LazyCommand(
         "edgeinspect.cli.challenge.challenge_command:command",
-        "Prove the station with numbered masters.",
+        "Test the station with numbered master parts.",
     ),
     "study": LazyCommand(
-        "edgeinspect.cli.study_command:command", "Study how well the station and people agree."
+        "edgeinspect.cli.study_command:command", "Measure how well the station and people agree."
     ),
     "model": LazyCommand(
-        "edgeinspect.cli.model_command:command", "Install, list, verify and change the models."
+        "edgeinspect.cli.model_command:command", "Install, list, verify and switch models."
     ),
     "setup": LazyCommand(
-        "edgeinspect.cli.setup_command:command", "Set a flashed station up from station.conf."
+        "edgeinspect.cli.setup_command:command", "Set up a flashed station from station.conf."
     ),
 }
 
 EXAMPLES = """
 edgeinspect demo                                  see it work, no hardware needed
-edgeinspect check station.yaml                    what is missing before the first part
-edgeinspect run --config station.yaml             inspect
-edgeinspect status --config station.yaml          how it is going
+edgeinspect check station.yaml                    find what is missing before the first part
+edgeinspect run --config station.yaml             inspect parts
+edgeinspect status --config station.yaml          see how the station is doing
 edgeinspect parts list --data-dir data --verdict REJECT
 edgeinspect replay pictures/ --bundle models/sim-surface
 """
@@ -85,13 +83,13 @@ edgeinspect replay pictures/ --bundle models/sim-surface
 )
 @click.version_option(edgeinspect.__version__, prog_name="edgeinspect")
 def application() -> None:
-    """Inspect parts on a line: camera, int8 model, reject gate, records.
+    """Inspect parts on a production line with a camera, an int8 model and a reject gate.
 
-    A part passes only if a fresh picture of it was scored in time, below the threshold. Everything
-    else is rejected, and the reason is counted by name.
+    A part passes only if a fresh picture of it scored below the threshold in time. Every other
+    part is rejected, and the reason is counted by name.
 
     \b
-    Exit codes: 0 done, 1 the checked thing is not good, 2 wrong usage,
+    Exit codes: 0 done, 1 the check failed, 2 wrong usage,
     3 bad configuration, 4 hardware, driver or station missing,
     5 model refused, 6 storage fault, 130 interrupted.
     """

@@ -1,4 +1,4 @@
-"""``edgeinspect model``: the bundles that are installed on a station, and which one inspects."""
+"""``edgeinspect model``: install, list, verify and switch the bundles of a station."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from edgeinspect.tune.apply import Applied
 
 _CONFIG = click.option(
-    "--config", type=FILE, required=True, metavar="STATION_FILE", help="The station file."
+    "--config", type=FILE, required=True, metavar="STATION_FILE", help="Station file."
 )
-_AUTHOR = click.option("--author", default=None, help="Your login name if left out.")
-_REASON = click.option("--reason", required=True, help="Why, for whoever reads it later.")
-_PRODUCT = click.option("--product", default=None, help="The station file's if left out.")
+_AUTHOR = click.option("--author", default=None, help="Your name; the login name by default.")
+_REASON = click.option("--reason", required=True, help="Reason, for the audit trail.")
+_PRODUCT = click.option("--product", default=None, help="Product; the running one by default.")
 NOT_GOOD = 5
 
 
@@ -37,10 +37,11 @@ NOT_GOOD = 5
     )
 )
 def command() -> None:
-    """Install, list, verify and change the bundles that a station inspects with.
+    """Install, list, verify and switch the bundles that a station inspects with.
 
-    A recipe revision names its bundle by digest, so a change of model is a revision like any
-    other: it is audited, applied between two parts, and rolled back in one step.
+    Each recipe revision names its bundle by digest, so switching the model creates a new revision.
+    It is recorded in the audit trail, applied between two parts, and can be rolled back in one
+    step.
     """
 
 
@@ -50,11 +51,11 @@ def command() -> None:
 @older_option
 @json_option
 def install_command(source: Path, *, config: Path, older: bool, as_json: bool) -> None:
-    """Copy the bundle SOURCE to the station, after every check that needs no part.
+    """Check the bundle SOURCE and copy it to the station; the active model does not change.
 
-    Digests, the signature where keys are trusted, and the golden pictures on this machine's own
-    engine. What inspects does not change. A bundle older than the one of its name that inspects
-    now is refused without --older.
+    The checks are: file digests, the signature if the station trusts any keys, and the golden
+    pictures on this machine's engine. A bundle that is older than the active one of the same name
+    is refused unless you give --older.
     """
     from edgeinspect.runtime.bundle_age import audit_note, newer_in_force, refuse_older
     from edgeinspect.runtime.plan import bundle_store
@@ -80,17 +81,17 @@ def install_command(source: Path, *, config: Path, older: bool, as_json: bool) -
     if as_json:
         print_json({**_identity(bundle), "directory": str(bundle.directory), "engine": engine})
         return
-    say(f"{bundle.card.name} {bundle.card.version} is in {bundle.directory}.")
+    say(f"Installed {bundle.card.name} {bundle.card.version} in {bundle.directory}.")
     say(f"Golden pictures agree on {engine}.")
     name = f"{bundle.card.name}-{bundle.card.version}"
-    say(f"Use it: edgeinspect model activate {name} --config {config} --reason '…'")
+    say(f"To use it: edgeinspect model activate {name} --config {config} --reason '…'")
 
 
 @command.command("list")
 @_CONFIG
 @json_option
 def list_command(*, config: Path, as_json: bool) -> None:
-    """List the installed bundles, who signed them and which products use them now."""
+    """List the installed bundles, who signed them, and which products use them."""
     from edgeinspect.runtime.plan import bundle_store
     from edgeinspect.settings.station_file import load_station
 
@@ -127,7 +128,7 @@ def list_command(*, config: Path, as_json: bool) -> None:
 @_REASON
 @_AUTHOR
 @_PRODUCT
-@click.option("--keep-thresholds", is_flag=True, help="Not the bundle's own, but today's.")
+@click.option("--keep-thresholds", is_flag=True, help="Keep the active recipe's thresholds.")
 @older_option
 @json_option
 def activate_command(
@@ -141,12 +142,12 @@ def activate_command(
     older: bool,
     as_json: bool,
 ) -> None:
-    """Inspect with the installed bundle NAME from the next part on.
+    """Switch to the installed bundle NAME from the next part on.
 
-    Makes a recipe revision from the active one with this bundle, its own reducer and thresholds (a
-    new model's scores mean something else), and applies it. NAME is a name, name-version or
-    the start of a digest. A bundle older than the one in force needs --older; model rollback does
-    not.
+    NAME is a name, a name-version or the start of a digest. The command stores and applies a new
+    revision of the active recipe with this bundle. The revision takes the bundle's reducer and
+    thresholds, because scores of different models cannot be compared. A bundle older than the
+    active one needs --older; model rollback does not.
     """
     from edgeinspect.runtime.bundle_age import newer_in_force, refuse_older
     from edgeinspect.runtime.plan import bundle_store
@@ -190,7 +191,7 @@ def activate_command(
 def rollback_command(
     *, config: Path, reason: str, author: str | None, product: str | None, as_json: bool
 ) -> None:
-    """Go back to the recipe revision, and so the bundle, that was active before."""
+    """Go back to the previously active recipe revision and its bundle."""
     from edgeinspect.runtime.plan import find_bundle
     from edgeinspect.settings.author import login_name
     from edgeinspect.settings.recipe_store import RecipeStore
@@ -213,7 +214,7 @@ def rollback_command(
 @json_option
 @click.pass_context
 def verify_command(ctx: click.Context, name: str | None, *, config: Path, as_json: bool) -> None:
-    """Verify the bundle NAME, or every installed one: files, signature, golden pictures."""
+    """Verify the files, signature and golden pictures of bundle NAME; of all by default."""
     from edgeinspect.errors import EdgeInspectError
     from edgeinspect.runtime.plan import bundle_store
     from edgeinspect.settings.station_file import load_station
@@ -239,7 +240,7 @@ def verify_command(ctx: click.Context, name: str | None, *, config: Path, as_jso
             words = result["refused"] or f"good on {result['engine']}"
             say(f"{result['name']} {result['version']}: {words}")
         if not results:
-            say("No bundle is installed; the shipped ones are checked with: edgeinspect check")
+            say("No bundle is installed. To check a shipped one, use: edgeinspect check")
     if not good:
         ctx.exit(NOT_GOOD)
 
@@ -256,7 +257,10 @@ def _draft(
     first = bundle_recipe(bundle, product=product)
     if base is None:
         if keep_thresholds:
-            raise UsageError(f"{product} has no active recipe whose thresholds could be kept.")
+            raise UsageError(
+                f"{product} has no active recipe, so there are no thresholds to keep.",
+                next_action="Leave out --keep-thresholds.",
+            )
         return first.model_copy(update={"author": author, "reason": reason})
     thresholds: tuple[Thresholds, ...] = first.thresholds
     if keep_thresholds:
@@ -264,7 +268,9 @@ def _draft(
         if named != set(bundle.card.defect_classes):
             raise UsageError(
                 f"The thresholds cannot be kept: the recipe's classes are "
-                f"{', '.join(sorted(named))}, the bundle's {', '.join(bundle.card.defect_classes)}."
+                f"{', '.join(sorted(named))}, but the bundle's are "
+                f"{', '.join(bundle.card.defect_classes)}.",
+                next_action="Leave out --keep-thresholds.",
             )
         thresholds = base.thresholds
     return changed_recipe(
@@ -278,7 +284,7 @@ def _draft(
 
 
 def _check_golden(station: StationFile, bundle: Bundle) -> str:
-    """The engine that the golden pictures agree on. Raises ModelRefused."""
+    """Check the golden pictures and return the engine's description. Raises ModelRefused."""
     from edgeinspect.runtime.models import open_inspectors
 
     opened = open_inspectors(bundle, engine=station.engine, roi=None)
@@ -287,7 +293,7 @@ def _check_golden(station: StationFile, bundle: Bundle) -> str:
 
 
 def _users(station: StationFile) -> dict[str, list[str]]:
-    """The products whose active recipe names a bundle, by its digest."""
+    """Return the products whose active recipe uses each bundle, by the bundle's digest."""
     from edgeinspect.settings.recipe_store import RecipeStore
 
     store = RecipeStore(station.recipes_dir)
@@ -323,9 +329,9 @@ def _tell(applied: Applied, bundle: Bundle, engine: str, *, as_json: bool) -> No
     if as_json:
         print_json({**applied.as_dict(), "bundle": _identity(bundle), "engine": engine})
         return
-    when = "the running station inspects with it now" if applied.live else "from the next start on"
+    when = "the running station uses it now" if applied.live else "takes effect at the next start"
     say(
         f"{applied.product} revision {applied.revision}: {bundle.card.name} {bundle.card.version}, "
         f"{when}."
     )
-    say("Its thresholds are not proven on this line yet: run a challenge before you rely on it.")
+    say("Its thresholds are not yet proven on this line. Run a challenge before you rely on them.")

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their values are understood."""
+"""Options that several commands share, and functions that read their values."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class FiniteRange(click.FloatRange):
-    """A number between two bounds; click lets "nan" through every bound, and "inf" where one
-    is open."""
+    """A finite number between two bounds.
+
+    click's own range accepts "nan" with any bounds, and "inf" if one bound is missing.
+    """
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -41,12 +43,13 @@ _AGO = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def config_option(help_text: str = "The station file.") -> Decorator:
+def config_option(help_text: str = "Station file.") -> Decorator:
+    """Return the option ``--config``."""
     return click.option("--config", type=FILE, metavar="STATION_FILE", help=help_text)
 
 
 def graphics_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--graphics``: how the terminal is to show pictures."""
+    """Add ``--graphics``: how to draw pictures in the terminal."""
     return click.option(
         "--graphics",
         type=click.Choice(("auto", "kitty", "sixel", "blocks")),
@@ -54,27 +57,27 @@ def graphics_option(function: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         envvar="EDGEINSPECT_GRAPHICS",
         show_envvar=True,
-        help="How pictures are drawn; auto asks the terminal.",
+        help="How to draw pictures; auto detects what the terminal supports.",
     )(function)
 
 
 def data_dir_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--data-dir`` and ``--config``, one of which says where the records are."""
+    """Add ``--data-dir`` and ``--config``; either one names the directory with the records."""
     for decorate in (
-        config_option("The station file that names the data directory."),
-        click.option("--data-dir", type=FOLDER, help="The data directory with the records."),
+        config_option("Station file that names the data directory."),
+        click.option("--data-dir", type=FOLDER, help="Data directory with the records."),
     ):
         function = decorate(function)
     return function
 
 
 def find_data_dir(data_dir: Path | None, config: Path | None) -> Path:
-    """The data directory that the two options name. Raises UsageError, ConfigError."""
+    """Return the data directory that the two options name. Raises UsageError, ConfigError."""
     if data_dir is not None:
         return data_dir
     if config is None:
         raise UsageError(
-            "It is not said where the records are.",
+            "No data directory given.",
             next_action="Give --data-dir DIR, or --config STATION_FILE.",
         )
     from edgeinspect.settings.station_file import load_station
@@ -83,17 +86,37 @@ def find_data_dir(data_dir: Path | None, config: Path | None) -> Path:
 
 
 def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of ``part_filter``."""
+    """Add the options that ``part_filter`` reads."""
     for decorate in reversed(
         (
-            click.option("--verdict", type=click.Choice(VERDICTS, case_sensitive=False)),
-            click.option("--class", "defect_class", metavar="NAME", help="The defect class."),
-            click.option("--reason", metavar="NAME", help="Defect class or doubt, as counted."),
-            click.option("--gate-outcome", metavar="NAME", help="E.g. reject_unconfirmed."),
+            click.option(
+                "--verdict",
+                type=click.Choice(VERDICTS, case_sensitive=False),
+                help="Only parts with this verdict.",
+            ),
+            click.option(
+                "--class", "defect_class", metavar="NAME", help="Only parts of this defect class."
+            ),
+            click.option(
+                "--reason",
+                metavar="NAME",
+                help="Only parts counted under this reason: a defect class or a doubt.",
+            ),
+            click.option(
+                "--gate-outcome",
+                metavar="NAME",
+                help="Only parts with this outcome, e.g. reject_unconfirmed.",
+            ),
             click.option("--from", "from_part_id", type=int, metavar="N", help="First part id."),
             click.option("--to", "to_part_id", type=int, metavar="N", help="Last part id."),
-            click.option("--since", metavar="TIME", help="2h, 3d, or 2026-05-01T06:00 (UTC)."),
-            click.option("--until", metavar="TIME", help="The same, excluded."),
+            click.option(
+                "--since",
+                metavar="TIME",
+                help="Parts from this time on: 2h or 3d ago, or 2026-05-01T06:00 (UTC).",
+            ),
+            click.option(
+                "--until", metavar="TIME", help="Parts before this time, in the same formats."
+            ),
         )
     ):
         function = decorate(function)
@@ -101,14 +124,17 @@ def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def part_filter(options: dict[str, Any]) -> PartFilter:
-    """What the filter options ask for. Raises UsageError."""
+    """Return the filter that the options describe. Raises UsageError."""
     from edgeinspect.part import GateOutcome, VerdictKind
     from edgeinspect.records.reader import PartFilter
 
     outcome = options["gate_outcome"]
     known = [entry.value for entry in GateOutcome]
     if outcome is not None and outcome not in known:
-        raise UsageError(f"{outcome!r} is no gate outcome; there are: {', '.join(known)}.")
+        raise UsageError(
+            f"{outcome!r} is not a gate outcome.",
+            next_action=f"Choose one of: {', '.join(known)}.",
+        )
     verdict = options["verdict"]
     return PartFilter(
         verdict=None if verdict is None else VerdictKind(verdict.upper()),
@@ -125,7 +151,7 @@ def part_filter(options: dict[str, Any]) -> PartFilter:
 def parse_time(
     text: str | None, option: str, *, now: datetime.datetime | None = None
 ) -> datetime.datetime | None:
-    """A time ago ("90s", "15m", "2h", "3d") or an ISO time, UTC where no offset is given."""
+    """Read an age ("90s", "15m", "2h", "3d") or an ISO time; UTC if it has no offset."""
     if text is None:
         return None
     ago = _AGO.fullmatch(text.strip())
@@ -137,7 +163,7 @@ def parse_time(
         time = datetime.datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"{option} {text!r} is no time.",
-            next_action="Give a time ago like 2h or 3d, or one like 2026-05-01T06:00.",
+            f"{option}: {text!r} is not a valid time.",
+            next_action="Give an age such as 2h or 3d, or a time such as 2026-05-01T06:00.",
         ) from None
     return time if time.tzinfo is not None else time.replace(tzinfo=datetime.UTC)

@@ -37,10 +37,10 @@ command = LazyGroup(
         ),
         "export": LazyCommand("edgeinspect.cli.parts_command:export", "Write parts to a file."),
         "compact": LazyCommand(
-            "edgeinspect.cli.parts_command:compact", "Return unused space to the disk."
+            "edgeinspect.cli.parts_command:compact", "Shrink the parts database file."
         ),
     },
-    help="Look into the records of a station, also while it runs.",
+    help="Read the records of a station, even while it runs.",
     epilog=examples(
         """
         edgeinspect parts list --data-dir data --verdict REJECT --limit 5
@@ -63,8 +63,10 @@ command = LazyGroup(
 )
 @data_dir_options
 @filter_options
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--oldest-first", is_flag=True, help="Begin with the lowest part id.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Parts to list."
+)
+@click.option("--oldest-first", is_flag=True, help="Start with the lowest part id.")
 @json_option
 def list_parts(
     *,
@@ -137,11 +139,11 @@ def _shown_time(part: StoredPart) -> str:
 )
 @click.argument("part_id", type=int)
 @data_dir_options
-@click.option("--image", type=FILE, metavar="PNG", help="Draw the part into this file.")
+@click.option("--image", type=FILE, metavar="PNG", help="Draw the part to this file.")
 @click.option(
     "--bundle",
     type=FOLDER,
-    help="The bundle it was inspected with, for the score map; found by itself where possible.",
+    help="Bundle that inspected the part, for the score map; found automatically if installed.",
 )
 @json_option
 def show(
@@ -153,11 +155,11 @@ def show(
     bundle: Path | None,
     as_json: bool,
 ) -> None:
-    """Show everything that is known of one part; with --image, draw it.
+    """Show the full record of one part; with --image, draw it.
 
-    The drawing shows the stored picture beside the score map, computed again by the part's own
-    bundle, with the worst region and the thresholds. Without the bundle it shows the recorded
-    worst region only.
+    The drawing shows the stored picture beside the score map, with the worst region and the
+    thresholds. The bundle that inspected the part computes the score map again. Without that
+    bundle, the drawing shows only the recorded worst region.
     """
     from edgeinspect.part import Doubt
     from edgeinspect.records.part_history import missing
@@ -214,7 +216,9 @@ def _number(value: object) -> object:
 )
 @data_dir_options
 @filter_options
-@click.option("--by", "by_time", type=click.Choice(("hour", "day")), help="Yield over time.")
+@click.option(
+    "--by", "by_time", type=click.Choice(("hour", "day")), help="Show the yield per hour or day."
+)
 @json_option
 def stats(
     *,
@@ -224,9 +228,9 @@ def stats(
     as_json: bool,
     **filters: Any,
 ) -> None:
-    """Count parts by verdict, reason and gate outcome; scores and stage latencies.
+    """Count parts by verdict, reason and gate outcome, and show how long each stage took.
 
-    Parts whose records were pruned are counted too, by their hourly counts.
+    Parts whose records were pruned are included; their hourly counts are kept.
     """
     from edgeinspect.records.reader import RecordReader
     from edgeinspect.records.stats import part_stats
@@ -250,8 +254,8 @@ def _say_by_time(reader: RecordReader, wanted: PartFilter, unit: str, *, as_json
 
     if wanted.from_part_id is not None or wanted.to_part_id is not None or wanted.with_image:
         raise UsageError(
-            "Counts over time know no part ids and no pictures.",
-            next_action="Leave --from, --to and --with-image out; give --since and --until.",
+            "--by cannot be combined with part ids or pictures.",
+            next_action="Remove --from, --to and --with-image; use --since and --until instead.",
         )
     found = hourly(reader, wanted, digits={"hour": 13, "day": 10}[unit])
     if as_json:
@@ -286,8 +290,8 @@ def _say_stats(found: PartStats) -> None:
     say(f"{found.parts} parts, {found.first_part_id} to {found.last_part_id}{share}")
     if found.pruned_parts:
         say(
-            f"{found.pruned_parts} of them are kept as hourly counts only: they have no part ids, "
-            "scores or times here."
+            f"{found.pruned_parts} of them are stored only as hourly counts, without part ids, "
+            "scores or times."
         )
     if found.missing:
         say(found.missing)
@@ -327,7 +331,7 @@ def _say_stats(found: PartStats) -> None:
     "--format",
     "format_name",
     type=click.Choice(("csv", "jsonl", "parquet")),
-    help="Taken from the file's name if left out.",
+    help="File format; taken from the file name by default.",
 )
 @json_option
 def export(
@@ -339,9 +343,9 @@ def export(
     as_json: bool,
     **filters: Any,
 ) -> None:
-    """Write parts to OUTPUT as CSV, JSON lines or Parquet; - is standard output.
+    """Write parts to OUTPUT as CSV, JSON lines or Parquet; use - for standard output.
 
-    The file appears when it is complete, or not at all.
+    The file appears only when it is complete.
     """
     from edgeinspect.records.part_history import missing
     from edgeinspect.records.parts_export import ExportFormat, export_parts
@@ -349,7 +353,10 @@ def export(
 
     kind = ExportFormat(format_name or _format_of(output))
     if str(output) == "-" and as_json:
-        raise UsageError("--json has no place beside an export to standard output.")
+        raise UsageError(
+            "--json cannot be combined with an export to standard output.",
+            next_action="Name a file, or leave out --json.",
+        )
     wanted = part_filter(filters)
     with RecordReader(find_data_dir(data_dir, config)) as reader:
         if str(output) == "-":
@@ -371,7 +378,7 @@ def _format_of(output: Path) -> str:
     suffix = output.suffix.lower().lstrip(".")
     if suffix not in ("csv", "jsonl", "parquet"):
         raise UsageError(
-            f"The format of {output} is not known from its name.",
+            f"Cannot tell the format from the file name {output}.",
             next_action="Give --format csv, jsonl or parquet.",
         )
     return suffix
@@ -384,7 +391,9 @@ def _export_to_stdout(parts: Iterable[StoredPart], kind: str) -> None:
 
     writers = {"csv": write_csv, "jsonl": write_jsonl}
     if kind not in writers:
-        raise UsageError("Parquet cannot be written to standard output; name a file.")
+        raise UsageError(
+            "Parquet cannot be written to standard output.", next_action="Name a file."
+        )
     writers[kind]((part_as_dict(part) for part in parts), sys.stdout)
 
 
@@ -392,10 +401,11 @@ def _export_to_stdout(parts: Iterable[StoredPart], kind: str) -> None:
 @data_dir_options
 @json_option
 def compact(*, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Return the space of pruned records to the disk, once, while the station does not run.
+    """Shrink the parts database by the space that pruned records left.
 
-    Only records that an earlier edgeinspect began need it: others return space by themselves. It
-    needs as much free space as the records will take. A power cut leaves them as they were.
+    Stop the station first. Only a database created by an early version of edgeinspect needs this;
+    newer ones shrink by themselves. The disk needs free space for a second copy of the records
+    that remain. A power cut during the work leaves the records unchanged.
     """
     from edgeinspect.records.retention import compact as remake
 
@@ -403,4 +413,4 @@ def compact(*, data_dir: Path | None, config: Path | None, as_json: bool) -> Non
     if as_json:
         print_json({"bytes_before": before, "bytes_after": after})
     else:
-        say(f"The records took {before / 1e6:,.1f} MB and take {after / 1e6:,.1f} MB now.")
+        say(f"The database shrank from {before / 1e6:,.1f} MB to {after / 1e6:,.1f} MB.")

@@ -1,4 +1,4 @@
-"""``edgeinspect replay``: a folder of pictures through the whole station."""
+"""``edgeinspect replay``: inspect a folder of pictures as a station would."""
 
 from __future__ import annotations
 
@@ -43,14 +43,31 @@ if TYPE_CHECKING:
     )
 )
 @click.argument("folder", type=FOLDER)
-@click.option("--bundle", type=FOLDER, required=True, help="The bundle's directory.")
-@click.option("--recipe", type=FILE, help="A recipe revision; else the bundle's own thresholds.")
+@click.option("--bundle", type=FOLDER, required=True, help="Bundle directory.")
+@click.option(
+    "--recipe", type=FILE, help="Recipe revision; the bundle's own thresholds by default."
+)
 @click.option("--roi", metavar="X,Y,WIDTH,HEIGHT", help="Region of interest in picture pixels.")
-@click.option("--pattern", default="*", show_default=True, help="Which file names to take.")
-@click.option("--pace", type=FiniteRange(min=0.01), metavar="PARTS_PER_MIN")
-@click.option("--data-dir", type=FOLDER, help="Keep records and pictures there.")
-@click.option("--jobs", type=click.IntRange(1, 64), help="Pictures at once; all cores if left out.")
-@click.option("--gate", type=click.Choice(GATES[:2]), default=GATES[0], show_default=True)
+@click.option("--pattern", default="*", show_default=True, help="Inspect files that match this.")
+@click.option(
+    "--pace",
+    type=FiniteRange(min=0.01),
+    metavar="PARTS_PER_MIN",
+    help="Parts per minute; as fast as possible by default.",
+)
+@click.option("--data-dir", type=FOLDER, help="Keep records and pictures in this directory.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    help="Pictures to inspect in parallel; one per core by default.",
+)
+@click.option(
+    "--gate",
+    type=click.Choice(GATES[:2]),
+    default=GATES[0],
+    show_default=True,
+    help="Kind of reject gate.",
+)
 @json_option
 def command(
     *,
@@ -65,11 +82,12 @@ def command(
     gate: str,
     as_json: bool,
 ) -> None:
-    """Inspect every picture of FOLDER, in the order of their names.
+    """Inspect every picture in FOLDER, in order of file name.
 
-    Each picture becomes a part: trigger, frame, checks, model, verdict, gate, record. A file that
-    is no picture is a part that cannot be inspected. One line tells of each picture: with
-    --json an object with file, verdict, class and score; the last line is the summary.
+    Each picture is treated as a part and goes through trigger, frame checks, model, verdict, gate
+    and record. A file that is not a picture becomes a part that cannot be inspected. The command
+    prints one line per picture and a summary at the end. With --json, each line is an object with
+    file, verdict, class and score.
     """
     from edgeinspect.hw.folder_camera import list_pictures
 
@@ -96,7 +114,7 @@ def command(
 
 
 def parse_roi(text: str | None) -> Region | None:
-    """The value of ``--roi``. Raises UsageError."""
+    """Read the value of ``--roi``; None stays None. Raises UsageError."""
     if text is None:
         return None
     from edgeinspect.part import Region
@@ -104,9 +122,15 @@ def parse_roi(text: str | None) -> Region | None:
     try:
         x, y, width, height = (int(word) for word in text.split(","))
     except ValueError:
-        raise UsageError(f"--roi {text!r} is not X,Y,WIDTH,HEIGHT in whole pixels.") from None
+        raise UsageError(
+            f"--roi: {text!r} is not X,Y,WIDTH,HEIGHT in whole pixels.",
+            next_action="Write it like 10,20,400,300.",
+        ) from None
     if min(x, y) < 0 or min(width, height) < 1:
-        raise UsageError(f"--roi {text!r} lies outside every picture.")
+        raise UsageError(
+            f"--roi: {text!r} lies outside every picture.",
+            next_action="X and Y must be at least 0, WIDTH and HEIGHT at least 1.",
+        )
     return Region(x, y, width, height)
 
 
@@ -119,9 +143,12 @@ def _plan(
     from edgeinspect.settings.station_file import example_station
 
     if recipe is not None and roi is not None:
-        raise UsageError("The region of interest is in the recipe; give --recipe or --roi.")
+        raise UsageError(
+            "--roi cannot be combined with --recipe, because the recipe contains the region.",
+            next_action="Leave out one of them.",
+        )
     loaded = load_bundle(bundle)
-    # Neither belongs to a replay, and neither takes part in the recipe digest.
+    # A replay uses neither the wiring nor the timing, and neither is in the recipe digest.
     station = example_station(gate, data_dir=data_dir or Path("replay"))
     if recipe is not None:
         chosen = load_recipe(recipe)
@@ -169,7 +196,7 @@ def _sink(plan: StationPlan, data_dir: Path | None) -> Iterator[RecordsSink | No
 
 
 def _tell(run: Replay, *, total: int, as_json: bool) -> None:
-    """One line a picture; a progress bar beside it where a person watches."""
+    """Print one line per picture, and a progress bar in a terminal."""
     shown = console(stderr=as_json)
     with progress("Inspecting", total, on=shown) as tell:
         for done, result in enumerate(run.results(), start=1):

@@ -1,4 +1,4 @@
-"""``edgeinspect run``: a station, until it is told to stop."""
+"""``edgeinspect run``: run a station until it is stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgeinspect.terminal.streams import Journal
 
 _LAST_WORD_S = 5.0
-"""How long whoever asked for JSON may take to read it."""
+"""Longest time that the reader of the JSON line may take."""
 
 
 @click.command(
@@ -30,17 +30,19 @@ _LAST_WORD_S = 5.0
         """
     )
 )
-@config_option("The station file.")
-@click.option("--recipe", type=FILE, help="This revision instead of the product's active one.")
+@config_option("Station file.")
+@click.option(
+    "--recipe", type=FILE, help="Use this recipe revision instead of the product's active one."
+)
 @json_option
 @click.pass_context
 def command(ctx: click.Context, *, config: Path | None, recipe: Path | None, as_json: bool) -> None:
-    """Run a station until SIGTERM, Ctrl-C, or the end of the session.
+    """Run a station until SIGTERM, Ctrl-C or the end of the session.
 
-    The first signal stops gracefully: parts on the belt leave as they were judged and are
-    recorded, records are flushed, outputs go to their safe level. A second SIGTERM or Ctrl-C does
-    not wait for the belt. If nobody can read the log any more, the station goes on. A station file
-    whose drivers are sim runs on the simulated line, on any computer.
+    The first signal stops the station gracefully: parts on the belt leave as they were judged,
+    all records are written, and outputs go to their safe level. A second SIGTERM or Ctrl-C does
+    not wait for the belt. The station keeps running if its log can no longer be written. A station
+    file whose drivers are sim uses the simulated line and runs on any computer.
     """
     if config is None:
         raise click.UsageError("Missing option '--config STATION_FILE'.", ctx)
@@ -57,7 +59,7 @@ def command(ctx: click.Context, *, config: Path | None, recipe: Path | None, as_
 
 
 def _run(config: Path, recipe: Path | None, journal: Journal) -> tuple[int, Mapping[str, Any]]:
-    """Until it is stopped; returns the exit code and the last status."""
+    """Run the station until it is stopped; return the exit code and the last status."""
     from edgeinspect.assembly.assemble import AssembledStation, load_plan
     from edgeinspect.assembly.run_until_stopped import run_until_stopped
     from edgeinspect.runtime.realtime import keep_the_collector_short
@@ -74,7 +76,7 @@ def _run(config: Path, recipe: Path | None, journal: Journal) -> tuple[int, Mapp
 
     def stopping() -> None:
         watchdog.stopping()
-        journal.say("Stopping: parts on the belt are recorded.")
+        journal.say("Stopping. Waiting for the parts on the belt.")
 
     def watch() -> None:
         watchdog.step()
@@ -90,7 +92,7 @@ def _run(config: Path, recipe: Path | None, journal: Journal) -> tuple[int, Mapp
         watch_period_s=watchdog.period_s,
     )
     status = station.status()
-    journal.say(f"Stopped; {status['records_acknowledged']} records are safe on disk.")
+    journal.say(f"Stopped. {status['records_acknowledged']} records are stored on disk.")
     return code, status
 
 
@@ -106,17 +108,17 @@ def _announce(
     journal.say(f"Bundle {card.name} {card.version} on {assembled.engine}.")
     journal.say(f"Records in {plan.station.data_dir}.")
     for name, count in assembled.records_report.faults.items():
-        journal.say(f"Found at start: {name.replace('_', ' ')} {count}.")
+        journal.say(f"Found in the records at start: {name.replace('_', ' ')} ({count}).")
     older = note_older_start(plan)
     if older:
         journal.say(older)
     for sentence in plan.uncovered_faults:
         journal.say(f"Not covered: {sentence}")
-    journal.say(f"Ask how it is with: edgeinspect status --config {config}")
+    journal.say(f"To see its state: edgeinspect status --config {config}")
 
 
 class _Log:
-    """Tells of alarms, faults and recipes as they come; single parts are in the records."""
+    """Logs alarms, faults and recipe changes; the records have the single parts."""
 
     def __init__(self, station: Station, journal: Journal) -> None:
         self._station = station
@@ -127,7 +129,7 @@ class _Log:
         missed, entries = self._station.feed.read(self._following, 500)
         if missed:
             self._journal.say(
-                f"{missed} events came too fast to be shown; the records have every part."
+                f"{missed} events came too fast to be logged; the records have every part."
             )
         for entry in entries:
             self._following = entry.sequence + 1
@@ -141,12 +143,12 @@ def _sentence(event: Mapping[str, Any]) -> str:
     if kind == "alarm":
         return f"Alarm: {event['name'].replace('_', ' ')}: {event['detail']}"
     if kind == "line_stop":
-        return f"The station asks for a line stop: {event['reason']}"
+        return f"The station requests a line stop: {event['reason']}"
     if kind == "recipe":
         return f"A new recipe is in force, digest {event['recipe_digest'][:12]}."
     if kind == "challenge":
         return f"Challenge by {event['author']} {event['outcome']}: {event['detail']}"
     if kind == "fault" and not event["name"].startswith("alarm_"):
-        lasts = "lasts" if event["active"] else "counted, or over"
+        lasts = "active" if event["active"] else "counted or cleared"
         return f"Fault ({lasts}): {event['name'].replace('_', ' ')}: {event['detail']}"
     return ""

@@ -1,4 +1,4 @@
-"""``edgeinspect setup``: what a flashed station takes from ``station.conf``."""
+"""``edgeinspect setup``: set up a flashed station from ``station.conf``."""
 
 from __future__ import annotations
 
@@ -20,53 +20,56 @@ DATA = Path("/data")
 @click.group(
     epilog=examples(
         """
-        edgeinspect setup check card/               on a PC, before the card is written
+        edgeinspect setup check card/               on a PC, before you write the card
         sudo edgeinspect setup import --boot /media/stick
         """
     )
 )
 def command() -> None:
-    """Set a flashed station up from station.conf and the files beside it."""
+    """Set up a flashed station from station.conf and the files next to it."""
 
 
 @command.command("check")
 @click.argument("boot", type=FOLDER, default=BOOT)
-@click.option("--data", type=FOLDER, default=DATA, show_default=True, help="The data partition.")
+@click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Data partition.")
 @json_option
 @click.pass_context
 def check_command(ctx: click.Context, *, boot: Path, data: Path, as_json: bool) -> None:
-    """Check the station.conf in BOOT and everything it names; change nothing."""
+    """Check station.conf in BOOT and every file it names, without changing anything."""
     from edgeinspect.setup.found import Places
     from edgeinspect.setup.importing import check_setup
 
     outcome = check_setup(Places(boot=boot, data=data))
-    _end(ctx, outcome, as_json=as_json, good="Good: a station would take everything.")
+    _end(ctx, outcome, as_json=as_json, good="Good: a station would accept everything.")
 
 
 @command.command("import")
-@click.option("--boot", type=FOLDER, default=BOOT, show_default=True, help="Has station.conf.")
-@click.option("--data", type=FOLDER, default=DATA, show_default=True, help="The data partition.")
+@click.option(
+    "--boot", type=FOLDER, default=BOOT, show_default=True, help="Directory with station.conf."
+)
+@click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Data partition.")
 @click.option(
     "--source",
     type=click.Choice(("card", "stick")),
     default="card",
     show_default=True,
-    help="Where the files come from; kept for people.",
+    help="Where the files come from; noted in the import history.",
 )
 @click.option(
     "--older",
     is_flag=True,
-    help="Take it although it was taken before, or is older than what is in force.",
+    help="Import files that were imported before, or that are older than the active ones.",
 )
 @json_option
 @click.pass_context
 def import_command(
     ctx: click.Context, *, boot: Path, data: Path, source: str, older: bool, as_json: bool
 ) -> None:
-    """Take what is new, and write station.log beside station.conf.
+    """Import everything new, and write station.log next to station.conf.
 
-    Run by the station at every start. What was taken once, from the card or from any stick, is
-    not taken again. Run by root, it reads and writes the station's own files as the station's user.
+    The station runs this at every start. Files that were imported once, from the card or a USB
+    stick, are not imported again. When root runs this, the station's own files are still read and
+    written as the station's user.
     """
     from edgeinspect.setup.found import Places
     from edgeinspect.setup.importing import import_setup
@@ -79,9 +82,9 @@ def import_command(
 @click.argument("running")
 @click.argument("offered")
 def compare_versions_command(running: str, offered: str) -> None:
-    """Print older, same or newer: the OFFERED version of the system against the RUNNING one.
+    """Print whether system version OFFERED is older, same or newer than version RUNNING.
 
-    For the script that installs updates. What states no version is older than what does.
+    The script that installs updates uses this. A system without a version counts as oldest.
     """
     from edgeinspect.bundle.order import compare_versions
 
@@ -92,10 +95,10 @@ def compare_versions_command(running: str, offered: str) -> None:
 @command.command("note-older-system", hidden=True)
 @click.argument("running")
 @click.argument("offered")
-@click.option("--config", type=FILE, required=True, metavar="STATION_FILE")
-@click.option("--author", required=True)
+@click.option("--config", type=FILE, required=True, metavar="STATION_FILE", help="Station file.")
+@click.option("--author", required=True, help="Your name, for the audit trail.")
 def note_older_command(running: str, offered: str, *, config: Path, author: str) -> None:
-    """Say in the audit trail that a system OFFERED, older than the RUNNING one, is installed."""
+    """Note in the audit trail that system OFFERED, which is older than RUNNING, is installed."""
     from edgeinspect.settings.recipe_store import RecipeStore
     from edgeinspect.settings.station_file import load_station
 

@@ -1,4 +1,4 @@
-"""``edgeinspect sim``: many parts on virtual time, with faults, and the truth account."""
+"""``edgeinspect sim``: simulate many parts on virtual time with injected faults."""
 
 from __future__ import annotations
 
@@ -24,21 +24,49 @@ if TYPE_CHECKING:
         """
     )
 )
-@click.option("--parts", type=click.IntRange(1), default=10_000, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option(
+    "--parts",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="Number of parts.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Random seed; the same seed gives the same run.",
+)
 @click.option(
     "--faults",
     default="all",
     show_default=True,
     metavar="all|none|NAME[,NAME]",
-    help="What goes wrong, each at its usual rate; NAME=RATE sets a rate per part.",
+    help="Faults to inject, each at its default rate; NAME=RATE sets a rate per part.",
 )
-@click.option("--gate", type=click.Choice(GATES), default=GATES[0], show_default=True)
 @click.option(
-    "--tracking", type=click.Choice(("delay", "encoder")), default="delay", show_default=True
+    "--gate",
+    type=click.Choice(GATES),
+    default=GATES[0],
+    show_default=True,
+    help="Kind of reject gate.",
 )
-@click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True)
-@click.option("--list-faults", is_flag=True, help="Name every fault and end.")
+@click.option(
+    "--tracking",
+    type=click.Choice(("delay", "encoder")),
+    default="delay",
+    show_default=True,
+    help="How the station follows parts: by fixed delay or by encoder.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Processes to run in parallel.",
+)
+@click.option("--list-faults", is_flag=True, help="List every fault and exit.")
 @json_option
 @click.pass_context
 def command(
@@ -53,10 +81,10 @@ def command(
     list_faults: bool,
     as_json: bool,
 ) -> None:
-    """Run parts through the simulated line on virtual time and settle the truth account.
+    """Run many parts through a simulated line and check what the station did with each.
 
-    The real core runs, with made-up scores; nothing is rendered. The same seed gives the same
-    run. Ends with exit code 1 if a part was swapped, duplicated, unaccounted or wrongly passed.
+    The station's real logic runs on virtual time with made-up scores; no pictures are rendered.
+    The exit code is 1 if any part was swapped, duplicated, unaccounted for or wrongly passed.
     """
     if list_faults:
         _list_faults(as_json)
@@ -79,7 +107,7 @@ def command(
 
 
 def parse_faults(text: str) -> str | dict[str, float]:
-    """The value of ``--faults`` as ``run_simulation`` takes it. Raises UsageError."""
+    """Read the value of ``--faults`` for ``run_simulation``. Raises UsageError."""
     if "=" not in text:
         return text
     from edgeinspect.sim.injected_faults import FAULTS
@@ -91,7 +119,10 @@ def parse_faults(text: str) -> str | dict[str, float]:
         try:
             rates[name] = float(rate) if rate else usual
         except ValueError:
-            raise UsageError(f"{entry!r}: the rate is no number.") from None
+            raise UsageError(
+                f"--faults: the rate in {entry!r} is not a number.",
+                next_action=f"Write a rate per part, such as {name}=0.001.",
+            ) from None
     return rates
 
 
@@ -126,7 +157,7 @@ def _say(account: Account) -> None:
     title = f"Truth account: {account.gate}, seed {account.seed}, {hours:,.1f} h of belt time"
     say(account_table(account.as_dict(), title=title))
     for seed, parts in account.failing_shards:
-        say(f"To see it again: edgeinspect sim --parts {parts} --seed {seed} --gate {account.gate}")
+        say(f"To repeat it: edgeinspect sim --parts {parts} --seed {seed} --gate {account.gate}")
 
 
 def _list_faults(as_json: bool) -> None:

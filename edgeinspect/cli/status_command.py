@@ -1,4 +1,4 @@
-"""``edgeinspect status``: how a running station is, asked over its control socket."""
+"""``edgeinspect status``: show the state of a running station, read from its socket."""
 
 from __future__ import annotations
 
@@ -27,10 +27,17 @@ NOT_INSPECTING = 1
         """
     )
 )
-@config_option("The station file; it names the sockets.")
-@click.option("--data-dir", type=FOLDER, help="The data directory with the sockets in it.")
-@click.option("--socket", type=ANY_PATH, help="The socket itself: the watch or the control socket.")
-@click.option("--timeout", "timeout_s", type=FiniteRange(0.1, 60), default=5.0)
+@config_option("Station file that names the sockets.")
+@click.option("--data-dir", type=FOLDER, help="Data directory that contains the sockets.")
+@click.option("--socket", type=ANY_PATH, help="Path of the watch or the control socket.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=FiniteRange(0.1, 60),
+    default=5.0,
+    show_default=True,
+    help="Seconds to wait for an answer.",
+)
 @json_option
 @click.pass_context
 def command(
@@ -42,11 +49,12 @@ def command(
     timeout_s: float,
     as_json: bool,
 ) -> None:
-    """Ask a running station how it is, and look at the health of its parts and machine.
+    """Show the state of a running station, and the health of its parts and machine.
 
-    Ends with 0 while the station inspects, 1 while it does not (paused, faulted, starting,
-    stopping) or no part has passed for long, and 4 if no station answers; health does not change
-    the exit code. With --socket alone only the machine's health is known. See
+    The exit code is 0 while the station inspects. It is 1 while the station is paused, faulted,
+    starting or stopping, or if no part has passed for a long time. It is 4 if no station answers.
+    Health does not change the exit code. With only --socket, the command shows the machine's
+    health but not the parts' health. See
     docs/reference/health.md.
     """
     from edgeinspect.control.client import ControlClient
@@ -96,7 +104,7 @@ def _say_health(health: Health) -> None:
 def _sockets(
     station: StationFile | None, data_dir: Path | None, socket: Path | None
 ) -> tuple[Path, ...]:
-    """Where to ask: the socket that can only watch is enough."""
+    """Return the sockets to try; the read-only watch socket comes first."""
     if socket is not None:
         return (socket,)
     if station is not None:
@@ -104,7 +112,7 @@ def _sockets(
     if data_dir is not None:
         return data_dir / "watch.sock", data_dir / "control.sock"
     raise UsageError(
-        "It is not said which station is meant.",
+        "No station given.",
         next_action="Give --config STATION_FILE, --data-dir DIR or --socket PATH.",
     )
 

@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 STATION = "station"
 parts_option = click.option(
-    "--parts", type=FILE, help="The list of parts with their references, for blind sheets."
+    "--parts", type=FILE, help="List of parts with their references, for blind sheets."
 )
 
 command = LazyGroup(
     name="study",
     commands={
         "plan": LazyCommand(
-            "edgeinspect.cli.study_command:plan", "Draw the order of a study as a sheet."
+            "edgeinspect.cli.study_command:plan", "Create a study sheet in random order."
         ),
         "station": LazyCommand(
             "edgeinspect.cli.study_command:station",
             "Fill in the station's decisions from its records.",
         ),
         "report": LazyCommand(
-            "edgeinspect.cli.study_command:report", "Judge a study, as HTML or JSON."
+            "edgeinspect.cli.study_command:report", "Evaluate a study, as HTML or JSON."
         ),
     },
-    help="Study how well the station and people agree with the truth and with themselves.",
+    help="Measure how well the station and people agree with the truth and with themselves.",
     epilog=examples(
         """
         edgeinspect study plan parts.csv --appraiser station --appraiser operator-1 -o sheet.csv
@@ -54,11 +54,26 @@ command = LazyGroup(
     )
 )
 @click.argument("parts", type=FILE)
-@click.option("--appraiser", "appraisers", multiple=True, required=True, metavar="NAME")
-@click.option("--trials", type=click.IntRange(1, 20), default=3, show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True, help="Decides the order.")
+@click.option(
+    "--appraiser",
+    "appraisers",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    help="Station or person that decides; repeat for more.",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(1, 20),
+    default=3,
+    show_default=True,
+    help="How often each appraiser sees each part.",
+)
+@click.option(
+    "--seed", type=int, default=1, show_default=True, help="Random seed that sets the order."
+)
 @click.option("--blind", is_flag=True, help="Leave the references out of the sheet.")
-@click.option("-o", "--output", type=FILE, required=True, help="The sheet to write.")
+@click.option("-o", "--output", type=FILE, required=True, help="Sheet to write (CSV).")
 @json_option
 def plan(
     *,
@@ -70,22 +85,25 @@ def plan(
     output: Path,
     as_json: bool,
 ) -> None:
-    """Draw the order in which the parts of PARTS are decided on.
+    """Create a sheet with the parts in PARTS in random order.
 
-    PARTS is a CSV file with the columns part,reference. Each appraiser gets an order of his own in
-    each trial, so that nobody can remember what he said before. Fill in the column decision. With
-    --blind those who do cannot read the references; give --parts PARTS from then on.
+    PARTS is a CSV file with the columns part,reference. Each appraiser gets a different order in
+    each trial, so that nobody can remember earlier decisions. Fill in the column decision. --blind
+    leaves the references out of the sheet; then give --parts PARTS to the other study commands.
     """
     from edgeinspect.files.atomic_file import create_file
     from edgeinspect.study.study_file import plan_rows, read_parts, write_rows
 
     rows = plan_rows(read_parts(parts), appraisers, trials=trials, seed=seed)
     if not create_file(output, write_rows(rows, blind=blind), mode=0o644):
-        raise UsageError(f"{output} exists.", next_action="Name another file; it may hold work.")
+        raise UsageError(
+            f"{output} already exists and may contain decisions.",
+            next_action="Name another file.",
+        )
     if as_json:
         print_json({"file": str(output), "decisions": len(rows), "seed": seed})
     else:
-        say(f"{len(rows)} decisions to make, in {output}.")
+        say(f"Wrote {output} with {len(rows)} decisions to fill in.")
 
 
 @click.command(
@@ -98,8 +116,10 @@ def plan(
 @click.argument("sheet", type=FILE)
 @data_dir_options
 @click.option("--from", "from_part_id", type=int, required=True, metavar="N", help="First part id.")
-@click.option("--to", "to_part_id", type=int, metavar="N", help="Last part id; else the latest.")
-@click.option("--appraiser", default=STATION, show_default=True, help="Its name in the sheet.")
+@click.option("--to", "to_part_id", type=int, metavar="N", help="Last part id; latest by default.")
+@click.option(
+    "--appraiser", default=STATION, show_default=True, help="Name of the station in the sheet."
+)
 @parts_option
 @json_option
 def station(
@@ -113,10 +133,10 @@ def station(
     parts: Path | None,
     as_json: bool,
 ) -> None:
-    """Fill the station's decisions into SHEET, from the records of parts run in its order.
+    """Fill in the station's decisions in SHEET from the records of parts run in that order.
 
-    What the gate let pass is good, everything else bad. The number of records must be the number
-    of open lines, so that no part can slip in or out.
+    A part that the gate passed counts as good, every other part as bad. The number of records must
+    equal the number of open lines, so that no part can be added or missed unnoticed.
     """
     from edgeinspect.files.atomic_file import replace_file
     from edgeinspect.records.reader import PartFilter, RecordReader
@@ -134,7 +154,7 @@ def station(
     if as_json:
         print_json({"file": str(sheet), "filled": done, "still_open": still_open})
     else:
-        say(f"{done} decisions of {appraiser} filled in; {still_open} are still open.")
+        say(f"Filled in {done} decisions of {appraiser}; {still_open} are still open.")
 
 
 @click.command(
@@ -146,10 +166,18 @@ def station(
     )
 )
 @click.argument("sheets", type=FILE, nargs=-1, required=True)
-@click.option("--html", type=FILE, help="Write the report with its plots; it prints well.")
+@click.option("--html", type=FILE, help="Write a report with plots, ready to print.")
 @parts_option
-@click.option("--title", default="Attribute agreement study", show_default=True)
-@click.option("--confidence", type=FiniteRange(0.5, 0.9999), default=0.95, help="Of the intervals.")
+@click.option(
+    "--title", default="Attribute agreement study", show_default=True, help="Title of the report."
+)
+@click.option(
+    "--confidence",
+    type=FiniteRange(0.5, 0.9999),
+    default=0.95,
+    show_default=True,
+    help="Confidence level of the intervals.",
+)
 @json_option
 @click.pass_context
 def report(
@@ -162,10 +190,10 @@ def report(
     confidence: float,
     as_json: bool,
 ) -> None:
-    """Judge the decisions in SHEETS by the bounds of the AIAG's MSA manual.
+    """Evaluate the decisions in SHEETS against the limits of the AIAG MSA manual.
 
-    SHEETS are CSV files with the columns part,reference,appraiser,trial,decision. Ends with 1 if
-    an appraiser is unacceptable.
+    SHEETS are CSV files with the columns part,reference,appraiser,trial,decision. The exit code is
+    1 if an appraiser is unacceptable.
     """
     from edgeinspect.study.study import Grade, analyse
     from edgeinspect.study.study_file import read_study
@@ -216,7 +244,7 @@ def _say(result: StudyResult, html: Path | None) -> None:
         pairs.append(("all with all (Fleiss)", f"{result.kappa_between.value:.3f}"))
     say(table(("agreement", "kappa"), pairs, right=("kappa",)), *result.remarks)
     if html is not None:
-        say(f"The report is in {html}.")
+        say(f"Wrote the report to {html}.")
 
 
 def _share(share: Proportion) -> str:

@@ -1,4 +1,4 @@
-"""The truth account for people: what was put on the belt, set against what the station did."""
+"""The truth account: what was on the belt compared with what the station did."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from edgeinspect.terminal.output import table
 
 _LINES = (
     ("parts", "put on the belt", False),
-    ("defective", "of them with a defect", False),
-    ("escapes", "defective parts that left the line", True),
-    ("wrongly_passed", "left without a verdict that allows it", True),
-    ("judged_unsteady", "judged although the belt did not have its speed", True),
-    ("false_rejects", "good parts rejected for what was seen", False),
-    ("review", "between the two thresholds", False),
-    ("cannot_inspect", "could not be inspected, so rejected", False),
-    ("late", "of them too late", False),
+    ("defective", "of these, parts with a defect", False),
+    ("escapes", "defective parts that passed", True),
+    ("wrongly_passed", "passed without a verdict that allows it", True),
+    ("judged_unsteady", "judged while the belt was not at its set speed", True),
+    ("false_rejects", "good parts rejected because of their score", False),
+    ("review", "scored between the two thresholds", False),
+    ("cannot_inspect", "not inspected, so rejected", False),
+    ("late", "of these, too late", False),
     ("lost", "triggers or parts that the station lost", True),
-    ("swapped", "judged by another part's picture, or an old one", True),
-    ("out_of_view", "judged by a picture taken before or after the view", True),
+    ("swapped", "judged by a picture of another part, or by an old one", True),
+    ("out_of_view", "judged by a picture taken before or after the part was in view", True),
     ("duplicated", "recorded or judged twice", True),
-    ("mislocated", "judged at another encoder count", True),
-    ("unaccounted", "without a record and without a reason", True),
-    ("acknowledged_lost", "called durable, and in no file", True),
+    ("mislocated", "judged at the wrong encoder count", True),
+    ("unaccounted", "without a record or a reason", True),
+    ("acknowledged_lost", "acknowledged as stored, but in no file", True),
     ("untriggered_passed", "never seen by the trigger, and passed", False),
-    ("recalled", "taken off the outfeed by the operator", False),
+    ("recalled", "removed from the outfeed by the operator", False),
 )
-"""Field, what it means, and whether anything but 0 is bad."""
+"""Field, meaning, and whether any value except 0 is bad."""
 
 
 def account_table(account: Mapping[str, Any], *, title: str = "Truth account") -> RenderableType:
-    """The counts that matter, in words; bad ones in red, good zeros in green."""
+    """Return the account as a table: bad counts in red, good zeros in green."""
     rows = []
     for name, meaning, must_be_zero in _LINES:
         value = account.get(name)

@@ -22,7 +22,7 @@ _WIDTH_WITHOUT_TERMINAL = 120
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """The option ``--json``, passed to the command as ``as_json``."""
     return click.option(
-        "--json", "as_json", is_flag=True, help="End with one JSON object as the last line."
+        "--json", "as_json", is_flag=True, help="Print one JSON object as the last line."
     )(function)
 
 

@@ -163,8 +163,8 @@ def test_expose_leaves_the_gain_of_a_usb_camera_alone_and_counts_in_its_steps(
 @pytest.mark.parametrize(
     ("brightness", "highlight", "options", "words"),
     [
-        (0.0001, 1.0, (), "too dark at the longest exposure"),
-        (0.05, 40.0, (), "white before the mean is reached"),
+        (0.0001, 1.0, (), "too dark even at the longest exposure"),
+        (0.05, 40.0, (), "white before the mean grey level is reached"),
     ],
 )
 def test_light_that_cannot_be_had_is_told(
@@ -191,7 +191,10 @@ def test_a_camera_that_does_not_follow_is_told(
     camera._controls = [CameraControls(exposure_us=50.0, gain=1.0)]
     camera.open = lambda controls: None  # type: ignore[method-assign]
     code, _, said = run(capsys, "expose", "--config", station)
-    assert code == 4 and "does not follow: exposure_us is 50 and not 1000" in said
+    assert (
+        code == 4
+        and "did not apply its settings within 40 frames: exposure_us is 50 instead of 1000" in said
+    )
     assert run(capsys, "expose", "--config", station, "--write")[0] == 2
 
 
@@ -216,14 +219,14 @@ def test_stream_figures() -> None:
     fields = stream_fields(metas, CameraControls(exposure_us=700.0))
     assert (fields["interval_ms_median"], fields["interval_ms_max"]) == (10.0, 20.0)
     assert (fields["frames_per_s"], fields["dropped"], fields["off_recipe"]) == (100.0, 1, 4)
-    assert fields["off_recipe_detail"] == "exposure_us is 500 and not 700"
+    assert fields["off_recipe_detail"] == "exposure_us is 500 instead of 700"
 
 
 def test_what_a_camera_does_not_say_is_believed_here() -> None:
     meta = FrameMeta(1, 0, 0, lens_position=0.02)
     asked = CameraControls(exposure_us=500.0, lens_position=0.0)
     assert off_controls(meta, asked) == ""
-    assert "does not tell exposure_us" in off_controls(meta, asked, must_tell=True)
+    assert "does not report exposure_us" in off_controls(meta, asked, must_report=True)
     assert "lens_position" in off_controls(meta, CameraControls(lens_position=1.0))
 
 

@@ -93,7 +93,7 @@ def test_thresholds_of_other_classes_cannot_be_kept(station: Station, tmp_path: 
     station.model("activate", "spots-1", "--reason", "first")
     options = ("spots-2", "--reason", "x", "--keep-thresholds")
     refused = station.model("activate", *options, expect=2)
-    assert "the recipe's classes are spot, the bundle's dent" in refused["error"]["message"]
+    assert "the recipe's classes are spot, but the bundle's are dent" in refused["error"]["message"]
     station.model("activate", "spots-2", "--reason", "its own")
     assert station.in_force() == ("2", 2)
 

@@ -147,7 +147,7 @@ def test_wrong_changes_store_nothing(recipe: Any, station: Path) -> None:
     assert recipe("edit", "--set", "checks.focus_min=null", *because("x"), expect=2)
     for reason in ("", " ", "a\nb", "x" * 201):
         told = recipe("edit", "--set", "checks.focus_min=4", *because(reason), expect=2)
-        assert "cannot be kept" in told["error"]["message"]
+        assert "is not a valid reason" in told["error"]["message"]
     assert trail.read_bytes() == before
     assert len(recipe("list")["products"][0]["revisions"]) == 1
 
@@ -264,7 +264,7 @@ def test_a_pinned_revision_is_not_applied_over(recipe: Any, station: Path) -> No
 
 def test_nothing_stored_yet(recipe: Any) -> None:
     assert recipe("list") == {"products": []}
-    assert "Begin with" in recipe("apply", *because("x"), expect=2)["error"]["next_action"]
+    assert "Create one with" in recipe("apply", *because("x"), expect=2)["error"]["next_action"]
     assert recipe("show", expect=3)["error"]["type"] == "ConfigError"
 
 

@@ -127,9 +127,9 @@ def test_wrong_what_ifs(tmp_path: Path, run: Any) -> None:
     write(tmp_path, recorded([[0.1] * len(CLASSES)]))
     for words, code, found in (
         (("--review", 0.99, "--reject", 0.5), 2, "review 0.99 and reject 0.5"),
-        (("--reject", "high"), 2, "is no threshold"),
+        (("--reject", "high"), 2, "is not a threshold"),
         (("--reject", "crak=0.5"), 2, "no class 'crak'"),
-        (("--reducer", "median"), 2, "is no reducer"),
+        (("--reducer", "median"), 2, "is not a reducer"),
         (("--reducer", "kth_largest:300"), 2, "kept up to rank 256"),
         (("--reducer", "max", "--min-area", 3), 2, "reducer of its own"),
         (("--min-area", -1), 2, "not in the range x>=0"),
@@ -330,7 +330,7 @@ def test_parts_that_count_for_nothing_are_named(tmp_path: Path, run: Any) -> Non
     write(tmp_path, records)
     told = run("tune", "suggest", "--max-false-rejects", 0.05, "--all-good", expect=1)["error"]
     assert (
-        "20 of the parts could not be inspected and count for nothing: 20 locked."
+        "20 of the parts could not be inspected and are not counted: 20 locked."
         in (told["message"])
     )
     chosen = ("--from", 11, "--max-false-rejects", 0.05)

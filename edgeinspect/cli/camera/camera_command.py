@@ -1,4 +1,4 @@
-"""``edgeinspect camera``: the station's camera, while the station does not run."""
+"""``edgeinspect camera``: set up and check the camera while the station is stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COMMANDS = {
     "snap": LazyCommand("edgeinspect.cli.camera.snap:command", "Take one picture."),
     "focus": LazyCommand("edgeinspect.cli.camera.focus:command", "Show a focus meter."),
     "expose": LazyCommand(
-        "edgeinspect.cli.camera.expose:command", "Find exposure and gain for the light there is."
+        "edgeinspect.cli.camera.expose:command", "Find exposure and gain for the current light."
     ),
     "stream-check": LazyCommand(
         "edgeinspect.cli.camera.stream:command", "Check rate, freshness and settings of the frames."
@@ -32,8 +32,9 @@ COMMANDS = {
     ),
 )
 def command() -> None:
-    """Set the station's camera up and check it, with the settings of the active recipe.
+    """Set up and check the station's camera, with the settings of the active recipe.
 
-    A camera has one user at a time: these commands are refused while the station runs, unless
-    --force is given. Of a running station ``edgeinspect parts show`` has the pictures.
+    Stop the station first: a camera serves one program at a time, so these commands refuse to work
+    while the station runs, unless you give --force. To see pictures of a running station, use
+    edgeinspect parts show.
     """

@@ -1,4 +1,4 @@
-"""``edgeinspect camera expose``: exposure and gain for the light there is."""
+"""``edgeinspect camera expose``: find exposure and gain for the present light."""
 
 from __future__ import annotations
 
@@ -28,11 +28,14 @@ _ROUNDS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """Attributes:
-    mean: wanted mean grey level of the region, [0, 255].
-    clipped_max: share of white pixels that is still good.
-    max_exposure_us: a longer one would blur the moving part.
-    max_gain: more would drown small defects in noise.
+    """The wanted brightness and its limits.
+
+    Attributes:
+        mean: wanted mean grey level of the region, [0, 255].
+        clipped_max: highest acceptable share of white pixels, [0, 1].
+        max_exposure_us: longest exposure; a longer one would blur a moving part.
+        max_gain: highest gain; a higher one would hide small defects in noise.
+        tolerance: allowed relative difference from ``mean``.
     """
 
     mean: float
@@ -44,20 +47,25 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Light:
+    """One pair of exposure and gain."""
+
     exposure_us: float
     gain: float
 
     @property
     def amount(self) -> float:
+        """The product of exposure and gain; brightness is proportional to it."""
         return self.exposure_us * self.gain
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Attributes:
-    light: to try next; None if the search has ended.
-    verdict: why it has ended: "good", "too_dark" (at both limits), "clips" (white before the
-        mean is reached), else "".
+    """What the search does next.
+
+    Attributes:
+        light: the light to try next; None if the search has ended.
+        verdict: why the search has ended: "good", "too_dark" (both limits reached) or "clips"
+            (white before the mean is reached); "" while it goes on.
     """
 
     light: Light | None
@@ -65,10 +73,13 @@ class Step:
 
 
 def next_step(now: Light, seen: FrameQuality, goal: Goal, *, ceiling: float | None) -> Step:
-    """One round of the search: the sensor is linear, so the light scales with the wanted mean.
+    """Do one round of the search: the sensor is linear, so light scales with the wanted mean.
 
     Args:
-        ceiling: the least amount of light that was seen to clip; the search stays below it.
+        now: the light of the last frame.
+        seen: what was measured in it.
+        goal: the wanted brightness.
+        ceiling: the smallest amount of light that clipped so far; the search stays below it.
     """
     clips = seen.clipped_high > goal.clipped_max
     if not clips and abs(seen.mean - goal.mean) <= goal.tolerance * goal.mean:
@@ -86,7 +97,7 @@ def next_step(now: Light, seen: FrameQuality, goal: Goal, *, ceiling: float | No
 
 
 def _divided(amount: float, goal: Goal) -> Light:
-    """As much as possible by exposure, for gain brings noise; the rest by gain."""
+    """Use as much exposure as allowed, because gain adds noise; gain provides the rest."""
     exposure = max(1.0, min(amount, goal.max_exposure_us))
     return Light(exposure, min(max(1.0, amount / exposure), goal.max_gain))
 
@@ -100,13 +111,35 @@ def _divided(amount: float, goal: Goal) -> Light:
         """
     )
 )
-@click.option("--mean", type=FiniteRange(10, 245), default=110.0, show_default=True)
-@click.option("--clipped-max", type=FiniteRange(0, 1), default=0.005, show_default=True)
-@click.option("--max-exposure-us", type=FiniteRange(1, 1e7), default=20_000.0)
-@click.option("--max-gain", type=FiniteRange(1, 64), default=8.0, show_default=True)
-@click.option("--write", is_flag=True, help="Store it as a new revision, which is not activated.")
-@click.option("--author", metavar="NAME", help="Who, for the revision.")
-@click.option("--reason", metavar="TEXT", help="Why, for the revision.")
+@click.option(
+    "--mean",
+    type=FiniteRange(10, 245),
+    default=110.0,
+    show_default=True,
+    help="Mean grey level to reach in the region of interest.",
+)
+@click.option(
+    "--clipped-max",
+    type=FiniteRange(0, 1),
+    default=0.005,
+    show_default=True,
+    help="Highest acceptable share of white pixels.",
+)
+@click.option(
+    "--max-exposure-us",
+    type=FiniteRange(1, 1e7),
+    default=20_000.0,
+    show_default=True,
+    help="Longest exposure, in microseconds.",
+)
+@click.option(
+    "--max-gain", type=FiniteRange(1, 64), default=8.0, show_default=True, help="Highest gain."
+)
+@click.option(
+    "--write", is_flag=True, help="Store the result as a new revision, without activating it."
+)
+@click.option("--author", metavar="NAME", help="Your name, for the revision.")
+@click.option("--reason", metavar="TEXT", help="Reason, for the revision.")
 @camera_options
 @json_option
 def command(
@@ -122,19 +155,23 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Put a good part under the camera; this finds the exposure that gives its mean grey level.
+    """Find the exposure and gain that give a good part the wanted mean grey level.
 
-    A part that moves is blurred by speed x exposure: give --max-exposure-us so that it moves less
-    than half of the smallest defect. The rest of the light is then taken by gain.
+    Put a good part under the camera first. Set --max-exposure-us so that a moving part travels
+    less than half the size of the smallest defect during the exposure; otherwise the picture is
+    blurred. Gain then makes up for the missing light.
     """
     if write and not (author and reason):
-        raise UsageError("--write needs --author and --reason, for the revision.")
+        raise UsageError("--write needs --author and --reason.")
     goal = Goal(
         mean=mean, clipped_max=clipped_max, max_exposure_us=max_exposure_us, max_gain=max_gain
     )
     with opened_camera(config, force=force) as opened:
         if write and opened.recipe is None:
-            raise UsageError(f"{opened.station.product} has no active recipe to change.")
+            raise UsageError(
+                f"{opened.station.product} has no active recipe to change.",
+                next_action="Leave out --write, or apply a recipe first.",
+            )
         rounds = search(opened, goal)
     light, seen, verdict = rounds[-1]
     stored = None
@@ -158,19 +195,19 @@ def command(
 
 
 _WHY = {
-    "too_dark": "The picture stays too dark at the longest exposure and the highest gain.",
-    "clips": "Parts of the picture are white before the mean is reached.",
-    "": "The picture does not settle; the light may flicker.",
+    "too_dark": "The picture is too dark even at the longest exposure and the highest gain.",
+    "clips": "Parts of the picture turn white before the mean grey level is reached.",
+    "": "The brightness does not settle; the light may flicker.",
 }
 _WHAT_NOW = {
     "too_dark": "Add light, open the aperture, or allow a longer exposure.",
-    "clips": "Diffuse the light or turn the lamp, or ask for a lower --mean.",
-    "": "Use a lamp without flicker, or an exposure of a whole period of the mains.",
+    "clips": "Diffuse or turn the light, or set a lower --mean.",
+    "": "Use a lamp that does not flicker, or an exposure of one full mains period.",
 }
 
 
 def search(opened: OpenedCamera, goal: Goal) -> list[tuple[Light, FrameQuality, str]]:
-    """Every round's light and what was seen; the last one's verdict ends it. Raises CameraFault."""
+    """Return the light, measurement and verdict of each round. Raises CameraFault."""
     from edgeinspect.line.quality import measure_quality
 
     asked = opened.controls
@@ -238,4 +275,4 @@ def _say(
     if stored is not None:
         say(f"Stored as revision {stored} of {opened.station.product}; it is not active yet.")
     elif opened.recipe is not None:
-        say('To keep it: the same with --write --author NAME --reason "why".')
+        say('To store it, add: --write --author NAME --reason "why"')

@@ -1,4 +1,4 @@
-"""``edgeinspect camera focus``: a meter to turn the lens by."""
+"""``edgeinspect camera focus``: a live focus meter."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ _BAR_COLUMNS = 60
         """
     )
 )
-@click.option("--frames", type=click.IntRange(min=1), help="End after this many; else Ctrl-C.")
+@click.option(
+    "--frames", type=click.IntRange(min=1), help="Frames to show; until Ctrl-C by default."
+)
 @camera_options
 @json_option
 def command(*, frames: int | None, config: Path | None, force: bool, as_json: bool) -> None:
-    """Show the sharpness of the region of interest, live, against the best seen so far.
+    """Show the focus of the region of interest live, next to the best value so far.
 
-    Turn the lens past the best until the bar falls, then back until it is full. The number is
-    what ``checks.focus_min`` of the recipe compares with, for this part under this light.
+    Turn the lens past the best point until the bar falls, then back until it is full. The recipe
+    compares this number with checks.focus_min. It depends on the part and the light.
     """
     from rich.live import Live
 
@@ -71,4 +73,4 @@ def _meter(focus: float, best: float, picture: RenderableType) -> RenderableType
     style = "green" if share > 0.97 else "yellow" if share > 0.8 else "red"
     bar = Text("█" * full, style).append("░" * (_BAR_COLUMNS - full), "dim")
     words = Text(f" {focus:8.1f}  best {best:.1f}")
-    return Group(picture, Text.assemble("focus ", bar, words), Text("Ctrl-C ends it.", "dim"))
+    return Group(picture, Text.assemble("focus ", bar, words), Text("Press Ctrl-C to stop.", "dim"))

@@ -1,4 +1,4 @@
-"""What the ``camera`` commands share: the station's camera, opened with its recipe's settings."""
+"""What the ``camera`` commands share: the station's camera, opened with the recipe's settings."""
 
 from __future__ import annotations
 
@@ -29,14 +29,18 @@ if TYPE_CHECKING:
 FRAME_NS = 5_000_000_000
 PREVIEW_COLUMNS = 80
 _FRAMES_TO_FOLLOW = 40
-_FORCE = "Even while the station runs, whose camera it is."
+_FORCE = "Work even while the station runs and uses the camera."
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedCamera:
-    """Attributes:
-    recipe: the active one; None if the product has none yet.
-    controls: what the camera was opened with.
+    """A camera that is open, with the settings of the active recipe.
+
+    Attributes:
+        station: the station file.
+        recipe: the active recipe; None if the product has none yet.
+        controls: the settings that the camera was opened with.
+        camera: the opened camera.
     """
 
     station: StationFile
@@ -45,7 +49,7 @@ class OpenedCamera:
     camera: Camera
 
     def frame(self, *, after_mono_ns: int | None = None) -> Frame:
-        """The next frame exposed after now, or after the given time. Raises CameraFault."""
+        """Return the next frame exposed after now or the given time. Raises CameraFault."""
         now = time.monotonic_ns()
         not_before = now if after_mono_ns is None else after_mono_ns
         return self.camera.capture(
@@ -56,7 +60,7 @@ class OpenedCamera:
         """Set the controls and return the first frame that has them.
 
         Raises:
-            CameraFault: no frame says so, among the next ones.
+            CameraFault: none of the next 40 frames has them.
         """
         self.camera.apply(controls)
         wrong = ""
@@ -66,12 +70,15 @@ class OpenedCamera:
             if not wrong:
                 return frame
         raise CameraFault(
-            f"The camera does not follow: {wrong}, after {_FRAMES_TO_FOLLOW} frames.",
-            next_action="Choose a value that this camera can take.",
+            f"The camera did not apply its settings within {_FRAMES_TO_FOLLOW} frames: {wrong}.",
+            next_action="Choose a value that this camera supports.",
         )
 
     def roi_pixels(self, frame: Frame) -> NDArray[np.uint8]:
-        """The recipe's region of interest, a view. Raises ConfigError if it is not in the frame."""
+        """Return a view of the recipe's region of interest, or of the whole frame without one.
+
+        Raises ConfigError if the region lies outside the frame.
+        """
         pixels = frame.pixels
         roi = self.recipe.roi.region if self.recipe is not None and self.recipe.roi else None
         if roi is None:
@@ -97,29 +104,32 @@ def off_controls(
     controls: CameraControls,
     *,
     tolerance: float = 0.05,
-    must_tell: bool = False,
+    must_report: bool = False,
 ) -> str:
-    """Which control of this frame is not as asked for, in words; "" if all are.
+    """Describe the first control of this frame that differs from the request; "" if none does.
 
     Args:
-        must_tell: a control that the camera does not read back is off, as it is for the station;
-            else such a camera (a folder) is believed.
+        meta: the frame's settings as the camera reports them.
+        controls: the requested settings; None entries are not checked.
+        tolerance: allowed relative difference.
+        must_report: count a control that the camera does not report as different, as the station
+            does. If False, such a camera (a folder) is trusted.
     """
     for key, asked in dataclasses.asdict(controls).items():
         found = getattr(meta, key)
         allowed = tolerance * max(abs(asked or 0), 1.0 if key == "lens_position" else 0.0)
         if asked is not None and found is not None and abs(found - asked) > allowed:
-            return f"{key} is {found:g} and not {asked:g}"
-        if must_tell and asked is not None and found is None:
-            return f"the camera does not tell {key}, which the recipe fixes"
+            return f"{key} is {found:g} instead of {asked:g}"
+        if must_report and asked is not None and found is None:
+            return f"the camera does not report {key}, which the recipe sets"
     return ""
 
 
 def camera_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--config`` and ``--force``."""
+    """Add ``--config`` and ``--force``."""
     for decorate in (
         click.option("--force", is_flag=True, help=_FORCE),
-        config_option("The station file that names the camera."),
+        config_option("Station file that names the camera."),
     ):
         function = decorate(function)
     return function
@@ -127,16 +137,17 @@ def camera_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def opened_camera(config: Path | None, *, force: bool) -> Iterator[OpenedCamera]:
-    """The camera of the station file, open until the block ends.
+    """Open the camera of the station file until the block ends.
 
     Raises:
-        UsageError: no station file, or one for the simulated line.
-        StationBusy: the station runs.
-        CameraFault, DriverMissing: the camera cannot be had.
+        UsageError: no station file is given, or its camera is simulated.
+        StationBusy: the station is running.
+        CameraFault: the camera cannot be opened.
+        DriverMissing: the camera's library is not installed.
     """
     if config is None:
         raise UsageError(
-            "It is not said which station's camera is meant.",
+            "No station file given.",
             next_action="Give --config STATION_FILE.",
         )
     from edgeinspect.hw.camera_strobe import StrobedCamera
@@ -147,7 +158,10 @@ def opened_camera(config: Path | None, *, force: bool) -> Iterator[OpenedCamera]
 
     station = load_station(config)
     if station.camera.driver is CameraDriver.SIM:
-        raise UsageError(f"The camera of {station.id} is simulated; there is nothing to set up.")
+        raise UsageError(
+            f"The camera of {station.id} is simulated; there is nothing to set up.",
+            next_action="Give a station file with another camera.driver.",
+        )
     recipe = _active_recipe(station)
     from edgeinspect.ports import CameraControls
 
@@ -177,7 +191,7 @@ def _active_recipe(station: StationFile) -> Recipe | None:
 
 
 def preview(pixels: NDArray[np.uint8], *, columns: int = PREVIEW_COLUMNS) -> Text:
-    """The picture in half blocks, at most ``columns`` wide."""
+    """Draw the picture in half blocks, at most ``columns`` wide."""
     import cv2
     import numpy as np
 
@@ -193,13 +207,13 @@ def preview(pixels: NDArray[np.uint8], *, columns: int = PREVIEW_COLUMNS) -> Tex
 
 
 def quality_fields(pixels: NDArray[np.uint8]) -> dict[str, float]:
-    """Mean, clipping and focus of these pixels, as in ``FrameQuality``."""
+    """Measure mean, clipping and focus of these pixels, named as in ``FrameQuality``."""
     from edgeinspect.line.quality import measure_quality
 
     return dataclasses.asdict(measure_quality(pixels))
 
 
 def read_back_fields(meta: FrameMeta) -> dict[str, object]:
-    """What the camera says of this frame's settings; null where it does not say."""
+    """Return the settings that the camera reports for this frame; None where it reports none."""
     keys = ("exposure_us", "gain", "red_gain", "blue_gain", "white_balance_k", "lens_position")
     return {key: getattr(meta, key) for key in keys}

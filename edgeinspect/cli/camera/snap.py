@@ -1,4 +1,4 @@
-"""``edgeinspect camera snap``: one picture."""
+"""``edgeinspect camera snap``: take one picture."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ from edgeinspect.terminal.output import console, examples, json_option, print_js
 def command(
     *, file: Path | None, config: Path | None, force: bool, graphics: str, as_json: bool
 ) -> None:
-    """Take one picture with the active recipe's settings, and say how good its light is.
+    """Take one picture with the active recipe's settings and print its brightness and focus.
 
-    In a terminal the picture is drawn as well. A file gets all of it, without loss.
+    In a terminal, the picture is also drawn. PICTURE.png receives the full frame without loss.
     """
     if file is not None and file.suffix.lower() != ".png":
-        raise UsageError(f"{file} would not be a PNG.", next_action="Name it PICTURE.png.")
+        raise UsageError(
+            f"{file} is not a PNG file name.", next_action="Use a name that ends in .png."
+        )
     with opened_camera(config, force=force) as opened:
         frame = opened.frame()
         roi = opened.roi_pixels(frame)
@@ -81,4 +83,7 @@ def _save(file: Path, pixels: object) -> None:
     try:
         replace_file(file, data)
     except OSError as error:
-        raise StorageFault(f"{file} cannot be written: {error.strerror or error}.") from error
+        raise StorageFault(
+            f"{file} cannot be written: {error.strerror or error}.",
+            next_action="Check the folder's permissions and free space.",
+        ) from error

@@ -1,4 +1,4 @@
-"""``edgeinspect camera stream-check``: are the frames fresh, regular and as the recipe says?"""
+"""``edgeinspect camera stream-check``: check that frames are fresh, regular and as set."""
 
 from __future__ import annotations
 
@@ -25,17 +25,23 @@ if TYPE_CHECKING:
         """
     )
 )
-@click.option("--frames", type=click.IntRange(min=10), default=200, show_default=True)
+@click.option(
+    "--frames",
+    type=click.IntRange(min=10),
+    default=200,
+    show_default=True,
+    help="Frames to check.",
+)
 @camera_options
 @json_option
 @click.pass_context
 def command(
     ctx: click.Context, *, frames: int, config: Path | None, force: bool, as_json: bool
 ) -> None:
-    """Take many frames one after the other and judge them.
+    """Take many frames in a row and check their rate, freshness and settings.
 
-    Ends with 1 if frames repeat, or come with other settings than the recipe's. Dropped frames
-    cost nothing by themselves, but a regular few of them point to a bandwidth or a power problem.
+    The exit code is 1 if frames repeat or do not have the recipe's settings. A dropped frame does
+    no harm by itself, but regular drops point to a bandwidth or power problem.
     """
     metas: list[FrameMeta] = []
     repeated = 0
@@ -57,7 +63,7 @@ def command(
         print_json({"good": good, "exit_code": 0 if good else 1, **fields})
     else:
         say(table(("", ""), [(key.replace("_", " "), _shown(fields[key])) for key in fields]))
-        say("Good." if good else "Not good: see repeated and off recipe.")
+        say("Good." if good else "Not good: see 'repeated' and 'off recipe' above.")
     if not good:
         ctx.exit(1)
 
@@ -67,20 +73,20 @@ def _shown(value: object) -> str:
 
 
 def stream_fields(metas: Sequence[FrameMeta], controls: CameraControls) -> dict[str, object]:
-    """Rate, regularity, age and settings of consecutive frames.
+    """Measure rate, regularity, age and settings of consecutive frames.
 
     Returns:
-        ``interval_ms_*`` between the starts of exposures, ``age_ms_*`` from the start of the
-        exposure to the driver's handing over; ``dropped`` from gaps in the camera's counter;
-        ``off_recipe`` frames, with the last one's fault in words.
+        ``interval_ms_*`` between starts of exposures; ``age_ms_*`` from the start of the exposure
+        until the driver delivers the frame; ``dropped`` counted by gaps in the camera's sequence;
+        ``off_recipe``, the number of frames with wrong settings, and the last one's description.
     """
     import numpy as np
 
     begins = np.array([meta.exposure_mono_ns for meta in metas])
     ages = np.array([meta.arrived_mono_ns - meta.exposure_mono_ns for meta in metas]) / 1e6
     intervals = np.diff(begins) / 1e6
-    told = (off_controls(meta, controls, must_tell=True) for meta in metas)
-    wrong = [words for words in told if words]
+    described = (off_controls(meta, controls, must_report=True) for meta in metas)
+    wrong = [words for words in described if words]
     median = float(np.median(intervals))
     return {
         "frames": len(metas),

@@ -1,4 +1,4 @@
-"""``edgeinspect challenge``: numbered masters prove that the station still sees and rejects."""
+"""``edgeinspect challenge``: prove with numbered masters that the station still rejects defects."""
 
 from __future__ import annotations
 
@@ -39,23 +39,25 @@ command = LazyGroup(
             "Run a challenge on a running station.",
         ),
         "status": LazyCommand(
-            "edgeinspect.cli.challenge.challenge_command:status", "Say whether one is due, and why."
+            "edgeinspect.cli.challenge.challenge_command:status",
+            "Show whether a challenge is due, and why.",
         ),
         "list": LazyCommand(
             "edgeinspect.cli.challenge.challenge_command:list_challenges", "List past challenges."
         ),
         "show": LazyCommand(
-            "edgeinspect.cli.challenge.challenge_command:show", "Show a challenge, or print it."
+            "edgeinspect.cli.challenge.challenge_command:show",
+            "Show a challenge, or write it as a page to print.",
         ),
         "check": LazyCommand(
-            "edgeinspect.cli.challenge.challenge_command:check", "Check a file of masters."
+            "edgeinspect.cli.challenge.challenge_command:check", "Check a masters file."
         ),
         "sample": LazyCommand(
             "edgeinspect.cli.challenge.challenge_command:sample",
             "Write masters for the simulated line.",
         ),
     },
-    help="Prove with numbered masters that the station still sees and still rejects.",
+    help="Use numbered master parts to prove that the station still detects and rejects defects.",
     epilog=examples(
         """
         edgeinspect challenge run --config station.yaml
@@ -75,18 +77,21 @@ command = LazyGroup(
         """
     )
 )
-@config_option("The station file; it names the control socket.")
-@click.option("--socket", type=ANY_PATH, help="The control socket itself.")
-@click.option("--masters", type=FILE, help="The masters, where the station file names none.")
-@click.option("--author", help="Who runs it; the login name if left out.")
-@click.option("--reason", default="challenge", show_default=True)
-@click.option("--yes", is_flag=True, help="Ask nobody: something else puts the masters on.")
+@config_option("Station file that names the control socket.")
+@click.option("--socket", type=ANY_PATH, help="Path of the control socket.")
+@click.option("--masters", type=FILE, help="Masters file, if the station file names none.")
+@click.option("--author", help="Your name; the login name by default.")
+@click.option(
+    "--reason", default="challenge", show_default=True, help="Reason, for the audit trail."
+)
+@click.option("--yes", is_flag=True, help="Do not ask: a machine puts the masters on the line.")
 @click.option(
     "--part-timeout",
     "part_timeout_s",
     type=FiniteRange(1, 3600),
     default=120.0,
-    help="Seconds for a master to come.",
+    show_default=True,
+    help="Seconds to wait for each master.",
 )
 @json_option
 @click.pass_context
@@ -102,11 +107,12 @@ def run(
     part_timeout_s: float,
     as_json: bool,
 ) -> None:
-    """Let a running station ask for each master in turn, and judge it.
+    """Run a challenge: the station asks for each master in turn and checks its verdict.
 
-    Checked are the verdict, the defect's class and place, and what the gate did, from the
-    station's own records. Everything but the announced master is rejected meanwhile. Stop the
-    infeed first. On a simulated line the masters come by themselves. Ends with 1 unless passed.
+    Stop the infeed first. For each master, the station's own records show the verdict, the class
+    and place of the defect, and what the gate did. During the challenge, the station rejects every
+    part except the announced master. A simulated line supplies its own masters. The exit code is 1
+    unless the challenge is passed.
     """
     from edgeinspect.challenge.run_challenge import ChallengeRun
     from edgeinspect.cli.recipe.recipe_place import author_name
@@ -138,15 +144,15 @@ def run(
 
 
 class _Terminal:
-    """Asks on the terminal; calls the station every few seconds so that it keeps waiting."""
+    """Asks on the terminal; reports to the station every few seconds that somebody is there."""
 
     def __init__(self, *, ask: bool, quiet: bool) -> None:
         self._ask = ask
         self._quiet = quiet
         if ask and not sys.stdin.isatty():
             raise UsageError(
-                "Nobody can be asked: standard input is not a terminal.",
-                next_action="Give --yes where something else puts the masters on the line.",
+                "The command cannot ask questions, because standard input is not a terminal.",
+                next_action="Run it in a terminal, or give --yes if a machine feeds the masters.",
             )
 
     def ask(self, state: Mapping[str, Any], alive: Callable[[], None]) -> bool:
@@ -157,8 +163,8 @@ class _Terminal:
         if not self._ask:
             return True
         keys = sys.stdin.fileno()
-        termios.tcflush(keys, termios.TCIFLUSH)  # what was typed before the question is no answer
-        self._print("   Empty the belt, take the master. Enter: ready, q: give up. ", end="")
+        termios.tcflush(keys, termios.TCIFLUSH)  # discard keys typed before the question
+        self._print("   Empty the belt and take the master. Enter: ready, q: cancel. ", end="")
         while not select.select([keys], [], [], _STILL_HERE_S)[0]:
             alive()
         answer = os.read(keys, 1024)
@@ -184,7 +190,7 @@ class _Terminal:
 
 
 def _write_report(state: Mapping[str, Any]) -> str | None:
-    """The printable page beside the record, where this user may write there."""
+    """Write the printable page next to the record, if this user may write there."""
     if state.get("number") is None:
         return None
     from edgeinspect.challenge.challenge_store import ChallengeStore
@@ -195,7 +201,7 @@ def _write_report(state: Mapping[str, Any]) -> str | None:
     try:
         replace_file(path, _page(store, store.read(int(state["number"]))))
     except EdgeInspectError as error:
-        sys.stderr.write(f"The page was not written: {error.message}\n")
+        sys.stderr.write(f"The report page was not written: {error.message}\n")
         return None
     return str(path)
 
@@ -216,20 +222,20 @@ def _say_outcome(state: Mapping[str, Any]) -> None:
     style = "bold green" if passed else "bold red"
     say(Text(f"{title} {state['outcome']}: {state['detail']}.", style))
     if state["html"]:
-        say(f"To print: {state['html']}")
+        say(f"Page to print: {state['html']}")
     for text in state["due"].values():
         say(f"Due: {text}.")
     if state["locks"]:
-        say("The station stays locked: it rejects everything until a challenge is passed.")
+        say("The station stays locked: it rejects every part until a challenge is passed.")
 
 
 @click.command(epilog=examples("edgeinspect challenge status --config station.yaml --json"))
-@config_option("The station file; it names the control socket.")
-@click.option("--socket", type=ANY_PATH, help="The control socket itself.")
+@config_option("Station file that names the control socket.")
+@click.option("--socket", type=ANY_PATH, help="Path of the control socket.")
 @json_option
 @click.pass_context
 def status(ctx: click.Context, *, config: Path | None, socket: Path | None, as_json: bool) -> None:
-    """Say whether a challenge is due on a running station. Ends with 1 if one is."""
+    """Show whether a challenge is due on a running station. The exit code is 1 if one is."""
     from edgeinspect.control.client import ControlClient
 
     with ControlClient(_socket(config, socket)) as client:
@@ -240,11 +246,15 @@ def status(ctx: click.Context, *, config: Path | None, socket: Path | None, as_j
         due = state["due"]
         say(*(f"Due: {text}." for text in due.values()))
         if not due:
-            say("Nothing is due." if state["demanded"] else "The station file demands none.")
+            say(
+                "No challenge is due."
+                if state["demanded"]
+                else "The station file requires no challenges."
+            )
         if state["locks"]:
-            say("The station is locked: it rejects everything until a challenge is passed.")
+            say("The station is locked: it rejects every part until a challenge is passed.")
         if state["shift_clock_trusted"] is False:
-            say("The clock does not follow a time server: when a shift begins is uncertain.")
+            say("The clock is not synchronized, so the start of a shift is uncertain.")
         if state["last_passed"] is not None:
             say(f"Last passed: number {state['last_passed']}, {state['last_passed_wall']}.")
     if state["due"]:
@@ -253,12 +263,14 @@ def status(ctx: click.Context, *, config: Path | None, socket: Path | None, as_j
 
 @click.command(epilog=examples("edgeinspect challenge list --config station.yaml"))
 @data_dir_options
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Challenges to list."
+)
 @json_option
 def list_challenges(
     *, data_dir: Path | None, config: Path | None, limit: int, as_json: bool
 ) -> None:
-    """List the challenges of a data directory, newest first."""
+    """List past challenges, newest first."""
     store = _store(data_dir, config)
     numbers = store.numbers()
     records = [store.read(number) for number in reversed(numbers[-limit:])]
@@ -287,7 +299,7 @@ def list_challenges(
 )
 @click.argument("number", type=click.IntRange(1))
 @data_dir_options
-@click.option("--html", type=FILE, help="Write the page to print; the browser saves it as PDF.")
+@click.option("--html", type=FILE, help="Write a page to print or to save as PDF.")
 @json_option
 def show(
     *, number: int, data_dir: Path | None, config: Path | None, html: Path | None, as_json: bool
@@ -315,14 +327,14 @@ def show(
     ]
     say(table(("master", "expected", "found", "gate", ""), lines))
     if html is not None:
-        say(f"To print: {html}")
+        say(f"Page to print: {html}")
 
 
 @click.command(epilog=examples("edgeinspect challenge check masters/masters.yaml"))
 @click.argument("masters", type=FILE)
 @json_option
 def check(*, masters: Path, as_json: bool) -> None:
-    """Check a file of masters without a station."""
+    """Check a masters file without a station."""
     from edgeinspect.challenge.judgement import expected_words
     from edgeinspect.challenge.masters_file import load_masters
 
@@ -343,7 +355,7 @@ def check(*, masters: Path, as_json: bool) -> None:
 @click.argument("folder", type=FOLDER)
 @json_option
 def sample(*, folder: Path, as_json: bool) -> None:
-    """Write masters for the simulated line into FOLDER: rendered parts with known truth."""
+    """Write masters for the simulated line to FOLDER: rendered parts with known defects."""
     from edgeinspect.bundle.shipped import SIM_BUNDLE
     from edgeinspect.cli.challenge.sample_masters import write_sample_masters
 
@@ -351,7 +363,7 @@ def sample(*, folder: Path, as_json: bool) -> None:
     if as_json:
         print_json({"file": str(path)})
     else:
-        say(f"Masters of the simulated line are in {path}.")
+        say(f"Wrote the masters of the simulated line to {path}.")
 
 
 def _socket(config: Path | None, socket: Path | None) -> Path:

@@ -1,4 +1,4 @@
-"""A set of masters for the simulated line: rendered parts whose truth is known."""
+"""A set of masters for the simulated line: rendered parts with known defects."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _MARGIN_PX = 8
 
 
 def write_sample_masters(folder: Path, *, product: str) -> Path:
-    """Two good masters and three bad ones with their pictures; returns the file of masters.
+    """Write two good and three bad masters with their pictures; return the masters file.
 
     Raises:
-        UsageError: there is a file of masters already.
-        StorageFault: it cannot be written.
+        UsageError: the masters file already exists.
+        StorageFault: a file cannot be written.
     """
     make_folder(folder)
     masters: list[Plain] = []
@@ -62,5 +62,5 @@ def write_sample_masters(folder: Path, *, product: str) -> Path:
     content: dict[str, Plain] = {"format": 1, "product": product, "masters": masters}
     path = folder / MASTERS_FILE
     if not create_file(path, dump_yaml(content).encode(), mode=0o644):
-        raise UsageError(f"{path} exists.", next_action="Name another folder.")
+        raise UsageError(f"{path} already exists.", next_action="Name another folder.")
     return path

@@ -1,4 +1,4 @@
-"""``edgeinspect check``: all that can be verified without hardware, or, if asked, with it."""
+"""``edgeinspect check``: check a bundle or a station file, or accept the hardware."""
 
 from __future__ import annotations
 
@@ -28,9 +28,15 @@ _SIGNS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", 
     )
 )
 @click.argument("subject", type=ANY_PATH, metavar="BUNDLE|STATION_FILE")
-@click.option("--hardware", is_flag=True, help="Try every wire, camera and disk, with a person.")
-@click.option("--author", metavar="NAME", help="Who is there; without, no output is driven.")
-@click.option("--report", type=FOLDER, help="Where the acceptance's two files are written.")
+@click.option("--hardware", is_flag=True, help="Also test every wire, the camera and the disk.")
+@click.option(
+    "--author",
+    metavar="NAME",
+    help="Person at the machine who confirms each test; without one, no output is driven.",
+)
+@click.option(
+    "--report", type=FOLDER, help="Write the acceptance report (HTML and JSON) to this directory."
+)
 @json_option
 @click.pass_context
 def command(
@@ -42,19 +48,20 @@ def command(
     report: Path | None,
     as_json: bool,
 ) -> None:
-    """Check a bundle directory or a station file, as far as that goes without hardware.
+    """Check a bundle directory or a station file.
 
-    A bundle: card, digests, the golden pictures on the engine of this machine, thresholds. A
-    station file: the same for its recipe's bundle, and data directory, drivers, and which
-    faults can pass as it is wired. Warnings leave the exit code at 0; the first failure decides
-    it: 3 configuration, 4 hardware, 5 model, 6 storage.
+    For a bundle, this checks the card, the digests, the thresholds, and the golden pictures on
+    this machine's engine. For a station file, it also checks the data directory and the drivers,
+    and lists the faults that this wiring cannot catch. The first failure sets the exit code:
+    3 configuration, 4 hardware, 5 model, 6 storage. Warnings do not change it.
 
-    With --hardware the station's machine is accepted, while the station does not run: board, clock,
-    disk, punctuality, accelerator, camera, and every line, with a person (--author) who blocks
-    sensors and watches outputs move. Without one, lines are opened and nothing is driven.
+    --hardware runs the acceptance test of the machine: board, clock, disk, timing, accelerator,
+    camera and every line. Stop the station first. Name the person at the machine with --author:
+    the command asks that person to block sensors and to watch outputs move. Without --author,
+    lines are opened but no output is driven.
     """
     if (author or report) and not hardware:
-        raise UsageError("--author and --report belong to --hardware.")
+        raise UsageError("--author and --report need --hardware.")
     if hardware:
         from edgeinspect.cli.check.hardware_run import run_acceptance
 

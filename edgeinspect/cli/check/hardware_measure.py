@@ -1,4 +1,4 @@
-"""What the acceptance measures of the machine itself: disk, punctuality, whether it is real."""
+"""What the acceptance test measures of the machine: disk, timing, and whether it is emulated."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ _WEAR_FILES = ("life_time", "pre_eol_info")
 
 @dataclass(frozen=True, slots=True)
 class DiskFigures:
-    """Attributes:
-    write_mb_per_s: of one file of 32 MiB, made durable.
-    fsync_ms_median, fsync_ms_p99: to make 4 KiB durable, as each record is.
+    """How fast a disk writes.
+
+    Attributes:
+        write_mb_per_s: speed of writing and syncing one file of 32 MiB.
+        fsync_ms_median: median time to write and sync 4 KiB, as for each record.
+        fsync_ms_p99: 99th percentile of that time.
     """
 
     write_mb_per_s: float
@@ -29,7 +32,7 @@ class DiskFigures:
 
 
 def disk_figures(folder: Path, *, records: int = 100) -> DiskFigures:
-    """Write and make durable, in a file that is gone afterwards. Raises OSError."""
+    """Measure the disk of ``folder`` with a temporary file. Raises OSError."""
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         block = os.urandom(1 << 20)  # a disk that compresses must not look fast
         began = time.monotonic_ns()
@@ -48,7 +51,7 @@ def disk_figures(folder: Path, *, records: int = 100) -> DiskFigures:
 
 
 def disk_wear(folder: Path, *, sys: Path = Path("/sys")) -> dict[str, str]:
-    """What the medium says of its own wear: an eMMC's registers; an SD card says nothing."""
+    """Return the wear that the medium reports: an eMMC's registers; SD cards report none."""
     device = folder.stat().st_dev
     block = (sys / f"dev/block/{os.major(device)}:{os.minor(device)}").resolve()
     found: dict[str, str] = {}
@@ -62,7 +65,7 @@ def disk_wear(folder: Path, *, sys: Path = Path("/sys")) -> dict[str, str]:
 
 
 def timer_lateness_us(*, deadlines: int = 300, period_ms: float = 5.0) -> list[float]:
-    """How much too late a punctual thread wakes, sorted; the bare loop, without any station."""
+    """Measure how late a real-time thread wakes, in us, sorted; no station takes part."""
     late: list[float] = []
 
     def loop() -> None:
@@ -83,7 +86,7 @@ def timer_lateness_us(*, deadlines: int = 300, period_ms: float = 5.0) -> list[f
 
 @contextmanager
 def loaded(work: Callable[[], object]) -> Iterator[None]:
-    """Every core busy with ``work``, over and over, until the block ends."""
+    """Keep every core busy with ``work`` until the block ends."""
     ended = threading.Event()
 
     def toil() -> None:
@@ -102,7 +105,7 @@ def loaded(work: Callable[[], object]) -> Iterator[None]:
 
 
 def machine_emulation(*, root: Path = Path("/")) -> str:
-    """What this machine is emulated by, or ""."""
+    """Return what emulates this machine, or ""."""
     for name in ("sys_vendor", "product_name"):
         try:
             word = (root / "sys/class/dmi/id" / name).read_text().strip()
@@ -118,13 +121,13 @@ def machine_emulation(*, root: Path = Path("/")) -> str:
 
 
 def chip_emulation(device: Path, *, root: Path = Path("/")) -> str:
-    """Whether a GPIO chip is the kernel's simulator."""
+    """Return "gpio-sim" if a GPIO chip is the kernel's simulator, else ""."""
     place = (root / "sys/bus/gpio/devices" / device.name).resolve()
     return "gpio-sim" if "gpio-sim" in str(place) else ""
 
 
 def video_emulation(device: str, *, root: Path = Path("/")) -> str:
-    """Whether a V4L2 camera is one of the kernel's virtual drivers."""
+    """Return the name of the kernel's virtual driver behind a V4L2 camera, or ""."""
     try:
         name = (root / "sys/class/video4linux" / Path(device).name / "name").read_text()
     except OSError:

@@ -54,7 +54,10 @@ def write_report(folder: Path, fields: dict[str, Any]) -> tuple[Path, Path]:
     except OSError as error:
         if isinstance(error, StorageFault):
             raise
-        raise StorageFault(f"{folder} cannot be written: {error.strerror or error}.") from error
+        raise StorageFault(
+            f"{folder} cannot be written: {error.strerror or error}.",
+            next_action="Check the folder's permissions and free space.",
+        ) from error
     return data, page
 
 
@@ -75,7 +78,7 @@ def _why_not(fields: dict[str, Any]) -> str:
         return f"Not accepted: {', '.join(failed)}."
     if fields["not_tried"]:
         return f"Not complete: {', '.join(fields['not_tried'])} not tried."
-    return "Nothing failed, but not all of it is real hardware: this accepts no machine."
+    return "Nothing failed, but some of the hardware is emulated, so the machine is not accepted."
 
 
 def _figure(value: object) -> str:

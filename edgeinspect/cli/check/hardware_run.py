@@ -1,4 +1,4 @@
-"""Walks a person through the acceptance and writes its report."""
+"""Guides a person through the acceptance test and writes its report."""
 
 from __future__ import annotations
 
@@ -16,32 +16,38 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "not tried": "di
 
 
 def run_acceptance(subject: Path, *, author: str | None, report: Path | None, as_json: bool) -> int:
-    """Try everything, say it as it comes, write the report; returns the exit code.
+    """Run every step, print each result, write the report, and return the exit code.
 
     Raises:
-        UsageError: the subject is no station file, or a person is named and cannot be asked.
+        UsageError: the subject is not a station file, or ``author`` is combined with ``as_json``.
         StorageFault: the report or the audit trail cannot be written.
     """
     if subject.is_dir() or not subject.exists():
-        raise UsageError(f"{subject} is no station file, which --hardware needs.")
+        raise UsageError(
+            f"--hardware needs a station file, and {subject} is not one.",
+            next_action="Name a station file.",
+        )
     if author and as_json:
-        raise UsageError("With --json nobody is asked, so --author has no meaning.")
+        raise UsageError(
+            "--author asks questions, so it cannot be combined with --json.",
+            next_action="Leave out one of them.",
+        )
     station_id = _announced(subject, author)
     steps: list[Step] = []
-    person = Person(ask=_ask, tell=say) if author else None
+    person = Person(ask=_ask, instruct=say) if author else None
     for step in acceptance(subject, person=person):
         steps.append(step)
         if not as_json:
             _say_step(step)
     fields = report_fields(
-        subject, station_id, steps, author=author or "nobody beside it", when=now_utc()
+        subject, station_id, steps, author=author or "nobody present", when=now_utc()
     )
     files = write_report(report, fields) if report is not None else ()
     if as_json:
         print_json({**fields, "files": [str(file) for file in files]})
     else:
         for file in files:
-            say(f"Written: {file}")
+            say(f"Wrote {file}")
         say(_verdict(fields))
     return int(fields["exit_code"])
 
@@ -50,12 +56,12 @@ def _verdict(fields: Mapping[str, object]) -> str:
     if fields["accepted"]:
         return "Accepted."
     if fields["good"]:
-        return "Nothing failed, but not all of it is real hardware: see what is emulated."
-    return "Not complete, or not good: see above."
+        return "Nothing failed, but some of the hardware is emulated: see above."
+    return "Not accepted: some steps failed or were not tried; see above."
 
 
 def _announced(subject: Path, author: str | None) -> str:
-    """The station's id; outputs that will be moved go into the audit trail first."""
+    """Return the station's id; note in the audit trail which outputs will be driven."""
     from edgeinspect.cli.io.drive_output import record_manual_output
     from edgeinspect.cli.io.opened_lines import outputs_of
     from edgeinspect.settings.station_file import load_station
@@ -63,7 +69,7 @@ def _announced(subject: Path, author: str | None) -> str:
     try:
         station = load_station(subject)
     except EdgeInspectError:
-        return ""  # the first step tells what is wrong with it
+        return ""  # the first step reports the error
     if author:
         record_manual_output(
             station,

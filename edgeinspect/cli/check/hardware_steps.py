@@ -1,4 +1,4 @@
-"""``edgeinspect check --hardware``: every part of a real machine, tried with a person beside it."""
+"""``edgeinspect check --hardware``: the acceptance test of a machine, with a person present."""
 
 from __future__ import annotations
 
@@ -29,13 +29,16 @@ _LATE_US = 1000.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One thing that was tried.
+    """The result of one step.
 
     Attributes:
-        state: "ok", "warn", "fail", or "not tried" where nobody was there to help.
-        figures: what was measured, by name with its unit.
-        emulated: by what, where it was not the real thing; else "".
-        exit_code: what a failure means for the command; 0 otherwise.
+        name: what was tested.
+        state: "ok", "warn", "fail", or "not tried" if nobody was there to help.
+        detail: what was found.
+        next_action: what to do about it; "" if nothing.
+        figures: measured values; each name ends in its unit.
+        emulated: what emulates this hardware; "" if it is real.
+        exit_code: the command's exit code after a failure, else 0.
     """
 
     name: str
@@ -49,20 +52,22 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who helps: ``ask`` puts a question with yes or no, ``tell`` says what to do now."""
+    """The person at the machine: ``ask`` puts a yes-or-no question, ``instruct`` shows a text."""
 
     ask: Callable[[str], bool]
-    tell: Callable[[str], None]
+    instruct: Callable[[str], None]
 
 
 def acceptance(path: Path, *, person: Person | None, board: Board | None = None) -> Iterator[Step]:
-    """Try everything that the station file names, one step after the other.
+    """Test everything that the station file names, one step after another.
 
     Args:
-        person: None: nobody is there. Then lines are opened and outputs stay at their safe level.
+        path: the station file.
+        person: who helps; with None, lines are opened but outputs stay at their safe level.
+        board: where to read the board's health; the real board by default.
 
     Yields:
-        a step each; a failed one does not keep the others from being tried.
+        One result per step. After a failed step, the others are still tested.
     """
     from edgeinspect.assembly.preflight import check_station
     from edgeinspect.hw.board_health import SystemBoard
@@ -74,7 +79,7 @@ def acceptance(path: Path, *, person: Person | None, board: Board | None = None)
     try:
         station = load_station(path)
     except EdgeInspectError:
-        return  # the findings above have said why
+        return  # the findings above report why
     yield Step(name="machine", state="ok", detail=_machine_words(), emulated=machine)
     yield from _board(station, board or SystemBoard(), machine)
     yield from _guarded("storage", lambda: _storage(station, machine))
@@ -152,9 +157,9 @@ def _storage(station: StationFile, machine: str) -> Iterator[Step]:
     yield Step(
         name="storage speed",
         state="warn" if slow else "ok",
-        detail=f"{found.write_mb_per_s:.0f} MB/s, a durable record in {found.fsync_ms_median:.1f} "
-        f"ms (99 of 100 within {found.fsync_ms_p99:.1f} ms)",
-        next_action="Use an SSD or an A2 card: pictures are dropped first." if slow else "",
+        detail=f"{found.write_mb_per_s:.0f} MB/s; one durable record takes "
+        f"{found.fsync_ms_median:.1f} ms (99 of 100 take at most {found.fsync_ms_p99:.1f} ms)",
+        next_action="Use an SSD or an A2 card; a slow disk drops pictures." if slow else "",
         figures=dataclasses.asdict(found),
         emulated=machine,
     )
@@ -165,13 +170,13 @@ def _storage(station: StationFile, machine: str) -> Iterator[Step]:
         state, words = ("warn" if worn else "ok"), said
     else:
         state = "warn"
-        words = (said + ": " if said else "") + "this medium does not tell its wear"
+        words = (said + ": " if said else "") + "this medium does not report its wear"
     budget = station.storage.max_image_bytes / 1e9
     yield Step(
         name="storage endurance",
         state=state,
-        detail=f"{words}; pictures go round in {budget:.1f} GB",
-        next_action="" if state == "ok" else "Keep a spare with the same image, and backups.",
+        detail=f"{words}; pictures may use {budget:.1f} GB",
+        next_action="" if state == "ok" else "Keep backups and a spare card with the same image.",
         figures=wear,
         emulated=machine,
     )
@@ -193,10 +198,11 @@ def _punctuality(machine: str) -> Iterator[Step]:
     yield Step(
         name="punctuality",
         state="warn" if worst > _LATE_US else "ok",
-        detail=f"a punctual thread wakes {figures['late_us_idle_p99']:.0f} us late (99 of 100) on "
-        f"the idle machine and {worst:.0f} us with every core busy",
-        next_action="Allow real-time priority (the service file does), or widen gate."
-        "timing_tolerance_ms."
+        detail="99 of 100 times a real-time thread wakes at most "
+        f"{figures['late_us_idle_p99']:.0f} us late on the idle machine, and {worst:.0f} us late "
+        "with every core busy",
+        next_action="Allow real-time priority (the service file does), or increase "
+        "gate.timing_tolerance_ms."
         if worst > _LATE_US
         else "",
         figures=figures,
@@ -212,7 +218,7 @@ def _edgetpu(station: StationFile) -> Iterator[Step]:
         yield Step(
             name="edge tpu",
             state="fail",
-            detail="the kernel shows no Edge TPU, on USB or PCIe",
+            detail="the kernel finds no Edge TPU on USB or PCIe",
             next_action="Plug it into a USB 3 port with enough power, or load the apex driver.",
             exit_code=4,
         )
@@ -222,7 +228,7 @@ def _edgetpu(station: StationFile) -> Iterator[Step]:
             state="warn" if device.is_slow_port else "ok",
             detail=f"{device.kind} at {device.place} {device.detail}"
             + (f", {device.mbit_per_s} Mbit/s" if device.mbit_per_s else ""),
-            next_action="Use a blue USB 3 port: USB 2 takes longer than most models."
+            next_action="Use a blue USB 3 port; USB 2 is slower than most models."
             if device.is_slow_port
             else "",
         )
@@ -254,7 +260,7 @@ def _camera(path: Path) -> Iterator[Step]:
         detail=f"{wiring.driver.value}, {width} x {height}, "
         f"{figures['frames_per_s']:.1f} frames/s, frames {figures['age_ms_median']:.1f} ms old"
         + (f"; {wrong}" if wrong else _settings_words(opened.controls)),
-        next_action="See edgeinspect camera expose." if wrong else "",
+        next_action="Correct it with: edgeinspect camera expose" if wrong else "",
         figures=figures | quality,
         emulated=emulated,
         exit_code=4 if wrong else 0,
@@ -263,7 +269,7 @@ def _camera(path: Path) -> Iterator[Step]:
 
 def _settings_words(controls: CameraControls) -> str:
     asked = any(value is not None for value in dataclasses.asdict(controls).values())
-    return "; settings as the recipe says" if asked else "; the recipe fixes no setting"
+    return "; settings match the recipe" if asked else "; the recipe sets no camera controls"
 
 
 def _camera_emulation(driver: str, device: str) -> str:
@@ -276,8 +282,8 @@ def _camera_emulation(driver: str, device: str) -> str:
     try:
         ids = camera_ids()
     except EdgeInspectError:
-        return ""  # the camera's own step tells why
-    # Sensors on a ribbon cable have their place in the device tree, USB cameras their port.
+        return ""  # the camera's own step reports why
+    # Sensors on a ribbon cable are named by the device tree, USB cameras by their port.
     real = [name for name in ids if name.startswith("/base/") or "usb" in name]
     return "" if real or not ids else f"libcamera's {ids[0]}"
 
@@ -311,8 +317,10 @@ def _input(
         return _failed(f"input {name}", error, emulated=emulated)
     try:
         if person is None:
-            return _not_tried(f"input {name}", f"line {wire.line} opens; no edge asked for")
-        person.tell(f"Within {_EDGE_WAIT_S:.0f} s: make {name.replace('_', ' ')} change once.")
+            return _not_tried(f"input {name}", f"line {wire.line} opens; no edge requested")
+        person.instruct(
+            f"Make the input {name.replace('_', ' ')} change once within {_EDGE_WAIT_S:.0f} s."
+        )
         try:
             edge = news.get(timeout=_EDGE_WAIT_S)
         except queue.Empty:
@@ -320,11 +328,11 @@ def _input(
                 name=f"input {name}",
                 state="fail",
                 detail=f"line {wire.line}: no edge within {_EDGE_WAIT_S:.0f} s",
-                next_action="Check the sensor's supply, its wire, active and bias.",
+                next_action="Check the sensor's supply and wire, and the keys active and bias.",
                 emulated=emulated,
                 exit_code=4,
             )
-        time.sleep(0.3)  # bounces, if there are any, come now
+        time.sleep(0.3)  # wait for bounces
         edges = 1 + news.qsize()
         age_ms = (time.monotonic_ns() - edge) / 1e6
         bounced = edges > 1 and name != "encoder"
@@ -332,7 +340,7 @@ def _input(
             name=f"input {name}",
             state="warn" if bounced else "ok",
             detail=f"line {wire.line}: {edges} edge{'s' if edges > 1 else ''}",
-            next_action="If it was one change only: give debounce_us." if bounced else "",
+            next_action="If it changed only once, set debounce_us." if bounced else "",
             figures={"edges": edges, "first_edge_age_ms": age_ms},
             emulated=emulated,
         )
@@ -347,7 +355,7 @@ def _started(
     wire: InputLine,
     news: queue.SimpleQueue[int],
 ) -> Callable[[], None]:
-    """Open the input so that its edges' times come in ``news``; returns what closes it."""
+    """Open the input, put the times of its edges into ``news``, and return its close function."""
     if name == "line_stopped":
         level = module.level_input(station.io, wire)
         level.start(lambda active, edge_mono_ns: news.put(edge_mono_ns))
@@ -374,14 +382,14 @@ def _output(
         if person is None:
             return _not_tried(step, f"line {wire.line} is held at its safe level; not driven")
         words = name.replace("_", " ")
-        if not person.ask(f"{words} will be switched on twice. Is the line clear of hands?"):
+        if not person.ask(f"The output {words} will be switched on twice. Is everybody clear?"):
             return _not_tried(step, "not driven: the line was not clear")
         for _ in range(2):
             output.drive(True)
             time.sleep(_DRIVE_S)
             output.drive(False)
             time.sleep(_DRIVE_S)
-        good = person.ask(f"Did {words} go on twice, and is it off now?")
+        good = person.ask(f"Did {words} switch on twice, and is it off now?")
     except EdgeInspectError as error:
         return _failed(step, error, emulated=emulated)
     finally:
@@ -390,7 +398,7 @@ def _output(
         name=step,
         state="ok" if good else "fail",
         detail=f"line {wire.line}: " + ("seen to move" if good else "not seen to move"),
-        next_action="" if good else "Check the driver stage, its supply and active.",
+        next_action="" if good else "Check the driver stage, its supply, and the key active.",
         emulated=emulated,
         exit_code=0 if good else 4,
     )

@@ -1,4 +1,4 @@
-"""``edgeinspect demo``: the simulated line with the shipped model, and the truth account."""
+"""``edgeinspect demo``: a station on the simulated line, and the truth account."""
 
 from __future__ import annotations
 
@@ -33,27 +33,55 @@ DEFAULT_PARTS = 300
     )
 )
 @click.option(
-    "--parts", type=click.IntRange(1, 10_000_000), help=f"{DEFAULT_PARTS} if left out: one minute."
+    "--parts",
+    type=click.IntRange(1, 10_000_000),
+    help=f"Number of parts; {DEFAULT_PARTS} by default, which take about one minute.",
 )
-@click.option("--seconds", type=FiniteRange(min=0.1), help="Stop feeding after this long.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
-@click.option("--rate", type=FiniteRange(0.1, 6.0), default=5.0, show_default=True)
-@click.option("--defect-rate", type=FiniteRange(0, 1), default=0.08, show_default=True)
-@click.option("--gate", type=click.Choice(GATES), default=GATES[0], show_default=True)
-@click.option("--fast", is_flag=True, help="Virtual time: same pictures and model, no waiting.")
-@click.option("--plain", is_flag=True, help="One line a part, also in a terminal.")
-@click.option("--bundle", type=FOLDER, help="Another bundle than the shipped sim-surface.")
-@click.option("--data-dir", type=FOLDER, help="Keep records and pictures there.")
+@click.option(
+    "--seconds", type=FiniteRange(min=0.1), help="Stop feeding parts after this many seconds."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Random seed; the same seed gives the same parts.",
+)
+@click.option(
+    "--rate",
+    type=FiniteRange(0.1, 6.0),
+    default=5.0,
+    show_default=True,
+    help="Parts per second, on average.",
+)
+@click.option(
+    "--defect-rate",
+    type=FiniteRange(0, 1),
+    default=0.08,
+    show_default=True,
+    help="Share of defective parts.",
+)
+@click.option(
+    "--gate",
+    type=click.Choice(GATES),
+    default=GATES[0],
+    show_default=True,
+    help="Kind of reject gate.",
+)
+@click.option("--fast", is_flag=True, help="Use virtual time: same pictures and model, no waiting.")
+@click.option("--plain", is_flag=True, help="Print one line per part, even in a terminal.")
+@click.option("--bundle", type=FOLDER, help="Use this bundle instead of the shipped sim-surface.")
+@click.option("--data-dir", type=FOLDER, help="Keep records and pictures in this directory.")
 @click.option("--picture", type=FILE, metavar="SVG", help="Save the screen as a picture.")
 @json_option
 @click.pass_context
 def command(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
-    """Watch a whole station at work on a simulated line; no hardware is needed.
+    """Watch a complete station work on a simulated line; no hardware is needed.
 
-    Parts with real-looking surfaces come along the belt, about five a second. The station takes
-    a picture of each, scores it with the shipped model and moves the gate. The line knows the
-    truth of every part, so the run ends with an account of what the station did to it. Ctrl-C
-    lets the belt run empty and ends with the account; twice, it ends at once.
+    Parts with realistic surfaces come along the belt, about five per second. The station takes
+    a picture of each part, scores it with the shipped model and moves the gate. The simulator
+    knows which parts are defective and prints a summary at the end. Press Ctrl-C once to let the
+    belt run empty and print the summary; press it twice to stop at once.
     """
     with _data_dir(options["data_dir"]) as place:
         plan = _plan(options["bundle"], gate=options["gate"], data_dir=place)
@@ -92,16 +120,15 @@ def _run(
     shared = {"seed": options["seed"], "defect_rate": options["defect_rate"]}
     if options["fast"]:
         if options["seconds"] is not None or options["picture"] is not None:
-            raise click.UsageError("--seconds and --picture need the real clock, without --fast.")
+            raise click.UsageError("--seconds and --picture cannot be combined with --fast.")
         from edgeinspect.cli.demo.fast_demo import run_fast
 
         return run_fast(plan, parts=parts, rate_per_s=options["rate"], quiet=as_json, **shared)
-    from edgeinspect.cli.demo.live_demo import LiveDemo, PlainShow, QuietShow, ScreenShow
+    from edgeinspect.cli.demo.live_demo import LiveDemo, PlainShow, ScreenShow, Show
 
     terminal = sys.stdout.isatty() and not options["plain"]
-    show: PlainShow | QuietShow | ScreenShow
     if as_json:
-        show = QuietShow()
+        show = Show()
     elif terminal:
         show = ScreenShow(console())
     else:
@@ -118,11 +145,11 @@ def _say(result: dict[str, Any], account: Account, *, kept: Path | None) -> None
     speed = result["parts"] * 60 / result["elapsed_s"] if result["elapsed_s"] else 0
     say(
         Text(f"{result['bundle']} on {result['engine']}; "),
-        Text(f"{result['elapsed_s']:.0f} s, {speed:,.0f} parts a minute.", end=""),
+        Text(f"{result['elapsed_s']:.0f} s, {speed:,.0f} parts per minute.", end=""),
     )
     title = f"Truth account: {account.gate} gate, seed {account.seed}"
     say(account_table(account.as_dict(), title=title))
     for name, fault in result["station_faults"].items():
         say(Text(f"Station fault: {name.replace('_', ' ')}: {fault['detail']}", "yellow"))
     if kept is not None:
-        say(f"Look into it with: edgeinspect parts list --data-dir {kept} --verdict REJECT")
+        say(f"To see the rejects: edgeinspect parts list --data-dir {kept} --verdict REJECT")

@@ -1,4 +1,4 @@
-"""The demo on virtual time: the same pictures and the same model, as fast as they go."""
+"""The demo on virtual time: the same pictures and model, as fast as possible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgeinspect.terminal.output import progress
 
 
 class _TimedJudge:
-    """The inspector as the virtual line's engine; keeps how long it really took."""
+    """The inspector as the virtual line's engine; measures how long it really takes."""
 
     def __init__(self, inspector: Any) -> None:
         self._inspector = inspector
@@ -49,7 +49,7 @@ def run_fast(
     defect_rate: float,
     quiet: bool,
 ) -> tuple[dict[str, Any], Account]:
-    """Run the parts and return the demo's result and the truth account."""
+    """Run the parts; return the demo's result for JSON and the truth account."""
     opened = open_inspectors(plan.bundle, engine=plan.station.engine, roi=plan.roi)
     judge = _TimedJudge(opened.inspectors[0])
     rendered = RenderedParts(seed=seed, defect_rate=defect_rate)

@@ -1,4 +1,4 @@
-"""The demo on the real clock: the real station's threads on the live simulated line."""
+"""The demo in real time: the real station's threads on the live simulated line."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from typing_extensions import override
 
 from edgeinspect.assembly.assemble import AssembledStation
 from edgeinspect.assembly.run_until_stopped import stop_on_signals
@@ -36,30 +37,29 @@ _LAST_PARTS = 40
 _SEEN_KEPT = 64
 _SCORED = (VerdictKind.PASS, VerdictKind.REJECT, VerdictKind.REVIEW)
 _HARMLESS = (FaultName.PULSE_THREAD_DEGRADED,)
-"""Usual on a computer that is not set up as a station."""
+"""Faults that are normal on a computer that is not set up as a station."""
 
 
-class Show(Protocol):
-    """Shows the demo while it runs."""
+class Show:
+    """Shows the demo while it runs; this base class shows nothing."""
 
-    def begin(self) -> None: ...
-    def part(self, part: LastPart) -> None: ...
-    def moment(self, view: LiveView) -> None: ...
-    def end(self) -> None: ...
+    def begin(self) -> None:
+        """Start to show the demo."""
 
+    def part(self, part: LastPart) -> None:
+        """Show one finished part."""
 
-class QuietShow:
-    """Shows nothing."""
+    def moment(self, view: LiveView) -> None:
+        """Show the present state of the line."""
 
-    def begin(self) -> None: ...
-    def part(self, part: LastPart) -> None: ...
-    def moment(self, view: LiveView) -> None: ...
-    def end(self) -> None: ...
+    def end(self) -> None:
+        """Stop showing the demo."""
 
 
-class PlainShow(QuietShow):
-    """One line a part, for pipes and log files."""
+class PlainShow(Show):
+    """Prints one line per part, for pipes and log files."""
 
+    @override
     def part(self, part: LastPart) -> None:
         words = [f"part {part.part_id}", part.verdict.value, part.reason]
         words += ["" if part.score is None else f"{part.score:.3f}", part.outcome.value]
@@ -67,28 +67,31 @@ class PlainShow(QuietShow):
         sys.stdout.flush()
 
 
-class ScreenShow(QuietShow):
-    """The live screen in a terminal."""
+class ScreenShow(Show):
+    """Draws the live screen in a terminal."""
 
     def __init__(self, terminal: Console) -> None:
         self._console = terminal
         self._screen = LiveScreen()
         self._live = Live(console=terminal, auto_refresh=False, screen=True)
 
+    @override
     def begin(self) -> None:
         self._live.start()
 
+    @override
     def moment(self, view: LiveView) -> None:
         size = self._console.size
         drawn = self._screen.render(view, width=size.width, height=size.height)
         self._live.update(drawn, refresh=True)
 
+    @override
     def end(self) -> None:
         self._live.stop()
 
 
 class LiveDemo:
-    """One run. Call ``run`` once."""
+    """One run of the demo. Call ``run`` once."""
 
     def __init__(
         self,
@@ -130,11 +133,12 @@ class LiveDemo:
         """Run until every part has left the line, or until interrupted.
 
         Args:
-            seconds: put no more parts on the belt after this long.
-            picture: save a moment of the screen there, as SVG.
+            show: shows the parts and the line.
+            seconds: stop feeding parts after this time.
+            picture: file for a picture of the screen (SVG).
 
         Returns:
-            the demo's result for JSON, and the truth account.
+            The demo's result for JSON, and the truth account.
         """
         self._began_s = time.monotonic()
         with stop_on_signals(self._interrupt), contextlib.ExitStack() as ending:
@@ -166,7 +170,7 @@ class LiveDemo:
         self._settle(show)
 
     def _settle(self, show: Show) -> None:
-        """Until the last part's way through the ledger has ended, too."""
+        """Wait until the last part has left the ledger, too."""
         deadline_s = time.monotonic() + _SETTLE_S
         station = self._assembled.station
         while station.status()["parts_in_flight"] and time.monotonic() < deadline_s:
@@ -175,14 +179,14 @@ class LiveDemo:
         show.moment(self._view())
 
     def _interrupt(self, *, immediate: bool = False) -> None:
-        """The first signal lets the belt run empty, the second Ctrl-C ends at once."""
+        """Let the belt run empty at the first signal; stop at once at the second Ctrl-C."""
         self._interrupts = 2 if immediate else max(1, self._interrupts)
         self._assembled.station.request_stop(immediate=immediate)
 
     # --- what has happened ----------------------------------------------------------------
 
     def _watch(self, frame: Frame, inspection: Inspection) -> None:
-        """In an inference worker: remember what was seen, for the belt's colours."""
+        """Remember the verdict for the belt's colours; runs in an inference worker."""
         truth = self._line.line.truth.frames.get(frame.meta.sequence)
         if truth is None or truth.part is None:
             return
@@ -245,7 +249,7 @@ class LiveDemo:
         )
 
     def _keep_good_view(self, view: LiveView) -> None:
-        """The latest moment at which a part to be rejected is on its way to the gate."""
+        """Keep the latest view in which a part that will be rejected approaches the gate."""
         to_gate_ns = view.places_ns["gate"]
         on_its_way = any(
             part.verdict is VerdictKind.REJECT and 0 < part.at_ns < to_gate_ns for part in view.belt

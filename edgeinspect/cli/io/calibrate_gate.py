@@ -1,4 +1,4 @@
-"""``edgeinspect io calibrate-gate``: the way from the trigger to the gate, measured with parts."""
+"""``edgeinspect io calibrate-gate``: measure the travel time from trigger to gate with parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _SETTLE_MS = 200.0
 CONFIRM_PATIENCE = 3
-"""Parts are waited for this many times as long as ``confirm.latest_ms``, which may be wrong."""
+"""Wait this many times ``confirm.latest_ms`` for a part, because that value may be wrong."""
 
 
 @click.command(
@@ -37,11 +37,29 @@ CONFIRM_PATIENCE = 3
     )
 )
 @config_option()
-@click.option("--start-ms", type=FiniteRange(1, 600_000), help="Where to start; else as set.")
-@click.option("--pulse-ms", type=FiniteRange(5, 60_000), help="Its length; else the window.")
-@click.option("--resolution-ms", type=FiniteRange(0.1, 1000), default=2.0, show_default=True)
 @click.option(
-    "--patience-s", type=FiniteRange(1, 3600), default=120.0, help="Longest wait for a part."
+    "--start-ms",
+    type=FiniteRange(1, 600_000),
+    help="Start of the first pulse after the trigger, in ms; from the station file by default.",
+)
+@click.option(
+    "--pulse-ms",
+    type=FiniteRange(5, 60_000),
+    help="Length of each pulse in ms; the gate window by default.",
+)
+@click.option(
+    "--resolution-ms",
+    type=FiniteRange(0.1, 1000),
+    default=2.0,
+    show_default=True,
+    help="Stop when the travel time is known this precisely, in ms.",
+)
+@click.option(
+    "--patience-s",
+    type=FiniteRange(1, 3600),
+    default=120.0,
+    show_default=True,
+    help="Longest wait for a part, in seconds.",
 )
 @person_options
 @json_option
@@ -56,11 +74,11 @@ def command(
     reason: str,
     as_json: bool,
 ) -> None:
-    """Measure the way from the trigger to the gate and its spread, and propose the timing.
+    """Measure the travel time from trigger to gate and its spread, and propose the gate timing.
 
-    Send parts one at a time: the next one only when the one before has left the gate. Each part
-    gets one pulse; the confirm sensor says whether it was rejected. It takes some 15 parts, all of
-    which may be rejected or pass: use parts that must not be sold.
+    Send parts one at a time, and wait until each part has left the gate. Each part gets one gate
+    pulse, and the confirm sensor shows whether the part was rejected. You need about 15 parts. Any
+    of them may pass or be rejected, so use parts that will not be sold.
     """
     from edgeinspect.runtime.gate_calibration import GateCalibration, GateSearch
 
@@ -91,7 +109,7 @@ def command(
 
 
 class TrialBench:
-    """The opened trigger, confirm sensor and gate."""
+    """The trigger, confirm sensor and gate, opened for calibration."""
 
     def __init__(
         self,
@@ -120,7 +138,10 @@ class TrialBench:
             line.start(edges.put)
 
     def trial(self, start_ms: float) -> Trial:
-        """One part. Raises UsageError if none comes, or a second one too early."""
+        """Wait for one part and pulse the gate.
+
+        Raises UsageError if no part comes, or if a second one comes too early.
+        """
         from edgeinspect.runtime.gate_calibration import Trial
 
         _drain(self._triggers)
@@ -147,7 +168,7 @@ class TrialBench:
         )
 
     def _next_confirm(self) -> int | None:
-        """The first confirm edge of this part; None if it has not come in time."""
+        """Return the first confirm edge of this part, or None if it did not come in time."""
         try:
             return self._confirms.get(timeout=self._confirm_wait_s)
         except queue.Empty:
@@ -165,18 +186,18 @@ class TrialBench:
 def _defaults(
     station: StationFile, start_ms: float | None, pulse_ms: float | None
 ) -> tuple[float, float]:
-    """Where to start and for how long, from the station file where not given."""
+    """Return the pulse's start and length in ms, from the station file if not given."""
     from edgeinspect.settings.distances import DelayTrack
 
     if station.lines.confirm is None:
         raise UsageError(
-            "The gate is calibrated with the confirm sensor, and lines.confirm is not wired.",
-            next_action="Wire it, or measure with a ruler and the belt's speed.",
+            "Calibration needs the confirm sensor, but lines.confirm is not wired.",
+            next_action="Wire it, or measure the distance and divide it by the belt speed.",
         )
     track = station.track
     if not isinstance(track, DelayTrack):
         raise UsageError(
-            "This belt is tracked by an encoder; its counts are distances and need no timing.",
+            "This belt is tracked by an encoder, so gate positions are distances, not times.",
             next_action="Measure the distance from trigger to gate and multiply by counts_per_mm.",
         )
     length = pulse_ms or track.window_before_ms + track.window_after_ms
@@ -185,8 +206,8 @@ def _defaults(
 
 def _sentence(number: int, trial: Trial) -> str:
     seen = "not seen" if trial.confirm_ms is None else f"seen after {trial.confirm_ms:.1f} ms"
-    outcome = "moved the part" if trial.caught else "missed it"
-    return f"part {number}: a pulse from {trial.start_ms:.1f} ms {outcome}; in the chute: {seen}"
+    outcome = "moved the part" if trial.caught else "missed the part"
+    return f"part {number}: the pulse at {trial.start_ms:.1f} ms {outcome}; in the chute: {seen}"
 
 
 def _say(proposal: GateProposal) -> None:
@@ -199,9 +220,9 @@ def _say(proposal: GateProposal) -> None:
     ]
     say(table(("proposed for the station file", "ms"), rows, right=("ms",)))
     say(
-        f"From {proposal.parts} parts; the travel is known to {proposal.resolution_ms / 2:g} ms, "
-        f"parts spread over {proposal.spread_ms:.1f} ms. Write what you accept into the station "
-        "file and run edgeinspect check on it."
+        f"Measured with {proposal.parts} parts. The travel time is known to within "
+        f"{proposal.resolution_ms / 2:g} ms; parts spread over {proposal.spread_ms:.1f} ms. Copy "
+        "the values that you accept to the station file and run edgeinspect check on it."
     )
 
 

@@ -1,4 +1,4 @@
-"""``edgeinspect io pulse`` and ``io wiggle``: outputs moved by hand, into the audit trail first."""
+"""``edgeinspect io pulse`` and ``io wiggle``: drive outputs by hand, after an audit entry."""
 
 from __future__ import annotations
 
@@ -35,9 +35,24 @@ if TYPE_CHECKING:
     )
 )
 @click.argument("name", metavar="OUTPUT")
-@click.option("--ms", "on_ms", type=FiniteRange(1, 60_000), default=100.0, show_default=True)
-@click.option("--times", type=click.IntRange(1, 1000), default=1, show_default=True)
-@click.option("--off-ms", type=FiniteRange(1, 60_000), default=500.0, show_default=True)
+@click.option(
+    "--ms",
+    "on_ms",
+    type=FiniteRange(1, 60_000),
+    default=100.0,
+    show_default=True,
+    help="Length of the pulse in ms.",
+)
+@click.option(
+    "--times", type=click.IntRange(1, 1000), default=1, show_default=True, help="Number of pulses."
+)
+@click.option(
+    "--off-ms",
+    type=FiniteRange(1, 60_000),
+    default=500.0,
+    show_default=True,
+    help="Pause between pulses in ms.",
+)
 @config_option()
 @person_options
 @force_option
@@ -54,7 +69,7 @@ def pulse(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Drive one output for a moment; it ends at its safe level, Ctrl-C included."""
+    """Pulse one output. It always returns to its safe level, even after Ctrl-C."""
     station = wired_station(config)
     chosen((name,), outputs_of(station), "output")
     details = {"output": name, "on_ms": on_ms, "times": times, "forced": force}
@@ -64,7 +79,7 @@ def pulse(
     if as_json:
         print_json(details)
     else:
-        say(f"{name} was active {times} times for {on_ms:g} ms and is at its safe level.")
+        say(f"{name} was active {times} times for {on_ms:g} ms and is now at its safe level.")
 
 
 @click.command(
@@ -76,8 +91,21 @@ def pulse(
     )
 )
 @click.argument("names", nargs=-1, metavar="[OUTPUT]...")
-@click.option("--times", type=click.IntRange(1, 1000), default=5, show_default=True)
-@click.option("--ms", "half_ms", type=FiniteRange(1, 60_000), default=300.0, show_default=True)
+@click.option(
+    "--times",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    help="How often to switch each output on.",
+)
+@click.option(
+    "--ms",
+    "half_ms",
+    type=FiniteRange(1, 60_000),
+    default=300.0,
+    show_default=True,
+    help="How long each output stays on, and off, in ms.",
+)
 @config_option()
 @person_options
 @force_option
@@ -93,7 +121,7 @@ def wiggle(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Switch outputs on and off, one after the other, so that a person can find the wires."""
+    """Switch outputs on and off one after the other, so that you can find their wires."""
     station = wired_station(config)
     wires = chosen(names, outputs_of(station), "output")
     details = {"outputs": list(wires), "on_ms": half_ms, "times": times, "forced": force}
@@ -113,7 +141,7 @@ def wiggle(
 def _opened(
     station: StationFile, names: tuple[str, ...], *, force: bool
 ) -> Iterator[dict[str, Output]]:
-    """The outputs, at their safe levels, and back there however the block ends."""
+    """Open outputs at their safe levels, and return them there however the block ends."""
     module, wires = io_module(station), outputs_of(station)
     with idle_station(station, force=force), contextlib.ExitStack() as closing:
         outputs = {}
@@ -131,7 +159,7 @@ def record_manual_output(
     reason: str,
     details: Mapping[str, object],
 ) -> None:
-    """Into the audit trail, before anything moves. Raises UsageError, StorageFault."""
+    """Write to the audit trail before anything moves. Raises UsageError, StorageFault."""
     from edgeinspect.settings.audit import AUDIT_FILE, AuditTrail
 
     trail = AuditTrail(station.data_dir / AUDIT_FILE)

@@ -1,4 +1,4 @@
-"""``edgeinspect io``: the wires, looked at and moved by hand while the station does not run."""
+"""``edgeinspect io``: watch inputs and drive outputs by hand while the station is stopped."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from edgeinspect.terminal.output import examples
 
 COMMANDS = {
     "list": LazyCommand(
-        "edgeinspect.cli.io.list_lines:command", "List GPIO chips, lines and holders."
+        "edgeinspect.cli.io.list_lines:command", "List GPIO chips and lines, and who uses them."
     ),
     "watch": LazyCommand(
-        "edgeinspect.cli.io.watch_lines:command", "Show the inputs as they change."
+        "edgeinspect.cli.io.watch_lines:command", "Show each change of the inputs."
     ),
-    "pulse": LazyCommand("edgeinspect.cli.io.drive_output:pulse", "Drive one output for a moment."),
+    "pulse": LazyCommand("edgeinspect.cli.io.drive_output:pulse", "Pulse one output."),
     "wiggle": LazyCommand(
-        "edgeinspect.cli.io.drive_output:wiggle", "Switch outputs on and off, to find the wires."
+        "edgeinspect.cli.io.drive_output:wiggle", "Switch outputs on and off to find their wires."
     ),
     "calibrate-gate": LazyCommand(
-        "edgeinspect.cli.io.calibrate_gate:command", "Measure the way from the trigger to the gate."
+        "edgeinspect.cli.io.calibrate_gate:command", "Measure the travel time from trigger to gate."
     ),
 }
 
@@ -38,8 +38,8 @@ COMMANDS = {
     ),
 )
 def command() -> None:
-    """Look at the wires and move outputs by hand.
+    """Watch inputs and drive outputs by hand.
 
-    Commands that open lines are refused while the station runs, unless --force is given. What
-    drives an output needs a name and a reason, which go into the audit trail.
+    Stop the station first: commands that open lines refuse to work while it runs, unless you give
+    --force. Commands that drive an output need --author and --reason for the audit trail.
     """

@@ -1,4 +1,4 @@
-"""``edgeinspect io list``: GPIO chips, their lines, and who holds them."""
+"""``edgeinspect io list``: GPIO chips, their lines, and which program uses each line."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
         """
     )
 )
-@config_option("Show which lines this station uses.")
-@click.option("--chip", metavar="LABEL", help="Only the chip with this label.")
-@click.option("--all", "show_all", is_flag=True, help="Unnamed lines that nobody uses, too.")
+@config_option("Station file; its lines are marked.")
+@click.option("--chip", metavar="LABEL", help="Show only the chip with this label.")
+@click.option("--all", "show_all", is_flag=True, help="Also show unnamed lines that are not used.")
 @json_option
 def command(*, config: Path | None, chip: str | None, show_all: bool, as_json: bool) -> None:
-    """List the GPIO chips of this machine by label, with their lines and who holds them.
+    """List the GPIO chips of this machine, their lines, and which program uses each line.
 
-    It opens no line, so it is allowed while the station runs.
+    This opens no line, so you can use it while the station runs.
     """
     from edgeinspect.hw.gpio_chips import list_chips
 
@@ -44,7 +44,8 @@ def command(*, config: Path | None, chip: str | None, show_all: bool, as_json: b
         wanted = "no GPIO chip" if chip is None else f"no GPIO chip with the label {chip!r}"
         raise LineFault(
             f"This machine has {wanted}.",
-            next_action="Look for one with: ls -l /dev/gpiochip*; a board may need an overlay.",
+            next_action="Look for devices with: ls -l /dev/gpiochip*. Some boards need a device "
+            "tree overlay.",
         )
     if as_json:
         print_json({"chips": [_chip_as_json(facts, uses) for facts in chips]})
@@ -58,7 +59,7 @@ def command(*, config: Path | None, chip: str | None, show_all: bool, as_json: b
 
 
 def _uses(config: Path | None) -> Mapping[tuple[str, int | str], str]:
-    """Which line the station uses for what: by chip label and offset or name."""
+    """Return what the station uses each line for, by chip label and line offset or name."""
     if config is None:
         return {}
     from edgeinspect.settings.station_file import load_station

@@ -1,4 +1,4 @@
-"""What the ``io`` commands share: the wires of a station that does not run."""
+"""What the ``io`` commands share: options, and the lines of a stopped station."""
 
 from __future__ import annotations
 
@@ -20,39 +20,45 @@ INPUT_KEYS = ("trigger", "confirm", "guard", "line_stopped")
 
 
 def force_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--force``."""
     return click.option(
-        "--force", is_flag=True, help="Even while the station runs. Parts may pass unseen."
+        "--force", is_flag=True, help="Work even while the station runs. Parts may pass unseen."
     )(function)
 
 
 def person_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Who moves an output, and why, for the audit trail."""
+    """Add ``--author`` and ``--reason``, which go to the audit trail."""
     for decorate in (
-        click.option("--reason", required=True, metavar="TEXT", help="Why, for the audit trail."),
-        click.option("--author", required=True, metavar="NAME", help="Who, for the audit trail."),
+        click.option(
+            "--reason", required=True, metavar="TEXT", help="Reason, for the audit trail."
+        ),
+        click.option(
+            "--author", required=True, metavar="NAME", help="Your name, for the audit trail."
+        ),
     ):
         function = decorate(function)
     return function
 
 
 def wired_station(config: Path | None) -> StationFile:
-    """The station file, which must name hardware. Raises UsageError, ConfigError."""
+    """Load a station file that names real hardware. Raises UsageError, ConfigError."""
     if config is None:
-        raise UsageError(
-            "It is not said which station is meant.", next_action="Give --config STATION_FILE."
-        )
+        raise UsageError("No station file given.", next_action="Give --config STATION_FILE.")
     from edgeinspect.settings.station_file import load_station
     from edgeinspect.settings.wiring import IoDriver
 
     station = load_station(config)
     if station.io.driver is IoDriver.SIM:
-        raise UsageError(f"The station {station.id} is wired to the simulated line.")
+        raise UsageError(
+            f"The station {station.id} uses the simulated line, so it has no real wires.",
+            next_action="Give a station file with another io.driver.",
+        )
     return station
 
 
 @contextlib.contextmanager
 def idle_station(station: StationFile, *, force: bool) -> Iterator[None]:
-    """Keeps the station from starting meanwhile. Raises StationBusy if it runs."""
+    """Keep the station from starting during the block. Raises StationBusy if it runs."""
     from edgeinspect.files.atomic_file import make_folder
     from edgeinspect.records.records_lock import DataDirectoryLock
 
@@ -64,7 +70,8 @@ def idle_station(station: StationFile, *, force: bool) -> Iterator[None]:
         if not force:
             raise StationBusy(
                 error.message,
-                next_action="Stop it first; --force goes on all the same, and parts may pass.",
+                next_action="Stop it first. With --force the command works anyway, but parts may "
+                "pass unseen.",
             ) from error
     try:
         yield
@@ -74,14 +81,14 @@ def idle_station(station: StationFile, *, force: bool) -> Iterator[None]:
 
 
 def io_module(station: StationFile) -> IoModule:
-    """The station's io driver. Raises DriverMissing."""
+    """Return the station's io driver module. Raises DriverMissing."""
     from edgeinspect.hw.registry import IO_DRIVERS, resolve_driver
 
     return cast("IoModule", resolve_driver(station.io.driver.value, IO_DRIVERS, kind="io"))
 
 
 def inputs_of(station: StationFile) -> dict[str, InputLine]:
-    """The wired inputs by their keys in the station file, the encoder included."""
+    """Return the wired inputs, encoder included, by their keys in the station file."""
     found = {key: wire for key, wire in station.lines.wired() if key in INPUT_KEYS}
     if station.encoder is not None:
         found["encoder"] = station.encoder
@@ -89,14 +96,16 @@ def inputs_of(station: StationFile) -> dict[str, InputLine]:
 
 
 def outputs_of(station: StationFile) -> dict[str, OutputLine]:
-    """The wired outputs by their keys in the station file."""
+    """Return the wired outputs by their keys in the station file."""
     return {key: wire for key, wire in station.lines.wired() if key not in INPUT_KEYS}
 
 
 def chosen(names: tuple[str, ...], wired: dict[str, Any], kind: str) -> dict[str, Any]:
-    """The wires with these keys, all of them if none is named. Raises UsageError."""
+    """Return the wires with these keys; all of them if none is named. Raises UsageError."""
     for name in names:
         if name not in wired:
             known = ", ".join(wired) or "none"
-            raise UsageError(f"No {kind} {name!r} is wired; there are: {known}.")
+            raise UsageError(
+                f"The station has no {kind} {name!r}.", next_action=f"Wired {kind}s: {known}."
+            )
     return {name: wired[name] for name in names} if names else wired

@@ -1,4 +1,4 @@
-"""``edgeinspect io watch``: the inputs as they change."""
+"""``edgeinspect io watch``: show each change of the inputs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ _News = tuple[str, bool, int]
 )
 @click.argument("names", nargs=-1, metavar="[INPUT]...")
 @config_option()
-@click.option("--seconds", type=FiniteRange(0.1, 86_400), help="How long; else until Ctrl-C.")
+@click.option(
+    "--seconds", type=FiniteRange(0.1, 86_400), help="How long to watch; until Ctrl-C by default."
+)
 @force_option
 @json_option
 def command(
@@ -53,7 +55,7 @@ def command(
 ) -> None:
     """Show every change of the station's inputs: trigger, confirm, guard, line_stopped, encoder.
 
-    Ends by itself after --seconds, else with Ctrl-C.
+    The command ends after --seconds or with Ctrl-C.
     """
     station = wired_station(config)
     wires = chosen(names, inputs_of(station), "input")
@@ -78,7 +80,7 @@ def _listen(
     news: queue.SimpleQueue[_News | LineFault],
     closing: contextlib.ExitStack,
 ) -> dict[str, bool]:
-    """Open the inputs; returns their levels now."""
+    """Open the inputs and return their present levels."""
     from edgeinspect.hw.input_faults import TellsFaults
 
     levels = {}
@@ -98,7 +100,7 @@ class _Faults:
         self._news = news
 
     def edges_lost(self, count: int) -> None:
-        del count  # the newest level is told all the same
+        del count  # the newest level is reported anyway
 
     def failed(self, error: LineFault) -> None:
         self._news.put(error)
@@ -126,7 +128,7 @@ def _follow(
         levels[name] = active
         counts[name] += active
         if not quiet:
-            after = "" if name not in before else f", {(at_mono_ns - before[name]) / 1e6:.3f} ms on"
+            after = f", {(at_mono_ns - before[name]) / 1e6:.3f} ms later" if name in before else ""
             say(f"{name:<14} {_word(active)} at {(at_mono_ns - began_ns) / 1e9:.6f} s{after}")
         before[name] = at_mono_ns
 

@@ -1,4 +1,4 @@
-"""``edgeinspect recipe new``, ``edit``, ``apply``, ``rollback``: each with author and reason."""
+"""``edgeinspect recipe new``, ``edit``, ``apply`` and ``rollback``."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
     from edgeinspect.tune.apply import Applied
 
 _HEADER = """\
-# {product}, on top of revision {revision} by {author}: {reason}
-# Change what should change, save and leave the editor. Nothing is stored if it stays as it is.
+# {product}, based on revision {revision} by {author}: {reason}
+# Make your changes, save and close the editor. Without changes nothing is stored.
 """
 
 
 def value_options(function: Any) -> Any:
-    """``--set`` and ``--file``."""
+    """Add ``--set`` and ``--file``."""
     for decorate in (
         click.option(
             "--file",
             "file",
             type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-            help="YAML with the keys to replace; - is standard input.",
+            help="YAML file with the keys to replace; - reads standard input.",
         ),
         click.option(
             "--set",
             "settings",
             multiple=True,
             metavar="KEY=VALUE",
-            help="E.g. thresholds.scratch.reject=0.62; may be given again.",
+            help="Set a key, e.g. thresholds.scratch.reject=0.62; repeat for more keys.",
         ),
     ):
         function = decorate(function)
@@ -63,7 +63,7 @@ def value_options(function: Any) -> Any:
     )
 )
 @click.argument("name", metavar="PRODUCT")
-@click.option("--bundle", required=True, type=ANY_PATH, help="A bundle's directory or name.")
+@click.option("--bundle", required=True, type=ANY_PATH, help="Bundle directory or name.")
 @value_options
 @change_options
 @json_option
@@ -81,19 +81,19 @@ def new(
 ) -> None:
     """Store the first revision of PRODUCT, with the bundle's own thresholds.
 
-    It is not in force before it is applied: edgeinspect recipe apply --product PRODUCT
+    The station does not use it until you run: edgeinspect recipe apply --product PRODUCT
     """
     from edgeinspect.runtime.plan import bundle_recipe
     from edgeinspect.settings.recipe_edit import draft_of, editable
     from edgeinspect.tune.apply import store_revision
 
     if product not in (None, name):
-        raise UsageError("The product is given twice; leave --product out.")
+        raise UsageError("The product is given twice.", next_action="Leave out --product.")
     station = needed_station(config)
     place = RecipePlace.of_station(station)
     if place.store.revisions(name):
         raise UsageError(
-            f"{name} has recipes already.",
+            f"{name} already has recipes.",
             next_action=f"Change them with: edgeinspect recipe edit --product {name}",
         )
     base = bundle_recipe(_bundle(station, bundle), product=name)
@@ -117,9 +117,9 @@ def new(
     "--expect-latest",
     type=click.IntRange(1),
     metavar="N",
-    help="Store nothing if a revision after N is there.",
+    help="Store nothing if there is a revision later than N.",
 )
-@click.option("--apply", "apply_now", is_flag=True, help="Put it into force, too.")
+@click.option("--apply", "apply_now", is_flag=True, help="Apply the new revision, too.")
 @older_option
 @change_options
 @json_option
@@ -137,10 +137,11 @@ def edit(
     reason: str,
     as_json: bool,
 ) -> None:
-    """Store a new revision on top of REVISION, or of the active one.
+    """Store a new revision based on REVISION; on the active one by default.
 
-    Without --set and --file an editor opens ($VISUAL or $EDITOR). If somebody stores a revision
-    meanwhile, nothing is stored, their revision is named, and what was typed is kept in a file.
+    Without --set or --file, this opens an editor ($VISUAL or $EDITOR). If somebody else stores a
+    revision in the meantime, nothing is stored; the message names their revision and the file
+    that keeps your text.
     """
     from edgeinspect.settings.recipe_edit import draft_of, editable
     from edgeinspect.tune.apply import store_revision
@@ -162,7 +163,7 @@ def edit(
     try:
         draft = draft_of(values, base, author=author_name(author), reason=reason)
         if editable(draft) == editable(base):
-            raise UsageError("Nothing was changed, so nothing is stored.")
+            raise UsageError("Nothing was changed, so nothing was stored.")
         stored = store_revision(station, draft, expected_latest=latest)
     except EdgeInspectError as error:
         if typed is not None:
@@ -215,12 +216,12 @@ def apply(
     reason: str,
     as_json: bool,
 ) -> None:
-    """Put REVISION, or the latest one, into force.
+    """Activate REVISION; the latest one by default.
 
-    A running station takes it between two parts and acknowledges it with the recipe digest;
-    otherwise it holds from the next start on. With --product of another product the job changes:
-    its active revision is taken, or its latest if none was active yet. A revision whose bundle is
-    older than the one in force needs --older; recipe rollback needs no such word.
+    A running station switches between two parts and confirms with the recipe digest. A stopped
+    station uses the revision from its next start. To change to another product, name it with
+    --product: its active revision is used, or its latest if none was ever active. A revision whose
+    bundle is older than the active one needs --older; recipe rollback does not.
     """
     from edgeinspect.tune.apply import apply_revision
 
@@ -231,7 +232,7 @@ def apply(
     if not stored:
         raise UsageError(
             f"{chosen} has no recipe.",
-            next_action=f"Begin with: edgeinspect recipe new {chosen} --bundle BUNDLE",
+            next_action=f"Create one with: edgeinspect recipe new {chosen} --bundle BUNDLE",
         )
     changes_job = chosen != place.running
     if revision is not None:
@@ -253,7 +254,12 @@ def apply(
 @click.command(
     epilog=examples('edgeinspect recipe rollback --config station.yaml --reason "worse after all"')
 )
-@click.option("--expect-active", type=click.IntRange(1), metavar="N")
+@click.option(
+    "--expect-active",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Change nothing unless N is the active revision.",
+)
 @change_options
 @json_option
 def rollback(
@@ -265,7 +271,7 @@ def rollback(
     reason: str,
     as_json: bool,
 ) -> None:
-    """Go back to the revision that was active before; can be repeated."""
+    """Go back to the previously active revision; repeat to go back further."""
     from edgeinspect.tune.apply import roll_back
 
     station = needed_station(config)
@@ -282,7 +288,7 @@ def rollback(
 
 
 def _bundle(station: StationFile, given: Path) -> Bundle:
-    """The bundle in this directory, or the installed or shipped one of this name."""
+    """Load the bundle in this directory, or the installed or shipped one with this name."""
     from edgeinspect.bundle.directory import load_bundle
     from edgeinspect.bundle.shipped import shipped_bundles
 
@@ -293,7 +299,8 @@ def _bundle(station: StationFile, given: Path) -> Bundle:
             return load_bundle(place)
     raise UsageError(
         f"There is no bundle {given}.",
-        next_action="Name a bundle's directory, or one that is installed: edgeinspect model list",
+        next_action="Name a bundle directory or an installed bundle; to list them: "
+        "edgeinspect model list",
     )
 
 
@@ -320,12 +327,12 @@ def _typed(base: Recipe) -> str:
     )
     typed = click.edit(header + editable_text(base), extension=".yaml", require_save=True)
     if typed is None:
-        raise UsageError("Nothing was changed, so nothing is stored.")
+        raise UsageError("Nothing was changed, so nothing was stored.")
     return typed
 
 
 def _kept(typed: str) -> str:
-    """Keep what somebody has typed, and say where."""
+    """Save the typed text and return a sentence that names the file."""
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="edgeinspect-recipe-", suffix=".yaml", delete=False, encoding="utf-8"
@@ -342,7 +349,7 @@ def _tell_stored(stored: Recipe, *, as_json: bool) -> None:
         print_json({**told, "applied": False})
         return
     say(
-        f"Stored revision {stored.revision} of {stored.product}. It is not in force yet: "
+        f"Stored revision {stored.revision} of {stored.product}. To use it: "
         f"edgeinspect recipe apply {stored.revision}"
     )
 
@@ -354,8 +361,8 @@ def _tell_applied(applied: Applied, *, as_json: bool) -> None:
     what = f"Revision {applied.revision} of {applied.product}"
     if applied.live:
         say(
-            f"{what} is in force; the station acknowledged it in {applied.seconds:.2f} s with "
+            f"{what} is in force; the station confirmed it after {applied.seconds:.2f} s with "
             f"digest {applied.recipe_digest[:12]}."
         )
     else:
-        say(f"{what} is active. No station is running: it holds from the next start on.")
+        say(f"{what} is active. No station is running; it takes effect at the next start.")

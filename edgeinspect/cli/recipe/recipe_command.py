@@ -1,4 +1,4 @@
-"""``edgeinspect recipe``: look at, change, apply and audit what the station does with a product."""
+"""``edgeinspect recipe``: show, change, apply and audit recipes."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ command = LazyGroup(
         "show": LazyCommand("edgeinspect.cli.recipe.recipe_command:show", "Show a revision."),
         "diff": LazyCommand("edgeinspect.cli.recipe.recipe_command:diff", "Compare two revisions."),
         "new": LazyCommand(
-            "edgeinspect.cli.recipe.change_commands:new", "Begin with a new product."
+            "edgeinspect.cli.recipe.change_commands:new", "Create a new product's first revision."
         ),
         "edit": LazyCommand(
-            "edgeinspect.cli.recipe.change_commands:edit", "Store a changed revision."
+            "edgeinspect.cli.recipe.change_commands:edit", "Store a new revision with changes."
         ),
         "apply": LazyCommand(
-            "edgeinspect.cli.recipe.change_commands:apply", "Put a revision into force."
+            "edgeinspect.cli.recipe.change_commands:apply", "Activate a revision."
         ),
         "rollback": LazyCommand(
-            "edgeinspect.cli.recipe.change_commands:rollback", "Go back to the one before."
+            "edgeinspect.cli.recipe.change_commands:rollback", "Go back to the previous revision."
         ),
         "history": LazyCommand(
-            "edgeinspect.cli.recipe.recipe_command:history", "Who changed what, and why."
+            "edgeinspect.cli.recipe.recipe_command:history", "Show who changed what, and why."
         ),
         "audit": LazyCommand(
             "edgeinspect.cli.recipe.recipe_command:audit", "Read and verify the audit trail."
         ),
     },
-    help="Recipes: what belongs to a product, in revisions that never change.",
+    help="Manage recipes: each product's settings, in revisions that never change.",
     epilog=examples(
         """
         edgeinspect recipe list --config station.yaml
@@ -62,14 +62,14 @@ command = LazyGroup(
 @data_dir_options
 @json_option
 def list_recipes(*, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """List products with their revisions; the one that runs and the active ones are marked."""
+    """List all products and revisions; the running product and active revisions are marked."""
     place = RecipePlace.of(config, data_dir)
     products = [_product_as_dict(place, product) for product in place.store.products()]
     if as_json:
         print_json({"products": products})
         return
     if not products:
-        say("No recipe is stored. Begin with: edgeinspect recipe new")
+        say("No recipe is stored. Create one with: edgeinspect recipe new")
         return
     rows = [
         (
@@ -131,7 +131,7 @@ def show(
     product: str | None,
     as_json: bool,
 ) -> None:
-    """Show REVISION, or the active one, as it is stored."""
+    """Show REVISION as it is stored; the active one by default."""
     from edgeinspect.settings.recipe import recipe_yaml
 
     place = RecipePlace.of(config, data_dir)
@@ -164,7 +164,7 @@ def diff(
     product: str | None,
     as_json: bool,
 ) -> None:
-    """What changed from revision OLD to NEW, or to the active one."""
+    """Show what changed from revision OLD to revision NEW; NEW is the active one by default."""
     from edgeinspect.settings.recipe_edit import differences
 
     place = RecipePlace.of(config, data_dir)
@@ -175,7 +175,7 @@ def diff(
         told = {"product": after.product, "old": before.revision, "new": after.revision}
         print_json({**told, "changes": changes})
     elif not found:
-        say(f"Revisions {before.revision} and {after.revision} do the same.")
+        say(f"Revisions {before.revision} and {after.revision} have the same settings.")
     else:
         columns = ("key", f"revision {before.revision}", f"revision {after.revision}")
         say(table(columns, [(key, _shown(was), _shown(now)) for key, was, now in found]))
@@ -192,7 +192,7 @@ def _shown(value: object) -> str:
 def history(
     *, data_dir: Path | None, config: Path | None, product: str | None, as_json: bool
 ) -> None:
-    """What was stored, applied and rolled back for a product, by whom and why, oldest first."""
+    """Show who stored, applied and rolled back a product's revisions and why, oldest first."""
     place = RecipePlace.of(config, data_dir)
     chosen = place.product(product)
     entries = [
@@ -230,8 +230,10 @@ def history(
     )
 )
 @data_dir_options
-@click.option("--verify", is_flag=True, help="Look for changed, removed or reordered entries.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--verify", is_flag=True, help="Check for changed, removed or reordered entries.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Entries to show."
+)
 @json_option
 @click.pass_context
 def audit(
@@ -243,10 +245,10 @@ def audit(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Show the latest entries of the audit trail; with --verify, check all of it.
+    """Show the latest entries of the audit trail; with --verify, check the whole trail.
 
-    Verifying sets the trail against the digests kept in the recipes and in the parts database.
-    Ends with 1 if anything does not fit.
+    --verify compares the trail with the digests stored in the recipes and in the parts database.
+    The exit code is 1 if anything does not match.
     """
     place = RecipePlace.of(config, data_dir)
     if not place.data_dir.is_dir():
@@ -279,7 +281,7 @@ def _verify(ctx: click.Context, place: RecipePlace, *, as_json: bool) -> None:
             say(Text(f"! {finding}", "red"))
         for note in report.notes:
             say(Text(note, "dim"))
-        verdict = "holds" if report.is_good else "does NOT hold"
+        verdict = "is intact" if report.is_good else "is NOT intact"
         say(
             f"The audit trail {verdict}: {report.trail.entries} entries, "
             f"{report.trail.anchors} digests kept elsewhere, head {report.trail.head[:12]}."

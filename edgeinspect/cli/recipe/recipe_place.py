@@ -1,4 +1,4 @@
-"""Which recipes are meant: the data directory, the product, and who changes them."""
+"""Options and lookups that the recipe commands share: data directory, product, author, reason."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 product_option = click.option(
-    "--product", metavar="NAME", help="The product, if not the one that runs."
+    "--product", metavar="NAME", help="Product; the running one by default."
 )
 
 
 older_option = click.option(
     "--older",
     is_flag=True,
-    help="The bundle may be older than the one in force; the audit trail says so.",
+    help="Allow a bundle that is older than the active one; the audit trail notes it.",
 )
 
 
 def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--config``, ``--product``, ``--author`` and ``--reason`` of a change."""
+    """Add ``--config``, ``--product``, ``--author`` and ``--reason``."""
     from edgeinspect.cli.options import config_option
 
     for decorate in (
@@ -41,9 +41,9 @@ def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
             required=True,
             metavar="TEXT",
             callback=_one_line,
-            help="Why; kept for good.",
+            help="Reason for the change; kept in the audit trail.",
         ),
-        click.option("--author", metavar="NAME", help="Who, if not the login name."),
+        click.option("--author", metavar="NAME", help="Your name; the login name by default."),
         product_option,
         config_option(),
     ):
@@ -56,29 +56,29 @@ def _one_line(ctx: click.Context, parameter: click.Parameter, value: str) -> str
     text = value.strip()
     if not (text.isprintable() and 1 <= len(text) <= 200):
         raise UsageError(
-            f"The reason {value[:40]!r} cannot be kept.",
-            next_action="Give a reason of 1 to 200 characters in one line.",
+            f"--reason: {value[:40]!r} is not a valid reason.",
+            next_action="Give a reason of 1 to 200 characters on one line.",
         )
     return text
 
 
 def author_name(given: str | None) -> str:
-    """The author that was given, else who is logged in. Raises UsageError for blank text."""
+    """Return the given author, or the login name. Raises UsageError for blank text."""
     from edgeinspect.settings.author import login_name
 
     name = login_name() if given is None else given.strip()
     if not name:
-        raise UsageError("The author is empty.", next_action="Leave --author out or give a name.")
+        raise UsageError("--author is empty.", next_action="Give a name, or leave out --author.")
     return name
 
 
 def needed_station(config: Path | None) -> StationFile:
-    """The station file, which a change is checked against. Raises UsageError, ConfigError."""
+    """Load the station file that a change is checked against. Raises UsageError, ConfigError."""
     from edgeinspect.settings.station_file import load_station
 
     if config is None:
         raise UsageError(
-            "A change of the recipe is checked against the station.",
+            "No station file given; a recipe change is checked against it.",
             next_action="Give --config STATION_FILE.",
         )
     return load_station(config)
@@ -89,7 +89,7 @@ class RecipePlace:
     """The recipes of one data directory.
 
     Attributes:
-        running: the product that runs, as far as a station file says so.
+        running: the running product; None without a station file.
     """
 
     data_dir: Path
@@ -98,7 +98,7 @@ class RecipePlace:
 
     @classmethod
     def of(cls, config: Path | None, data_dir: Path | None) -> RecipePlace:
-        """From the options; raises UsageError if neither is given, ConfigError."""
+        """Find the recipes from ``--config`` or ``--data-dir``. Raises UsageError, ConfigError."""
         from edgeinspect.cli.options import find_data_dir
         from edgeinspect.settings.recipe_store import RecipeStore
         from edgeinspect.settings.station_file import load_station
@@ -110,13 +110,14 @@ class RecipePlace:
 
     @classmethod
     def of_station(cls, station: StationFile) -> RecipePlace:
+        """Find the recipes of this station."""
         from edgeinspect.settings.recipe_store import RecipeStore
 
         store = RecipeStore(station.recipes_dir)
         return cls(station.data_dir, store, store.job(station.product))
 
     def product(self, given: str | None) -> str:
-        """The product that is meant. Raises UsageError."""
+        """Return ``given``, the running product, or the only product. Raises UsageError."""
         if given is not None:
             return given
         if self.running is not None:
@@ -126,11 +127,11 @@ class RecipePlace:
             return known[0]
         raise UsageError(
             f"There are {len(known)} products in {self.data_dir}: {', '.join(known) or 'none'}.",
-            next_action="Say which one with --product, or give --config STATION_FILE.",
+            next_action="Choose one with --product, or give --config STATION_FILE.",
         )
 
     def load(self, product: str | None, revision: int | None) -> Recipe:
-        """This revision, or the active one. Raises ConfigError, UsageError."""
+        """Load this revision, or the active one. Raises ConfigError, UsageError."""
         chosen = self.product(product)
         if revision is None:
             return self.store.active(chosen)
@@ -138,14 +139,14 @@ class RecipePlace:
         return self.store.load(chosen, revision)
 
     def check_there(self, product: str, revision: int) -> None:
-        """Raises UsageError if there is no such revision."""
+        """Raise UsageError if there is no such revision."""
         stored = self.store.revisions(product)
         if revision not in stored:
-            there = f"1 to {stored[-1]}" if stored else "none"
-            raise UsageError(f"{product} has no revision {revision}; there are: {there}.")
+            there = f"It has revisions 1 to {stored[-1]}" if stored else "It has no revisions"
+            raise UsageError(f"{product} has no revision {revision}. {there}.")
 
     def recorded_anchors(self) -> list[Anchor]:
-        """Digests of audit entries that the parts database keeps with its recipes."""
+        """Return the audit digests that the parts database keeps with its recipes."""
         from edgeinspect.records.reader import RecordReader
         from edgeinspect.records.recipes import registered_recipes
         from edgeinspect.settings.audit import Anchor

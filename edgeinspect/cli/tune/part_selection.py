@@ -42,8 +42,8 @@ class Selection:
         """What the records keep of the base. Raises NotGood where it is nothing."""
         if self.base.recipe is None:
             raise NotGood(
-                f"The records do not keep the recipe {self.base.digest[:12]}… of these parts.",
-                next_action="Choose parts of another period, with --since or --from.",
+                f"The records do not contain the recipe {self.base.digest[:12]}… of these parts.",
+                next_action="Choose parts from another period with --since or --from.",
             )
         return self.base.recipe
 
@@ -63,7 +63,7 @@ def select(reader: RecordReader, data_dir: Path, filters: dict[str, Any]) -> Sel
     newest = newest_scored_recipe(reader, wanted)
     if newest is None:
         raise NotGood(
-            f"No part of the selection was scored. {doubts(reader, wanted)}".rstrip(),
+            f"None of the selected parts was scored. {doubts(reader, wanted)}".rstrip(),
             next_action="Let the station inspect some parts, or choose a longer period.",
         )
     return Selection(data_dir=data_dir, wanted=wanted, base=recipes[newest], recipes=recipes)
@@ -83,13 +83,13 @@ def complete(reader: RecordReader, selection: Selection) -> tuple[Selection, str
     after = records_kept(reader).pruned_through + 1
     first = max(selection.wanted.from_part_id or 0, after)
     wanted = replace(selection.wanted, from_part_id=first)
-    return replace(selection, wanted=wanted), f"{gone} Older parts are left out here."
+    return replace(selection, wanted=wanted), f"{gone} Older parts are left out."
 
 
 def doubts(reader: RecordReader, wanted: PartFilter) -> str:
     """Why parts of the selection do not count: a sentence, "" if all were inspected.
 
-    E.g. ``12 of the parts could not be inspected and count for nothing: 10 locked, 2 no frame.``
+    E.g. ``12 of the parts could not be inspected and are not counted: 10 locked, 2 no frame.``
     """
     from edgeinspect.records.score_table import doubt_counts
 
@@ -98,7 +98,7 @@ def doubts(reader: RecordReader, wanted: PartFilter) -> str:
         return ""
     words = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
     total = sum(counts.values())
-    return f"{total:,} of the parts could not be inspected and count for nothing: {words}."
+    return f"{total:,} of the parts could not be inspected and are not counted: {words}."
 
 
 def comparable_scores(
@@ -133,9 +133,9 @@ def comparable_scores(
     )
     if not len(columns):
         raise NotGood(
-            f"None of the {columns.parts} recorded parts was scored as revision "
-            f"{chosen.revision} of {chosen.product} scores: another model, region or reducer.",
-            next_action="Score the kept pictures again, with --pictures.",
+            f"None of the {columns.parts} recorded parts was scored with the model, region and "
+            f"reducer of {chosen.product} revision {chosen.revision}.",
+            next_action="Score the stored pictures again with --pictures.",
         )
     return columns
 
@@ -165,8 +165,8 @@ def parse_limits(given: tuple[str, ...], option: str) -> dict[str, float]:
             value = float("nan")
         if not 0 <= value <= 1 or (equals and not name):
             raise UsageError(
-                f"{option} {text!r} is no threshold.",
-                next_action=f"Write {option} 0.7 for all classes or {option} scratch=0.7.",
+                f"{option}: {text!r} is not a threshold between 0 and 1.",
+                next_action=f"Write {option} 0.7 for all classes or {option} scratch=0.7 for one.",
             )
         limits[name or "*"] = value
     return limits

@@ -44,17 +44,37 @@ ALL_CLASSES = "*"
     )
 )
 @selection_options
-@click.option("--max-false-rejects", type=SHARE, metavar="P", help="From good parts alone.")
-@click.option("--max-escapes", type=SHARE, metavar="P", help="Least false rejects under this.")
-@click.option("--escape-cost", type=COST, metavar="COST", help="Least cost: of one escape.")
-@click.option("--false-reject-cost", type=COST, metavar="COST", help="Of one false reject.")
-@click.option("--defect-rate", type=SHARE, metavar="P", help="Share of parts with a defect.")
-@click.option("--confidence", type=SHARE, default=0.95, show_default=True)
 @click.option(
-    "--for", "chosen", multiple=True, metavar="CLASS", help="A threshold for this class alone."
+    "--max-false-rejects",
+    type=SHARE,
+    metavar="P",
+    help="Highest acceptable share of good parts rejected; needs good parts only.",
 )
 @click.option(
-    "--all-good", is_flag=True, help="Every unlabelled part of the selection is known to be good."
+    "--max-escapes",
+    type=SHARE,
+    metavar="P",
+    help="Highest acceptable share of defective parts passed.",
+)
+@click.option("--escape-cost", type=COST, metavar="COST", help="Cost of one escape.")
+@click.option("--false-reject-cost", type=COST, metavar="COST", help="Cost of one false reject.")
+@click.option("--defect-rate", type=SHARE, metavar="P", help="Share of parts with a defect.")
+@click.option(
+    "--confidence",
+    type=SHARE,
+    default=0.95,
+    show_default=True,
+    help="Confidence level of the bounds.",
+)
+@click.option(
+    "--for",
+    "chosen",
+    multiple=True,
+    metavar="CLASS",
+    help="Suggest a separate threshold for this class; repeat for more classes.",
+)
+@click.option(
+    "--all-good", is_flag=True, help="Treat every unlabelled part in the selection as good."
 )
 @json_option
 def suggest(
@@ -70,13 +90,16 @@ def suggest(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """The reject threshold that the selection's parts support, with what they show of it.
+    """Suggest a reject threshold from the selected parts, with the evidence for it.
 
-    One of: --max-false-rejects, from good parts alone by their order statistics; --max-escapes,
-    the least false rejects under a bound that labelled defects show; or three costs and rates for
-    the least expected cost. By default one threshold for all classes, exact for the whole part;
-    --for gives a class its own, and with several of them they hold together. What the parts cannot
-    show is refused, with how many more it takes (exit code 1).
+    Choose one goal. --max-false-rejects uses the order statistics of good parts alone.
+    --max-escapes finds the threshold with the fewest false rejects that keeps escapes below the
+    limit; it needs labelled defects. --escape-cost, --false-reject-cost and --defect-rate together
+    minimise the expected cost.
+
+    The default is one threshold for all classes, exact for the whole part. --for gives a class its
+    own; with several classes, the limit holds for all of them together. If the parts are too few
+    to support a threshold, the command says how many more are needed, and the exit code is 1.
     """
     from edgeinspect.records.reader import RecordReader
 
@@ -88,7 +111,7 @@ def suggest(
     ]
     if sum(asked) != 1 or (asked[2] and None in costs):
         raise UsageError(
-            "What shall the threshold keep to?",
+            "Exactly one goal for the threshold is needed.",
             next_action="Give --max-false-rejects, or --max-escapes, or all of --escape-cost, "
             "--false-reject-cost and --defect-rate.",
         )
@@ -108,8 +131,8 @@ def suggest(
     if not good.any() and not defective.any():
         raise NotGood(
             f"None of the {len(columns)} parts is labelled. {left_out}".rstrip(),
-            next_action="Label some with edgeinspect label queue, or say --all-good for a run of "
-            "good parts.",
+            next_action="Label some with: edgeinspect label queue. If all of them are good, give "
+            "--all-good.",
         )
     try:
         found = {name: rule(*_scores(columns, labels, name, good, defective)) for name in names}
@@ -141,7 +164,10 @@ def _classes(recipe: Recipe, chosen: Sequence[str]) -> list[str]:
     known = [entry.name for entry in recipe.thresholds]
     for name in chosen:
         if name not in known:
-            raise UsageError(f"There is no class {name!r}; there are: {', '.join(known)}.")
+            raise UsageError(
+                f"--for: there is no class {name!r}.",
+                next_action=f"Choose from: {', '.join(known)}.",
+            )
     return list(dict.fromkeys(chosen)) or [ALL_CLASSES]
 
 
@@ -245,7 +271,7 @@ def _say(found: Mapping[str, Suggestion], settings: Sequence[str]) -> None:
         )
         for name, each in found.items()
     ]
-    say(table(("class", "reject at", "false rejects", "escapes", "cost a part"), rows))
+    say(table(("class", "reject at", "false rejects", "escapes", "cost per part"), rows))
     for note in dict.fromkeys(note for each in found.values() for note in each.notes):
         say(note)
     words = " ".join(f"--set '{setting}'" for setting in settings)

@@ -1,4 +1,4 @@
-"""``edgeinspect tune``: the full screen, and the same for scripts."""
+"""``edgeinspect tune``: the tuning screen and its commands for scripts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from edgeinspect.terminal.output import examples
 
 COMMANDS = {
     "what-if": LazyCommand(
-        "edgeinspect.cli.tune.what_if_command:what_if", "What other thresholds would have done."
+        "edgeinspect.cli.tune.what_if_command:what_if", "Replay parts with other settings."
     ),
     "suggest": LazyCommand(
-        "edgeinspect.cli.tune.suggest_command:suggest", "The threshold that the evidence supports."
+        "edgeinspect.cli.tune.suggest_command:suggest", "Suggest a reject threshold."
     ),
 }
 
@@ -34,28 +34,26 @@ COMMANDS = {
     ),
 )
 @config_option()
-@click.option("--author", metavar="NAME", help="Who, if not the login name.")
-@click.option("--live/--still", "is_live", default=True, help="Follow the running line.")
+@click.option("--author", metavar="NAME", help="Your name; the login name by default.")
+@click.option("--live/--still", "is_live", default=True, help="Follow the running line, or do not.")
 @graphics_option
 @click.pass_context
 def command(
     ctx: click.Context, *, config: Path | None, author: str | None, is_live: bool, graphics: str
 ) -> None:
-    """Find the thresholds that the evidence supports, and put them into force.
+    """Choose thresholds from recorded evidence and apply them.
 
-    Without a command it opens the tuning screen, which works over SSH in 80 x 24 characters.
+    Without a subcommand, this opens the tuning screen. It works over SSH in 80 x 24 characters.
     """
     if ctx.invoked_subcommand is not None:
         if config is not None or author is not None:
             raise UsageError(
-                "Options of a command come after its name.",
+                "Options of a subcommand must come after its name.",
                 next_action=f"Write: edgeinspect tune {ctx.invoked_subcommand} --config …",
             )
         return
     if config is None:
-        raise UsageError(
-            "The tuning screen belongs to a station.", next_action="Give --config STATION_FILE."
-        )
+        raise UsageError("No station file given.", next_action="Give --config STATION_FILE.")
     from edgeinspect.screens.tune.start_screen import run
 
     ctx.exit(run(config, author=author, is_live=is_live, graphics=graphics))

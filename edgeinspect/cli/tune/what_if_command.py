@@ -45,19 +45,35 @@ if TYPE_CHECKING:
     )
 )
 @selection_options
-@click.option("--revision", type=click.IntRange(1), metavar="N", help="As this revision would.")
+@click.option(
+    "--revision", type=click.IntRange(1), metavar="N", help="Use the settings of this revision."
+)
 @click.option("--review", multiple=True, metavar="[CLASS=]SCORE", help="Review threshold.")
 @click.option("--reject", multiple=True, metavar="[CLASS=]SCORE", help="Reject threshold.")
 @click.option("--reducer", metavar="KIND[:K]", help="max, kth_largest:K or mean_top_k:K.")
 @click.option(
-    "--min-area", type=FiniteRange(0), metavar="PX2", help="Least area of a defect, in px."
+    "--min-area",
+    type=FiniteRange(0),
+    metavar="PX2",
+    help="Smallest defect area that counts, in square pixels.",
 )
-@click.option("--pictures", is_flag=True, help="Score the kept pictures again.")
-@click.option("--roi", metavar="X,Y,W,H", help="Another region; with --pictures.")
-@click.option("--bundle", type=FOLDER, help="Another model; with --pictures.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="With --pictures: newest N.")
-@click.option("--list", "listed", type=click.IntRange(0), default=20, show_default=True,
-              help="How many flipped parts to list.")  # fmt: skip
+@click.option("--pictures", is_flag=True, help="Score the stored pictures again.")
+@click.option("--roi", metavar="X,Y,W,H", help="Another region of interest; needs --pictures.")
+@click.option("--bundle", type=FOLDER, help="Another bundle; needs --pictures.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Only the newest N pictures; needs --pictures.",
+)
+@click.option(
+    "--list",
+    "listed",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    help="How many parts with a changed verdict to list.",
+)
 @json_option
 def what_if(
     *,
@@ -74,12 +90,12 @@ def what_if(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Replay recorded parts under other settings, and say what would have changed.
+    """Replay recorded parts with other settings and show which verdicts would change.
 
-    Without further options the recipe of the newest part is replayed on the whole selection.
-    Recorded scores are enough for other thresholds and reducers; another region, tile layout or
-    model needs --pictures. Labelled parts (edgeinspect label) give escapes and false rejects with
-    exact 95 % intervals.
+    By default, the newest part's recipe is replayed on all selected parts. Recorded scores are
+    enough to try other thresholds and reducers. Another region, tile layout or model needs
+    --pictures. If parts are labelled (edgeinspect label), the result shows escapes and false
+    rejects with exact 95 % intervals.
     """
     from edgeinspect.records.reader import RecordReader
     from edgeinspect.tune.comparable import thresholds_of
@@ -88,7 +104,7 @@ def what_if(
     began = time.perf_counter()
     if (roi or bundle or limit) and not pictures:
         raise UsageError(
-            "--roi, --bundle and --limit need pictures.", next_action="Add --pictures."
+            "--roi, --bundle and --limit need --pictures.", next_action="Add --pictures."
         )
     data_dir, config = place_of(options)
     with RecordReader(data_dir) as reader:
@@ -147,13 +163,19 @@ def _reducer(
     from edgeinspect.settings.recipe import Reducer
 
     if given is not None and min_area is not None:
-        raise UsageError("A minimum area is a reducer of its own; give --reducer or --min-area.")
+        raise UsageError(
+            "--min-area sets the reducer, so it cannot be combined with --reducer.",
+            next_action="Give only one of them.",
+        )
     if min_area is not None:
         from edgeinspect.tune.whatif import cells_for_area
 
         stride_px = _bundle(recipe, selection).card.output.stride_px
         if stride_px is None:
-            raise UsageError("This model gives one score a tile, no map: defects have no size.")
+            raise UsageError(
+                "--min-area needs a model with a score map; this model gives one score per tile.",
+                next_action="Leave out --min-area.",
+            )
         return Reducer(kind="kth_largest", k=cells_for_area(min_area, stride_px))
     if given is None:
         return None
@@ -161,11 +183,12 @@ def _reducer(
     known = [each.value for each in ReducerKind]
     if kind not in known or not (k or "1").isdecimal() or not 1 <= int(k or 1) <= 65536:
         raise UsageError(
-            f"{given!r} is no reducer.",
-            next_action=f"Write KIND or KIND:K, with KIND one of {', '.join(known)}.",
+            f"--reducer: {given!r} is not a reducer.",
+            next_action=f"Write KIND or KIND:K; KIND is one of {', '.join(known)}, "
+            "K is 1 to 65536.",
         )
     if kind == "max" and int(k or 1) != 1:
-        raise UsageError("The reducer max takes no K.")
+        raise UsageError("--reducer: max takes no K.", next_action="Write --reducer max.")
     return Reducer(kind=kind, k=int(k or 1))  # type: ignore[arg-type]
 
 
@@ -198,7 +221,7 @@ def _bundle(recipe: Recipe, selection: Selection) -> Bundle:
     if found is None:
         raise ModelRefused(
             f"The bundle {recipe.bundle.name} ({recipe.bundle.digest[:12]}…) is not installed.",
-            next_action="Name its directory with --bundle.",
+            next_action="Name the bundle directory with --bundle.",
         )
     return load_bundle(found)
 
@@ -299,25 +322,26 @@ def _say(found: WhatIf, told: dict[str, Any], listed: int) -> None:
     )
     if found.uncertain:
         say(
-            f"{found.uncertain:,} verdicts hang on what was not kept; they are taken for the worse."
+            f"{found.uncertain:,} verdicts depend on data that was not kept; "
+            "the worse outcome is assumed."
         )
     if found.other_classes:
         say(
-            f"{found.other_classes:,} parts were scored by another model, region or reducer: "
-            "left out."
+            f"{found.other_classes:,} parts were scored by another model, region or reducer and "
+            "are left out."
         )
     if told.get("without_picture"):
         say(
-            f"{told['without_picture']:,} parts have no picture. Kept pictures are no fair sample: "
-            "rejects, reviews and near misses are kept first."
+            f"{told['without_picture']:,} parts have no picture. Stored pictures are not a fair "
+            "sample: rejects, reviews and near misses are kept first."
         )
     if told.get("not_inspected"):
-        say(f"{told['not_inspected']:,} pictures could not be inspected under these settings.")
+        say(f"{told['not_inspected']:,} pictures could not be inspected with these settings.")
     flips = found.as_dict(most_flips=listed)["flipped_parts"]
     if flips:
         parts = [(flip["part_id"], flip["from"], flip["to"]) for flip in flips]
         total = len(found.flipped_part_ids)
-        title = f"{total:,} parts flip" + (
+        title = f"{total:,} parts change their verdict" + (
             f", the first {len(flips)}:" if total > len(flips) else ":"
         )
         say(table(("part", "recorded", "predicted"), parts, title=title, right=("part",)))
