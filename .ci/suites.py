@@ -34,6 +34,8 @@ INSTALL = "apt-get install -y -qq --no-install-recommends"
 
 
 class Lane(Enum):
+    """Where a step runs: in the main sequence, or beside it."""
+
     MAIN = "main"
     BESIDE = "beside"
     IDLE = "idle"
@@ -167,6 +169,8 @@ class Machine:
 
 
 class Outcome(Enum):
+    """How a step ended."""
+
     OK = "ok"
     FAILED = "FAILED"
     IGNORED = "failed, which fails nothing"

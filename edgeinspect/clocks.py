@@ -1,8 +1,8 @@
-"""Two clocks read at one moment, with a bound on how far apart the two reads can be.
+"""Reads two clocks together, with a bound on the time between the two reads.
 
-A thread can lose the processor between any two lines. Whoever reads two clocks one after the other
-and takes them for one moment is wrong by as long as the thread was away: tens of milliseconds on a
-busy machine. Whoever needs a pair of clocks reads it here.
+A thread can lose the processor between any two lines. Code that reads two clocks one after the
+other and treats them as simultaneous can be wrong by tens of milliseconds on a busy machine. Any
+code that needs a pair of clocks must read it here.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ from typing import Generic, TypeVar
 Reading = TypeVar("Reading")
 
 SPAN_GOOD_ENOUGH_NS = 100_000
-"""Undisturbed, the reads take about a microsecond; a Pi under full load needs some tens."""
+"""Undisturbed, the reads take about 1 us; on a Pi under full load, some tens of us."""
 TRIES = 10
-"""A thread that has just been given the processor keeps it for long enough to read three clocks,
-so a second try nearly always succeeds."""
+"""A thread that just got the processor keeps it long enough to read three clocks, so a second try
+nearly always succeeds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClockPair(Generic[Reading]):
-    """Attributes:
-    mono_ns: CLOCK_MONOTONIC.
-    other: what the other clock said at ``mono_ns``, give or take ``error_ns``.
-    error_ns: the other clock was read within this of ``mono_ns``.
+    """Two clocks, read together.
+
+    Attributes:
+        mono_ns: CLOCK_MONOTONIC.
+        other: the other clock at ``mono_ns``, with an error of at most ``error_ns``.
+        error_ns: the other clock was read within this time of ``mono_ns``.
     """
 
     mono_ns: int
@@ -36,9 +38,9 @@ class ClockPair(Generic[Reading]):
 def read_beside_mono(
     read_other: Callable[[], Reading], now_mono_ns: Callable[[], int]
 ) -> ClockPair[Reading]:
-    """Read another clock between two reads of CLOCK_MONOTONIC; the best of up to ``TRIES``.
+    """Read another clock between two reads of CLOCK_MONOTONIC; return the best of ``TRIES`` reads.
 
-    The result may still be bad. ``error_ns`` says how bad, and the caller decides.
+    The result may still be bad: ``error_ns`` shows how bad, and the caller decides.
     """
     best = _read_once(read_other, now_mono_ns)
     for _ in range(TRIES - 1):

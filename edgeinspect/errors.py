@@ -38,14 +38,15 @@ import os
 from pathlib import Path
 
 REPEAT = "run the command again"
-"""In next actions; where no command was run, other words take its place."""
+"""Used in next actions; where no command was run, other words replace it."""
 
 
 class EdgeInspectError(Exception):
-    """Base of every deliberate error; ``str(error)`` is one sentence for a person.
+    """Base of every deliberate error; ``str(error)`` is one or two sentences for a person.
 
     Attributes:
-        exit_code: what a command ends with when nothing catches the error.
+        message: what is wrong, as one sentence.
+        exit_code: the exit code of a command if nothing catches the error.
         next_action: what the reader should do, in the imperative; may be empty.
     """
 
@@ -57,11 +58,12 @@ class EdgeInspectError(Exception):
         self.next_action = next_action
 
     def __str__(self) -> str:
+        """Return the message and the next action."""
         return f"{self.message} {self.next_action}".rstrip()
 
 
 class NotGood(EdgeInspectError):
-    """What was checked does not hold."""
+    """A check failed."""
 
 
 class BeltNotReady(NotGood):
@@ -69,7 +71,7 @@ class BeltNotReady(NotGood):
 
 
 class RecipeConflict(NotGood):
-    """Somebody else stored or activated a revision since this change was begun."""
+    """Somebody else stored or activated a revision in the meantime."""
 
 
 class RecipeNotTaken(NotGood):
@@ -77,13 +79,16 @@ class RecipeNotTaken(NotGood):
 
 
 class UsageError(EdgeInspectError, ValueError):
-    """A command or a call was given something it cannot work with."""
+    """A command or a function received a value that it cannot use."""
 
     exit_code = 2
 
 
 class ConfigError(EdgeInspectError, ValueError):
-    """A file written by people is wrong; says where, what was found and what was expected."""
+    """A file written by people is wrong.
+
+    The error names the place, the value and the expectation.
+    """
 
     exit_code = 3
 
@@ -127,7 +132,7 @@ class CameraFault(HardwareError):
 
 
 class CameraLost(CameraFault):
-    """The camera has stopped or was unplugged; only opening it again can help."""
+    """The camera has stopped or was unplugged; it must be opened again."""
 
 
 class LineFault(HardwareError):
@@ -135,27 +140,27 @@ class LineFault(HardwareError):
 
 
 class ModelRefused(EdgeInspectError, ValueError):
-    """A model or bundle that the station must not inspect with."""
+    """The station must not inspect with this model or bundle."""
 
     exit_code = 5
 
 
 class OlderBundle(ModelRefused):
-    """A bundle that is older than the one in force, without a word that this is meant."""
+    """A bundle is older than the one in force, and nobody allowed that explicitly."""
 
 
 class InferenceFailed(EdgeInspectError, RuntimeError):
-    """The verified model failed while it looked at one picture."""
+    """The verified model failed on one picture."""
 
     exit_code = 5
 
 
 class Misaligned(InferenceFailed):
-    """A part does not lie as the reference picture that it is compared with."""
+    """A part is not positioned like its reference picture."""
 
 
 class StorageFault(EdgeInspectError, OSError):
-    """Records or images cannot be kept."""
+    """Records or images cannot be stored."""
 
     exit_code = 6
 
@@ -167,7 +172,7 @@ class DiskFull(StorageFault):
 class DataDisplaced(StorageFault):
     """A file of the data directory was deleted, replaced or moved under the running station.
 
-    Nothing is acknowledged meanwhile; the next use of the records puts things right.
+    Nothing is acknowledged until the records are repaired, which happens at their next use.
     """
 
 

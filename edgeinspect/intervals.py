@@ -1,7 +1,7 @@
-"""Exact statements about proportions and order statistics: what so many parts can show.
+"""Exact confidence bounds for proportions and order statistics.
 
-Everything is exact for independent draws, none is an approximation. Only ``scipy.special`` is
-used, and only when a function is called.
+All results are exact for independent draws; none is an approximation. Only ``scipy.special`` is
+used, and it is imported only when a function is called.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import math
 def clopper_pearson(
     successes: int, trials: int, *, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """The exact two-sided interval of a proportion (Clopper and Pearson 1934).
+    """Return the exact two-sided interval of a proportion (Clopper and Pearson 1934).
 
-    Returns (0, 1) where nothing was tried. Raises ValueError for impossible counts.
+    Returns (0, 1) for zero trials. Raises ValueError for impossible counts.
     """
     tail = (1 - confidence) / 2
     return (
@@ -24,9 +24,9 @@ def clopper_pearson(
 
 
 def upper_bound(successes: int, trials: int, *, confidence: float = 0.95) -> float:
-    """The exact one-sided upper bound of a proportion; 1 where nothing was tried.
+    """Return the exact one-sided upper bound of a proportion; 1 for zero trials.
 
-    Beta quantile (Clopper and Pearson 1934). Raises ValueError for impossible counts.
+    This is a beta quantile (Clopper and Pearson 1934). Raises ValueError for impossible counts.
     """
     _check(successes, trials, confidence)
     if successes == trials:
@@ -37,7 +37,7 @@ def upper_bound(successes: int, trials: int, *, confidence: float = 0.95) -> flo
 
 
 def lower_bound(successes: int, trials: int, *, confidence: float = 0.95) -> float:
-    """The exact one-sided lower bound of a proportion; 0 where nothing was tried.
+    """Return the exact one-sided lower bound of a proportion; 0 for zero trials.
 
     Raises ValueError for impossible counts.
     """
@@ -50,12 +50,12 @@ def lower_bound(successes: int, trials: int, *, confidence: float = 0.95) -> flo
 
 
 def allowed_exceedances(parts: int, *, rate: float, confidence: float) -> int | None:
-    """How many of ``parts`` good parts may lie at or above a threshold that is chosen by rank.
+    """Return how many of ``parts`` good parts may lie at or above a threshold chosen by rank.
 
     A threshold just above the (r + 1)-th largest of n scores has a true rate above ``rate`` with
     probability at most P[Binomial(n, rate) <= r] (distribution-free tolerance limit, Wilks 1941).
-    The largest such r whose probability is at most ``1 - confidence``; None where even r = 0 has
-    more, so that so few parts cannot show the bound.
+    Returns the largest r whose probability is at most ``1 - confidence``; None if even r = 0
+    exceeds it, because so few parts cannot show the bound.
     """
     _check_shares(rate, confidence)
     if parts < parts_needed(rate=rate, confidence=confidence):
@@ -73,10 +73,11 @@ def allowed_exceedances(parts: int, *, rate: float, confidence: float) -> int | 
 
 
 def parts_needed(*, rate: float, confidence: float, failures: int = 0) -> int:
-    """The fewest parts that can show ``rate`` with ``confidence`` with so many failures in them.
+    """Return the fewest parts that can show ``rate`` with ``confidence``.
 
-    Without failures ln(1 - confidence) / ln(1 - rate), rounded up; with them, the smallest n with
-    P[Binomial(n, rate) <= failures] <= 1 - confidence.
+    ``failures`` of the parts may fail. Without failures this is ln(1 - confidence) / ln(1 - rate),
+    rounded up; with failures, the smallest n with P[Binomial(n, rate) <= failures] <= 1 -
+    confidence.
     """
     _check_shares(rate, confidence)
     if failures < 0:
@@ -103,7 +104,7 @@ def parts_needed(*, rate: float, confidence: float, failures: int = 0) -> int:
 
 
 def rule_of_three(rate: float) -> int:
-    """The rule of thumb for 95 %: 3 / rate parts without a failure."""
+    """Return the rule of thumb for 95 %: 3 / rate parts without a failure."""
     _check_shares(rate, 0.95)
     return math.ceil(3 / rate - 1e-9)
 

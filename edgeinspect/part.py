@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 
 class VerdictKind(StrEnum):
+    """The four verdicts on a part."""
+
     PASS = "PASS"
     REJECT = "REJECT"
     REVIEW = "REVIEW"
@@ -47,11 +49,11 @@ class Doubt(StrEnum):
 
 
 class GateOutcome(StrEnum):
-    """What became of the part at the gate.
+    """What happened to the part at the gate.
 
-    ``REJECTED`` is used where no confirm sensor is wired, or the belt did not keep its speed and
-    the part falls nobody knows when, so nobody can say more;
-    ``GATE_LIMITED`` where the gate's own limits kept it from covering the part's window.
+    ``REJECTED`` means that nobody can confirm the rejection: no confirm sensor is wired, or the
+    belt did not keep its speed, so the time of the fall is unknown. ``GATE_LIMITED`` means that the
+    gate's own limits kept it from covering the part's window.
     """
 
     PASSED = "passed"
@@ -82,18 +84,18 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FrameMeta:
-    """What the camera driver says of one exposure.
+    """What the camera driver reports about one exposure.
 
     Attributes:
-        sequence: the driver's frame counter; strictly increasing, also when the camera is opened
+        sequence: the driver's frame counter; strictly increasing, even after the camera was opened
             again.
         exposure_mono_ns: start of the exposure on CLOCK_MONOTONIC.
         exposure_error_ns: the exposure really began at most this much earlier or later.
-        arrived_mono_ns: when the driver handed the frame over, on CLOCK_MONOTONIC.
-        exposure_us: exposure time read back from the camera, None if it cannot say.
-        gain: analogue gain read back from the camera, None if it cannot say.
-        source: file name for replayed pictures, else "".
-        red_gain, blue_gain, white_balance_k, lens_position: read back like ``gain``; units as in
+        arrived_mono_ns: when the driver delivered the frame, on CLOCK_MONOTONIC.
+        exposure_us: exposure time reported by the camera; None if it reports none.
+        gain: analogue gain reported by the camera; None if it reports none.
+        source: file name of a replayed picture, else "".
+        red_gain, blue_gain, white_balance_k, lens_position: as reported by the camera; units as in
             ``edgeinspect.ports.CameraControls``.
         view: name of the camera's view of the part, for lines with more than one.
     """
@@ -113,12 +115,12 @@ class FrameMeta:
 
     @property
     def earliest_mono_ns(self) -> int:
-        """The exposure did not begin before this."""
+        """The earliest possible start of the exposure."""
         return self.exposure_mono_ns - self.exposure_error_ns
 
     @property
     def latest_mono_ns(self) -> int:
-        """The exposure did not begin after this."""
+        """The latest possible start of the exposure."""
         return self.exposure_mono_ns + self.exposure_error_ns
 
 
@@ -127,9 +129,8 @@ class Frame:
     """One exposure.
 
     Attributes:
-        meta: what the driver says of it.
-        pixels: uint8, shape (height, width) for grey or (height, width, 3) in RGB order.
-            Read-only.
+        meta: what the driver reports about it.
+        pixels: uint8, shape (height, width) for grey or (height, width, 3) in RGB order. Read-only.
     """
 
     meta: FrameMeta
@@ -138,7 +139,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class FrameQuality:
-    """Measured on the ROI of a frame.
+    """Brightness and sharpness of a frame's region of interest.
 
     Attributes:
         mean: mean grey level, [0, 255].
@@ -182,20 +183,20 @@ class StageTimes:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What the model and the frame checks say of one frame, before any policy.
+    """What the model and the frame checks found in one frame, before any policy.
 
     Attributes:
         scores: the defect score of each defect class, [0, 1], in the bundle's class order.
-        top_class: for a classifier the class with the highest value over the whole picture
-            (which may be a good class); for a score map the defect class with the highest score.
+        top_class: for a classifier the class with the highest value over the whole picture (which
+            may be a good class); for a score map the defect class with the highest score.
         top_score: the value of ``top_class``, [0, 1].
         quality: measured on the same ROI.
         order_statistics: per defect class the k-th largest map values for the k of
             ``edgeinspect.line.scores.ORDER_STATISTIC_RANKS``, so that other reducers can be
             replayed later without the picture. Shape (classes, ranks).
         worst_region: box of the worst spot in frame pixels; None if nothing stands out.
-        times: of each stage.
-        score_map: the stitched map, where one was asked for.
+        times: how long each stage took.
+        score_map: the stitched map, if it was requested.
     """
 
     scores: tuple[float, ...]
@@ -210,7 +211,7 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The station's word on one part.
+    """The station's decision on one part.
 
     Attributes:
         kind: PASS, REJECT, REVIEW or CANNOT_INSPECT.
@@ -234,24 +235,24 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class PartRecord:
-    """All that is kept of one part, once its way through the station has ended.
+    """Everything that is kept of one part after it has left the station.
 
-    Times are CLOCK_MONOTONIC nanoseconds and None where the stage was not reached. The
-    recorder adds wall time, boot id and clock state when it writes the row.
+    Times are CLOCK_MONOTONIC nanoseconds and None if the stage was not reached. The recorder adds
+    wall time, boot id and clock state when it writes the row.
 
     Attributes:
         part_id: strictly increasing, never reused across restarts.
         trigger_mono_ns: the accepted edge; for an untriggered part the guard sensor's edge.
-        verdict: final.
-        gate_outcome: final.
-        recipe_digest: of station file, recipe and bundle in force at the trigger.
+        verdict: the final verdict.
+        gate_outcome: the final outcome at the gate.
+        recipe_digest: digest of the station file, recipe and bundle in force at the trigger.
         frame: metadata of the matched frame.
-        inspection: what was seen, without its score map.
-        frame_mono_ns: the frame reached the core.
-        verdict_mono_ns: the verdict was given.
-        deadline_mono_ns: the latest time at which a PASS could still be honoured.
+        inspection: what was found in the frame, without the score map.
+        frame_mono_ns: when the frame reached the core.
+        verdict_mono_ns: when the verdict was given.
+        deadline_mono_ns: the latest time at which a PASS could still have been honoured.
         window_start_mono_ns, window_end_mono_ns: the part's window at the gate, as last predicted.
-        encoder_count: at the trigger, where an encoder is wired.
+        encoder_count: the count at the trigger, if an encoder is wired.
     """
 
     part_id: int

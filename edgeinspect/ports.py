@@ -1,7 +1,7 @@
-"""The seams between the station and everything outside it.
+"""The interfaces between the station and everything outside it.
 
-Each Protocol has its drivers and one strict fake in ``edgeinspect/hw``. A driver translates its
-vendor's errors into ``edgeinspect.errors`` and keeps the cause; nothing else does.
+Each Protocol has its drivers and one strict fake in ``edgeinspect/hw``. Only drivers translate
+vendor errors into ``edgeinspect.errors``; they keep the cause.
 """
 
 from __future__ import annotations
@@ -17,31 +17,32 @@ from numpy.typing import NDArray
 from edgeinspect.part import Frame
 
 EdgeListener = Callable[[int], None]
-"""Called with the kernel's CLOCK_MONOTONIC timestamp (ns) of one active edge, in the driver's
-thread. It must return at once and must not raise."""
+"""Called in the driver's thread with the kernel's CLOCK_MONOTONIC timestamp (ns) of one active
+edge. It must return at once and must not raise."""
 
 
 class Clock(Protocol):
-    """The station's two clocks. Only ``now_mono_ns`` may be computed with."""
+    """The station's two clocks. Only ``now_mono_ns`` may be used for calculations."""
 
     def now_mono_ns(self) -> int:
-        """CLOCK_MONOTONIC in nanoseconds."""
+        """Return CLOCK_MONOTONIC in nanoseconds."""
         ...
 
     def now_wall(self) -> datetime.datetime:
-        """UTC, timezone-aware, for people; it may jump."""
+        """Return UTC, timezone-aware, for people; it may jump."""
         ...
 
     def is_synchronized(self) -> bool:
-        """Whether the wall clock is known to follow a time server."""
+        """Return whether the wall clock is known to follow a time server."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraControls:
-    """What the recipe asks of the camera; None leaves a control as the driver finds it.
+    """The camera settings of a recipe; None leaves a control as the driver finds it.
 
     Attributes:
+        exposure_us: exposure time in microseconds.
         gain: analogue gain; for a USB camera the number that it uses itself.
         red_gain, blue_gain: fixed white balance, both or none.
         white_balance_k: fixed white balance of a camera that takes a colour temperature, kelvin.
@@ -57,34 +58,34 @@ class CameraControls:
 
 
 class Camera(Protocol):
-    """A camera that is opened once and asked for one frame after the other."""
+    """A camera that is opened once and delivers one frame per request."""
 
     def open(self, controls: CameraControls) -> None:
         """Open and configure. Raises CameraFault or DriverMissing."""
         ...
 
     def apply(self, controls: CameraControls) -> None:
-        """Change the controls between two frames."""
+        """Change the controls between two frames. Raises CameraFault."""
         ...
 
     def capture(self, *, not_before_mono_ns: int, deadline_mono_ns: int) -> Frame:
         """Return the first frame whose exposure began at or after ``not_before_mono_ns``.
 
-        Blocks until then; gives up at ``deadline_mono_ns``. The core checks the frame's
-        timestamp again, so a driver that errs costs a part and never passes one.
+        Blocks until then; gives up at ``deadline_mono_ns``. The core checks the frame's timestamp
+        again, so a driver that is wrong costs a good part and never passes a bad one.
 
         Raises:
-            CameraFault: no such frame by the deadline, or the camera failed.
+            CameraFault: no such frame came by the deadline, or the camera failed.
         """
         ...
 
     def check(self) -> None:
-        """Say whether the camera still lives; called about once a second while no part comes.
+        """Check that the camera still works; called about once a second while no part comes.
 
-        Tells a camera that has stopped from a line without parts.
+        This distinguishes a camera that has stopped from a line without parts.
 
         Raises:
-            CameraFault: it has stopped, or was unplugged.
+            CameraFault: the camera has stopped or was unplugged.
         """
         ...
 
@@ -94,7 +95,7 @@ class Camera(Protocol):
 
 
 class EdgeInput(Protocol):
-    """An input line whose active edges matter: trigger, confirm sensor, guard sensor."""
+    """An input line whose active edges count: trigger, confirm sensor, guard sensor."""
 
     def start(self, listener: EdgeListener) -> None:
         """Open the line and report every active edge from now on. Raises LineFault."""
@@ -106,27 +107,37 @@ class EdgeInput(Protocol):
 
 
 class LevelInput(Protocol):
-    """An input line whose level matters: line-stopped (inhibit)."""
+    """An input line whose level counts: line-stopped (inhibit)."""
 
     def start(self, listener: Callable[[bool, int], None]) -> bool:
-        """Report ``(active, edge_mono_ns)`` of every change from now on; return the level now."""
+        """Report ``(active, edge_mono_ns)`` of every change from now on; return the present level.
+
+        Raises LineFault.
+        """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop reporting and release the line; closing twice is allowed."""
+        ...
 
 
 class EncoderInput(Protocol):
     """A counter of belt movement."""
 
     def start(self, listener: Callable[[int, int], None]) -> None:
-        """Report ``(count, edge_mono_ns)``; the count never decreases."""
+        """Report ``(count, edge_mono_ns)`` from now on. Raises LineFault.
+
+        The count never decreases.
+        """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop reporting and release the lines; closing twice is allowed."""
+        ...
 
 
 class Output(Protocol):
-    """An output line, requested at its safe level and returned to it by ``close``."""
+    """An output line that starts at its safe level and returns to it on ``close``."""
 
     def drive(self, active: bool) -> None:
         """Set the line. Raises LineFault."""
@@ -142,7 +153,8 @@ class TensorSpec:
     """One tensor of a model.
 
     Attributes:
-        shape: as the model states it, batch first.
+        name: the tensor's name in the model.
+        shape: as stored in the model, batch first.
         dtype: "int8" or "uint8".
         scale, zero_point: real = (quantized - zero_point) * scale.
     """
@@ -158,35 +170,41 @@ class Engine(Protocol):
     """A verified int8 model that turns quantized tiles into quantized outputs."""
 
     @property
-    def input_spec(self) -> TensorSpec: ...
+    def input_spec(self) -> TensorSpec:
+        """The tensor that each tile must match."""
+        ...
 
     @property
-    def output_spec(self) -> TensorSpec: ...
+    def output_spec(self) -> TensorSpec:
+        """The tensor that each output matches."""
+        ...
 
     @property
     def description(self) -> str:
-        """Runtime, version, kernels (delegate) and arrangement in use, for people."""
+        """Runtime, version, kernels (delegate) and threads in use, for people."""
         ...
 
     def run(self, tiles: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
-        """Infer every tile; outputs come in the order of the tiles, without the batch axis.
+        """Run the model on every tile; return one output per tile, in order.
 
-        Each tile has the input's shape without the batch axis and its dtype.
-        Raises InferenceFailed.
+        Each tile must have the input's shape without the batch axis, and its dtype. Outputs have no
+        batch axis, either. Raises InferenceFailed.
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release the model; closing twice is allowed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardState:
-    """What the board says of its own heat and power; None where it does not say.
+    """Temperature and power of the board; None where the board reports nothing.
 
     Attributes:
-        model: its name, "" if it has none.
-        temperature_c: of the processor, degrees Celsius.
-        under_voltage, throttled: whether it lasts now.
+        model: the board's name; "" if it has none.
+        temperature_c: temperature of the processor, degrees Celsius.
+        under_voltage, throttled: whether it happens now.
         under_voltage_before, throttled_before: whether it has happened since the board started.
     """
 
@@ -202,5 +220,8 @@ class Board(Protocol):
     """The computer that the station runs on."""
 
     def read(self) -> BoardState:
-        """What it says now; what it does not say is None, and nothing is raised."""
+        """Return the present state; values that the board does not report are None.
+
+        Never raises.
+        """
         ...

@@ -47,9 +47,11 @@ class LazyGroup(click.Group):
         self._lazy = commands
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order of the table."""
         return list(self._lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return this command; None if there is none."""
         entry = self._lazy.get(cmd_name)
         if entry is None:
             return None
@@ -59,16 +61,19 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; suggest a similar name if there is none."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             raise _with_suggestion(error, args[0], list(self._lazy)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the overview of the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.summary) for name, entry in self._lazy.items()])
 
     def invoke(self, ctx: click.Context) -> object:
+        """Run the command; carry an interrupt or a broken pipe past click."""
         # click would turn these two into its own exit codes.
         try:
             return super().invoke(ctx)

@@ -1,4 +1,4 @@
-"""The command ``edgeinspect``: what commands there are, and nothing else."""
+"""The command ``edgeinspect``: the table of its subcommands."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ COMMANDS = {
 
 EXAMPLES = """
 edgeinspect demo                                  see it work, no hardware needed
-edgeinspect check station.yaml                    find what is missing before the first part
+edgeinspect check station.yaml                    check everything before the first part
 edgeinspect run --config station.yaml             inspect parts
 edgeinspect status --config station.yaml          see how the station is doing
 edgeinspect parts list --data-dir data --verdict REJECT

@@ -54,8 +54,7 @@ def command(
     The exit code is 0 while the station inspects. It is 1 while the station is paused, faulted,
     starting or stopping, or if no part has passed for a long time. It is 4 if no station answers.
     Health does not change the exit code. With only --socket, the command shows the machine's
-    health but not the parts' health. See
-    docs/reference/health.md.
+    health but not the parts' health. See docs/reference/health.md.
     """
     from edgeinspect.control.client import ControlClient
     from edgeinspect.errors import StationUnreachable

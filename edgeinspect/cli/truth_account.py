@@ -1,4 +1,4 @@
-"""The truth account: what was on the belt compared with what the station did."""
+"""The truth account: compares the parts on the belt with what the station did to them."""
 
 from __future__ import annotations
 

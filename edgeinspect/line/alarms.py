@@ -1,4 +1,4 @@
-"""What is worth a person's attention, from the stream of finished parts."""
+"""Finds alarms in the stream of finished parts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgeinspect.part import Doubt, GateOutcome, PartRecord, VerdictKind
 
 
 class AlarmWatch:
-    """Counts runs of bad outcomes; an alarm is raised once and stays open until acknowledged."""
+    """Counts runs of bad outcomes. An alarm is raised once and stays open until acknowledged."""
 
     def __init__(self) -> None:
         self._open: dict[AlarmName, str] = {}
@@ -16,16 +16,18 @@ class AlarmWatch:
 
     @property
     def open(self) -> tuple[AlarmName, ...]:
+        """The alarms that nobody has acknowledged yet."""
         return tuple(self._open)
 
     def acknowledge(self) -> None:
+        """Close all alarms and restart all counts."""
         self._open.clear()
         self._runs = dict.fromkeys(self._runs, 0)
 
     def note(
         self, record: PartRecord, *, must_be_rejected: bool, limits: AlarmConfig
     ) -> list[Action]:
-        """Look at one finished part; return what it raises."""
+        """Take one finished part into account; return the alarms and requests that it causes."""
         actions: list[Action] = []
         kind, outcome = record.verdict.kind, record.gate_outcome
         rejects = self._run("rejects", kind in (VerdictKind.REJECT, VerdictKind.REVIEW))
@@ -45,7 +47,7 @@ class AlarmWatch:
         return actions + self._watch_gate(record, must_be_rejected, limits)
 
     def sound(self, name: AlarmName, part_id: int | None, detail: str) -> list[Action]:
-        """Raise the alarm unless it is open already."""
+        """Raise the alarm unless it is already open."""
         if name in self._open:
             return []
         self._open[name] = detail
@@ -54,7 +56,7 @@ class AlarmWatch:
     def _watch_gate(
         self, record: PartRecord, must_be_rejected: bool, limits: AlarmConfig
     ) -> list[Action]:
-        """A part that had to be rejected and perhaps was not is the worst there is."""
+        """Watch for the worst case: a part that had to be rejected and perhaps was not."""
         outcome = record.gate_outcome
         actions: list[Action] = []
         if outcome is GateOutcome.GATE_LIMITED and must_be_rejected:

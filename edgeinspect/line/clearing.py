@@ -1,27 +1,27 @@
-"""How far what is on the belt may still have to go, whatever recipe it came under."""
+"""How far the parts on the belt may still have to travel, whichever recipe they came under."""
 
 from __future__ import annotations
 
 
 class Ways:
-    """Remembers the way to the gate's end of every configuration that parts on the belt have.
+    """Remembers the distance to the end of the gate for every configuration on the belt.
 
-    A recipe may state a shorter way than the one before. What was put on the belt under the longer
-    one, seen or unseen, has the longer one before it all the same.
+    A new recipe may have a shorter distance than the one before. Parts that came onto the belt
+    under the longer one, seen or unseen, still have the longer distance to travel.
     """
 
     def __init__(self) -> None:
         self._until: dict[int, int] = {}
 
     def replace(self, way: int, travel: int) -> None:
-        """A configuration with this way is replaced when the belt has come so far."""
+        """Note that a configuration with this distance is replaced at this position of the belt."""
         self._until[way] = travel + way
 
     def longest(self, way: int, travel: int) -> int:
-        """The longest way that a part may have before it.
+        """Return the longest distance that any part may still have to travel.
 
         Args:
-            way: of the configuration in force.
+            way: the distance of the configuration in force.
             travel: the belt has come at least this far.
         """
         self._until = {old: until for old, until in self._until.items() if until > travel}

@@ -1,8 +1,8 @@
-"""What the core needs to know of a station and a recipe, already validated and in core units.
+"""The settings that the core needs of a station and a recipe, validated and in core units.
 
 ``edgeinspect.settings.compile`` compiles a station file and a recipe revision to a ``LineConfig``.
-Times are nanoseconds, distances are in the track's unit: nanoseconds of travel where the belt's
-speed is fixed, encoder counts where an encoder is wired.
+Times are nanoseconds. Distances are in the track's unit: nanoseconds of travel if the belt's speed
+is fixed, encoder counts if an encoder is wired.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 ASSUMED_RESTART_NS = 1_000_000_000
-"""How long a belt is taken to need for its speed where nobody has stated it."""
+"""Assumed time that a belt needs to reach its speed, if nobody has stated it."""
 
 
 class GateKind(StrEnum):
+    """What the gate does while its output is idle."""
+
     NORMALLY_REJECTING = "normally-rejecting"
     NORMALLY_PASSING = "normally-passing"
 
 
 class Tracking(StrEnum):
+    """How parts are followed along the belt: by time or by encoder counts."""
+
     DELAY = "delay"
     ENCODER = "encoder"
 
@@ -33,10 +37,12 @@ class ReviewAction(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerConfig:
-    """Attributes:
-    debounce_ns: a further edge this soon after an accepted one is contact bounce: ignored.
-    min_pitch: parts cannot be nearer than this (track units); a further edge inside it is
-        a part that cannot be trusted and is rejected.
+    """How trigger edges become parts.
+
+    Attributes:
+        debounce_ns: an edge this soon after an accepted one is contact bounce and is ignored.
+        min_pitch: the smallest distance between parts, in track units. An edge closer to the last
+            part is a part that cannot be trusted; it is rejected.
     """
 
     debounce_ns: int
@@ -45,23 +51,23 @@ class TriggerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackConfig:
-    """Where things are along the belt, measured from the trigger sensor, in track units.
+    """Distances along the belt, measured from the trigger sensor, in track units.
 
     Attributes:
         tracking: the unit: nanoseconds of travel, or encoder counts.
         to_lens: a frame exposed before the part has travelled this far is stale.
-        exposure_window: the part is in view for this much further travel.
+        exposure_window: the part stays in view for this much further travel.
         to_gate: centre of the gate.
         window_before, window_after: the part's window at the gate around ``to_gate``.
         to_guard: the second sensor before the gate; None if not wired.
-        guard_tolerance: how far from its expected place a part may pass the guard sensor.
-        frame_timeout_ns: a frame exposed in time has arrived this long after the part has left
-            the view, or it never will.
-        encoder_timeout_ns: no count for this long means that the belt stands still, so no count
-            may reach the core later than this after its stamp.
-        encoder_max_counts_per_s: the belt cannot move faster; counts that say so are a fault.
-        encoder_jitter_ns: how far the stamps of counts may be pushed together by themselves.
-        restart_ns: a belt of fixed speed has that speed this long after ``LineStopped`` ended.
+        guard_tolerance: how far from its expected position a part may pass the guard sensor.
+        frame_timeout_ns: the longest time that a frame exposed in time needs to arrive after the
+            part has left the view.
+        encoder_timeout_ns: if no count comes for this long, the belt stands still. So every count
+            must reach the core within this time of its stamp.
+        encoder_max_counts_per_s: the belt's highest speed; faster counts are a fault.
+        encoder_jitter_ns: the largest error in the time between two stamped counts.
+        restart_ns: a belt of fixed speed reaches that speed this long after ``LineStopped`` ended.
     """
 
     tracking: Tracking = Tracking.DELAY
@@ -80,23 +86,25 @@ class TrackConfig:
 
     @property
     def way(self) -> int:
-        """From the trigger sensor until a part has left its window at the gate."""
+        """Distance from the trigger sensor to the end of the part's window at the gate."""
         return self.to_gate + self.window_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateConfig:
-    """Attributes:
-    kind: what the gate does while its output is idle.
-    min_off_ns: shortest idle time between two activations.
-    max_on_ns: longest activation; None where the actuator may be held.
-    decision_margin_ns: a PASS must be known this long before the part's window opens.
-    lease_ns: the pulse thread rejects everything once the core has been silent this long.
-        Shorter than the travel from trigger to gate, so that a part whose trigger a hung core
-        never handled is rejected too.
-    timing_tolerance_ns: by how much an activation may miss the part's window at either end and
-        still count as having covered it; the window has that much room around the part.
-    settle_ns: the pulse thread's report of an activation arrives within this time.
+    """The gate and its limits.
+
+    Attributes:
+        kind: what the gate does while its output is idle.
+        min_off_ns: shortest idle time between two activations.
+        max_on_ns: longest activation; None if the actuator may be held.
+        decision_margin_ns: a PASS must be known this long before the part's window opens.
+        lease_ns: the pulse thread rejects everything after the core has been silent this long. It
+            is shorter than the travel from trigger to gate, so that a part whose trigger a hung
+            core never handled is rejected, too.
+        timing_tolerance_ns: how much of the part's window an activation may miss at either end and
+            still count as having covered it; the window leaves that much room around the part.
+        settle_ns: the pulse thread reports each activation within this time.
     """
 
     kind: GateKind
@@ -122,10 +130,10 @@ class ConfirmConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameChecks:
-    """Limits on a frame; None leaves a check out. See ``FrameQuality`` for the units.
+    """Limits on a frame; None disables a check. See ``FrameQuality`` for the units.
 
-    Tolerances are relative: 0.05 is 5 percent; but ``lens_tolerance`` is in the lens's own unit,
-    for the lens position 0 (infinity) is an ordinary one.
+    Tolerances are relative: 0.05 is 5 percent. ``lens_tolerance`` is absolute, in the lens's own
+    unit, because the lens position 0 (infinity) is a normal value.
     """
 
     mean_min: float | None = None
@@ -160,7 +168,7 @@ class ClassThresholds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmConfig:
-    """How many in a row raise an alarm; 0 leaves the alarm out."""
+    """How many parts in a row raise an alarm; 0 disables the alarm."""
 
     consecutive_rejects: int = 5
     consecutive_cannot_inspect: int = 5
@@ -170,7 +178,7 @@ class AlarmConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineConfig:
-    """Everything in force for the parts that are triggered under it."""
+    """All settings in force for the parts that are triggered under them."""
 
     trigger: TriggerConfig
     track: TrackConfig

@@ -1,9 +1,9 @@
-"""The path of one part, joined: events in, actions out.
+"""Joins the steps of a part's path: events in, actions out.
 
-The core has no thread, no clock, no file. A shell feeds it every event with the time at which it
-is handled, carries out the returned actions in order, and sends a ``Tick`` at
-``next_wake_mono_ns`` once all earlier events have been handled; only a ``Tick`` renews the
-lease, so a shell that falls behind lets the gate fall back to rejecting everything.
+The core has no thread, clock or file. A shell feeds it every event together with the time at which
+the event is handled, carries out the returned actions in order, and sends a ``Tick`` at
+``next_wake_mono_ns`` after all earlier events. Only a ``Tick`` renews the lease, so if a shell
+falls behind, the gate falls back to rejecting everything.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from edgeinspect.part import Doubt, Frame, GateOutcome, Verdict
 
 STARTING, CLEARING, PAUSED, LINE_STOPPED = "starting", "clearing", "paused", "line_stopped"
 LOCKED = "locked"
-"""Reasons to reject everything; the first two end when what was on the belt has left it."""
+"""Reasons to reject everything; the first two end when the parts on the belt have left it."""
 CAPTURES_PER_PART = 6
 STOP_PATIENCE_NS = 2_000_000_000
-"""A station that stops waits so long for the parts on a belt that may stand."""
+"""How long a stopping station waits for the parts on a belt that may stand."""
 FRAMES_WAITING = 16
-"""So many frames may wait until it is known where the belt was at their exposure."""
+"""How many frames may wait until the belt's position at their exposure is known."""
 REARM_NS = 200_000
-"""A prediction that moved less than this is not worth telling the pulse thread."""
+"""A prediction that moved by less than this is not sent to the pulse thread again."""
 _RENEWED_WITHIN_NS = 250_000_000
-"""However long the lease is: a core that does nothing for longer looks like one that hangs."""
+"""The longest renewal period, however long the lease; a longer silence looks like a hang."""
 
 
 class LineCore:
-    """The station's decisions about every part on the belt."""
+    """Decides what happens to every part on the belt."""
 
     def __init__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> None:
         self._config = config
@@ -93,9 +93,9 @@ class LineCore:
     # --- what a shell uses ------------------------------------------------------------------
 
     def start(self, now_mono_ns: int) -> list[m.Action]:
-        """The first actions: nothing that is on the belt already is known, so reject it.
+        """Return the first actions: reject every part that is already on the belt.
 
-        The belt itself may have been started a moment ago.
+        Those parts are unknown, and the belt itself may have started only a moment ago.
         """
         self._now_mono_ns = now_mono_ns
         if isinstance(self._track, DelayTrack):
@@ -106,7 +106,7 @@ class LineCore:
         return self._taken()
 
     def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]:
-        """Take one event that is handled at ``now_mono_ns``; times never run backwards."""
+        """Handle one event at ``now_mono_ns`` and return the actions; times never run backwards."""
         away_ns = now_mono_ns - self._now_mono_ns
         self._now_mono_ns = max(now_mono_ns, self._now_mono_ns)
         self._note_silence(away_ns)
@@ -132,16 +132,17 @@ class LineCore:
 
     @property
     def drained(self) -> bool:
-        """Whether a ``Stop`` has been asked for and every part is recorded."""
+        """Whether a ``Stop`` was requested and every part is recorded."""
         return self._stop_by_mono_ns is not None and not (self._ledger or self._guard_edges)
 
     @property
     def parts_in_flight(self) -> int:
+        """The number of parts between trigger and gate."""
         return len(self._ledger)
 
     @property
     def belt_is_steady(self) -> bool:
-        """Whether a part that comes now can be inspected, as far as the belt is concerned."""
+        """Whether the belt's state allows a part that comes now to be inspected."""
         return self._belt_was_steady_at(self._now_mono_ns)
 
     @property
@@ -157,10 +158,12 @@ class LineCore:
 
     @property
     def lock_state(self) -> LockState:
+        """Whether the station is locked, and whether a master is expected or on its way."""
         return self._lock.state
 
     @property
     def open_alarms(self) -> tuple[m.AlarmName, ...]:
+        """The alarms that nobody has acknowledged yet."""
         return self._alarms.open
 
     # --- a part begins ------------------------------------------------------------------------
@@ -197,7 +200,7 @@ class LineCore:
         return None if self._track.known else Doubt.POSITION_UNCERTAIN
 
     def _begin(self, edge_mono_ns: int, place: Place, *, travelled: int = 0) -> InFlight:
-        """Take a part that was seen at the edge, so far beyond the trigger sensor, into account."""
+        """Start to track a part that was seen this far beyond the trigger sensor."""
         part = InFlight(
             self._next_part_id,
             edge_mono_ns,
@@ -215,7 +218,7 @@ class LineCore:
         return part
 
     def _settle_part(self, part: InFlight, place: Place) -> None:
-        """It is known now where the belt was at the part's edge: can the part be trusted?"""
+        """Decide whether to trust the part, now that the belt's position at its edge is known."""
         position = place.position - part.travelled
         moved = abs(position - part.position)
         part.position, part.slack, part.settled = position, place.slack, True
@@ -225,9 +228,9 @@ class LineCore:
         tolerance = part.config.track.exposure_window
         if part.stage is Stage.AWAITING_FRAME:
             if moved > tolerance or part.slack > tolerance:
-                detail = "no count tells where the belt was when the part came"
+                detail = "no count shows where the belt was when the part came"
                 if part.slack < FOREVER_NS:
-                    detail = f"it was {max(moved, part.slack)} counts from where it seemed to be"
+                    detail = f"it was {max(moved, part.slack)} counts from its estimated position"
                 self._judge(part, cannot_inspect(Doubt.POSITION_UNCERTAIN, detail))
             elif too_close:
                 self._judge(part, cannot_inspect(Doubt.TOO_CLOSE))
@@ -259,7 +262,7 @@ class LineCore:
         self._look_at_frames()
 
     def _look_at_frames(self) -> None:
-        """Take the frames for which it is known where the belt was at their exposure."""
+        """Match the frames for which the belt's position at the exposure is known."""
         while self._frames:
             frame, arrived_mono_ns = self._frames[0]
             plausible = frame.meta.earliest_mono_ns <= arrived_mono_ns
@@ -290,7 +293,7 @@ class LineCore:
         self._actions.append(m.Inspect(part.part_id, frame, digest))
 
     def _on_useless_frame(self, waiting: list[InFlight], doubt: Doubt) -> None:
-        """Count it and ask again for the part that waits longest, while there is time."""
+        """Count the frame and request another for the part that waits longest, if there is time."""
         self._counts[f"frame_{doubt}"] += 1
         if not waiting:
             return
@@ -375,7 +378,7 @@ class LineCore:
         self._actions.append(m.RenewLease(self._now_mono_ns + lease_ns))
 
     def _expire(self) -> None:
-        """Give up on whatever has run out of time, before any later event can use it."""
+        """Give up on every part whose time has run out, before a later event can use it."""
         now = self._now_mono_ns
         self._holds.forget_before(now)
         for part in self._ledger:
@@ -404,7 +407,7 @@ class LineCore:
         return cannot_inspect(Doubt.LATE, self._lateness(part, came=False))
 
     def _lateness(self, part: InFlight, *, came: bool) -> str:
-        """What was late, and by how much; what comes before the record is made says it exactly."""
+        """Describe the delay and its size; updated until the record is made."""
         begun_mono_ns = part.frame_mono_ns if part.late is Late.INFERENCE else part.edge_mono_ns
         took_ns = self._now_mono_ns - (begun_mono_ns or part.edge_mono_ns)
         since = "its frame had come" if part.late is Late.INFERENCE else "the trigger"
@@ -415,7 +418,7 @@ class LineCore:
         )
 
     def _note_late(self, part: InFlight | None, late: Late) -> None:
-        """What a part was given up for has come after all: the record says when."""
+        """Note when a frame or result arrived that its part was given up for."""
         if part is not None and part.late is late and part.verdict is not None:
             detail = self._lateness(part, came=True)
             part.late = None
@@ -455,7 +458,7 @@ class LineCore:
         self._predict_again()
 
     def _settle(self) -> None:
-        """Look again at whatever waits for counts to say where the belt was at its stamp."""
+        """Check again whatever waits for counts to determine the belt's position."""
         assert isinstance(self._track, EncoderTrack)
         for part in self._ledger:
             if not part.settled:
@@ -468,10 +471,11 @@ class LineCore:
             self._tell_hold()
 
     def _note_silence(self, away_ns: int) -> None:
-        """A count that is overdue makes predictions worthless, before anything relies on one.
+        """Notice an overdue count before anything relies on predictions, which it makes worthless.
 
         Args:
-            away_ns: how long the core has handled nothing; beyond its own ticks it was hung.
+            away_ns: how long the core has handled nothing; longer than its own ticks means that it
+                hung.
         """
         if isinstance(self._track, EncoderTrack):
             if away_ns > 2 * self._renewed_within_ns:
@@ -501,11 +505,11 @@ class LineCore:
         self._counts["encoder_distrusted"] += 1
         self._actions += self._alarms.sound(m.AlarmName.ENCODER_STALLED, None, why)
         self._distrust(Doubt.ENCODER_STALLED)
-        # Until now the gate believed the encoder: what it let through must be recalled.
+        # Until now the gate trusted the encoder: the parts that it let through must be recalled.
         self._actions.append(m.RequestLineStop(why))
 
     def _distrust(self, doubt: Doubt) -> None:
-        """Nothing is known any more of where the parts on the belt are: none may pass."""
+        """Let no part pass, because the positions of the parts on the belt are no longer known."""
         for part in self._ledger:
             if part.window_start_mono_ns > self._now_mono_ns:
                 self._overrule(part, doubt)
@@ -514,7 +518,7 @@ class LineCore:
         self._purge(CLEARING)
 
     def _purge(self, reason: str) -> None:
-        """Reject everything until what is on the belt now has left the gate."""
+        """Reject everything until the parts on the belt now have left the gate."""
         way = self._longest_way()
         if isinstance(self._track, EncoderTrack):
             self._holds.until_travelled(reason, self._now_mono_ns, way)
@@ -540,9 +544,10 @@ class LineCore:
             self._actions.append(m.EndRejectEverything())
 
     def _on_line_stopped(self, event: m.LineStopped) -> None:
-        """With a fixed speed a stop makes every prediction wrong; an encoder just waits.
+        """Handle a stop or start of the belt.
 
-        So does a start, and one whose stop nobody noticed makes them just as wrong.
+        With a fixed speed, either makes every prediction wrong, even if the stop went unnoticed.
+        With an encoder, windows simply wait.
         """
         if isinstance(self._track, EncoderTrack):
             return
@@ -559,7 +564,7 @@ class LineCore:
             part.carried = False  # it was at the gate, and falls when the belt moves on
 
     def _look_for_missed_rejects(self, stopped_mono_ns: int) -> None:
-        """A stop that is handled late: a reject whose pulse ended since may be at the gate yet."""
+        """Find parts whose reject pulse ended early because the stop was reported late."""
         late_ns = self._now_mono_ns - stopped_mono_ns
         ends = [p.window_end_mono_ns for p in self._ledger if p.must_be_rejected]
         ended_since = any(
@@ -567,12 +572,12 @@ class LineCore:
             for end in (*ends, self._last_reject_ended_mono_ns)
         )
         if late_ns > self._config.gate.timing_tolerance_ns and ended_since:
-            why = f"the belt's stop was heard of {_ms(late_ns)} late: a reject may have passed"
+            why = f"the belt's stop was reported {_ms(late_ns)} late: a reject may have passed"
             self._actions += self._alarms.sound(m.AlarmName.GATE_LIMITED, None, why)
             self._actions.append(m.RequestLineStop(why))
 
     def _belt_was_steady_at(self, mono_ns: int) -> bool:
-        """Whether the belt had the speed that every prediction for this time builds on."""
+        """Return whether the belt had the speed at that time that every prediction assumes."""
         track = self._track
         return isinstance(track, EncoderTrack) or mono_ns >= track.steady_from_mono_ns
 
@@ -587,7 +592,7 @@ class LineCore:
         self._look_at_guard_edges()
 
     def _look_at_guard_edges(self) -> None:
-        """Find the part of each edge for which it is known where the belt was."""
+        """Find the part of each guard edge for which the belt's position is known."""
         edges, self._guard_edges = self._guard_edges, []
         for edge_mono_ns, due_mono_ns in edges:
             place = self._track.place_at(edge_mono_ns)
@@ -597,7 +602,7 @@ class LineCore:
                 self._on_untriggered(edge_mono_ns)
 
     def _on_untriggered(self, edge_mono_ns: int) -> None:
-        """A part at the guard sensor that no trigger explains, or not before it is at the gate."""
+        """Reject a part that no trigger explains, or whose trigger came too late."""
         place = self._track.place_at(edge_mono_ns)
         part = self._begin(edge_mono_ns, place, travelled=self._config.track.to_guard or 0)
         part.seen_by_guard = True
@@ -614,7 +619,7 @@ class LineCore:
     # --- commands -------------------------------------------------------------------------------
 
     def _on_apply_config(self, event: m.ApplyConfig) -> None:
-        """The gate and the kind of tracking are wiring: they change with a restart only."""
+        """Apply new settings; the gate and the kind of tracking are wiring and need a restart."""
         new, old = event.config, self._config
         if new.gate != old.gate or new.track.tracking is not old.track.tracking:
             self._counts["configs_refused"] += 1
@@ -629,7 +634,7 @@ class LineCore:
         self._tell_hold()
 
     def _on_resume(self, event: m.Resume) -> None:
-        """Parts that came during the pause are armed one by one and stay rejected."""
+        """End the pause; parts that came during it are armed one by one and stay rejected."""
         del event
         self._holds.end(PAUSED)
         self._tell_hold()
@@ -640,7 +645,7 @@ class LineCore:
         self._tell_hold()
 
     def _on_unlock(self, event: m.Unlock) -> None:
-        """Parts that came while it was locked are armed one by one and stay rejected."""
+        """End the lock; parts that came during it are armed one by one and stay rejected."""
         del event
         self._lock.unlock()
         self._tell_hold()
@@ -660,7 +665,7 @@ class LineCore:
         self._alarms.acknowledge()
 
     def _on_stop(self, event: m.Stop) -> None:
-        """Let the parts on the belt leave as they were judged; new ones are rejected."""
+        """Let the parts on the belt leave as they were judged; reject new ones."""
         if self._stop_by_mono_ns is None:
             by_encoder = isinstance(self._track, EncoderTrack)
             travel_ns = STOP_PATIENCE_NS if by_encoder else self._longest_way()

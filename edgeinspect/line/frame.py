@@ -1,8 +1,8 @@
-"""Which part does a frame show? Only its exposure time and its content may answer.
+"""Decides which part a frame shows, by its exposure time and content only.
 
-A frame belongs to the part that was in view when its exposure began: not earlier than the part's
-arrival at the lens, not later than its leaving the view, by more than the stamp may be wrong.
-Anything else is named and refused.
+A frame belongs to the part that was in view when its exposure began: not before the part reached
+the lens and not after it left the view, allowing for the error of the stamp. Any other frame is
+refused for a named reason.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from edgeinspect.part import Doubt, Frame, FrameMeta
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Attributes:
-    part: the part in view, or None.
-    doubt: why the frame cannot be used; with a part, the part cannot be inspected.
+    """What a frame was matched to.
+
+    Attributes:
+        part: the part in view, or None.
+        doubt: why the frame cannot be used; if there is a part, it cannot be inspected.
     """
 
     part: InFlight | None
@@ -37,13 +39,14 @@ class FrameMatcher:
     def match(
         self, frame: Frame, waiting: Iterable[InFlight], track: Track, now_mono_ns: int
     ) -> Match:
-        """Say which part the frame shows, and whether the frame may be used at all.
+        """Decide which part the frame shows, and whether the frame may be used at all.
 
         Args:
             frame: as the driver delivered it.
             waiting: the parts without a frame, oldest first.
-            track: where the belt was when; settled for the whole time in which it can have begun.
-            now_mono_ns: an exposure that surely began after now is a driver's mixed-up clock.
+            track: the belt's positions; settled for the whole time in which the exposure can have
+                begun.
+            now_mono_ns: the present time. A driver whose exposures begin later has a wrong clock.
         """
         meta = frame.meta
         frozen = self._memory.shown_before(frame.pixels)
@@ -58,7 +61,7 @@ class FrameMatcher:
         return Match(part, doubt)
 
     def _seen_before(self, meta: FrameMeta) -> bool:
-        """Neither its number nor, by more than both stamps' errors, its exposure is later."""
+        """Return whether the frame's number or its exposure is not later than the last frame's."""
         last = self._last
         if last is None:
             return False
@@ -68,7 +71,7 @@ class FrameMatcher:
 def _view(
     meta: FrameMeta, belt: Track, waiting: Iterable[InFlight]
 ) -> tuple[InFlight | None, Doubt | None]:
-    """The part that was in view wherever the belt can have been when the exposure began."""
+    """Find the part that was in view for every position that the belt can have had."""
     first, last = belt.place_at(meta.earliest_mono_ns), belt.place_at(meta.latest_mono_ns)
     doubt: Doubt = Doubt.STALE
     for part in waiting:
@@ -85,5 +88,5 @@ def _view(
 
 
 def in_view(meta: FrameMeta, belt: Track, parts: Iterable[InFlight]) -> InFlight | None:
-    """Which of these parts was in view when the exposure began; None: none surely was."""
+    """Return which of these parts was certainly in view when the exposure began, or None."""
     return _view(meta, belt, parts)[0]

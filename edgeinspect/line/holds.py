@@ -9,11 +9,14 @@ from edgeinspect.line.track import Track
 
 @dataclass(frozen=True, slots=True)
 class _Until:
-    """Attributes:
-    mono_ns: the end in time.
-    position: the end in track units, as far as it is known.
-    way: how far the belt has to go.
-    since_mono_ns: from where it was then, which is not settled; None once ``position`` says it.
+    """When a hold ends.
+
+    Attributes:
+        mono_ns: the end in time.
+        position: the end in track units, as far as it is known.
+        way: how far the belt has to travel.
+        since_mono_ns: when the travel began, while the position at that time is not settled; then
+            None.
     """
 
     mono_ns: int | None = None
@@ -23,13 +26,14 @@ class _Until:
 
 
 class Holds:
-    """Named reasons to reject everything, each with an end in time, in position, or none yet."""
+    """Named reasons to reject everything. Each ends at a time, at a position, or on request."""
 
     def __init__(self) -> None:
         self._by_reason: dict[str, _Until] = {}
 
     @property
     def reasons(self) -> tuple[str, ...]:
+        """The names of the reasons in force."""
         return tuple(self._by_reason)
 
     @property
@@ -40,14 +44,14 @@ class Holds:
         return max(known) if known and len(known) == len(times) else None
 
     def until_time(self, reason: str, mono_ns: int) -> None:
-        """Hold until then. A hold for the same reason that lasts longer is not shortened."""
+        """Hold until then. A longer hold for the same reason is not shortened."""
         old_mono_ns = self._by_reason.get(reason, _Until()).mono_ns
         self._by_reason[reason] = _Until(mono_ns=max(mono_ns, old_mono_ns or 0))
 
     def until_travelled(self, reason: str, since_mono_ns: int, way: int) -> None:
-        """Hold until the belt has gone this way from where it was then, wherever that was.
+        """Hold until the belt has travelled this far from its position at ``since_mono_ns``.
 
-        A hold for the same reason that is still on is never shortened.
+        A hold for the same reason that is still in force is never shortened.
         """
         old = self._by_reason.get(reason, _Until())
         self._by_reason[reason] = _Until(
@@ -55,15 +59,17 @@ class Holds:
         )
 
     def begin_again(self, mono_ns: int) -> None:
-        """What was known of the belt is worthless: what has to go a way goes it from now on."""
+        """Restart every hold that waits for travel, because earlier positions are worthless."""
         for reason, until in self._by_reason.items():
             if until.way:
                 self._by_reason[reason] = _Until(since_mono_ns=mono_ns, way=until.way)
 
     def open_ended(self, reason: str) -> None:
+        """Hold until ``end`` is called for this reason."""
         self._by_reason[reason] = _Until()
 
     def end(self, reason: str) -> None:
+        """End the hold for this reason, if there is one."""
         self._by_reason.pop(reason, None)
 
     def forget_before(self, mono_ns: int) -> None:
@@ -73,10 +79,10 @@ class Holds:
             del self._by_reason[reason]
 
     def end_passed(self, belt: Track, position: int) -> bool:
-        """Drop the reasons whose end the belt has passed; say whether there were any.
+        """Drop the reasons whose end the belt has passed; return whether there were any.
 
         Args:
-            belt: settles where it was when a hold began.
+            belt: gives the positions at which holds began.
             position: the belt has come at least this far.
         """
         before = len(self._by_reason)

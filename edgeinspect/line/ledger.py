@@ -1,4 +1,4 @@
-"""The parts between trigger and gate, and what became of each at the gate."""
+"""The parts between trigger and gate, and what happened to each at the gate."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ SPANS_KEPT = 256
 
 
 class Stage(Enum):
+    """How far a part's inspection has come."""
+
     AWAITING_FRAME = auto()
     INSPECTING = auto()
     JUDGED = auto()
 
 
 class Late(StrEnum):
-    """What a part was given up for, because it had not come at the deadline."""
+    """What had not arrived at the deadline, so that the part was given up."""
 
     FRAME = "frame"
     INFERENCE = "inference"
@@ -38,18 +40,19 @@ class Late(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class InFlight:
-    """One part on its way. The ``_mono_ns`` attributes, but for the edge, are predictions, renewed
-    while an encoder moves them.
+    """One part between trigger and gate.
+
+    The ``_mono_ns`` attributes, except the edge, are predictions; an encoder keeps updating them.
 
     Attributes:
         position, slack, settled: the ``Place`` of the belt when the part was at the trigger sensor,
-            in track units. Until it is settled it is an estimate, and nothing may rest on it.
+            in track units. Until it is settled it is an estimate, and nothing may rely on it.
         travelled: how far beyond the trigger sensor the part was at its edge.
-        armed_mono_ns: what the gate is told of the window: all of it where the part has to be
-            rejected, and where it may pass only what is surely its own.
-        wants_frame: a frame is to be asked for as soon as the belt moves.
-        late: what it was given up for and that has not come yet.
-        carried: the belt kept its speed, so the part falls into the chute when it is expected to.
+        armed_mono_ns: the window given to the gate: the whole window if the part has to be
+            rejected; if it may pass, only the time that certainly belongs to it.
+        wants_frame: request a frame as soon as the belt moves.
+        late: what the part was given up for and has not arrived yet.
+        carried: the belt kept its speed, so the part falls into the chute at the expected time.
     """
 
     part_id: int
@@ -81,11 +84,12 @@ class InFlight:
 
     @property
     def must_be_rejected(self) -> bool:
+        """Whether the gate has to reject the part, because it was not released."""
         return not self.released
 
     @property
     def finished_mono_ns(self) -> int:
-        """When nothing more can be learnt of the part."""
+        """When nothing more can be learnt about the part."""
         confirm = self.config.confirm
         wait_ns = self.config.gate.settle_ns
         if confirm is not None:
@@ -94,7 +98,7 @@ class InFlight:
 
     @property
     def due_mono_ns(self) -> int:
-        """When the part needs the core's attention next, if nothing comes before."""
+        """When the part needs the core's attention next if no event comes before."""
         if self.stage is Stage.AWAITING_FRAME:
             return self.frame_deadline_mono_ns
         if self.stage is Stage.INSPECTING:
@@ -102,9 +106,10 @@ class InFlight:
         return self.finished_mono_ns
 
     def predict(self, belt: Track) -> None:
-        """Work out when the part will be where, from what is known of the belt now.
+        """Predict the part's times from the present knowledge of the belt.
 
-        Where it is not known exactly, the window begins with the soonest and ends with the latest.
+        While that is not exact, the window starts at the earliest and ends at the latest possible
+        time.
         """
         track, gate = self.config.track, self.config.gate
         begins = self.position - self.slack + track.to_gate - track.window_before
@@ -123,6 +128,7 @@ class InFlight:
         self.frame_deadline_mono_ns = min(frame_deadline, self.deadline_mono_ns)
 
     def record(self, outcome: GateOutcome) -> PartRecord:
+        """Return the part's final record."""
         assert self.verdict is not None
         track = self.config.track
         return PartRecord(
@@ -157,23 +163,27 @@ class Ledger:
         return iter(list(self._parts.values()))
 
     def get(self, part_id: int) -> InFlight | None:
+        """Return the part with this id, or None."""
         return self._parts.get(part_id)
 
     def add(self, part: InFlight) -> None:
+        """Add a part that was just triggered."""
         self._parts[part.part_id] = part
 
     def remove(self, part: InFlight) -> None:
+        """Remove a part whose record is complete."""
         del self._parts[part.part_id]
 
     def awaiting_frame(self) -> list[InFlight]:
+        """Return the parts that wait for a frame, oldest first."""
         return [part for part in self._parts.values() if part.stage is Stage.AWAITING_FRAME]
 
     def missing_frames(self) -> list[InFlight]:
-        """The parts that were given up because their frame was late."""
+        """Return the parts that were given up because their frame was late."""
         return [part for part in self._parts.values() if part.late is Late.FRAME]
 
     def note_gate(self, event: GateActivated) -> None:
-        """Keep when the gate really was active."""
+        """Store when the gate was really active."""
         if event.end_mono_ns is None:
             self._active_since_mono_ns = event.start_mono_ns
         else:
@@ -181,7 +191,7 @@ class Ledger:
             self._spans.append((event.start_mono_ns, event.end_mono_ns))
 
     def note_guard(self, place: Place) -> InFlight | None:
-        """The part that is surely expected at the guard sensor here; None: nobody triggered it."""
+        """Return the part that is certainly expected at the guard sensor here, or None."""
         for part in self._parts.values():
             track = part.config.track
             if track.to_guard is None or part.seen_by_guard or not part.settled:
@@ -194,7 +204,10 @@ class Ledger:
         return None
 
     def note_confirm(self, edge_mono_ns: int) -> InFlight | None:
-        """The part that fell into the reject chute now; rejected ones first, then the oldest."""
+        """Return the part that fell into the reject chute now.
+
+        Rejected parts come first, then the oldest.
+        """
         candidates = [part for part in self._parts.values() if _could_confirm(part, edge_mono_ns)]
         fallen = min(candidates, key=lambda part: (part.released, part.part_id), default=None)
         if fallen is not None:
@@ -202,10 +215,10 @@ class Ledger:
         return fallen
 
     def outcome(self, part: InFlight, now_mono_ns: int) -> GateOutcome:
-        """What the gate did with the part, from when it really was active.
+        """Return what the gate did with the part, judged by when it was really active.
 
-        A part that should have been rejected and was not covered is GATE_LIMITED, and so is a
-        released one that the gate caught only in part.
+        A part that should have been rejected but was not covered is GATE_LIMITED. So is a released
+        part that the gate caught only partly.
         """
         covered, touched = self._coverage(part, now_mono_ns)
         opens = part.config.gate.kind is GateKind.NORMALLY_REJECTING
@@ -222,7 +235,7 @@ class Ledger:
         return GateOutcome.GATE_LIMITED
 
     def _coverage(self, part: InFlight, now_mono_ns: int) -> tuple[bool, bool]:
-        """Whether one activation covered the part's window, and whether any touched it."""
+        """Return whether one activation covered the part's window, and whether any touched it."""
         start, end = part.window_start_mono_ns, part.window_end_mono_ns
         slack_ns = part.config.gate.timing_tolerance_ns
         spans = self._spans_after(start - slack_ns, now_mono_ns)
@@ -231,7 +244,7 @@ class Ledger:
         return covered, touched
 
     def _spans_after(self, mono_ns: int, now_mono_ns: int) -> list[tuple[int, int]]:
-        """The activations that lasted beyond this time, newest first."""
+        """Yield the activations that lasted beyond this time, newest first."""
         spans = []
         if self._active_since_mono_ns is not None:
             spans.append((self._active_since_mono_ns, now_mono_ns))
@@ -251,7 +264,7 @@ def _could_confirm(part: InFlight, edge_mono_ns: int) -> bool:
 
 
 def lets_pass(part: InFlight, verdict: Verdict) -> bool:
-    """Whether policy lets a part with this verdict pass the gate."""
+    """Return whether the policy lets a part with this verdict pass the gate."""
     if verdict.kind is VerdictKind.PASS:
         return True
     return verdict.kind is VerdictKind.REVIEW and part.config.review_action == "pass"

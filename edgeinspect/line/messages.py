@@ -1,7 +1,7 @@
-"""Events that the core takes and actions that it returns.
+"""The events that the core takes and the actions that it returns.
 
-A shell (the runtime or the simulated line) feeds every event together with the time at which it
-is handled, and carries out the actions in order. Nothing else connects the core to the world.
+A shell (the runtime or the simulated line) feeds every event together with the time at which it is
+handled, and carries out the actions in order. Nothing else connects the core to the world.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ class TriggerEdge:
 
 @dataclass(frozen=True, slots=True)
 class FrameArrived:
+    """The camera delivered a frame."""
+
     frame: Frame
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureFailed:
-    """The camera gave no frame for this part."""
+    """The camera delivered no frame for this part."""
 
     part_id: int
     detail: str
@@ -39,7 +41,7 @@ class CaptureFailed:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """The inference workers are done with a part."""
+    """The inference workers have inspected a part."""
 
     part_id: int
     inspection: Inspection
@@ -47,22 +49,26 @@ class Inspected:
 
 @dataclass(frozen=True, slots=True)
 class InspectionFailed:
+    """The inference workers could not inspect a part."""
+
     part_id: int
     detail: str
     doubt: Doubt = Doubt.ENGINE_FAILED
 
     @classmethod
     def because(cls, part_id: int, error: Exception, detail: str) -> Self:
-        """A part out of place is doubtful by itself; anything else is the engine's failure."""
+        """Choose the doubt for an error: a misplaced part, or else a failure of the engine."""
         misplaced = isinstance(error, Misaligned)
         return cls(part_id, detail, Doubt.MISALIGNED if misplaced else Doubt.ENGINE_FAILED)
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderCount:
-    """Attributes:
-    count, edge_mono_ns: the newest reading.
-    earlier: readings that came before it and that the core has not had yet, oldest first.
+    """New readings of the encoder.
+
+    Attributes:
+        count, edge_mono_ns: the newest reading.
+        earlier: older readings that the core has not received yet, oldest first.
     """
 
     count: int
@@ -71,6 +77,7 @@ class EncoderCount:
 
     @property
     def readings(self) -> tuple[tuple[int, int], ...]:
+        """All readings as ``(count, edge_mono_ns)``, oldest first."""
         return (*self.earlier, (self.count, self.edge_mono_ns))
 
 
@@ -90,7 +97,7 @@ class ConfirmEdge:
 
 @dataclass(frozen=True, slots=True)
 class GateActivated:
-    """The pulse thread has driven the gate for this span; ``end_mono_ns`` None while it lasts."""
+    """The pulse thread drove the gate for this span; ``end_mono_ns`` is None while it lasts."""
 
     start_mono_ns: int
     end_mono_ns: int | None
@@ -98,7 +105,7 @@ class GateActivated:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseTooLate:
-    """The pulse thread could not honour a ``Release``: the part's window had begun."""
+    """The pulse thread could not honour a ``Release`` because the part's window had begun."""
 
     part_id: int
 
@@ -113,7 +120,7 @@ class LineStopped:
 
 @dataclass(frozen=True, slots=True)
 class ApplyConfig:
-    """Parts triggered from now on are inspected under this configuration."""
+    """Inspect parts that are triggered from now on with these settings."""
 
     config: LineConfig
 
@@ -125,27 +132,27 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    pass
+    """End a ``Pause``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Judge every part CANNOT_INSPECT (locked) until ``Unlock``, but for announced masters.
+    """Judge every part except announced masters CANNOT_INSPECT (locked) until ``Unlock``.
 
-    Sent again it withdraws an announcement.
+    A second ``Lock`` withdraws an announcement.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Unlock:
-    pass
+    """End a ``Lock``."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnnounceMaster:
     """The next part is a master: inspect it although the station is locked.
 
-    Refused, and counted, unless the station is locked and the belt empty.
+    Refused and counted unless the station is locked and the belt is empty.
     """
 
 
@@ -158,7 +165,7 @@ class DemandChallenge:
 
 @dataclass(frozen=True, slots=True)
 class AcknowledgeAlarms:
-    pass
+    """Close all open alarms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +178,14 @@ class QueueOverflow:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The station is being stopped: close every part's record, at once or as the belt empties."""
+    """The station stops: close every part's record, at once or as the belt empties."""
 
     at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has passed; sent when ``next_wake_mono_ns`` is reached and to renew the lease."""
+    """Time has passed. Sent at ``next_wake_mono_ns`` and to renew the lease."""
 
 
 Event = (
@@ -220,7 +227,7 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class Inspect:
-    """Ask the inference workers to look at the part's frame."""
+    """Ask the inference workers to inspect the part's frame."""
 
     part_id: int
     frame: Frame
@@ -229,9 +236,9 @@ class Inspect:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """This part's window at the gate; it is rejected unless released.
+    """The part's window at the gate; the part is rejected unless released.
 
-    Sent again with new times when an encoder moves the prediction.
+    Sent again with new times when an encoder changes the prediction.
     """
 
     part_id: int
@@ -241,14 +248,14 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Let the part pass; only ever sent for a part whose verdict allows it, in time."""
+    """Let the part pass; sent only in time, and only for a part whose verdict allows it."""
 
     part_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class RejectEverything:
-    """Reject whatever comes until this time, whatever is armed or released; None: no end yet."""
+    """Reject every part until this time, whatever is armed or released; None means no end yet."""
 
     until_mono_ns: int | None
     reason: str
@@ -256,7 +263,7 @@ class RejectEverything:
 
 @dataclass(frozen=True, slots=True)
 class EndRejectEverything:
-    pass
+    """End a ``RejectEverything``; armed windows and releases apply again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,13 +275,15 @@ class RenewLease:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The part's way has ended; ``frame`` is the picture it was judged by, where there is one."""
+    """Write the record of a finished part; ``frame`` is the picture it was judged by, if any."""
 
     record: PartRecord
     frame: Frame | None = None
 
 
 class AlarmName(StrEnum):
+    """The names of the alarms."""
+
     CONSECUTIVE_REJECTS = "consecutive_rejects"
     CONSECUTIVE_CANNOT_INSPECT = "consecutive_cannot_inspect"
     REJECT_UNCONFIRMED = "reject_unconfirmed"
@@ -288,6 +297,8 @@ class AlarmName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RaiseAlarm:
+    """Report an alarm to a person."""
+
     name: AlarmName
     part_id: int | None
     detail: str
@@ -295,7 +306,7 @@ class RaiseAlarm:
 
 @dataclass(frozen=True, slots=True)
 class RequestLineStop:
-    """Ask the line's control to stop the belt; the outfeed must be cleared by hand."""
+    """Ask the line's controller to stop the belt; a person must clear the outfeed."""
 
     reason: str
 

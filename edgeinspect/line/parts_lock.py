@@ -1,8 +1,8 @@
-"""The lock: nothing passes until the station is proven again, but for announced masters.
+"""The lock: nothing passes until the station is proven again, except announced masters.
 
-While locked every part is judged CANNOT_INSPECT (locked). A master that was announced is treated
-as any part is without the lock, so that what it proves is the way that parts go. One announcement
-admits one part, and only onto an empty belt: then nobody can take another part for it.
+While locked, every part is judged CANNOT_INSPECT (locked). An announced master is treated like any
+part without the lock, so the challenge proves the path that real parts take. One announcement
+admits one part, and only onto an empty belt, so that no other part can be mistaken for it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from enum import StrEnum
 
 
 class LockState(StrEnum):
+    """Whether the station is locked, and where an announced master is."""
+
     OPEN = "open"
     LOCKED = "locked"
     AWAITING_MASTER = "awaiting_master"
@@ -26,25 +28,26 @@ class PartsLock:
 
     @property
     def rejects_everything(self) -> bool:
-        """Whether also what no sensor has seen is to be rejected now."""
+        """Whether parts that no sensor has seen must be rejected now, too."""
         return self.state in (LockState.LOCKED, LockState.AWAITING_MASTER)
 
     def lock(self) -> None:
-        """Also withdraws an announcement; a master on its way keeps its way."""
+        """Lock the station and withdraw any announcement; a master in flight is not affected."""
         if self._master_id is None:
             self.state = LockState.LOCKED
 
     def unlock(self) -> None:
+        """Unlock the station."""
         self.state = LockState.OPEN
         self._master_id = None
 
     def announce(self) -> None:
-        """The next part is a master."""
+        """Admit the next part as a master, if the station is locked."""
         if self.state is LockState.LOCKED:
             self.state = LockState.AWAITING_MASTER
 
     def admits(self, part_id: int) -> bool:
-        """Whether this part, which has just been triggered, is to be inspected."""
+        """Return whether this part, which was just triggered, is to be inspected."""
         if self.state is LockState.AWAITING_MASTER:
             self.state = LockState.MASTER_IN_FLIGHT
             self._master_id = part_id
@@ -52,7 +55,10 @@ class PartsLock:
         return self.state is LockState.OPEN
 
     def end_of(self, part_id: int) -> bool:
-        """A part's way has ended; whether it was the master's, so that the lock closes again."""
+        """Note that a part has left.
+
+        Return whether it was the master, so that the lock closes again.
+        """
         if self._master_id is None or part_id != self._master_id:
             return False
         self._master_id = None

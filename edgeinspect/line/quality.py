@@ -1,7 +1,8 @@
-"""What can be said of a frame before any model: light, clipping, focus.
+"""Measures a frame before any model sees it: brightness, clipping, focus.
 
-Focus is the variance of the Laplacian (Pech-Pacheco et al., ICPR 2000): it falls when the picture
-blurs, and compares only with the same part under the same light, hence a baseline per recipe.
+Focus is the variance of the Laplacian (Pech-Pacheco et al., ICPR 2000). It falls when the picture
+is blurred. It can be compared only for the same part under the same light, so each recipe has its
+own baseline.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def measure_quality(roi_pixels: NDArray[np.uint8]) -> FrameQuality:
 
     pixels = np.ascontiguousarray(roi_pixels)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or not pixels.size:
-        raise ValueError(f"no picture: {pixels.dtype} of shape {pixels.shape}")
+        raise ValueError(f"not a picture: {pixels.dtype} of shape {pixels.shape}")
     gray = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     laplacian = cv2.Laplacian(gray, cv2.CV_16S, ksize=1)
     count = gray.size

@@ -1,12 +1,12 @@
-"""When the gate's output is active: armed windows, releases, limits. Pure; time comes in.
+"""Decides when the gate's output is active: armed windows, releases, limits.
 
-The runtime's pulse thread and the simulated line each own one ``PulseSchedule`` and do nothing
-but call ``advance`` when ``next_change_mono_ns`` is reached and drive the line to ``active``.
+The code is pure: time comes in as an argument. The runtime's pulse thread and the simulated line
+each own one ``PulseSchedule``. They only call ``advance`` when ``next_change_mono_ns`` is reached,
+and drive the line to ``active``.
 
-For a normally passing gate the output is active while it rejects; for a normally rejecting gate
-it is active while it lets a released part through. In both, a part is rejected unless released
-in time, ``reject_everything`` wins over any release, and so does a lease that the core has let
-run out.
+For a normally passing gate, the output is active while it rejects. For a normally rejecting gate,
+it is active while it lets a released part through. With both, a part is rejected unless it is
+released in time. ``reject_everything`` overrides any release, and so does an expired lease.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edgeinspect.line.config import GateConfig, GateKind
 from edgeinspect.line.messages import GateActivated
 
 FOREVER_NS = 2**62
-"""Later than any monotonic time; a window that starts here waits for the belt to move."""
+"""Later than any monotonic time. A window that starts then waits for the belt to move."""
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class PulseSchedule:
         return self._active
 
     def arm(self, part_id: int, start_mono_ns: int, end_mono_ns: int) -> None:
-        """Set or move the part's window; it stays released if it was."""
+        """Set or move the part's window; a released part stays released."""
         window = self._windows.get(part_id)
         if window is None:
             self._windows[part_id] = _Window(start_mono_ns, end_mono_ns)
@@ -59,7 +59,10 @@ class PulseSchedule:
             window.start_mono_ns, window.end_mono_ns = start_mono_ns, end_mono_ns
 
     def release(self, part_id: int, now_mono_ns: int) -> bool:
-        """Let the part pass. False if its window has begun or is unknown: it stays rejected."""
+        """Let the part pass. Return False if its window has begun or is unknown.
+
+        It stays rejected.
+        """
         window = self._windows.get(part_id)
         if window is None or now_mono_ns >= window.start_mono_ns:
             return False
@@ -67,20 +70,22 @@ class PulseSchedule:
         return True
 
     def reject_everything(self, until_mono_ns: int | None) -> None:
-        """Reject whatever comes until then, or until ``end_reject_everything``."""
+        """Reject every part until then, or until ``end_reject_everything``."""
         self._hold_until_mono_ns = FOREVER_NS if until_mono_ns is None else until_mono_ns
 
     def end_reject_everything(self) -> None:
+        """Obey armed windows and releases again."""
         self._hold_until_mono_ns = None
 
     def renew_lease(self, until_mono_ns: int) -> None:
+        """Extend the time until which the core counts as alive."""
         self._lease_until_mono_ns = max(self._lease_until_mono_ns, until_mono_ns)
 
     def missed(self, now_mono_ns: int) -> int:
-        """The length of the longest window that came and went unrejected since ``advance``, ns.
+        """Return the length of the longest window that passed unrejected since ``advance``, in ns.
 
-        0 if there is none. Only a normally passing gate can miss one; whoever drives it asks
-        before each ``advance``, which forgets what is over.
+        Returns 0 if there is none. Only a normally passing gate can miss one. Call this before each
+        ``advance``, which forgets past windows.
         """
         if self._config.kind is GateKind.NORMALLY_REJECTING or self._active:
             return 0
@@ -108,7 +113,7 @@ class PulseSchedule:
         return [GateActivated(self._since_mono_ns, now_mono_ns)]
 
     def next_change_mono_ns(self) -> int | None:
-        """The next time after the last ``advance`` at which the level may have to change."""
+        """Return the next time at which the level may change; None if there is none."""
         now_mono_ns = self._now_mono_ns
         times = [self._lease_until_mono_ns]
         for window in self._windows.values():
@@ -163,7 +168,7 @@ class PulseSchedule:
         return any(self._may_open(window, now_mono_ns) for window in self._windows.values())
 
     def _may_open(self, window: _Window, now_mono_ns: int) -> bool:
-        """A gate that opens late or must close early would jam the part: it stays shut."""
+        """Return whether the gate may open; opening late or closing early would jam the part."""
         late_ns = now_mono_ns - window.start_mono_ns
         if not window.released or not window.holds(now_mono_ns):
             return False

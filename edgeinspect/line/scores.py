@@ -1,7 +1,7 @@
-"""From a quantized score map to the one defect score per class, without float work per cell.
+"""Turns a quantized score map into one defect score per class, without float work per cell.
 
-A quantized value has 256 possible levels, so dequantization and activation are a table of 256
-scores, and every reducer follows exactly from a histogram of the levels. A *level* is the
+A quantized value has 256 possible levels. So dequantization and activation become a table of 256
+scores, and every reducer is computed exactly from a histogram of the levels. A *level* is the
 quantized value counted from the lowest of its dtype: 0 to 255 for int8 and uint8 alike.
 """
 
@@ -16,23 +16,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 ORDER_STATISTIC_RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-"""The k of the k-th largest map values that are kept with every part. A rank beyond the number
-of cells gives the smallest value."""
+"""The ranks k of the k-th largest map values that every part's record keeps. A rank beyond the
+number of cells gives the smallest value."""
 
 _SIGN_BIT = np.uint8(0x80)
 _RANKS = np.array(ORDER_STATISTIC_RANKS, np.float64)
 
 WORST_REGION_FLOOR = 0.05
-"""No worst region is reported below this score: nothing stands out."""
+"""Below this score, no worst region is reported."""
 
 
 class Activation(StrEnum):
+    """The function between the model's output and a score."""
+
     NONE = "none"
     SIGMOID = "sigmoid"
     SOFTMAX = "softmax"
 
 
 class ReducerKind(StrEnum):
+    """How the values of a score map become one score per class."""
+
     MAX = "max"
     KTH_LARGEST = "kth_largest"
     MEAN_TOP_K = "mean_top_k"
@@ -49,7 +53,10 @@ class CellBox(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """real = (quantized - zero_point) * scale; ``dtype`` is "int8" or "uint8"."""
+    """A linear quantization: real = (quantized - zero_point) * scale.
+
+    ``dtype`` is "int8" or "uint8".
+    """
 
     dtype: str
     scale: float
@@ -57,12 +64,12 @@ class Quantization:
 
 
 PROBABILITY = Quantization(dtype="uint8", scale=1 / 255, zero_point=0)
-"""What ``SoftmaxTable`` gives."""
+"""The quantization of ``SoftmaxTable``'s result."""
 
 
 @dataclass(frozen=True, slots=True)
 class MapScores:
-    """What a score map says of each defect class.
+    """The scores of a map, for each defect class.
 
     Attributes:
         scores: by the declared reducer, [0, 1], in the order of the channels.
@@ -79,13 +86,13 @@ class MapScores:
 
 
 def score_table(quantization: Quantization, activation: Activation) -> NDArray[np.float64]:
-    """The score of each of the 256 levels, clipped to [0, 1]; non-decreasing, shape (256,).
+    """Return the score of each of the 256 levels, clipped to [0, 1]; non-decreasing, shape (256,).
 
     Sigmoid is 1 / (1 + exp(-real)). Softmax mixes channels and has no table of its own: use
     ``SoftmaxTable`` first and the table of ``PROBABILITY`` after it.
 
     Raises:
-        ValueError: for softmax.
+        ValueError: the activation is softmax.
     """
     if activation is Activation.SOFTMAX:
         raise ValueError("softmax is not a function of one value")
@@ -97,16 +104,17 @@ def score_table(quantization: Quantization, activation: Activation) -> NDArray[n
 
 
 class SoftmaxTable:
-    """Softmax over the last axis by a table of exponents; gives uint8 of ``PROBABILITY``.
+    """Softmax over the last axis, from a table of exponentials.
 
-    A probability is rounded to the nearest 1/255, as fine as TFLite's own int8 softmax (1/256).
+    The result is uint8, as in ``PROBABILITY``. A probability is rounded to the nearest 1/255, as
+    precise as TFLite's own int8 softmax (1/256).
     """
 
     def __init__(self, quantization: Quantization) -> None:
         self._by_difference = np.exp(-np.arange(256) * quantization.scale)
 
     def apply(self, quantized: NDArray[np.generic]) -> NDArray[np.uint8]:
-        """Any shape; the classes are the last axis."""
+        """Return the softmax over the last axis of an int8 or uint8 array of any shape."""
         highest = quantized.max(axis=-1, keepdims=True)
         # Only differences count in a softmax; of 8-bit numbers they wrap to 0 to 255, as wanted.
         below = highest.view(np.uint8) - quantized.view(np.uint8)
@@ -117,7 +125,7 @@ class SoftmaxTable:
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:
-    """What a classifier says of the tiles of a picture.
+    """The scores of a classifier over the tiles of a picture.
 
     Attributes:
         scores: per defect class the highest value over the tiles, [0, 1].
@@ -148,11 +156,11 @@ class ClassScorer:
         self._by_byte = _from_level_order(score_table(quantization, activation), lowest)
 
     def values(self, outputs: Sequence[NDArray[np.generic]]) -> NDArray[np.float64]:
-        """The defect classes' value in each tile, [0, 1], shape (tiles, defect classes)."""
+        """Return each defect class's value per tile, [0, 1], shape (tiles, defect classes)."""
         return self._by_byte[self._stack(outputs)[:, self._channels].view(np.uint8)]
 
     def score(self, outputs: Sequence[NDArray[np.generic]]) -> ClassScores:
-        """Score one output per tile, each with one value per class, in any shape."""
+        """Score one output per tile; each has one value per class, in any shape."""
         stacked = self._stack(outputs)
         highest = stacked.max(axis=0) if len(stacked) > 1 else stacked[0]
         values = self._by_byte[highest.view(np.uint8)]
@@ -176,10 +184,10 @@ class MapScorer:
 
     Args:
         channels: the defect classes among the map's channels, in order.
-        quantization: of the map's values.
+        quantization: quantization of the map's values.
         activation: ``none`` or ``sigmoid``; for softmax see ``SoftmaxTable``.
         reducer: how a class's values become its score.
-        k: of ``kth_largest`` and ``mean_top_k``; ``min(k, cells)`` is used.
+        k: rank for ``kth_largest`` and ``mean_top_k``; ``min(k, cells)`` is used.
     """
 
     def __init__(
@@ -218,13 +226,13 @@ class MapScorer:
         )
 
     def _planes(self, stitched: NDArray[np.generic]) -> NDArray[np.uint8]:
-        """The levels of the defect classes, each class's map contiguous."""
+        """Return the levels of the defect classes, each class's map contiguous."""
         planes = np.ascontiguousarray(stitched[:, :, self._channels].transpose(2, 0, 1))
         levels = planes.view(np.uint8)
         return np.bitwise_xor(levels, _SIGN_BIT, out=levels) if self._signed else levels
 
     def to_scores(self, stitched: NDArray[np.generic]) -> NDArray[np.float32]:
-        """The defect classes' map as float32 scores, shape (height, width, defect classes)."""
+        """Return the map as float32 scores, shape (height, width, defect classes)."""
         by_byte = _from_level_order(self._table, -128 if self._signed else 0)
         chosen = np.ascontiguousarray(stitched[:, :, self._channels]).view(np.uint8)
         return by_byte.astype(np.float32)[chosen]
@@ -250,7 +258,7 @@ class Histograms:
     def kth_largest(
         self, ranks: NDArray[np.float64], table: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Scores of the k-th largest values, counted from 1, shape (classes, ranks).
+        """Return the scores of the k-th largest values, counted from 1, shape (classes, ranks).
 
         A rank beyond the number of cells gives the smallest value.
         """
@@ -259,7 +267,7 @@ class Histograms:
         return np.asarray(table[255 - higher], np.float64)
 
     def mean_top_k(self, k: int, table: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mean score of the ``min(k, cells)`` largest values, shape (classes,)."""
+        """Return the mean score of the ``min(k, cells)`` largest values, shape (classes,)."""
         count = min(k, self._cells)
         taken = np.diff(np.minimum(self._from_top, count), axis=1, prepend=0)
         mean = (taken * table[::-1]).sum(axis=1) / count
@@ -268,14 +276,14 @@ class Histograms:
     def reduce(
         self, reducer: ReducerKind, k: int, table: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """The defect score of each class, shape (classes,)."""
+        """Return the defect score of each class, shape (classes,)."""
         if reducer is ReducerKind.MEAN_TOP_K:
             return self.mean_top_k(k, table)
         return np.asarray(self.kth_largest(np.array([k], np.float64), table)[:, 0], np.float64)
 
 
 def worst_box(levels: NDArray[np.uint8], table: NDArray[np.float64]) -> CellBox | None:
-    """Box of the connected cells around the highest value that reach half its score."""
+    """Return the box of the connected cells around the highest value that reach half its score."""
     import cv2
 
     row, column = divmod(int(levels.argmax()), levels.shape[1])

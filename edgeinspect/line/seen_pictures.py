@@ -1,9 +1,9 @@
-"""Has this very picture been shown before? A digest over every pixel, and a long memory of them.
+"""Detects that a picture was shown before, by a digest of every pixel.
 
-A live sensor's noise never repeats over a whole picture, so equal pixels mean that a picture is
-shown again, whatever its stamp and number say. Not so where a picture has hardly any noise:
-binarised, all black, all white, a test pattern. Two fresh ones can then be equal, and the second
-is refused.
+The noise of a live sensor never repeats over a whole picture. So equal pixels mean that an old
+picture is shown again, whatever its stamp and number say. This does not hold for pictures almost
+without noise: binarised, all black, all white, or a test pattern. Two fresh ones can then be equal,
+and the second is refused.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 PICTURES_KEPT = 65_536
-"""Five parts a second fill it in 3.6 hours; a driver has a handful of buffers."""
+"""At five parts a second this lasts 3.6 hours; a driver has only a handful of buffers."""
 _ROW_WORDS = 4096
 _SMALL_BYTES = 1024
 _SETS = 64
 
 
 def content_digest(pixels: NDArray[np.uint8]) -> int:
-    """64 bits over the shape and every pixel.
+    """Return 64 bits computed from the shape and every pixel.
 
-    A cryptographic hash of all bytes costs milliseconds (3 ms for 1456 x 1088 grey with BLAKE2b, on
-    x86); this costs 0.1 ms. Each row of 4096 words of 64 bits is multiplied, modulo 2**64, with a
-    row of odd numbers and summed, and only the sums are hashed. Two different pictures get equal
-    sums with a chance of about 2**-64, unless they were made for it, which no sensor does.
+    A cryptographic hash of all bytes takes milliseconds (3 ms for 1456 x 1088 grey with BLAKE2b, on
+    x86); this takes 0.1 ms. Each row of 4096 words of 64 bits is multiplied, modulo 2**64, with a
+    row of odd numbers and summed, and only the sums are hashed. Two different pictures have equal
+    sums with a probability of about 2**-64, unless they were constructed to.
 
     Args:
         pixels: uint8, any shape.
@@ -49,7 +49,7 @@ def content_digest(pixels: NDArray[np.uint8]) -> int:
 
 @functools.cache
 def _factors() -> NDArray[np.uint64]:
-    """Odd numbers without a pattern: the output of SplitMix64 (Steele, Lea, Flood 2014)."""
+    """Return odd numbers without a pattern: the output of SplitMix64 (Steele, Lea, Flood 2014)."""
     z = np.arange(1, _ROW_WORDS + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -59,9 +59,9 @@ def _factors() -> NDArray[np.uint64]:
 
 
 class PictureMemory:
-    """The digests of the last ``kept`` different pictures, and of a few more.
+    """Remembers the digests of at least the last ``kept`` different pictures.
 
-    They are kept in small sets, by age. One large set would stop every thread for milliseconds
+    It keeps them in small sets, by age. One large set would stop every thread for milliseconds
     whenever it grows or is freed.
     """
 
@@ -72,7 +72,7 @@ class PictureMemory:
         self._older: deque[set[int]] = deque(maxlen=sets)
 
     def shown_before(self, pixels: NDArray[np.uint8]) -> bool:
-        """Whether this picture is remembered; it is from now on."""
+        """Return whether this picture is remembered, and remember it from now on."""
         digest = content_digest(pixels)
         if digest in self._newest:
             return True

@@ -1,12 +1,12 @@
 """Overlapping tiles over a region of interest, and the map stitched from their outputs.
 
 Tiles are cut at native resolution, so a 3-pixel defect stays 3 pixels. Their origins are multiples
-of the model's stride, so that every tile's map falls on the same grid of cells; the last tile of
-a row or column is shifted inward. What then still hangs over the right or bottom edge (a region
-smaller than a tile, or one whose size does not fit the stride) is filled by repeating the edge
-pixels, and map cells that lie wholly outside the region are discarded. Where tiles overlap, the
-stitched map takes the higher value: an escape costs most. All values are quantized; dequantizing
-later is monotone, so the maximum may be taken here.
+of the model's stride, so that every tile's map falls on the same grid of cells. The last tile of a
+row or column is shifted inward. If a tile still extends beyond the right or bottom edge (because
+the region is smaller than a tile, or its size does not fit the stride), the edge pixels are
+repeated, and map cells that lie entirely outside the region are discarded. Where tiles overlap, the
+stitched map takes the higher value, because an escape costs most. All values are quantized;
+dequantization is monotone, so taking the maximum here is exact.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TileOrigin(NamedTuple):
 
 
 MAX_TILES = 16_384
-"""Of one region. More are a mistake, e.g. an overlap that leaves one pixel of each tile."""
+"""Most tiles of one region. More are a mistake, e.g. an overlap of all but one pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class TileLayout:
     """Where the tiles lie; the same for every frame of a recipe.
 
     Attributes:
-        roi_width_px, roi_height_px: the region of interest.
-        tile_width_px, tile_height_px: the model's input.
+        roi_width_px, roi_height_px: size of the region of interest.
+        tile_width_px, tile_height_px: size of the model's input.
         stride_px: frame pixels per map cell; 1 for a model without a map.
-        origins: of the tiles, row by row.
+        origins: the tiles' origins, row by row.
         padded_width_px, padded_height_px: extent that the tiles cover together; at least the
-            region, and more than it by less than a tile.
+            region, and larger by less than a tile.
     """
 
     roi_width_px: int
@@ -54,6 +54,7 @@ class TileLayout:
 
     @property
     def needs_padding(self) -> bool:
+        """Whether the tiles extend beyond the region of interest."""
         return (self.padded_width_px, self.padded_height_px) != (
             self.roi_width_px,
             self.roi_height_px,
@@ -79,11 +80,11 @@ def lay_tiles(
 ) -> TileLayout:
     """Lay tiles so that every pixel of the region is covered.
 
-    Neighbours overlap by at least ``overlap_px``, and by more where the stride asks for it.
+    Neighbours overlap by at least ``overlap_px``, and by more if the stride requires it.
 
     Raises:
-        ValueError: a size below 1, an overlap as large as the tile, or a stride larger than what
-            is left of the tile after the overlap; more than ``MAX_TILES`` tiles.
+        ValueError: a size is below 1, the overlap is as large as the tile, the stride is larger
+            than the rest of the tile after the overlap, or there are more than ``MAX_TILES`` tiles.
     """
     if min(roi_width_px, roi_height_px, tile_width_px, tile_height_px, stride_px) < 1:
         raise ValueError("sizes and stride must be at least 1 px")
@@ -93,7 +94,7 @@ def lay_tiles(
     rows, bottom = _origins_along(roi_height_px, tile_height_px, overlap_px, stride_px)
     count = (len(columns) + 1) * (len(rows) + 1)
     if count > MAX_TILES:
-        raise ValueError(f"they would be {count}, and at most {MAX_TILES} are cut")
+        raise ValueError(f"the region would need {count} tiles; the limit is {MAX_TILES}")
     return TileLayout(
         roi_width_px=roi_width_px,
         roi_height_px=roi_height_px,
@@ -120,7 +121,7 @@ def _origins_along(extent: int, tile: int, overlap: int, stride: int) -> tuple[r
 
 
 class TileCutter:
-    """Cuts frames of one layout into tiles; owns the padded buffer where one is needed.
+    """Cuts frames of one layout into tiles; owns the padded buffer if one is needed.
 
     Args:
         dtype, channels: of the pixels to cut; ``channels`` is None for (height, width) arrays.
@@ -138,10 +139,10 @@ class TileCutter:
     def cut(self, pixels: NDArray[np.generic]) -> list[NDArray[np.generic]]:
         """Return the tiles in the layout's order, as views.
 
-        Views of ``pixels``, or of the padded buffer, which the next call overwrites.
+        They are views of ``pixels`` or of the padded buffer, which the next call overwrites.
 
         Raises:
-            ValueError: ``pixels`` is not of the layout's region.
+            ValueError: ``pixels`` does not have the size of the layout's region.
         """
         if pixels.shape != self._roi_shape:
             raise ValueError(f"pixels of shape {self._roi_shape} expected, got {pixels.shape}")
@@ -184,16 +185,16 @@ class MapStitcher:
             self._parts.append((inside, (slice(height), slice(width))))
 
     def stitch(self, outputs: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
-        """The map of the whole region, shape (map height, map width, channels).
+        """Return the map of the whole region, shape (map height, map width, channels).
 
         Args:
-            outputs: one per tile in the layout's order, each of ``tile_shape``.
+            outputs: one per tile in the layout's order, each of shape ``tile_shape``.
 
         Returns:
-            The canvas itself; copy what must outlive the next call.
+            The canvas itself; copy anything that must outlive the next call.
 
         Raises:
-            ValueError: a wrong number of outputs, or one of a wrong shape.
+            ValueError: the number of outputs or the shape of one is wrong.
         """
         if len(outputs) != len(self._parts):
             raise ValueError(f"{len(self._parts)} tile outputs expected, got {len(outputs)}")

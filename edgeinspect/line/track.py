@@ -1,16 +1,17 @@
-"""Where the belt is at a time, and when it will be somewhere.
+"""Where the belt is at a given time, and when it will reach a position.
 
-With a fixed belt speed a position is simply a time. With an encoder it is a count, and the count
-at an instant is a function of stamps: it is known once a count stamped at that instant or later
-has arrived, or once the encoder has been silent for so long that none can come any more. Until
-then it is provisional, however it is asked for. What lies ahead of the last count is predicted
-from recent speed.
+With a fixed belt speed, a position is simply a time. With an encoder, it is a count. The count at
+an instant is known once a count stamped at that instant or later has arrived, or once the encoder
+has been silent for so long that none can follow. Until then it is provisional. Positions beyond the
+last count are predicted from the recent speed.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from typing import NamedTuple, Protocol
+
+from typing_extensions import override
 
 from edgeinspect.line.config import TrackConfig, Tracking
 from edgeinspect.line.reject import FOREVER_NS
@@ -24,9 +25,9 @@ class Place(NamedTuple):
     """Where the belt is at an instant, in track units.
 
     Attributes:
-        position: it is here, or up to ``slack`` behind.
-        slack: how far behind it may be, because counts between two readings are not told apart.
-        settled: nothing that still arrives can change this; otherwise it is an estimate.
+        position: the belt is here, or up to ``slack`` behind.
+        slack: how far behind it may be, because positions between two readings are unknown.
+        settled: no later count can change this; otherwise it is an estimate.
     """
 
     position: int
@@ -35,20 +36,25 @@ class Place(NamedTuple):
 
 
 class Track(Protocol):
+    """Converts between times and positions of the belt."""
+
     def place_at(self, mono_ns: int) -> Place:
-        """Where the belt was at a time, or is about to be."""
+        """Return where the belt was, or will be, at this time."""
         ...
 
     def time_of(self, position: int) -> int:
-        """CLOCK_MONOTONIC ns at which the belt is there; FOREVER_NS while it seems to stand."""
+        """Return when (CLOCK_MONOTONIC ns) the belt reaches a position.
+
+        FOREVER_NS while the belt seems to stand.
+        """
         ...
 
     def soonest(self, position: int) -> int:
-        """As ``time_of``, but a belt whose counts are merely late is taken to move on."""
+        """Like ``time_of``, but assume that a belt whose counts are merely late keeps moving."""
         ...
 
 
-class DelayTrack:
+class DelayTrack(Track):
     """A belt of constant speed: positions are times, as long as it keeps that speed."""
 
     known = True
@@ -59,40 +65,46 @@ class DelayTrack:
 
     @property
     def steady_from_mono_ns(self) -> int:
-        """Since when, or from when, the belt has its speed; FOREVER_NS while it is stopped."""
+        """The time from which the belt has its speed; FOREVER_NS while it is stopped."""
         return self._steady_from_mono_ns
 
     def stop(self, now_mono_ns: int) -> None:
-        """Nobody knows the belt's speed from now on."""
+        """Note that the belt's speed is unknown from now on."""
         self._travel = self.least_travel(now_mono_ns)
         self._steady_from_mono_ns = FOREVER_NS
 
     def start(self, now_mono_ns: int, restart_ns: int) -> None:
-        """The belt starts now, from whatever speed it has."""
+        """Note that the belt starts now, at an unknown speed."""
         self._travel = self.least_travel(now_mono_ns)
         self._steady_from_mono_ns = now_mono_ns + restart_ns
 
     def least_travel(self, now_mono_ns: int) -> int:
-        """How far the belt has come at least: what it went while it had its speed."""
+        """Return the least distance that the belt has travelled: the time at its set speed."""
         return self._travel + max(0, now_mono_ns - self._steady_from_mono_ns)
 
+    @override
+    @override
     def place_at(self, mono_ns: int) -> Place:
         return Place(mono_ns)
 
+    @override
+    @override
     def time_of(self, position: int) -> int:
         return position
 
+    @override
+    @override
     def soonest(self, position: int) -> int:
         return position
 
 
-class EncoderTrack:
-    """A belt watched by an encoder.
+class EncoderTrack(Track):
+    """A belt whose position comes from an encoder.
 
-    Counts may arrive late, also later than an edge or a frame stamped after them. A missing count
-    means, in this order: nothing yet; that it is overdue, when the belt may stand or the count may
-    be late; and after ``encoder_timeout_ns`` that the belt stands. A count that arrives later than
-    that contradicts what was believed of the belt, and ``add`` says so.
+    Counts may arrive late, even later than an edge or a frame stamped after them. At first a
+    missing count means nothing. Then it is overdue: the belt may stand, or the count may be late.
+    After ``encoder_timeout_ns`` the belt is assumed to stand. A count that arrives even later
+    contradicts that assumption, and ``add`` reports it.
     """
 
     def __init__(self, config: TrackConfig) -> None:
@@ -118,35 +130,38 @@ class EncoderTrack:
 
     @property
     def silence_mono_ns(self) -> int | None:
-        """When the silence of the encoder will mean more than it means now; None: never."""
+        """When the encoder's silence next changes its meaning; None if it will not."""
         if self._stands:
             return None
         return self._stands_from_mono_ns() if self._overdue else self._overdue_from_mono_ns()
 
     def note_absence(self, now_mono_ns: int) -> None:
-        """Nobody has listened for a while, so that was no silence of the encoder."""
+        """Note that nobody listened for a while, so the silence was not the encoder's."""
         self._listening_since_mono_ns = now_mono_ns
 
     def note_silence(self, now_mono_ns: int) -> None:
-        """Take it that the belt may stand, or does stand, if no count has come for too long."""
+        """Assume that the belt may stand, or does stand, if no count has come for too long."""
         self._overdue = self._overdue or now_mono_ns >= self._overdue_from_mono_ns()
         self._stands = self._stands or now_mono_ns >= self._stands_from_mono_ns()
 
     def note_quiet_until(self, now_mono_ns: int) -> None:
-        """Everything that has arrived by now has been taken, so no older count is to come."""
+        """Note that everything that has arrived by now was handled, so no older count will come."""
         quiet_mono_ns = now_mono_ns - self._config.encoder_timeout_ns
         if quiet_mono_ns >= self._listening_since_mono_ns:
             self._known_until_mono_ns = max(self._known_until_mono_ns, quiet_mono_ns)
 
     def was_silent_at(self, mono_ns: int) -> bool:
-        """Whether no count had come for too long at this time."""
+        """Return whether no count had come for too long at this time."""
         if not self._times:
             return True
         before = bisect_right(self._times, mono_ns) - 1
         return before >= 0 and mono_ns >= self._times[before] + self._usual_ns()
 
     def add(self, count: int, edge_mono_ns: int) -> str:
-        """Take one reading. Returns why it cannot be believed, or ""; it is kept anyway."""
+        """Take one reading; return why it cannot be trusted, or "".
+
+        The reading is kept either way.
+        """
         if not self._times:
             self._append(count, edge_mono_ns)
             return ""
@@ -158,10 +173,9 @@ class EncoderTrack:
             why = "the encoder's counts run backwards"
             self._forget()
         elif step > 0 and self._times[-1] < edge_mono_ns <= self._known_until_mono_ns:
-            why = "a count of the encoder came after the belt had been taken to stand"
-            self._known_until_mono_ns = (
-                edge_mono_ns  # that was no silence: more may be on their way
-            )
+            why = "an encoder count came after the belt was assumed to stand"
+            # The encoder was not silent: more counts may be on their way.
+            self._known_until_mono_ns = edge_mono_ns
         elif self._counts_too_fast(step, span_ns):
             why = "the encoder counted faster than the belt can move"
         if self._times and edge_mono_ns >= self._overdue_from_mono_ns():
@@ -169,6 +183,8 @@ class EncoderTrack:
         self._append(count, edge_mono_ns)
         return why
 
+    @override
+    @override
     def place_at(self, mono_ns: int) -> Place:
         after = bisect_left(self._times, mono_ns)
         if after < len(self._times):
@@ -182,11 +198,15 @@ class EncoderTrack:
             return Place(last, settled=settled)
         return Place(last + int(since_ns / self._ns_per_count), settled=False)
 
+    @override
+    @override
     def time_of(self, position: int) -> int:
         if self._overdue and position > self.last_count:
             return FOREVER_NS
         return self.soonest(position)
 
+    @override
+    @override
     def soonest(self, position: int) -> int:
         if not self._times:
             return FOREVER_NS
@@ -203,7 +223,7 @@ class EncoderTrack:
         return self._times[after - 1] + span_ns * (position - start) // (end - start)
 
     def _place_before(self, after: int, mono_ns: int) -> Place:
-        """Where the belt was not later than reading number ``after``, and after the one before."""
+        """Return where the belt was between reading number ``after`` and the one before it."""
         count = self._counts[after]
         if self._times[after] == mono_ns:
             return Place(self._counts[bisect_right(self._times, mono_ns) - 1])
@@ -253,7 +273,7 @@ class EncoderTrack:
         return since_mono_ns + self._config.encoder_timeout_ns
 
     def _usual_ns(self) -> int:
-        """No moving belt lets so much time pass between two readings."""
+        """Return the longest time that a moving belt lets pass between two readings."""
         usual_ns = OVERDUE_INTERVALS * self._ns_per_count * max(1, self._last_step())
         return int(min(usual_ns + 1, self._config.encoder_timeout_ns))
 
@@ -272,4 +292,5 @@ class EncoderTrack:
 
 
 def make_track(config: TrackConfig) -> DelayTrack | EncoderTrack:
+    """Return the track for this kind of tracking."""
     return DelayTrack() if config.tracking is Tracking.DELAY else EncoderTrack(config)

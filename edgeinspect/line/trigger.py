@@ -1,4 +1,4 @@
-"""From sensor edges to parts: bounce is ignored, an impossible neighbour is not trusted."""
+"""Turns sensor edges into parts: ignores bounce and distrusts parts that are too close."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Debouncer:
         self._last_mono_ns: int | None = None
 
     def is_bounce(self, edge_mono_ns: int, config: TriggerConfig) -> bool:
-        """Whether the edge, by the kernel's stamp, is the last one's contact bounce."""
+        """Return whether the edge, by the kernel's stamp, is contact bounce of the last one."""
         last_mono_ns = self._last_mono_ns
         if last_mono_ns is not None and abs(edge_mono_ns - last_mono_ns) < config.debounce_ns:
             return True
@@ -22,17 +22,17 @@ class Debouncer:
 
 
 class PitchCheck:
-    """Parts cannot be nearer to each other than ``TriggerConfig.min_pitch``."""
+    """Checks that parts keep at least ``TriggerConfig.min_pitch`` apart."""
 
     def __init__(self) -> None:
         self._last_position: int | None = None
 
     def is_too_close(self, place: Place, config: TriggerConfig) -> bool:
-        """Whether the part that was triggered here may be too close to the one judged last.
+        """Return whether the part triggered here may be too close to the one judged last.
 
         Args:
-            place: of the belt at the edge, settled; one behind the last part is too close.
-            config: limits in force.
+            place: the belt's settled position at the edge; one behind the last part is too close.
+            config: the limits in force.
         """
         last, self._last_position = self._last_position, place.position
         return last is not None and place.position - place.slack - last < config.min_pitch

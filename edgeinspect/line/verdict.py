@@ -1,4 +1,4 @@
-"""From measured quality and scores to a verdict. Nothing else decides."""
+"""Turns measured quality and scores into a verdict. Nothing else decides."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from edgeinspect.part import Doubt, FrameMeta, FrameQuality, Inspection, Verdict
 
 
 def cannot_inspect(doubt: Doubt, detail: str = "") -> Verdict:
+    """Return a CANNOT_INSPECT verdict for this reason."""
     return Verdict(VerdictKind.CANNOT_INSPECT, doubt=doubt, detail=detail)
 
 
 def judge_controls(meta: FrameMeta, checks: FrameChecks) -> Verdict | None:
-    """Compare what the camera reports with what the recipe asked for; None if all is well."""
+    """Compare the camera's reported settings with the recipe's; return None if all is well."""
     if checks.exposure_us is not None:
         found = meta.exposure_us
         if found is None or _off(found, checks.exposure_us, checks.exposure_tolerance):
@@ -47,7 +48,7 @@ def _judge_colour_and_lens(meta: FrameMeta, checks: FrameChecks) -> Verdict | No
 
 
 def judge_quality(quality: FrameQuality, checks: FrameChecks) -> Verdict | None:
-    """Compare the picture's quality with the recipe's limits; None if all is well."""
+    """Compare the picture's quality with the recipe's limits; return None if all is well."""
     limits: tuple[tuple[Doubt, str, float, float | None, bool], ...] = (
         (Doubt.TOO_DARK, "mean grey level", quality.mean, checks.mean_min, True),
         (Doubt.TOO_BRIGHT, "mean grey level", quality.mean, checks.mean_max, False),
@@ -68,11 +69,12 @@ def judge_quality(quality: FrameQuality, checks: FrameChecks) -> Verdict | None:
 def judge_scores(scores: Sequence[float], thresholds: Sequence[ClassThresholds]) -> Verdict:
     """Compare each class's defect score with its two thresholds.
 
+    Missing scores, scores that are not finite and scores out of range are an engine fault and never
+    a PASS.
+
     Args:
         scores: one per defect class, [0, 1], in the order of ``thresholds``.
-        thresholds: the recipe's.
-
-    Scores that are missing, not finite or out of range are an engine fault, never a PASS.
+        thresholds: the recipe's thresholds.
     """
     if len(scores) != len(thresholds) or not scores:
         detail = f"{len(scores)} scores for {len(thresholds)} classes"
@@ -93,7 +95,7 @@ def judge_scores(scores: Sequence[float], thresholds: Sequence[ClassThresholds])
 def judge_inspection(
     inspection: Inspection, thresholds: Sequence[ClassThresholds], checks: FrameChecks
 ) -> Verdict:
-    """The verdict of a part that was inspected in time."""
+    """Return the verdict on a part that was inspected in time."""
     doubt = judge_quality(inspection.quality, checks)
     return doubt if doubt is not None else judge_scores(inspection.scores, thresholds)
 

@@ -183,7 +183,7 @@ def test_the_page_escapes_and_tells_the_verdict() -> None:
     emulated = [*steps, Step(name="camera", state="ok", detail="", emulated="vivid")]
     fields = report_fields(Path("s.yaml"), "s", emulated, author="mia", when="2026")
     assert fields["good"] and not fields["accepted"]
-    assert "accepts no machine" in report_html(fields).decode()
+    assert "the machine is not accepted" in report_html(fields).decode()
     assert "<b></td>" not in page and "&lt;b&gt;" in page and "&lt;i&gt;" in page
 
 

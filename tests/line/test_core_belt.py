@@ -284,7 +284,7 @@ def test_a_stop_that_is_heard_of_late_recalls_what_may_have_passed(
     bench = Bench(line_config(kind))
     bench.good_part(STOP, 1, score=score)
     bench.give(m.LineStopped(True, STOP + edge_ms * MS), STOP + handled_ms * MS)
-    requests = [r for r in bench.of(m.RequestLineStop) if "heard of" in r.reason]
+    requests = [r for r in bench.of(m.RequestLineStop) if "reported" in r.reason]
     assert len(requests) == asked
     alarms = [a for a in bench.of(m.RaiseAlarm) if a.name is m.AlarmName.GATE_LIMITED]
     assert [a.detail for a in alarms] == [r.reason for r in requests]

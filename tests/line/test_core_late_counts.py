@@ -178,7 +178,7 @@ def test_a_part_that_moves_too_far_is_doubted_by_name() -> None:
     line.run(1_300)
     (record,) = line.bench.records
     assert record.verdict.doubt is Doubt.POSITION_UNCERTAIN
-    assert "counts from where it seemed to be" in record.verdict.detail
+    assert "counts from its estimated position" in record.verdict.detail
     assert line.bench.core.status["doubt_position_uncertain"] == 1
     assert not line.passed
 

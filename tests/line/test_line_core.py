@@ -370,10 +370,10 @@ def test_a_frame_from_the_future_holds_up_no_other() -> None:
     ("edge_ms", "count", "detail"),
     [
         (503, 501, None),  # it was at 500: 3 counts behind
-        (504, 501, "it was 4 counts from where it seemed to be"),
+        (504, 501, "it was 4 counts from its estimated position"),
         (503, 504, None),  # it was somewhere from 500 to 503
-        (503, 505, "it was 4 counts from where it seemed to be"),
-        (502, 505, "it was 4 counts from where it seemed to be"),
+        (503, 505, "it was 4 counts from its estimated position"),
+        (502, 505, "it was 4 counts from its estimated position"),
     ],
 )
 def test_a_part_may_be_as_far_from_where_it_seemed_as_the_view_is_long(
@@ -413,7 +413,7 @@ def test_a_part_older_than_all_counts_is_doubted_by_name() -> None:
     shell.give(m.Stop(at_once=True), 500 * MS)
     (record,) = shell.records
     assert record.verdict.doubt is Doubt.POSITION_UNCERTAIN
-    assert record.verdict.detail == "no count tells where the belt was when the part came"
+    assert record.verdict.detail == "no count shows where the belt was when the part came"
 
 
 @pytest.mark.parametrize(

@@ -338,7 +338,7 @@ def test_after_counts_that_run_backwards_nothing_older_is_known() -> None:
 def test_a_count_within_a_settled_silence_is_not_believed(at: int, believed: bool) -> None:
     belt = taken(even(20))
     belt.note_quiet_until(240 + TIMEOUT_NS)
-    why = "a count of the encoder came after the belt had been taken to stand"
+    why = "an encoder count came after the belt was assumed to stand"
     assert belt.add(21, at) == ("" if believed else why)
     assert belt.last_count == 21
 
@@ -357,7 +357,7 @@ def test_a_second_count_at_one_stamp_is_no_contradiction() -> None:
 def test_stamps_that_run_backwards_do_not_unsettle_what_was_settled() -> None:
     belt = taken(even(20))
     assert "backwards" in belt.add(21, 150)
-    assert "taken to stand" in belt.add(22, 180)
+    assert "assumed to stand" in belt.add(22, 180)
 
 
 steps = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=25)

@@ -64,5 +64,5 @@ def test_colour_is_measured_as_luma() -> None:
     "pixels", [np.zeros((2, 2)), np.zeros((0, 4), np.uint8), np.zeros(4, np.uint8)]
 )
 def test_what_is_no_picture_is_refused(pixels: NDArray[np.uint8]) -> None:
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="not a picture"):
         measure_quality(pixels)

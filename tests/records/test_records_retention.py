@@ -241,7 +241,7 @@ def test_what_if_leaves_out_what_pruning_left_behind(tmp_path: Path, clock: Step
         all_upkeep(writer)
     wanted, gone = chosen(PartFilter())
     assert wanted.from_part_id == new[-KEEP]
-    assert "Older parts are left out here" in gone
+    assert "Older parts are left out" in gone
     assert chosen(PartFilter(from_part_id=new[-3])) == (PartFilter(from_part_id=new[-3]), "")
 
 

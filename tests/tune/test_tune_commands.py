@@ -131,9 +131,9 @@ def test_wrong_what_ifs(tmp_path: Path, run: Any) -> None:
         (("--reject", "crak=0.5"), 2, "no class 'crak'"),
         (("--reducer", "median"), 2, "is not a reducer"),
         (("--reducer", "kth_largest:300"), 2, "kept up to rank 256"),
-        (("--reducer", "max", "--min-area", 3), 2, "reducer of its own"),
+        (("--reducer", "max", "--min-area", 3), 2, "--min-area sets the reducer"),
         (("--min-area", -1), 2, "not in the range x>=0"),
-        (("--roi", "1,2,3,4"), 2, "need pictures"),
+        (("--roi", "1,2,3,4"), 2, "need --pictures"),
         (("--revision", 7), 2, "no revision 7"),
         (("--since", "2h", "--until", "3h"), 1, "No part"),
     ):
@@ -305,7 +305,7 @@ def test_what_the_data_cannot_show_is_refused(tmp_path: Path, run: Any) -> None:
     assert "1 more" in few["message"]
     none = run("tune", "suggest", "--max-escapes", 0.05, expect=1)["error"]
     assert "no defective part" in none["message"]
-    assert run("tune", "suggest", expect=2)["error"]["message"].startswith("What shall")
+    assert run("tune", "suggest", expect=2)["error"]["message"].startswith("Exactly one goal")
     assert run("tune", "suggest", "--escape-cost", 5, expect=2)
     assert run("tune", "suggest", "--max-escapes", 0.1, "--max-false-rejects", 0.1, expect=2)
     assert run("tune", "suggest", "--max-escapes", 0.1, "--for", "crak", expect=2)

@@ -146,7 +146,7 @@ class RecipePlace:
             raise UsageError(f"{product} has no revision {revision}. {there}.")
 
     def recorded_anchors(self) -> list[Anchor]:
-        """Return the audit digests that the parts database keeps with its recipes."""
+        """Return the audit digests that the parts database stores with its recipes."""
         from edgeinspect.records.reader import RecordReader
         from edgeinspect.records.recipes import registered_recipes
         from edgeinspect.settings.audit import Anchor
@@ -155,7 +155,7 @@ class RecipePlace:
             with RecordReader(self.data_dir) as reader:
                 recipes = registered_recipes(reader)
         except StorageFault:
-            return []  # no records yet, or `check` says what is wrong with them
+            return []  # no records yet, or broken ones, which `check` reports
         return [
             Anchor(str(head), f"the records of recipe {recipe.digest[:12]}…")
             for recipe in recipes

@@ -1,4 +1,4 @@
-"""What tuning commands share: which parts, under which recipe, with which labels."""
+"""What the tuning commands share: the selected parts, their recipe and their labels."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 
 
 def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Where the records are, and which parts of them."""
+    """Add the options that name the records and select parts."""
     return data_dir_options(filter_options(function))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The parts that are asked for.
+    """The selected parts.
 
     Attributes:
-        base: the recipe that was in force for the newest of them.
+        data_dir: the data directory with the records.
+        wanted: the filter that selects the parts.
+        base: the recipe that was in force for the newest selected part.
         recipes: every recorded recipe, by id.
     """
 
@@ -39,7 +41,7 @@ class Selection:
 
     @property
     def recipe(self) -> Recipe:
-        """What the records keep of the base. Raises NotGood where it is nothing."""
+        """The recipe of the newest part. Raises NotGood if the records do not contain it."""
         if self.base.recipe is None:
             raise NotGood(
                 f"The records do not contain the recipe {self.base.digest[:12]}… of these parts.",
@@ -70,10 +72,10 @@ def select(reader: RecordReader, data_dir: Path, filters: dict[str, Any]) -> Sel
 
 
 def complete(reader: RecordReader, selection: Selection) -> tuple[Selection, str]:
-    """The selection after what was pruned, and a sentence if that leaves parts out.
+    """Limit the selection to parts after the pruned ones; add a sentence if this leaves parts out.
 
-    Pruning leaves rows with pictures and labels behind, which are mostly rejects: with them, every
-    rate would be wrong. Raises StorageFault.
+    Pruning keeps rows with pictures and labels, which are mostly rejects. They would make every
+    rate wrong. Raises StorageFault.
     """
     from edgeinspect.records.part_history import missing, records_kept
 
@@ -87,7 +89,7 @@ def complete(reader: RecordReader, selection: Selection) -> tuple[Selection, str
 
 
 def doubts(reader: RecordReader, wanted: PartFilter) -> str:
-    """Why parts of the selection do not count: a sentence, "" if all were inspected.
+    """Explain which selected parts were not inspected; "" if all were.
 
     E.g. ``12 of the parts could not be inspected and are not counted: 10 locked, 2 no frame.``
     """
@@ -108,14 +110,16 @@ def comparable_scores(
     recipe: Recipe | None = None,
     any_reducer: bool = False,
 ) -> ScoreColumns:
-    """The scores of the selection's parts that ``recipe`` would have scored the same.
+    """Read the scores of the selected parts that ``recipe`` would have scored the same.
 
     Args:
-        recipe: None takes the one of the newest part.
-        any_reducer: their order statistics are read to be reduced again.
+        reader: the open records.
+        selection: the selected parts.
+        recipe: the newest part's recipe by default.
+        any_reducer: also accept other reducers, and read order statistics to reduce them again.
 
     Raises:
-        NotGood: there are none.
+        NotGood: there are no such parts.
     """
     from edgeinspect.records.score_table import read_scores
     from edgeinspect.tune.comparable import Scoring, comparable_ids, only
@@ -141,7 +145,7 @@ def comparable_scores(
 
 
 def read_labels(data_dir: Path) -> Mapping[int, Label]:
-    """The labels that count. Raises StorageFault."""
+    """Return the current label of each labelled part. Raises StorageFault."""
     from edgeinspect.labels.label_store import LabelStore
 
     with LabelStore(data_dir) as store:
@@ -149,13 +153,13 @@ def read_labels(data_dir: Path) -> Mapping[int, Label]:
 
 
 def place_of(options: dict[str, Any]) -> tuple[Path, Path | None]:
-    """The data directory and the station file, taken out of a command's options."""
+    """Remove the data directory and the station file from a command's options; return them."""
     config = options.pop("config")
     return find_data_dir(options.pop("data_dir"), config), config
 
 
 def parse_limits(given: tuple[str, ...], option: str) -> dict[str, float]:
-    """``0.7`` for every class ("*") or ``scratch=0.7``. Raises UsageError."""
+    """Read ``0.7`` (for every class, "*") or ``scratch=0.7``. Raises UsageError."""
     limits: dict[str, float] = {}
     for text in given:
         name, equals, number = text.rpartition("=")
@@ -173,10 +177,10 @@ def parse_limits(given: tuple[str, ...], option: str) -> dict[str, float]:
 
 
 def with_limits(recipe: Recipe, review: Mapping[str, float], reject: Mapping[str, float]) -> Recipe:
-    """The recipe with these thresholds; a class's own limit comes before that of all.
+    """Return the recipe with these thresholds; a class's own limit overrides that of all classes.
 
     Raises:
-        UsageError: an unknown class, or review above reject.
+        UsageError: a class is unknown, or a review threshold is above the reject threshold.
     """
     from edgeinspect.settings.recipe import Thresholds
     from edgeinspect.tune.comparable import thresholds_of

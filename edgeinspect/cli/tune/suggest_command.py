@@ -151,7 +151,7 @@ def suggest(
 
 
 def _needed(rate: float | None, confidence: float) -> dict[str, int] | None:
-    """How many parts the asked bound takes at the least; None where no bound was asked."""
+    """Return how many parts the requested bound needs at least; None without a bound."""
     from edgeinspect.intervals import parts_needed, rule_of_three
 
     if rate is None:
@@ -181,9 +181,9 @@ def _rule(
     confidence: float,
     together: int,
 ) -> Callable[[NDArray[np.float64], NDArray[np.float64]], Suggestion]:
-    """The method, for each of ``together`` thresholds so that they hold together.
+    """Return the method for each of ``together`` thresholds so that they hold together.
 
-    Rate and doubt are shared out evenly (union bound).
+    Rate and confidence are divided evenly (union bound).
     """
     from edgeinspect.tune.suggest import (
         suggest_from_good,
@@ -238,7 +238,7 @@ def _scores(
     good: NDArray[np.bool_],
     defective: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What the threshold is compared with: a class's score, or a part's highest."""
+    """Return the scores to compare with the threshold: a class's score, or each part's highest."""
     if name == ALL_CLASSES:
         highest = columns.scores.max(axis=1)
         return highest[good], highest[defective]
@@ -248,7 +248,7 @@ def _scores(
 
 
 def _settings(recipe: Recipe, found: Mapping[str, Suggestion]) -> list[str]:
-    """``--set`` values that put the suggestions into a revision; a review limit gives way."""
+    """Return ``--set`` values that store the suggestions; they lower review limits if needed."""
     settings = []
     for name, suggestion in found.items():
         value = f"{suggestion.threshold:.17g}"

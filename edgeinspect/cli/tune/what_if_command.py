@@ -1,4 +1,4 @@
-"""``edgeinspect tune what-if``: what other thresholds, reducers, regions or models would do."""
+"""``edgeinspect tune what-if``: replay parts with other thresholds, reducers or models."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def what_if(
 
 
 def _recipe(selection: Selection, revision: int | None, config: Path | None) -> Recipe:
-    """A stored revision, or what the newest part was judged by."""
+    """Return a stored revision, or by default the recipe of the newest part."""
     if revision is None:
         return selection.recipe
     from edgeinspect.cli.recipe.recipe_place import RecipePlace
@@ -195,7 +195,7 @@ def _reducer(
 def _replayed(
     reader: RecordReader, selection: Selection, recipe: Recipe
 ) -> tuple[ScoreColumns, tuple[ReducerKind, int] | None]:
-    """The scores, and the reducer to apply to their order statistics where it is another one."""
+    """Return the scores, and the reducer to apply again to their order statistics, if any."""
     from edgeinspect.line.scores import ReducerKind
     from edgeinspect.tune.comparable import Scoring, comparable_ids
 
@@ -212,7 +212,7 @@ def _replayed(
 
 
 def _bundle(recipe: Recipe, selection: Selection) -> Bundle:
-    """The bundle of a recipe, where the station that recorded the parts has it."""
+    """Load a recipe's bundle from the station that recorded the parts."""
     from edgeinspect.bundle.directory import load_bundle
     from edgeinspect.runtime.plan import find_bundle_directory
 
