@@ -19,6 +19,7 @@ class FaultName(StrEnum):
     meaning: str
 
     def __new__(cls, name: str, meaning: str) -> Self:
+        """Make a member from its name and its meaning."""
         member = str.__new__(cls, name)
         member._value_ = name
         member.meaning = meaning

@@ -70,7 +70,7 @@ def someone(chip: FakeChip, *, deaf: str = "", answers: bool = True) -> Person:
             if f"make {name} " in words and name != deaf:
                 threading.Thread(target=lambda line=line: chip.pull(line, True)).start()
 
-    return Person(ask=lambda question: answers, tell=tell)
+    return Person(ask=lambda question: answers, instruct=tell)
 
 
 def steps_of(station: Path, person: Person | None, board: BoardState = BOARD) -> dict[str, Step]:
@@ -96,7 +96,7 @@ def test_a_dead_sensor_and_a_gate_that_does_not_move_fail(bench: Bench, station:
     assert steps["input confirm"].state == "fail" and steps["input confirm"].exit_code == 4
     assert "no edge" in steps["input confirm"].detail
     refused = iter([True, False, True, False])
-    person = Person(ask=lambda question: next(refused), tell=lambda words: None)
+    person = Person(ask=lambda question: next(refused), instruct=lambda words: None)
     steps = steps_of(station, person)
     assert steps["output reject"].state == "fail"
     assert "not seen to move" in steps["output reject"].detail
