@@ -13,7 +13,7 @@ FULL_KILLS ?= 1000
 IMAGE ?= build/image
 CONVERTERS ?= $(HOME)/.cache/edgeinspect/converters
 
-.PHONY: docs lock test-newest image-qemu test-image test-image-long test-vm help demo test check lint types test-slow test-camera test-converters test-training test-kills test-kills-full test-million test-mutants bench model clean
+.PHONY: docs release lock test-newest image-qemu test-image test-image-long test-vm help demo test check lint types test-slow test-camera test-converters test-training test-kills test-kills-full test-million test-mutants bench model clean
 
 help:
 	@echo "make demo          run the station on the simulated line, with the shipped model"
@@ -35,6 +35,7 @@ help:
 	@echo "make test-million  simulate SIM_PARTS=1000000 parts a gate with every fault (20 min a gate)"
 	@echo "make test-mutants  change the code of the part's path in 2,000 ways: a test must notice each (an hour)"
 	@echo "make bench         measure this machine"
+	@echo "make release       build both packages into dist/, with checksums; publishes nothing"
 	@echo "make model         train the shipped model again (20 min)"
 
 demo: $(VENV)/.station
@@ -132,6 +133,10 @@ lock: $(VENV)/.made
 	  --extra gpiod --extra rpi --universal --python-version 3.11 --upgrade --generate-hashes \
 	  --no-annotate --no-emit-package edgeinspect --no-emit-index-url \
 	  --custom-compile-command "make lock" --quiet --output-file requirements.lock
+
+release: $(VENV)/.dev
+	tools/install-locked.sh $(BIN)/python uv
+	tools/build-release.sh $(BIN)
 
 test-newest: $(VENV)/.dev
 	[ -e $(NEWEST)/bin/python ] || $(PYTHON) -m venv $(NEWEST)

@@ -1,3 +1,3 @@
 """edgeinspect: a self-contained visual inspection station for small boards."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
