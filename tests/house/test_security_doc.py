@@ -61,7 +61,7 @@ def test_every_test_that_is_named_exists() -> None:
 
 def attacks() -> list[list[str]]:
     """The rows of what was attacked: attack, what happened, what holds it, what shows it."""
-    section = TEXT.split("## What was attacked, and what holds it now\n")[1].split("\n## ")[0]
+    section = TEXT.split("## Attacks and defences\n")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
 
@@ -76,7 +76,7 @@ def test_every_attack_names_what_holds_it_and_the_test_that_shows_it() -> None:
 
 
 def test_every_program_of_the_image_stands_in_the_table_of_what_runs_as_root() -> None:
-    section = TEXT.split("### What runs as root, and what it touches\n")[1].split("\n### ")[0]
+    section = TEXT.split("### Programs that run as root\n")[1].split("\n### ")[0]
     common = REPOSITORY / "image" / "common"
     programs = {path.name for path in (common / "bin").iterdir()} - {"places"}
     programs |= {path.name for path in (REPOSITORY / "image/rpi").rglob("usr/lib/edgeinspect/*")}
