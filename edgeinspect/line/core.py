@@ -386,7 +386,7 @@ class LineCore:
                 self._judge(part, self._verdict_without_frame(part))
             elif part.stage is Stage.INSPECTING and now >= part.deadline_mono_ns:
                 part.late = Late.INFERENCE
-                self._judge(part, cannot_inspect(Doubt.LATE, self._lateness(part, came=False)))
+                self._judge(part, cannot_inspect(Doubt.LATE))
             if now >= part.finished_mono_ns:  # after its deadline, so it has been judged
                 self._finish(part, self._ledger.outcome(part, now))
         due = [edge for edge in self._guard_edges if now >= edge[1]]
@@ -404,32 +404,31 @@ class LineCore:
         if self._now_mono_ns < part.deadline_mono_ns:
             return cannot_inspect(Doubt.NO_FRAME)
         part.late = Late.FRAME
-        return cannot_inspect(Doubt.LATE, self._lateness(part, came=False))
-
-    def _lateness(self, part: InFlight, *, came: bool) -> str:
-        """Describe the delay and its size; updated until the record is made."""
-        begun_mono_ns = part.frame_mono_ns if part.late is Late.INFERENCE else part.edge_mono_ns
-        took_ns = self._now_mono_ns - (begun_mono_ns or part.edge_mono_ns)
-        since = "its frame had come" if part.late is Late.INFERENCE else "the trigger"
-        late_ns = self._now_mono_ns - part.deadline_mono_ns
-        state = "came" if came else "had not come yet"
-        return (
-            f"{part.late}: {state} {_ms(late_ns)} after the deadline, {_ms(took_ns)} after {since}"
-        )
+        return cannot_inspect(Doubt.LATE)
 
     def _note_late(self, part: InFlight | None, late: Late) -> None:
         """Note when a frame or result arrived that its part was given up for."""
-        if part is not None and part.late is late and part.verdict is not None:
-            detail = self._lateness(part, came=True)
-            part.late = None
-            part.verdict = replace(part.verdict, detail=detail)
+        if part is not None and part.late is late:
+            self._say_how_late(part, "came")
+
+    def _say_how_late(self, part: InFlight, state: str) -> None:
+        """Complete the verdict of a late part with what was late and by how much."""
+        assert part.verdict is not None
+        begun_mono_ns, since = part.edge_mono_ns, "the trigger"
+        if part.frame_mono_ns is not None:
+            begun_mono_ns, since = part.frame_mono_ns, "its frame had come"
+        late_ns = self._now_mono_ns - part.deadline_mono_ns
+        took_ns = self._now_mono_ns - begun_mono_ns
+        after = f"{_ms(late_ns)} after the deadline, {_ms(took_ns)} after {since}"
+        part.verdict = replace(part.verdict, detail=f"{part.late}: {state} {after}")
+        part.late = None
 
     def _finish(self, part: InFlight, outcome: GateOutcome) -> None:
         self._ledger.remove(part)
         if self._lock.end_of(part.part_id):
             self._tell_hold()
-        if part.late is not None and part.verdict is not None:
-            part.verdict = replace(part.verdict, detail=self._lateness(part, came=False))
+        if part.late is not None:
+            self._say_how_late(part, "had not come yet")
         if part.must_be_rejected and part.window_end_mono_ns <= self._now_mono_ns:
             ended = max(self._last_reject_ended_mono_ns, part.window_end_mono_ns)
             self._last_reject_ended_mono_ns = ended
@@ -480,16 +479,14 @@ class LineCore:
         if isinstance(self._track, EncoderTrack):
             if away_ns > 2 * self._renewed_within_ns:
                 self._track.note_absence(self._now_mono_ns)
-            silence_mono_ns = self._track.silence_mono_ns
-            if silence_mono_ns is not None and self._now_mono_ns >= silence_mono_ns:
-                self._track.note_silence(self._now_mono_ns)
+            if self._track.note_silence(self._now_mono_ns):
                 self._predict_again()
 
     def _predict(self, part: InFlight) -> None:
         start, end = part.armed_mono_ns
         part.predict(self._track)
         new_start, new_end = part.armed_mono_ns
-        if abs(new_start - start) > REARM_NS or abs(new_end - end) > REARM_NS:
+        if max(abs(new_start - start), abs(new_end - end)) > REARM_NS:
             self._arm(part)
 
     def _predict_again(self) -> None:

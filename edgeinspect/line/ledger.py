@@ -209,7 +209,8 @@ class Ledger:
         Rejected parts come first, then the oldest.
         """
         candidates = [part for part in self._parts.values() if _could_confirm(part, edge_mono_ns)]
-        fallen = min(candidates, key=lambda part: (part.released, part.part_id), default=None)
+        # min keeps the first of equals, and the oldest comes first
+        fallen = min(candidates, key=lambda part: part.released, default=None)
         if fallen is not None:
             fallen.confirmed = True
         return fallen
@@ -244,14 +245,10 @@ class Ledger:
         return covered, touched
 
     def _spans_after(self, mono_ns: int, now_mono_ns: int) -> list[tuple[int, int]]:
-        """Yield the activations that lasted beyond this time, newest first."""
-        spans = []
+        """Return the activations that lasted beyond this time."""
+        spans = [span for span in self._spans if span[1] > mono_ns]
         if self._active_since_mono_ns is not None:
             spans.append((self._active_since_mono_ns, now_mono_ns))
-        for span in reversed(self._spans):
-            if span[1] <= mono_ns:
-                break
-            spans.append(span)
         return spans
 
 

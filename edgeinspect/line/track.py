@@ -139,10 +139,16 @@ class EncoderTrack(Track):
         """Note that nobody listened for a while, so the silence was not the encoder's."""
         self._listening_since_mono_ns = now_mono_ns
 
-    def note_silence(self, now_mono_ns: int) -> None:
-        """Assume that the belt may stand, or does stand, if no count has come for too long."""
+    def note_silence(self, now_mono_ns: int) -> bool:
+        """Assume that the belt may stand, or does stand, if no count has come for too long.
+
+        Returns:
+            Whether that changes what is believed of the belt.
+        """
+        before = self._overdue, self._stands
         self._overdue = self._overdue or now_mono_ns >= self._overdue_from_mono_ns()
         self._stands = self._stands or now_mono_ns >= self._stands_from_mono_ns()
+        return before != (self._overdue, self._stands)
 
     def note_quiet_until(self, now_mono_ns: int) -> None:
         """Note that everything that has arrived by now was handled, so no older count will come."""

@@ -127,7 +127,7 @@ def test_the_list_of_the_parts_path_names_mutants_only_each_once() -> None:
     listed_names = read_equivalent(text)
     assert len(entries) == len(listed_names)
     folder = REPOSITORY / THE_PARTS_PATH.modules
-    names = {mutant.name for file in folder.glob("*.py") for mutant in mutants_of(file)}
+    names = {mutant.name for file in folder.rglob("*.py") for mutant in mutants_of(file)}
     assert sorted(listed_names.keys() - names) == []
     files = [name.split("::")[0] for name in listed_names]
     assert files == sorted(files)

@@ -237,6 +237,56 @@ def test_silences_of_the_encoder_are_noted_when_they_are_due() -> None:
     assert shell.log[-2] == (700 * MS, m.Arm(1, FOREVER_NS, FOREVER_NS))
 
 
+def test_a_silence_is_noted_before_anything_else_is_handled() -> None:
+    shell = moving()
+    shell.trigger(500 * MS)
+    overdue = 504 * MS + 1
+    assert shell.core.handle(m.AcknowledgeAlarms(), overdue) == [m.Arm(1, 586 * MS, FOREVER_NS)]
+    assert shell.core.handle(m.AcknowledgeAlarms(), overdue + 1) == []
+
+
+@pytest.mark.parametrize(
+    ("away_ns", "start_mono_ns"), [(2 * RENEWED_NS, FOREVER_NS), (2 * RENEWED_NS + 1, 586 * MS)]
+)
+def test_who_was_away_for_two_renewals_takes_no_silence_for_a_belt_that_stands(
+    away_ns: int, start_mono_ns: int
+) -> None:
+    shell = moving()
+    shell.trigger(500 * MS)
+    actions = shell.core.handle(m.AcknowledgeAlarms(), 500 * MS + away_ns)
+    assert actions == [m.Arm(1, start_mono_ns, FOREVER_NS)]
+
+
+@pytest.mark.parametrize(("late_ns", "armed_again"), [(50_000, False), (50_001, True)])
+def test_a_prediction_is_told_again_once_an_end_of_the_window_has_moved_enough(
+    late_ns: int, armed_again: bool
+) -> None:
+    """At 570 the window's end, 24 counts ahead, moves four times as far as the count is late."""
+    shell = moving()
+    shell.trigger(500 * MS)
+    shell.count(range(501, 570))
+    at = 570 * MS + late_ns
+    actions = shell.give(m.EncoderCount(570, at), at)
+    assert (m.Arm in kinds(actions)) is armed_again
+    assert REARM_NS == 4 * 50_000
+
+
+def test_a_part_whose_edge_no_count_has_settled_is_uncertain_and_not_without_a_frame() -> None:
+    shell = moving()
+    shell.trigger(500 * MS + MS // 2)
+    shell.give(m.Stop(at_once=True), 600 * MS)
+    (record,) = shell.records
+    assert record.verdict.doubt is Doubt.POSITION_UNCERTAIN
+    assert record.verdict_mono_ns == (586 - 5) * MS
+
+
+@pytest.mark.parametrize(("early_ns", "seen"), [(1, False), (0, True)])
+def test_a_belt_is_steady_from_the_moment_that_is_stated(early_ns: int, seen: bool) -> None:
+    shell = Shell(by_time())
+    assert (m.Capture in kinds(shell.trigger(RESTART_NS - early_ns))) is seen
+    assert shell.core.belt_is_steady is seen
+
+
 # --- what it counts -----------------------------------------------------------------------------
 
 
@@ -590,7 +640,7 @@ def test_a_master_goes_its_way_and_the_part_behind_it_does_not() -> None:
     assert told[-1] == m.RejectEverything(None, "locked")
     shell.until(T + 2_000 * MS)
     assert [record.verdict.doubt for record in shell.records] == [Doubt.NO_FRAME, Doubt.LOCKED]
-    assert len(shell.at(m.RejectEverything)) == 2
+    assert shell.at(m.RejectEverything) == [T, T + 960 * MS]
 
 
 # --- the other sensors ----------------------------------------------------------------------------
@@ -609,6 +659,17 @@ def test_a_guard_edge_that_no_count_explains_is_a_part_before_it_is_at_the_gate(
     (record,) = shell.records
     assert record.verdict.doubt is Doubt.UNTRIGGERED
     assert (record.trigger_mono_ns, record.encoder_count) == (503 * MS, 500 - 75)
+
+
+def test_a_guard_edge_where_no_guard_is_stated_is_a_part_at_the_trigger_sensor() -> None:
+    shell = moving(to_guard=None)
+    shell.give(m.GuardEdge(500 * MS), 500 * MS)
+    assert shell.log == [(500 * MS, m.Arm(1, 586 * MS, 594 * MS))]
+    shell.give(m.GuardEdge(503 * MS), 503 * MS)
+    shell.until((503 + 86 - 5) * MS - 1)
+    assert shell.core.status["untriggered"] == 1
+    shell.until((503 + 86 - 5) * MS)
+    assert shell.core.status["untriggered"] == 2
 
 
 def test_a_part_that_the_guard_found_is_not_expected_there_again() -> None:
@@ -693,6 +754,33 @@ def test_a_station_stops_without_the_parts_on_a_belt_that_stands() -> None:
     shell.until(10_000 * MS)
     assert shell.at(m.Record) == [501 * MS + STOP_PATIENCE_NS + 20 * MS]
     assert STOP_PATIENCE_NS == 2_000 * MS
+
+
+def test_a_stop_waits_for_the_chutes_sensor_to_confirm_the_last_part() -> None:
+    config = by_time(confirm=ConfirmConfig(earliest_ns=0, latest_ns=500 * MS))
+    shell = Shell(config)
+    shell.trigger(T)
+    shell.give(m.Stop(), T)
+    shell.give(m.ConfirmEdge(T + 1_400 * MS), T + 1_400 * MS)
+    shell.until(T + 3_000 * MS)
+    (record,) = shell.records
+    assert record.gate_outcome is GateOutcome.REJECT_CONFIRMED
+    assert shell.at(m.Record) == [T + (940 + 500) * MS]
+
+
+def test_how_late_an_answer_was_is_told_to_a_tenth_of_a_millisecond() -> None:
+    config = by_time()
+    far = replace(config.track, to_gate=900_000 * MS)
+    shell = Shell(replace(config, track=far))
+    shell.trigger(T)
+    shell.frame(T + 65 * MS, T + 70 * MS)
+    deadline = T + 900_000 * MS - 45 * MS
+    shell.give(m.Inspected(1, seen(0.1)), deadline + MS)
+    shell.until(T + 1_000_000 * MS)
+    (record,) = shell.records
+    assert record.verdict.detail == (
+        "inference: came 1.0 ms after the deadline, 899886.0 ms after its frame had come"
+    )
 
 
 def test_a_stop_at_once_closes_what_nobody_has_judged() -> None:

@@ -86,6 +86,16 @@ def test_a_part_is_in_view_if_it_is_wherever_belt_and_part_can_have_been(
         assert found == Match(None, Doubt.STALE)
 
 
+def test_a_belt_that_may_have_reached_the_end_of_the_view_has_not_left_it() -> None:
+    """The part surely was not at the lens yet; no more can be said against the frame."""
+    part = InFlight(1, 0, 50, config())
+    comes, goes = 50 + TO_LENS, 50 + TO_LENS + WINDOW
+    for last, doubt in ((goes, Doubt.STALE), (goes + 1, Doubt.MISALIGNED)):
+        belt = Belt(Place(comes - 1), Place(last))
+        found = FrameMatcher().match(frame(100, error_ns=1), [part], belt, 200)
+        assert found == Match(None, doubt)
+
+
 @pytest.mark.parametrize(("exposed", "in_view"), [(48, False), (49, False), (50, True)])
 def test_no_exposure_before_the_edge_shows_the_part(exposed: int, in_view: bool) -> None:
     """Where the lens is at the trigger sensor, so that the way alone would let it."""

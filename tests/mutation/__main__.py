@@ -35,7 +35,7 @@ def main(arguments: Sequence[str], target: Target = THE_PARTS_PATH) -> int:
     parser.add_argument("--listed", action="store_true", help="try those listed as equivalent too")
     chosen = parser.parse_args(arguments)
     folder = target.root / target.modules
-    files = [folder / name for name in chosen.files] or sorted(folder.glob("*.py"))
+    files = [folder / name for name in chosen.files] or sorted(folder.rglob("*.py"))
     mutants = [mutant for file in files for mutant in mutants_of(file)]
     equivalent = read_equivalent(target.equivalent.read_text())
     began_s = time.monotonic()
