@@ -19,21 +19,21 @@ help:
 	@echo "make demo          run the station on the simulated line, with the shipped model"
 	@echo "make test          run the tests"
 	@echo "make check         ruff, mypy --strict, the tests and their coverage: what CI runs"
-	@echo "make docs          build the documentation site into build/site; broken links fail"
+	@echo "make docs          build the documentation site into build/site; a broken link is an error"
 	@echo "make test-slow     the longer tests (minutes)"
 	@echo "make test-newest   the tests with the newest libraries that pyproject.toml allows"
-	@echo "make lock          renew requirements.lock: the versions that all of these use"
+	@echo "make lock          renew requirements.lock, the versions that all of these use"
 	@echo "make test-camera   the real picamera2 on libcamera's virtual cameras (builds them first: 10 min)"
 	@echo "make test-converters the converters for PyTorch and ONNX (makes their environments, 5 GB)"
 	@echo "make test-training the tests that train against the clock; only on an idle machine"
 	@echo "make test-vm       the drivers on real kernel devices, in a virtual machine (needs root)"
 	@echo "make image-qemu    build the arm64 image for the emulated machine (needs root)"
-	@echo "make test-image    boot it: what it does, whom it lets in, untrusted updates (20 min)"
-	@echo "make test-image-long  updates, first starts, failures, 20 power cuts too (hours)"
+	@echo "make test-image    boot it: inspection, logins, untrusted updates (20 min)"
+	@echo "make test-image-long  the same with updates, first starts, failures and 20 power cuts (hours)"
 	@echo "make test-kills    kill the recorder KILLS=10000 times (minutes)"
 	@echo "make test-kills-full  kill it FULL_KILLS=1000 times with the disk full (minutes)"
 	@echo "make test-million  simulate SIM_PARTS=1000000 parts a gate with every fault (20 min a gate)"
-	@echo "make test-mutants  change the code of the part's path in 2,000 ways: a test must notice each (an hour)"
+	@echo "make test-mutants  change the code of the part's path in 2,000 ways; a test must fail each time (an hour)"
 	@echo "make bench         measure this machine"
 	@echo "make release       build both packages into dist/, with checksums; publishes nothing"
 	@echo "make model         train the shipped model again (20 min)"
@@ -71,8 +71,8 @@ test-converters: $(VENV)/.dev
 test-training: $(VENV)/.dev
 	$(BIN)/python -m pytest -m training --timeout 1800
 
-# Needs root and the packages that  python3 -m image.qemu.build --packages  prints; what is fetched
-# is kept in EDGEINSPECT_IMAGE_CACHE. IMAGE is filled once and used by both kinds of tests.
+# Needs root and the packages that  python3 -m image.qemu.build --packages  prints. Downloads are
+# kept in EDGEINSPECT_IMAGE_CACHE. IMAGE is built once and used by both kinds of tests.
 image-qemu: $(VENV)/.dev
 	$(BIN)/python -m image.qemu.build $(IMAGE)
 
@@ -126,7 +126,7 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml tools/pyproject.toml requirements.loc
 	@touch $@ $(VENV)/.station
 
 # One resolution of both packages for Python 3.11 to 3.13 on x86-64 and aarch64. [legacy] is not in
-# it: pyproject.toml pins what it needs, and that contradicts everything else. Run `make check` before you commit it.
+# it: pyproject.toml pins its versions, which contradict everything else. Run `make check` before you commit it.
 lock: $(VENV)/.made
 	tools/install-locked.sh $(BIN)/python uv
 	$(BIN)/uv pip compile pyproject.toml tools/pyproject.toml --group install --extra dev \

@@ -41,9 +41,12 @@ def run_until_stopped(
     SIGTERM or SIGINT does not wait for the belt: everything is rejected, and recorded.
 
     Args:
-        start, stop: of the station with all that belongs to it; ``stop`` returns the exit code.
-        on_ready, on_stopping, watch: tell somebody. If they fail it is counted as
-            ``reporting_failed``, and the station goes on.
+        start: starts the station and everything that belongs to it.
+        stop: stops it again and returns the exit code.
+        on_ready: called once the station inspects. An error in it is counted as
+            ``reporting_failed``, and the station continues.
+        on_stopping: called when the station begins to stop; likewise.
+        watch: called again and again while it runs; likewise.
 
     Raises:
         HardwareError, StorageFault, StationBusy: it could not start; everything is closed.

@@ -47,7 +47,8 @@ class ChallengeRun:
     Args:
         part_timeout_s: how long a master may take to come and to be recorded.
         belt_timeout_s: how long the belt may take to run empty and at full speed.
-        clock_s, sleep: time, for tests.
+        clock_s: a clock in seconds; tests give their own.
+        sleep: waits; tests give their own.
     """
 
     def __init__(

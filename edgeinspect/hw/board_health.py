@@ -36,7 +36,8 @@ class SystemBoard:
     """The board that this program runs on.
 
     Args:
-        sys, model_file: where the kernel tells of it.
+        sys: the kernel's file tree.
+        model_file: the kernel's file with the name of the board.
         vcgencmd: the firmware's command line tool; need not exist.
     """
 

@@ -17,7 +17,8 @@ class FakeEngine:
     """Answers each tile from a script.
 
     Args:
-        input_spec, output_spec: batch first, as a model states them.
+        input_spec: the input as a model states it, batch first.
+        output_spec: the output, likewise.
         script: a function of the tile, or outputs to give one after the other; an exception
             among them is raised. Outputs come without the batch axis. Every output is checked,
             so a script cannot say what a real model could not.

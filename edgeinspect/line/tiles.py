@@ -124,7 +124,8 @@ class TileCutter:
     """Cuts frames of one layout into tiles; owns the padded buffer if one is needed.
 
     Args:
-        dtype, channels: of the pixels to cut; ``channels`` is None for (height, width) arrays.
+        dtype: of the pixels to cut.
+        channels: of the pixels to cut; None for (height, width) arrays.
     """
 
     def __init__(self, layout: TileLayout, *, dtype: str, channels: int | None) -> None:

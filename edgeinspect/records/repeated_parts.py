@@ -33,7 +33,8 @@ def write_repeated_parts(
 
     Args:
         records: repeated in their order, all of one recipe; the parts are numbered from 1.
-        classes, document: of that recipe, see ``RecordWriter.register_recipe``.
+        classes: the class names of that recipe; see ``RecordWriter.register_recipe``.
+        document: that recipe itself; see ``RecordWriter.register_recipe``.
 
     Raises:
         StorageFault, DiskFull: they cannot be written.

@@ -87,7 +87,8 @@ def draw_defects(
     Depends on nothing but its arguments.
 
     Args:
-        seed, part_number: not negative.
+        seed: not negative.
+        part_number: not negative.
         defect_rate: share of defective parts, [0, 1].
         min_size_px: no defect is drawn shorter than this.
 

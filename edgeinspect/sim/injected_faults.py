@@ -463,7 +463,8 @@ def fault_rates(
 
     Args:
         faults: "all", "none", names separated by commas, names, or rates by name, each in [0, 1].
-        guarded, encoder: what is wired; "all" leaves out the faults of what is not.
+        guarded: the guard sensor is wired; otherwise "all" leaves out its faults.
+        encoder: an encoder is wired; otherwise "all" leaves out its faults.
 
     Raises:
         UsageError: an unknown name, a rate outside [0, 1], or a fault of a sensor not wired.

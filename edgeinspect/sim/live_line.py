@@ -192,7 +192,8 @@ class LiveLine:
         parts: how many parts to run.
         seed: decides parts, pitches and jitter; what the station does with them is real time.
         gate: a key of ``edgeinspect.sim.presets.GATES``.
-        source, eye: the parts and what a camera sees of them; by default coded pixels.
+        source: the parts that come down the belt.
+        eye: the camera's view of them; coded pixels by default.
         encoder: whether an encoder is wired.
 
     Attributes:

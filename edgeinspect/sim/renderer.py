@@ -93,7 +93,8 @@ def render_part(
     """The picture of one part.
 
     Args:
-        seed, part_number: not negative; together they choose surface, position, light and noise.
+        seed: not negative; with ``part_number`` it decides surface, position, light and noise.
+        part_number: not negative.
         defects: what to plant; None or empty for a good part.
         offset_px: moves the part along x and y in the picture.
 

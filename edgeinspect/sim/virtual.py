@@ -299,10 +299,12 @@ class VirtualLine:
         gate: a key of ``edgeinspect.sim.presets.GATES``.
         tracking: "delay" or "encoder".
         rates: faults by name with their probability per part.
-        core_factory, store_factory: make the core of each process and the store; tests put broken
-            ones in.
-        source, eye, judge, config: the parts and what is seen and said of them, and the core's
-            configuration; by default coded pixels with known scores.
+        core_factory: makes the core of each process; tests give broken ones.
+        store_factory: makes the store; tests give broken ones.
+        source: the parts; by default with known scores.
+        eye: the camera's view of them; by default coded pixels.
+        judge: turns pixels into scores.
+        config: the core's configuration.
     """
 
     def __init__(

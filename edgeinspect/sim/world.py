@@ -148,7 +148,8 @@ class World:
         kind: how the gate is built.
         parts: what to put on the belt.
         count: how many parts; the world stops adding parts after that.
-        guarded, encoder: whether the second sensor and the encoder are wired.
+        guarded: whether the second sensor is wired.
+        encoder: whether the encoder is wired.
         on_infeed: called with every part before it reaches the trigger sensor.
     """
 

@@ -74,7 +74,8 @@ def flips(
     """Parts whose verdict at a threshold differs between float and int8.
 
     Args:
-        float_scores, int8_scores: (parts, classes), [0, 1].
+        float_scores: (parts, classes), [0, 1].
+        int8_scores: (parts, classes), [0, 1].
         thresholds: one per class.
 
     Returns:

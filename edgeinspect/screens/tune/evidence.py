@@ -115,7 +115,8 @@ def outcome(
     """Count verdicts and, for labelled parts, mistakes; rejects are not told apart by class.
 
     Args:
-        good, defective: labelled so, bool, shape (parts,).
+        good: whether each part is labelled good; bool, shape (parts,).
+        defective: whether each part is labelled defective; likewise.
         review_passes: the gate lets REVIEW through (the station file's ``review_action``).
     """
     tally = np.bincount(codes, minlength=len(VERDICTS))
@@ -144,7 +145,7 @@ class Evidence:
     Attributes:
         parts: see ``Parts``.
         labels: the label that counts, by part id.
-        good, defective: labelled so, bool, shape (parts,).
+        good, defective: whether each part is labelled defective; likewise.
     """
 
     def __init__(self, parts: Parts, labels: Mapping[int, Label]) -> None:

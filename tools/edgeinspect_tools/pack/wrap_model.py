@@ -77,8 +77,9 @@ def wrap_model(
         classes: one per output channel, in order.
         color: None: grey for one input channel, RGB for three.
         with_reference: the model's last channel is a picture of a faultless part.
-        mean, std: in grey levels; None: such that a pixel value is its quantized value (uint8),
+        mean: in grey levels; None: such that a pixel value is its quantized value (uint8),
             or that value less 128 (int8), as quantized image models expect.
+        std: in grey levels; likewise.
         thresholds: None: review from 0.3 and reject from 0.5 for every defect class.
         pictures: golden ones, of the size of a region; None: four drawn ones. Real ones are
             better: where a classifier is undecided, kernels differ most.

@@ -276,7 +276,8 @@ def flips_around(
     """What ``flips`` counts at the card's thresholds and 0.1 of score beside them.
 
     Args:
-        real, int8: (pictures, defect classes), [0, 1].
+        real: (pictures, defect classes), [0, 1].
+        int8: (pictures, defect classes), [0, 1].
     """
     limits = [card.threshold(name) for name in card.defect_classes]
     return {
