@@ -14,7 +14,7 @@ from edgeinspect.health.compare import Health, HealthItem, HealthState
 from edgeinspect.labels.label_store import Label, LabelKind
 from edgeinspect.line.config import ClassThresholds
 from edgeinspect.screens.tune.evidence import Parts
-from edgeinspect.screens.tune.film import Drawn
+from edgeinspect.screens.tune.part_renderer import RenderedPicture
 from edgeinspect.screens.tune.source import InForce
 
 THRESHOLDS = (
@@ -117,11 +117,11 @@ class MemorySource:
         self._labels[part_id] = label
         return label
 
-    def draw(self, part_id: int, *, width: int, height: int) -> Drawn:
+    def draw(self, part_id: int, *, width: int, height: int) -> RenderedPicture:
         if part_id not in self._pictured:
-            return Drawn(None, "no picture")
+            return RenderedPicture(None, "no picture")
         shades = np.linspace(40, 200, width * height).reshape(height, width, 1).astype(np.uint8)
-        return Drawn(np.repeat(shades, 3, axis=2))
+        return RenderedPicture(np.repeat(shades, 3, axis=2))
 
     def state(self) -> str:
         return "inspecting"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,10 +13,13 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from edgeinspect.errors import RecipeConflict, UsageError
-from edgeinspect.labels.label_store import LabelKind
+from edgeinspect.errors import RecipeConflict, StorageFault, UsageError
+from edgeinspect.health.compare import Health
+from edgeinspect.labels.label_store import Label, LabelKind
 from edgeinspect.line.config import ClassThresholds
 from edgeinspect.screens.tune.dialogs import Notice, ReasonDialog
+from edgeinspect.screens.tune.evidence import Parts
+from edgeinspect.screens.tune.source import InForce
 from edgeinspect.screens.tune.tune_screen import TuneApp
 from tests.helpers.tune_screen_samples import (
     THRESHOLDS,
@@ -98,21 +102,21 @@ def test_keys_move_the_chosen_threshold_and_everything_follows_at_once(tmp_path:
     async def test() -> None:
         async with screen(MemorySource(parts_of(SIX)), tmp_path) as (app, pilot):
             await press(app, pilot, "right", "full_stop")
-            assert app.desk.draft.drafted[0].reject == pytest.approx(0.602)
+            assert app.tuning.draft.drafted[0].reject == pytest.approx(0.602)
             await press(app, pilot, "shift+right")
-            assert app.desk.draft.drafted[0] == ClassThresholds(
+            assert app.tuning.draft.drafted[0] == ClassThresholds(
                 name="scratch", review=0.4, reject=0.622
             )
-            assert app.desk.would.rejects == 2
-            assert app.desk.flipped_part_ids.tolist() == [4]
+            assert app.tuning.would.rejects == 2
+            assert app.tuning.flipped_part_ids.tolist() == [4]
             assert "1 verdicts change: 0 stricter, 1 milder" in shown(app)
             await press(app, pilot, "tab", "less_than_sign", "comma")
-            assert app.desk.draft.drafted[0].review == pytest.approx(0.379)
+            assert app.tuning.draft.drafted[0].review == pytest.approx(0.379)
             await press(app, pilot, "c", "tab", "shift+left", "left")
-            assert app.desk.draft.drafted[1].reject == pytest.approx(0.679)
+            assert app.tuning.draft.drafted[1].reject == pytest.approx(0.679)
             assert "2 of them drafted" in shown(app)
             await press(app, pilot, "C", "r")
-            assert app.desk.draft.drafted == THRESHOLDS
+            assert app.tuning.draft.drafted == THRESHOLDS
 
     run(test)
 
@@ -129,14 +133,14 @@ def test_apply_asks_for_a_reason_and_undo_takes_it_back(tmp_path: Path) -> None:
             await press(app, pilot, "enter")
             assert isinstance(app.screen, ReasonDialog), "an empty reason is refused"
             await press(app, pilot, *"too", "space", *"strict", "enter")
-            assert source.done == [("apply", app.desk.draft.in_force, "too strict")]
-            assert app.desk.draft.in_force[0].reject == pytest.approx(0.64)
-            assert not app.desk.draft.is_changed
+            assert source.done == [("apply", app.tuning.draft.in_force, "too strict")]
+            assert app.tuning.draft.in_force[0].reject == pytest.approx(0.64)
+            assert not app.tuning.draft.is_changed
             assert "Revision 2 is in force." in shown(app)
             await press(app, pilot, "z", *"no", "enter")
             assert source.done[-1] == ("undo", THRESHOLDS, "no")
-            assert app.desk.draft.in_force == THRESHOLDS
-            assert not app.desk.draft.is_changed
+            assert app.tuning.draft.in_force == THRESHOLDS
+            assert not app.tuning.draft.is_changed
 
     run(test)
 
@@ -148,7 +152,7 @@ def test_escape_applies_nothing_and_keeps_the_draft(tmp_path: Path) -> None:
         async with screen(source, tmp_path) as (app, pilot):
             await press(app, pilot, "right", "a", *"abc", "escape")
             assert source.done == []
-            assert app.desk.draft.is_changed
+            assert app.tuning.draft.is_changed
             assert "Nothing was applied" in shown(app)
 
     run(test)
@@ -159,9 +163,9 @@ def test_keys_typed_as_a_reason_do_nothing_else(tmp_path: Path) -> None:
         source = MemorySource(parts_of(SIX), pictured=[3])
         async with screen(source, tmp_path) as (app, pilot):
             await press(app, pilot, "right", "a")
-            before = app.desk.draft
+            before = app.tuning.draft
             await press(app, pilot, *"gdurzlqc", "left", "tab")
-            assert app.desk.draft == before
+            assert app.tuning.draft == before
             assert source.labels() == {}
             assert app.screen.query_one(Input).value == "gdurzlqc"
 
@@ -176,9 +180,61 @@ def test_a_refused_change_says_why_and_keeps_the_draft(tmp_path: Path) -> None:
         async with screen(source, tmp_path) as (app, pilot):
             await press(app, pilot, "right", "a", *"why", "enter")
             assert "Grace made revision 7 meanwhile. Look at it first." in shown(app)
-            assert app.desk.draft.is_changed
+            assert app.tuning.draft.is_changed
             await press(app, pilot, "a", *"now", "enter")
             assert len(source.done) == 1
+
+    run(test)
+
+
+class SlowSource(MemorySource):
+    """Applies when it is let, and takes no label; its health fails once ``is_sick``."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self.may_apply = threading.Event()
+        self.is_sick = False
+
+    def apply(self, thresholds: Sequence[ClassThresholds], reason: str, *, base: InForce) -> str:
+        self.may_apply.wait()
+        return super().apply(thresholds, reason, base=base)
+
+    def label(self, part_id: int, kind: LabelKind, defect_class: str) -> Label:
+        raise StorageFault("The disk refuses.")
+
+    def health(self) -> Health:
+        if self.is_sick:
+            raise StorageFault("The disk refuses.")
+        return super().health()
+
+
+@pytest.mark.parametrize("failing", ["label", "health"])
+def test_work_that_fails_during_a_change_does_not_let_a_second_one_start(
+    tmp_path: Path, failing: str
+) -> None:
+    source = SlowSource(parts_of(SIX))
+
+    async def test() -> None:
+        async with screen(source, tmp_path) as (app, pilot):
+            try:
+                await pilot.press("right", "a", *"why", "enter")
+                source.is_sick = True
+                if failing == "label":
+                    await pilot.press("g")
+                else:
+                    app.poll_health()
+                while "The disk refuses." not in shown(app):
+                    await pilot.pause()
+                await pilot.press("a")
+                await pilot.pause()
+                assert not isinstance(app.screen, ReasonDialog)
+                assert "A change is being made" in shown(app)
+            finally:
+                source.may_apply.set()
+            await settle(app, pilot)
+            assert len(source.done) == 1
+            await press(app, pilot, "right", "a", *"again", "enter")
+            assert len(source.done) == 2, "the change has ended, so the next one may start"
 
     run(test)
 
@@ -194,10 +250,10 @@ def test_a_conflict_names_the_other_revision_and_the_next_try_stands_on_it(tmp_p
             source.refuse = RecipeConflict("Revision 2 was stored by grace.")
             await press(app, pilot, "a", *"mine", "enter")
             assert "Revision 2 was stored by grace." in shown(app)
-            assert app.desk.in_force.revision == 2
-            assert app.desk.draft.drafted[0].reject == pytest.approx(0.601)
+            assert app.tuning.in_force.revision == 2
+            assert app.tuning.draft.drafted[0].reject == pytest.approx(0.601)
             await press(app, pilot, "a", *"again", "enter")
-            assert app.desk.in_force.revision == 3
+            assert app.tuning.in_force.revision == 3
 
     run(test)
 
@@ -207,7 +263,7 @@ def test_labels_go_to_the_chosen_part_and_into_the_counts(tmp_path: Path) -> Non
 
     async def test() -> None:
         async with screen(source, tmp_path) as (app, pilot):
-            assert app.desk.chosen_part() == 3, "with a picture, and nearest to 0.6"
+            assert app.tuning.chosen_part() == 3, "with a picture, and nearest to 0.6"
             await press(app, pilot, "g", "down", "d", "down", "u")
             found = {n: (x.kind, x.defect_class) for n, x in source.labels().items()}
             assert found == {
@@ -215,8 +271,8 @@ def test_labels_go_to_the_chosen_part_and_into_the_counts(tmp_path: Path) -> Non
                 4: (LabelKind.DEFECTIVE, "scratch"),
                 2: (LabelKind.UNSURE, ""),
             }
-            assert app.desk.was.false_rejects.count == 1
-            assert app.desk.was.escapes.of == 1
+            assert app.tuning.was.false_rejects.count == 1
+            assert app.tuning.was.escapes.of == 1
             assert "Part 2 is labelled unsure." in shown(app)
 
     run(test)
@@ -231,8 +287,8 @@ def test_live_mode_takes_new_parts_and_standing_still_does_not(tmp_path: Path) -
             app.poll()
             await settle(app, pilot)
             assert source.polls == [6]
-            assert app.desk.evidence.parts.part_ids.tolist() == [1, 2, 3, 4, 5, 6, 7]
-            assert app.desk.was.cannot_inspect == 2
+            assert app.tuning.evidence.parts.part_ids.tolist() == [1, 2, 3, 4, 5, 6, 7]
+            assert app.tuning.was.cannot_inspect == 2
             assert " live" in shown(app)
             assert "inspecting" in shown(app)
             await press(app, pilot, "l")
@@ -252,10 +308,10 @@ def test_a_small_terminal_says_what_it_needs_and_loses_nothing(
         source = MemorySource(parts_of(SIX))
         async with screen(source, tmp_path) as (app, pilot):
             await press(app, pilot, "shift+right")
-            drafted = app.desk.draft
+            drafted = app.tuning.draft
             await pilot.resize_terminal(*size)
             await press(app, pilot, "right", "r", "g", "a")
-            assert app.desk.draft == drafted
+            assert app.tuning.draft == drafted
             assert source.labels() == {}
             if size[0] >= 20 and size[1] >= 4:
                 assert "needs" in shown(app)
@@ -300,7 +356,7 @@ def test_one_class_only(tmp_path: Path) -> None:
         async with screen(source, tmp_path) as (app, pilot):
             await press(app, pilot, "c", "C", "shift+left")
             assert "1 of 1" in shown(app)
-            assert (app.desk.would.passed, app.desk.would.rejects) == (1, 1)
+            assert (app.tuning.would.passed, app.tuning.would.rejects) == (1, 1)
 
     run(test)
 
@@ -325,7 +381,7 @@ def test_a_draft_outlives_the_program(tmp_path: Path) -> None:
         kept = json.loads((tmp_path / "state" / "draft.json").read_text())
         assert kept == {"scratch": [0.4, 0.58], "pit": [0.5, 0.7]}
         async with screen(source, tmp_path) as (app, pilot):
-            assert app.desk.draft.drafted[0].reject == 0.58
+            assert app.tuning.draft.drafted[0].reject == 0.58
             assert "draft from the last time" in shown(app)
             await press(app, pilot, "r", "q")
         assert not (tmp_path / "state" / "draft.json").exists()
@@ -357,12 +413,12 @@ def test_another_persons_revision_is_taken_and_the_draft_stays(tmp_path: Path) -
         source = MemorySource(parts_of(SIX))
         async with screen(source, tmp_path) as (app, pilot):
             await press(app, pilot, "right")
-            drafted = app.desk.draft.drafted
+            drafted = app.tuning.draft.drafted
             source.apply((THRESHOLDS[0], THRESHOLDS[0]), "theirs", base=source.in_force())
             app._polled(("inspecting", None, source.in_force()))
             await pilot.pause()
-            assert app.desk.draft.drafted == drafted
-            assert app.desk.in_force.revision == 2
+            assert app.tuning.draft.drafted == drafted
+            assert app.tuning.in_force.revision == 2
             assert "Revision 2 came into force from somewhere else." in shown(app)
 
     run(test)

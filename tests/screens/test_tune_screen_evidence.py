@@ -13,7 +13,7 @@ from edgeinspect.line.config import ClassThresholds
 from edgeinspect.records.judge_many import judge_many
 from edgeinspect.screens.tune.draft_thresholds import Draft, restore_draft, save_draft
 from edgeinspect.screens.tune.evidence import Evidence, Parts, codes_of, histogram, joined, sound
-from edgeinspect.screens.tune.tune_drawing import FILM_WIDTH, bar_rows, short_id, too_small
+from edgeinspect.screens.tune.tune_drawing import THUMBNAIL_COLUMNS, bar_rows, short_id, too_small
 from tests.helpers.tune_screen_samples import THRESHOLDS, many_parts, parts_of
 
 SCORE = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
@@ -117,4 +117,4 @@ def test_too_small_fits_any_terminal(width: int, height: int) -> None:
 def test_a_long_part_id_leaves_room_for_the_score() -> None:
     assert (short_id(41), short_id(1234567)) == ("41", "1234567")
     assert short_id(520278969326) == "…969326"
-    assert len(f"{short_id(10**15)} 0.123") <= FILM_WIDTH
+    assert len(f"{short_id(10**15)} 0.123") <= THUMBNAIL_COLUMNS

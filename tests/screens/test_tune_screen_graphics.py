@@ -23,7 +23,7 @@ from tests.helpers.terminal import DEADLINE_S
 from tests.helpers.terminal_kinds import KITTY, XTERM, read_kitty, read_sixels
 from tests.helpers.vt340 import VT340, VT340_COLORS
 
-PROGRAM = Path(__file__).with_name("tune_screen_program.py")
+PROGRAM = "tests.helpers.tune_screen_program"
 SIXEL = re.compile(rb"\x1b7\x1b\[(\d+);(\d+)H(\x1bP0;1;0q[^\x1b]*\x1b\\)\x1b8")
 KITTY_SHOWN = re.compile(rb"\x1b7\x1b\[(\d+);(\d+)H((?:\x1b_G[^\x1b]*\x1b\\)+)\x1b8")
 KITTY_FORGOTTEN = re.compile(rb"\x1b_Ga=d,d=I,i=(\d+),q=2\x1b\\")
@@ -36,7 +36,7 @@ class Screen(AnsweringTerminal):
     """The tuning screen's program."""
 
     def __init__(self, folder: Path, *, answers: dict[bytes, bytes], options: str = "auto") -> None:
-        super().__init__([sys.executable, str(PROGRAM), str(folder), options], answers=answers)
+        super().__init__([sys.executable, "-m", PROGRAM, str(folder), options], answers=answers)
 
     def quiet(self) -> int:
         """Until everything is shown that is being drawn: a key's echo comes after it."""

@@ -1,9 +1,9 @@
-"""One picture on the tuning screen, drawn in whatever way the terminal has.
+"""One picture on the tuning screen, drawn in the best way that the terminal offers.
 
-Pixels are no text: textual knows nothing of them. So a picture's lines are blank, and its escape
-sequence rides on the last of them: it is sent whenever textual sends that line, after the blanks
-that clear what stood there, and never else. Under a dialog there is no picture. Sixels vanish under
-text; kitty's pictures do not, so whatever may be drawn over one says that it is to be forgotten.
+Textual draws text and knows nothing of pixels. So a picture's lines are blank, and its escape
+sequence is attached to the last one: it is sent only when textual sends that line, after the blanks
+that clear its place. Under a dialog there is no picture. Text erases sixels but not kitty's
+pictures, so whatever is drawn over one tells kitty to delete it.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from edgeinspect.terminal.graphics import Encoded, Graphics, GraphicsKind, as_bl
 from edgeinspect.terminal.half_blocks import half_blocks
 
 if TYPE_CHECKING:
-    from edgeinspect.screens.tune.film import Drawn
+    from edgeinspect.screens.tune.part_renderer import RenderedPicture
 
 FIRST_IMAGE_ID = 0x65690001
 """Numbers that no other program is likely to use in the same terminal."""
 CLOSE_IMAGE_ID = FIRST_IMAGE_ID - 1
-MOST_FILM_PX, MOST_FILM_BYTES = 24_000, 24 * 1024
+THUMBNAIL_MAX_PX, THUMBNAIL_MAX_BYTES = 24_000, 24 * 1024
 _NO_TEXT = ((ControlType.CURSOR_FORWARD, 0),)
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture, and how the terminal is told of it; None where half blocks have to do."""
+    """A picture and its encoding for the terminal; None where half blocks are used."""
 
-    drawn: Drawn
+    drawn: RenderedPicture
     encoded: Encoded | None = None
 
 
 class Picture(Widget):
-    """So many cells; ``show`` fills them. Redrawn only when something else is shown.
+    """A picture in the widget's cells, redrawn only when ``show`` changes it.
 
     Args:
-        image_id: under which kitty knows what is shown here.
+        image_id: The id under which kitty holds the picture.
     """
 
     DEFAULT_CSS = "Picture { width: 1; height: 1; }"
@@ -83,11 +83,11 @@ class Picture(Widget):
             return super().render_lines(crop)
         if encoded is None or not is_whole:  # none to draw, or cut by scrolling
             strips = super().render_lines(crop)
-            told = self._forget()
+            sequence = self._forget()
         else:
             strips = [Strip.blank(crop.width, self.rich_style)] * crop.height
-            told = _at(self.region, self._graphics.show(encoded, image_id=self._image_id))
-        return [*strips[:-1], with_control(strips[-1], told)]
+            sequence = _at(self.region, self._graphics.show(encoded, image_id=self._image_id))
+        return [*strips[:-1], with_control(strips[-1], sequence)]
 
     def _forget(self) -> str:
         is_kitty = self._graphics.kind is GraphicsKind.KITTY
@@ -140,5 +140,5 @@ def with_control(strip: Strip, sequence: str) -> Strip:
 
 
 def _at(region: Region, sequence: str) -> str:
-    """Drawn at a region's top left; the cursor and the colours are what they were."""
+    """RenderedPicture at a region's top left; the cursor and the colours are what they were."""
     return f"\x1b7\x1b[{region.y + 1};{region.x + 1}H{sequence}\x1b8"

@@ -25,7 +25,7 @@ from edgeinspect.records.score_table import doubt_counts, read_scores
 from edgeinspect.runtime.plan import plan_station
 from edgeinspect.runtime.station_status import state_words
 from edgeinspect.screens.tune.evidence import Parts, no_parts, room_for, sound
-from edgeinspect.screens.tune.film import Drawn, FilmMaker
+from edgeinspect.screens.tune.part_renderer import PartRenderer, RenderedPicture
 from edgeinspect.settings.recipe import Thresholds
 from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.settings.station_file import StationFile, load_station
@@ -81,7 +81,7 @@ class TuneSource(Protocol):
 
     def labels(self) -> Mapping[int, Label]: ...
     def label(self, part_id: int, kind: LabelKind, defect_class: str) -> Label: ...
-    def draw(self, part_id: int, *, width: int, height: int) -> Drawn: ...
+    def draw(self, part_id: int, *, width: int, height: int) -> RenderedPicture: ...
     def state(self) -> str: ...
     def health(self) -> Health: ...
     def apply(self, thresholds: Sequence[ClassThresholds], reason: str, *, base: InForce) -> str:
@@ -113,7 +113,7 @@ class StationSource:
         self._author = author
         self._station = load_station(config)
         self._plan = plan_station(self._station)
-        self._film = FilmMaker(self._plan)
+        self._renderer = PartRenderer(self._plan)
 
     @property
     def station(self) -> StationFile:
@@ -168,8 +168,8 @@ class StationSource:
                 part_id, kind, author=self._author, defect_class=defect_class, picture=picture
             )
 
-    def draw(self, part_id: int, *, width: int, height: int) -> Drawn:
-        return self._film.draw(part_id, width=width, height=height)
+    def draw(self, part_id: int, *, width: int, height: int) -> RenderedPicture:
+        return self._renderer.draw(part_id, width=width, height=height)
 
     def state(self) -> str:
         try:
@@ -214,7 +214,7 @@ class StationSource:
         )
 
     def close(self) -> None:
-        self._film.close()
+        self._renderer.close()
 
     def _has_records(self) -> bool:
         from edgeinspect.records.database import DATABASE_NAME

@@ -11,13 +11,13 @@ from rich.text import Text
 from edgeinspect.health.station_health import HEALTH_STYLE
 from edgeinspect.labels.label_store import LabelKind
 from edgeinspect.records.score_table import VERDICTS
-from edgeinspect.screens.tune.tune_view import FilmPart, TuneView
+from edgeinspect.screens.tune.tune_view import FilmstripPart, TuneView
 from edgeinspect.terminal.words import VERDICT_STYLE
 from edgeinspect.tune.whatif import Outcome, Share
 
 LEAST_WIDTH, LEAST_HEIGHT = 80, 24
 LANE_LABEL = 14
-FILM_WIDTH = 15
+THUMBNAIL_COLUMNS = 15
 """Columns of one picture of the filmstrip."""
 _FIXED_LINES = 12
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
@@ -44,19 +44,19 @@ def plot_bins(width: int) -> int:
     return max(10, width - LANE_LABEL - 1)
 
 
-def film_places(width: int) -> int:
+def thumbnails_across(width: int) -> int:
     """How many pictures fit beside each other."""
-    return max(1, width // (FILM_WIDTH + 1))
+    return max(1, width // (THUMBNAIL_COLUMNS + 1))
 
 
-def film_rows(height: int) -> int:
+def thumbnail_rows(height: int) -> int:
     """Lines of a picture: what the histogram and the fixed lines leave, at least 5."""
     return max(5, (height - _FIXED_LINES) * 5 // 12)
 
 
-def film_top(height: int) -> int:
+def thumbnail_top(height: int) -> int:
     """The line that the pictures begin on; below them are two captions and the help."""
-    return height - 3 - film_rows(height)
+    return height - 3 - thumbnail_rows(height)
 
 
 def fits(*, width: int, height: int) -> bool:
@@ -68,13 +68,13 @@ def draw(view: TuneView, *, width: int, height: int) -> list[Text]:
     """Exactly ``height`` lines of at most ``width`` characters, without the pictures."""
     if not fits(width=width, height=height):
         return too_small(width=width, height=height)
-    rows = film_rows(height)
+    rows = thumbnail_rows(height)
     lines = [_title(view, width), _class_line(view, width)]
     lines += _lanes(view, width=width, rows=height - _FIXED_LINES - rows)
     lines += [_axis(view, width), _thresholds(view)]
     lines += _table(view)
     lines.append(_labels(view))
-    lines.append(_film_head(view))
+    lines.append(_filmstrip_head(view))
     lines += [Text() for _ in range(rows)]
     lines += _captions(view, width)
     lines.append(_help(view, width))
@@ -253,32 +253,32 @@ def mistakes(share: Share, what: str) -> str:
     return f"{share.count} of {share.of:,}: {share.rate:.1%} [{low * 100:.1f}, {high * 100:.1f}]"
 
 
-def _film_head(view: TuneView) -> Text:
+def _filmstrip_head(view: TuneView) -> Text:
     if not view.flips:
         words = "no verdict changes; parts nearest to the threshold"
     else:
         words = f"{view.flips:,} verdicts change: {view.to_stricter:,} stricter, "
         words += f"{view.flips - view.to_stricter:,} milder"
     line = Text(words, "bold" if view.flips else "dim")
-    if view.film_total:
-        line.append(f"   part {view.film_number:,} of {view.film_total:,}", "dim")
+    if view.filmstrip_total:
+        line.append(f"   part {view.filmstrip_number:,} of {view.filmstrip_total:,}", "dim")
     return line
 
 
 def _captions(view: TuneView, width: int) -> list[Text]:
     """Two lines below each picture: id and score, change and label."""
     lines = [Text(), Text()]
-    for place, part in enumerate(view.film[: film_places(width)]):
-        chosen = place == view.film_chosen
+    for place, part in enumerate(view.filmstrip[: thumbnails_across(width)]):
+        chosen = place == view.filmstrip_chosen
         captions = (_caption(part, chosen=chosen), _change(part))
         for line, cell in zip(lines, captions, strict=True):
-            cell.truncate(FILM_WIDTH, overflow="crop", pad=True)
+            cell.truncate(THUMBNAIL_COLUMNS, overflow="crop", pad=True)
             line.append_text(cell)
             line.append(" ")
     return lines
 
 
-def _caption(part: FilmPart, *, chosen: bool) -> Text:
+def _caption(part: FilmstripPart, *, chosen: bool) -> Text:
     caption = f"{short_id(part.part_id)} {part.score:.3f}"
     return Text(caption, "reverse bold" if chosen else "")
 
@@ -289,7 +289,7 @@ def short_id(part_id: int) -> str:
     return digits if len(digits) <= 7 else f"…{digits[-6:]}"
 
 
-def _change(part: FilmPart) -> Text:
+def _change(part: FilmstripPart) -> Text:
     line = _verdict(part.after)
     if part.before != part.after:
         line = Text.assemble(_verdict(part.before), "→", line)

@@ -1,4 +1,4 @@
-"""What lies before the technician: evidence, draft, and the part that is looked at. No terminal."""
+"""What is being tuned: the evidence, the draft and the chosen part. Knows nothing of a terminal."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from numpy.typing import NDArray
 from edgeinspect.screens.tune.draft_thresholds import Draft
 from edgeinspect.screens.tune.evidence import Evidence, histogram, no_parts
 from edgeinspect.screens.tune.source import InForce
-from edgeinspect.screens.tune.tune_drawing import film_places, plot_bins
-from edgeinspect.screens.tune.tune_view import FilmPart, TuneView
+from edgeinspect.screens.tune.tune_drawing import plot_bins, thumbnails_across
+from edgeinspect.screens.tune.tune_view import FilmstripPart, TuneView
 
-MOST_FILM_PARTS = 500
+FILMSTRIP_MAX_PARTS = 500
 Bins = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-class Desk:
-    """Judges the evidence under the thresholds in force and as drafted, and chooses the filmstrip.
+class TuneState:
+    """Judges the parts under the thresholds in force and drafted, and chooses the filmstrip.
 
     Attributes:
-        in_force: the recipe that is tuned.
-        draft: what is being tried.
-        evidence: the parts and their labels.
-        pictured: ids of the parts whose pictures are kept, int64, ascending.
-        was, would: of all parts, under the thresholds in force and as drafted.
+        in_force: The recipe that is being tuned.
+        draft: The thresholds that are being tried.
+        evidence: The parts and their labels.
+        pictured: Ids of the parts whose pictures are kept, int64, ascending.
+        was: Counts of all parts under the thresholds in force.
+        would: The same under the drafted thresholds.
     """
 
     def __init__(self, in_force: InForce, draft: Draft) -> None:
@@ -31,26 +32,26 @@ class Desk:
         self.draft = draft
         self.evidence = Evidence(no_parts(len(draft.drafted)), {})
         self.pictured: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._film: NDArray[np.intp] = np.zeros(0, np.intp)
-        self._film_ids: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._film_at = 0
+        self._filmstrip: NDArray[np.intp] = np.zeros(0, np.intp)
+        self._filmstrip_ids: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._filmstrip_at = 0
         self.judge()
 
     def judge(self) -> None:
-        """After any change of draft or evidence.
+        """Count and choose again; call it after any change of draft or evidence.
 
-        A part that the technician went to stays chosen if it can.
+        A part that the technician chose stays chosen if it is still there.
         """
-        chosen = self.chosen_part() if self._film_at else None
+        chosen = self.chosen_part() if self._filmstrip_at else None
         draft, evidence = self.draft, self.evidence
         self._was = evidence.codes(draft.in_force, draft.chosen)
         self._would = self._was
         if draft.is_changed:
             self._would = evidence.codes(draft.drafted, draft.chosen)
-        self._film = self._choose_film()
-        self._film_ids = evidence.parts.part_ids[self._film]
-        found = np.flatnonzero(self._film_ids == (-1 if chosen is None else chosen))
-        self._film_at = int(found[0]) if found.size else 0
+        self._filmstrip = self._choose_filmstrip()
+        self._filmstrip_ids = evidence.parts.part_ids[self._filmstrip]
+        found = np.flatnonzero(self._filmstrip_ids == (-1 if chosen is None else chosen))
+        self._filmstrip_at = int(found[0]) if found.size else 0
         review_passes = self.in_force.review_passes
         self.was = evidence.outcome(self._was, review_passes=review_passes)
         self.would = evidence.outcome(self._would, review_passes=review_passes)
@@ -59,32 +60,39 @@ class Desk:
         self._bins: dict[int, Bins] = {}
 
     def take_in_force(self, in_force: InForce) -> None:
-        """Another revision came into force."""
+        """Take another revision as the one in force; the draft stays."""
         self.in_force = in_force
         self.draft = self.draft.with_in_force(in_force.thresholds)
         self.judge()
 
     @property
     def flipped_part_ids(self) -> NDArray[np.int64]:
-        """Parts whose verdict would change."""
+        """Ids of the parts whose verdict would change, int64."""
         return np.asarray(self.evidence.parts.part_ids[self._was != self._would])
 
     def chosen_part(self) -> int | None:
-        """The part that labels and a closer look are for."""
-        return int(self._film_ids[self._film_at]) if self._film.size else None
+        """The id of the part that is labelled and looked at."""
+        return int(self._filmstrip_ids[self._filmstrip_at]) if self._filmstrip.size else None
 
     def choose_next(self, by: int) -> None:
-        if self._film.size:
-            self._film_at = int(np.clip(self._film_at + by, 0, self._film.size - 1))
+        """Choose the part this many places further on."""
+        if self._filmstrip.size:
+            self._filmstrip_at = int(np.clip(self._filmstrip_at + by, 0, self._filmstrip.size - 1))
 
-    def film(self, places: int) -> tuple[int, tuple[FilmPart, ...]]:
-        """The place of the chosen part among ``places`` shown ones, and those."""
-        first = max(0, min(self._film_at - places // 2, self._film.size - places))
-        shown = self._film[first : first + places]
-        return self._film_at - first, tuple(self._film_part(int(index)) for index in shown)
+    def filmstrip(self, places: int) -> tuple[int, tuple[FilmstripPart, ...]]:
+        """Return the chosen part's place among at most ``places`` parts, and those parts."""
+        first = max(0, min(self._filmstrip_at - places // 2, self._filmstrip.size - places))
+        shown = self._filmstrip[first : first + places]
+        return self._filmstrip_at - first, tuple(
+            self._filmstrip_part(int(index)) for index in shown
+        )
 
-    def chosen(self) -> FilmPart | None:
-        return self._film_part(int(self._film[self._film_at])) if self._film.size else None
+    def chosen(self) -> FilmstripPart | None:
+        return (
+            self._filmstrip_part(int(self._filmstrip[self._filmstrip_at]))
+            if self._filmstrip.size
+            else None
+        )
 
     def view(
         self,
@@ -97,13 +105,13 @@ class Desk:
         health: str,
         message: str,
     ) -> TuneView:
-        """Everything that the screen shows.
+        """Return everything that the screen shows.
 
         Args:
-            width: of the screen, in characters.
+            width: Of the screen, in characters.
         """
         draft = self.draft
-        film_chosen, film = self.film(film_places(width))
+        filmstrip_chosen, filmstrip = self.filmstrip(thumbnails_across(width))
         drafted_classes = sum(a != b for a, b in zip(draft.in_force, draft.drafted, strict=True))
         return TuneView(
             title=f"{self.in_force.product} revision {self.in_force.revision}",
@@ -122,10 +130,10 @@ class Desk:
             would=self.would,
             flips=self._flips,
             to_stricter=self._stricter,
-            film=film,
-            film_chosen=film_chosen,
-            film_number=self._film_at + 1 if self._film.size else 0,
-            film_total=int(self._film.size),
+            filmstrip=filmstrip,
+            filmstrip_chosen=filmstrip_chosen,
+            filmstrip_number=self._filmstrip_at + 1 if self._filmstrip.size else 0,
+            filmstrip_total=int(self._filmstrip.size),
             message=message,
             is_loading=is_loading,
         )
@@ -143,7 +151,7 @@ class Desk:
             )
         return self._bins[bins]
 
-    def _choose_film(self) -> NDArray[np.intp]:
+    def _choose_filmstrip(self) -> NDArray[np.intp]:
         """Indices of the parts that flip, else of those nearest to the moved threshold.
 
         Those with a picture come first, then the newest, or the nearest.
@@ -155,16 +163,16 @@ class Desk:
         else:
             distance = np.abs(parts.scores[:, self.draft.chosen] - self.draft.moved)
             found = np.arange(len(parts))
-            if len(parts) > MOST_FILM_PARTS:
-                found = np.argpartition(distance, MOST_FILM_PARTS)[:MOST_FILM_PARTS]
+            if len(parts) > FILMSTRIP_MAX_PARTS:
+                found = np.argpartition(distance, FILMSTRIP_MAX_PARTS)[:FILMSTRIP_MAX_PARTS]
             order = distance[found]
         without = ~np.isin(parts.part_ids[found], self.pictured)
-        return found[np.lexsort((order, without))][:MOST_FILM_PARTS]
+        return found[np.lexsort((order, without))][:FILMSTRIP_MAX_PARTS]
 
-    def _film_part(self, index: int) -> FilmPart:
+    def _filmstrip_part(self, index: int) -> FilmstripPart:
         part_id = int(self.evidence.parts.part_ids[index])
         label = self.evidence.labels.get(part_id)
-        return FilmPart(
+        return FilmstripPart(
             part_id=part_id,
             score=float(self.evidence.parts.scores[index, self.draft.chosen]),
             before=int(self._was[index]),

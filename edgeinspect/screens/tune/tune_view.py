@@ -1,4 +1,4 @@
-"""What the tuning screen shows, as values; ``drawing`` draws them."""
+"""What the tuning screen shows, as values; ``tune_drawing`` draws them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from edgeinspect.tune.whatif import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FilmPart:
+class FilmstripPart:
     """One part of the filmstrip.
 
     Attributes:
-        before, after: verdict codes under the thresholds in force and as drafted.
-        score: of the chosen class.
+        before: Verdict code under the thresholds in force.
+        after: Verdict code under the drafted thresholds.
+        score: Of the chosen class.
     """
 
     part_id: int
@@ -33,21 +34,27 @@ class TuneView:
     """One moment of the screen.
 
     Attributes:
-        title: station, product and revision.
-        state: the station's own word, or that none answers.
-        is_live: new parts are followed.
-        last_part: a sentence about the newest part.
-        health: the worst of all items, "" before it is known.
-        class_number, classes: which class is chosen, from 1, of how many.
-        in_force, drafted: thresholds of the chosen class.
-        changed_classes: how many classes have drafted thresholds that are not in force.
-        bins: parts by score for good, defective and unlabelled ones, each of shape (bins,).
-        was, would: counts in force and as drafted.
-        flips: parts whose verdict would change; to_stricter of them to a worse one.
-        film: the parts around the chosen one, ``film_chosen`` its place among them.
-        film_number, film_total: which part of the filmstrip is chosen, from 1, of how many.
-        message: shown instead of the help line until the next key; empty for the help.
-        is_loading: parts are still being read.
+        title: Station, product and revision.
+        state: The station's state, or that no station answers.
+        is_live: Whether the screen follows new parts.
+        last_part: A sentence about the newest part.
+        health: The worst of all items, "" before it is known.
+        class_number: The chosen class, counted from 1.
+        classes: The number of classes.
+        in_force: Thresholds of the chosen class.
+        drafted: The same as drafted.
+        changed_classes: Number of classes whose drafted thresholds are not in force.
+        bins: Parts by score, each of shape (bins,): good, defective and unlabelled ones.
+        was: Counts under the thresholds in force.
+        would: Counts under the drafted thresholds.
+        flips: Number of parts whose verdict would change.
+        to_stricter: Number of those whose verdict would become stricter.
+        filmstrip: The parts around the chosen one.
+        filmstrip_chosen: The chosen part's place among them.
+        filmstrip_number: The chosen part's place in the whole filmstrip, counted from 1.
+        filmstrip_total: The number of parts in the whole filmstrip.
+        message: Shown in place of the help line until the next key; "" shows the help.
+        is_loading: Whether parts are still being read.
     """
 
     title: str
@@ -66,9 +73,9 @@ class TuneView:
     would: Outcome
     flips: int
     to_stricter: int
-    film: tuple[FilmPart, ...] = ()
-    film_chosen: int = 0
-    film_number: int = 0
-    film_total: int = 0
+    filmstrip: tuple[FilmstripPart, ...] = ()
+    filmstrip_chosen: int = 0
+    filmstrip_number: int = 0
+    filmstrip_total: int = 0
     message: str = ""
     is_loading: bool = False

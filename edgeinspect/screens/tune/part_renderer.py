@@ -1,4 +1,4 @@
-"""Pictures of stored parts with their score maps, computed again, one part at a time."""
+"""Renders stored parts with their score maps, which the model computes again."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """A picture for the terminal, or why there is none.
+class RenderedPicture:
+    """A picture for the terminal, or the reason why there is none.
 
     Attributes:
-        picture: uint8 RGB of at most the size asked for; None if there is none.
-        note: why there is no picture, or no score map.
+        picture: uint8 RGB, at most as large as asked for; None if there is none.
+        note: Why there is no picture or no score map.
     """
 
     picture: Rgb | None
     note: str = ""
 
 
-class FilmMaker:
-    """Draws parts as the plan's model sees them; use it from one thread at a time."""
+class PartRenderer:
+    """Renders parts as the plan's model sees them; use it from one thread at a time."""
 
     def __init__(self, plan: StationPlan) -> None:
         self._plan = plan
         self._inspectors: InspectorSet | None = None
         self._refused = ""
 
-    def draw(self, part_id: int, *, width: int, height: int) -> Drawn:
-        """The part's ROI with its scores laid over, at most ``width`` x ``height`` pixels.
+    def draw(self, part_id: int, *, width: int, height: int) -> RenderedPicture:
+        """Return the part's ROI under its scores, at most ``width`` x ``height`` pixels.
 
-        Never raises for a picture that is gone or a model that cannot be opened: says so.
+        A picture that is gone or a model that cannot be opened is a note, never an error.
         """
         try:
             pixels = self._pixels(part_id)
         except NotGood:
-            return Drawn(None, "no picture")
+            return RenderedPicture(None, "no picture")
         except EdgeInspectError as error:
-            return Drawn(None, error.message)
+            return RenderedPicture(None, error.message)
         score_map = self._score_map(pixels)
         shown, score_map = _at_roi(pixels, score_map, self._plan.roi)
         scale = min(width / shown.shape[1], height / shown.shape[0])
@@ -59,9 +59,10 @@ class FilmMaker:
             width=max(1, round(shown.shape[1] * scale)),
             height=max(1, round(shown.shape[0] * scale)),
         )
-        return Drawn(small, self._refused)
+        return RenderedPicture(small, self._refused)
 
     def close(self) -> None:
+        """Close the model."""
         if self._inspectors is not None:
             self._inspectors.close()
             self._inspectors = None
@@ -110,7 +111,7 @@ class FilmMaker:
 def _at_roi(
     pixels: NDArray[np.uint8], score_map: ScoreMap | None, roi: Region | None
 ) -> tuple[NDArray[np.uint8], ScoreMap | None]:
-    """Picture and map cut to the ROI, so that nothing of a small drawing is wasted."""
+    """Cut picture and map to the ROI, so that a small drawing shows nothing else."""
     if roi is None:
         return pixels, score_map
     shown = crop(pixels, roi)
