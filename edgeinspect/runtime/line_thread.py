@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edgeinspect.control.feed import EventFeed
@@ -19,16 +19,18 @@ from edgeinspect.faults import FaultName
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import LineConfig
 from edgeinspect.line.parts_lock import LockState
-from edgeinspect.line.track import HISTORY_EDGES
-from edgeinspect.part import Frame, PartRecord, ScoreMap
-from edgeinspect.ports import CameraControls, Clock, Output
+from edgeinspect.part import Frame, PartRecord
+from edgeinspect.ports import Clock, Output
 from edgeinspect.runtime.camera_thread import CameraThread
 from edgeinspect.runtime.fault_board import FaultBoard
-from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
+from edgeinspect.runtime.inspection import InspectionWorkers
 from edgeinspect.runtime.latency import StageLatencies
-from edgeinspect.runtime.passing import NothingPasses, PassWatch
+from edgeinspect.runtime.line_view import LineView, Picture
+from edgeinspect.runtime.mailboxes import EncoderMailbox, StopMailbox
+from edgeinspect.runtime.passing import PassWatch
 from edgeinspect.runtime.pulse_thread import PulseThread
 from edgeinspect.runtime.queues import BoundedQueue
+from edgeinspect.runtime.recipe_swap import SwapRecipe
 from edgeinspect.runtime.recorder_thread import RecorderThread
 
 PICTURES_WAITING = 64
@@ -70,144 +72,15 @@ class FinishedPart:
     frame: Frame | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What the live view shows of a finished part."""
-
-    record: PartRecord
-    frame: Frame
-    score_map: ScoreMap | None
-
-
-@dataclass(frozen=True, slots=True)
-class LineView:
-    """A consistent look at the core, renewed with every tick, for other threads."""
-
-    counts: Mapping[str, int] = field(default_factory=dict)
-    holds: tuple[str, ...] = ()
-    open_alarms: tuple[str, ...] = ()
-    parts_in_flight: int = 0
-    belt_is_steady: bool = False
-    recipe_digest: str = ""
-    nothing_passes: NothingPasses | None = None
-    lock_state: LockState = LockState.OPEN
-
-
-class SwapRecipe:
-    """A recipe on its way to the line thread: it comes into force once, or never.
-
-    Whoever waits for it and the line thread settle it under one lock. So a change that was
-    answered with an error cannot happen later, and one that happened is never answered with an
-    error.
-    """
-
-    def __init__(
-        self,
-        config: LineConfig,
-        controls: CameraControls,
-        inspectors: InspectorSet,
-        *,
-        wanted: Callable[[], bool] = lambda: True,
-    ) -> None:
-        """Args:
-        wanted: asked in the line thread in the moment of the change; must not wait.
-        """
-        self.config = config
-        self.controls = controls
-        self.inspectors = inspectors
-        self._wanted = wanted
-        self._lock = threading.Lock()
-        self._answer: str | None = None
-        self._answered = threading.Event()
-
-    def settle(self, put_into_force: Callable[[], str]) -> None:
-        """In the line thread: do it, unless it was given up.
-
-        Args:
-            put_into_force: does it without waiting for anything; returns why not, or "".
-        """
-        with self._lock:
-            if self._answer is None:
-                gone = "Whoever asked for the recipe has gone."
-                self._answer = put_into_force() if self._wanted() else gone
-        self._answered.set()
-
-    def wait(self, timeout_s: float) -> str:
-        """Give it up unless it is in force in time; returns why it never will be, or ""."""
-        self._answered.wait(timeout_s)
-        with self._lock:
-            if self._answer is None:
-                self._answer = f"The line did not take the recipe within {timeout_s:g} s."
-            return self._answer
-
-
-class _EncoderMailbox:
-    """Holds the readings that the core has not had yet; one entry in the queue says that there are.
-
-    If there are more than the core remembers, the oldest go: it knows then where the belt was less
-    exactly, and takes account of that.
-    """
-
-    def __init__(self) -> None:
-        self._readings: deque[tuple[int, int]] = deque(maxlen=HISTORY_EDGES)
-        self._posted = False
-
-    def put(self, count: int, edge_mono_ns: int) -> bool:
-        """Keep a reading; True if the mailbox has to be posted."""
-        self._readings.append((count, edge_mono_ns))
-        was_posted, self._posted = self._posted, True
-        return not was_posted
-
-    def take(self) -> m.Event | None:
-        """All readings as one event; None if an earlier take has had them."""
-        self._posted = False  # before they are taken: a newer one posts the mailbox again
-        taken = []
-        while self._readings:
-            taken.append(self._readings.popleft())
-        return m.EncoderCount(*taken[-1], earlier=tuple(taken[:-1])) if taken else None
-
-
-class _StopMailbox:
-    """Holds what the line-stopped input has said since the core last heard of it.
-
-    However often it changes, the core hears of the first stop and of the newest level: a stop that
-    is over by then has moved every part on the belt all the same.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._first_stop_mono_ns: int | None = None
-        self._newest = (False, 0)
-        self._posted = False
-
-    def put(self, stopped: bool, edge_mono_ns: int) -> bool:
-        """Keep the level; True if the mailbox has to be posted."""
-        with self._lock:
-            if stopped and self._first_stop_mono_ns is None:
-                self._first_stop_mono_ns = edge_mono_ns
-            if edge_mono_ns >= self._newest[1]:
-                self._newest = stopped, edge_mono_ns
-            was_posted, self._posted = self._posted, True
-            return not was_posted
-
-    def take(self) -> list[m.LineStopped]:
-        with self._lock:
-            self._posted = False
-            first_stop_mono_ns, self._first_stop_mono_ns = self._first_stop_mono_ns, None
-            stopped, edge_mono_ns = self._newest
-        events = []
-        if first_stop_mono_ns is not None:
-            events.append(m.LineStopped(True, first_stop_mono_ns))
-        if not stopped:
-            events.append(m.LineStopped(False, edge_mono_ns))
-        return events
-
-
-Item = m.Event | SwapRecipe | _EncoderMailbox | _StopMailbox
+Item = m.Event | SwapRecipe | EncoderMailbox | StopMailbox
 
 
 class LineShell:
-    """Joins the core to the threads around it."""
+    """Joins the core to the threads around it.
+
+    Args:
+        able_to_inspect: While it returns False the heartbeat pauses.
+    """
 
     def __init__(
         self,
@@ -226,9 +99,6 @@ class LineShell:
         line_stop: Output | None = None,
         able_to_inspect: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Args:
-        able_to_inspect: the heartbeat pauses while it says no.
-        """
         self._core = core
         self._config = config
         self._clock = clock
@@ -246,8 +116,8 @@ class LineShell:
         self._able_to_inspect = able_to_inspect
         self._line_stop_wanted = False
         self._overflows: deque[m.QueueOverflow] = deque(maxlen=256)
-        self._encoder = _EncoderMailbox()
-        self._stopped_level = _StopMailbox()
+        self._encoder = EncoderMailbox()
+        self._stopped_level = StopMailbox()
         self._deadlines: dict[int, int] = {}
         self._stopping = False
         self._failed = False
@@ -342,16 +212,12 @@ class LineShell:
 
     def step(self, item: Item) -> None:
         """Handle one item and everything that follows from it."""
-        self._tell_overflows()
+        self._report_overflows()
         if isinstance(item, SwapRecipe):
             self._swap(item)
-        elif isinstance(item, _EncoderMailbox):
-            news = item.take()
-            if news is not None:
-                self._handle(news)
-        elif isinstance(item, _StopMailbox):
-            for stop in item.take():
-                self._handle(stop)
+        elif isinstance(item, EncoderMailbox | StopMailbox):
+            for event in item.take():
+                self._handle(event)
         else:
             self._handle(item)
         if isinstance(item, m.AcknowledgeAlarms):
@@ -361,9 +227,9 @@ class LineShell:
 
     def _handle(self, event: m.Event) -> None:
         self._carry_out(self._core.handle(event, self._clock.now_mono_ns()))
-        self._tell_overflows()
+        self._report_overflows()
 
-    def _tell_overflows(self) -> None:
+    def _report_overflows(self) -> None:
         while self._overflows:
             overflow = self._overflows.popleft()
             self._carry_out(self._core.handle(overflow, self._clock.now_mono_ns()))
@@ -372,18 +238,21 @@ class LineShell:
         actions: list[m.Action] = []
 
         def put_into_force() -> str:
-            if not self._camera.apply(swap.controls):
+            recipe = swap.recipe
+            if not self._camera.apply(recipe.controls):
                 return "The camera is too busy to take the recipe's settings."
-            self._workers.add(swap.inspectors)
-            actions.extend(self._core.handle(m.ApplyConfig(swap.config), self._clock.now_mono_ns()))
-            self._config = swap.config
-            self._feed.publish(event="recipe", recipe_digest=swap.config.recipe_digest)
+            self._workers.add(recipe.inspectors)
+            actions.extend(
+                self._core.handle(m.ApplyConfig(recipe.config), self._clock.now_mono_ns())
+            )
+            self._config = recipe.config
+            self._feed.publish(event="recipe", recipe_digest=recipe.config.recipe_digest)
             self._update_view()  # who is told that it is done also sees it
             return ""
 
         swap.settle(put_into_force)
         self._carry_out(actions)
-        self._tell_overflows()
+        self._report_overflows()
 
     # --- carrying out the core's actions --------------------------------------------------------
 

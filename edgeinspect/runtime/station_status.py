@@ -1,4 +1,4 @@
-"""What the station says of itself, as one JSON-safe object."""
+"""A station's state, lights and exit code, as they follow from its faults."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from edgeinspect.errors import LineFault
 from edgeinspect.faults import FaultName
 from edgeinspect.runtime.fault_board import Fault
 
@@ -19,10 +20,12 @@ FAULTS_THAT_STOP_INSPECTION = (
     FaultName.HANGS,
     FaultName.INPUT_FAILED,
 )
-"""While one of these lasts, no part passes."""
+"""While one of these is active no part passes."""
 
 
 class StationState(StrEnum):
+    """What a station is doing, for its status and lights."""
+
     STARTING = "starting"
     INSPECTING = "inspecting"
     PAUSED = "paused"
@@ -32,11 +35,11 @@ class StationState(StrEnum):
 
 
 _WAITING = (StationState.STARTING, StationState.PAUSED, StationState.LOCKED)
-"""Nothing passes, and nothing is wrong: somebody or something has to come first."""
+"""No part passes, although nothing is wrong: something else has to happen first."""
 
 
 def stops_inspection(faults: Mapping[str, Fault]) -> list[str]:
-    """The names of the faults that last and because of which no part passes."""
+    """Return the names of the active faults because of which no part passes."""
     return [
         name
         for name, fault in faults.items()
@@ -45,7 +48,7 @@ def stops_inspection(faults: Mapping[str, Fault]) -> list[str]:
 
 
 def state_words(status: Mapping[str, Any]) -> str:
-    """The first thing to know of a station, from its status as JSON: its state, and what is wrong.
+    """Return a station's state, and why no part passes, from its status as JSON.
 
     ``inspecting`` alone means that it inspects and that parts pass.
     """
@@ -56,7 +59,18 @@ def state_words(status: Mapping[str, Any]) -> str:
     return f"{state}, but nothing passes: {reason}"
 
 
+def exit_code_for(faults: Mapping[str, Fault]) -> int:
+    """Return what a station with these faults ends with, active or not."""
+    if any(name.startswith(FaultName.THREAD_DIED) for name in faults):
+        return 1
+    input_failed = any(name.startswith(FaultName.INPUT_FAILED) for name in faults)
+    if input_failed or FaultName.GATE_DID_NOT_CLOSE in faults:
+        return LineFault.exit_code
+    return 6 if FaultName.RECORDS_LOST in faults else 0
+
+
 def faults_as_json(faults: Mapping[str, Fault]) -> dict[str, object]:
+    """Return the faults JSON-safe, by name."""
     return {
         name: {
             "count": fault.count,
@@ -69,7 +83,7 @@ def faults_as_json(faults: Mapping[str, Fault]) -> dict[str, object]:
 
 
 def lights_for(state: StationState, *, alarm_is_open: bool, degraded: bool) -> Mapping[str, bool]:
-    """Which of the lights shine; see ``Drivers.lights``."""
+    """Return which of ``Drivers.lights`` are on."""
     return {
         "green": state is StationState.INSPECTING,
         "yellow": state in _WAITING or degraded,

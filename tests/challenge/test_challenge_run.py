@@ -229,7 +229,7 @@ def station(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LockedSt
     rig = Rig(config=config, camera=ShadeCamera(shades))
     sink = TellingSink()
     rig.sink = sink
-    rig.station._recorder._sink = sink
+    rig.station._stages.recorder._sink = sink
     service = ChallengeService(
         data_dir=folder / "data",
         policy=Challenge(masters=folder / "masters.yaml", when=(Occasion.RECIPE,)),

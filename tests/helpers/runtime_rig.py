@@ -28,7 +28,8 @@ from edgeinspect.line.config import (
 from edgeinspect.part import Frame, FrameMeta, FrameQuality, Inspection
 from edgeinspect.runtime.inspection import InspectorSet
 from edgeinspect.runtime.line_thread import FinishedPart
-from edgeinspect.runtime.station import PreparedRecipe, Station
+from edgeinspect.runtime.recipe_swap import PreparedRecipe
+from edgeinspect.runtime.station import Station
 
 MS = 1_000_000
 DEADLINE_S = 30.0

@@ -137,15 +137,15 @@ def test_a_dead_thread_rejects_everything_and_is_named(victim: str, kind: GateKi
         if victim == "line":
             station._line._core.handle = die  # type: ignore[method-assign]
         elif victim == "pulse":
-            station._pulse.step = die  # type: ignore[method-assign]
+            station._stages.pulse.step = die  # type: ignore[method-assign]
         elif victim == "camera":
-            station._camera.step = die  # type: ignore[method-assign]
+            station._stages.camera.step = die  # type: ignore[method-assign]
             rig.part()
         elif victim == "recorder":
             rig.sink.write = die  # type: ignore[method-assign]
             rig.part()
         else:
-            station._workers._outcome = die  # type: ignore[method-assign]
+            station._stages.workers._outcome = die  # type: ignore[method-assign]
             rig.part()
         wait_until(lambda: station.state is StationState.FAULTED)
         fault = station.faults.snapshot()[f"thread_died_{victim}"]
@@ -190,7 +190,7 @@ def test_a_full_record_queue_rejects_what_could_not_be_recorded() -> None:
         wait_until(lambda: rig.station.faults.is_active(FaultName.RECORDS_QUEUE_FULL))
         opened = len(rig.gate.levels)
         rig.part()
-        wait_until(lambda: len(rig.station._recorder) == 3)
+        wait_until(lambda: len(rig.station._stages.recorder) == 3)
         assert len(rig.gate.levels) == opened
         assert rig.station.state is StationState.FAULTED
         rig.sink.error = None

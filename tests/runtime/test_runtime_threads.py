@@ -26,12 +26,12 @@ from edgeinspect.hw.fake_io import FakeOutput
 from edgeinspect.line.config import GateKind
 from edgeinspect.line.messages import Inspect, Inspected, InspectionFailed
 from edgeinspect.part import Frame, Inspection, StageTimes, VerdictKind
-from edgeinspect.ports import CameraControls
 from edgeinspect.runtime.fault_board import FaultBoard
 from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
 from edgeinspect.runtime.latency import Reservoir, StageLatencies
-from edgeinspect.runtime.line_thread import FinishedPart, SwapRecipe
+from edgeinspect.runtime.line_thread import FinishedPart
 from edgeinspect.runtime.queues import BoundedQueue
+from edgeinspect.runtime.recipe_swap import PreparedRecipe, SwapRecipe
 from edgeinspect.runtime.recorder_thread import RecorderThread
 from edgeinspect.runtime.station_status import StationState, lights_for, stops_inspection
 from edgeinspect.runtime.supervisor import Supervisor, Watch
@@ -224,7 +224,8 @@ def test_engines_that_cannot_be_released_are_counted_and_harm_nobody() -> None:
 
 def swap(**options: Any) -> SwapRecipe:
     inspectors = InspectorSet(recipe_digest="recipe-2", inspectors=[ShadeInspector()])
-    return SwapRecipe(line_config(digest="recipe-2"), CameraControls(), inspectors, **options)
+    recipe = PreparedRecipe(config=line_config(digest="recipe-2"), inspectors=inspectors)
+    return SwapRecipe(recipe, **options)
 
 
 def test_a_recipe_that_was_given_up_never_comes_into_force() -> None:
@@ -237,7 +238,7 @@ def test_a_recipe_that_was_given_up_never_comes_into_force() -> None:
 def test_a_recipe_that_nobody_wants_any_more_is_not_taken() -> None:
     change = swap(wanted=lambda: False)
     change.settle(lambda: pytest.fail("nobody wants it"))
-    assert change.wait(0) == "Whoever asked for the recipe has gone."
+    assert change.wait(0) == "The client that asked for the recipe has gone."
 
 
 @pytest.mark.parametrize("why_not", ["", "The camera is too busy."])

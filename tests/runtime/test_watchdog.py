@@ -223,8 +223,10 @@ def test_a_real_station_reports_ready_and_alive_and_goes_silent_when_it_is_stopp
 
 def test_a_slow_board_that_is_always_in_time_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig()
-    (watch,) = (w for w in rig.station._watches() if w.name == "inspection")
-    workers = rig.station._workers
+    stages = rig.station._stages
+    workers = stages.workers
+    watches = stages.watches(lambda: False)
+    (watch,) = (w for w in watches if w.name == "inspection")
     monkeypatch.setattr(workers, "busy_since_mono_ns", lambda: {0: 1000})
     for longest_ms, since in ((0, 1000), (200, 1000), (900, 900_001_000)):
         workers.longest_in_time_ns = longest_ms * 1_000_000
@@ -241,4 +243,4 @@ def test_how_long_an_inspection_may_take_is_learned_from_those_in_time() -> None
         rig.sink.wait_for(lambda sink: len(sink.written) == 1)
         record = rig.sink.written[0].record
         assert record.verdict.kind.value == "PASS"
-        assert 0 < rig.station._workers.longest_in_time_ns < 60_000_000_000
+        assert 0 < rig.station._stages.workers.longest_in_time_ns < 60_000_000_000

@@ -21,7 +21,7 @@ from edgeinspect.part import (
     Verdict,
     VerdictKind,
 )
-from edgeinspect.runtime.line_thread import Picture
+from edgeinspect.runtime.line_view import Picture
 from edgeinspect.screens.live.live_screen import LiveScreen
 from edgeinspect.screens.live.live_view import BeltPart, LastPart, LiveView
 from edgeinspect.screens.screen_picture import save_screen

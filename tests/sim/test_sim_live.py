@@ -14,7 +14,8 @@ from edgeinspect.part import Frame, Inspection, PartRecord, VerdictKind
 from edgeinspect.ports import CameraControls
 from edgeinspect.runtime.inspection import InspectorSet
 from edgeinspect.runtime.line_thread import FinishedPart
-from edgeinspect.runtime.station import PreparedRecipe, Station
+from edgeinspect.runtime.recipe_swap import PreparedRecipe
+from edgeinspect.runtime.station import Station
 from edgeinspect.sim.devices import CodedJudge
 from edgeinspect.sim.live_line import LiveLine
 from edgeinspect.sim.presets import EXPOSURE_US, GAIN, MS, LineGeometry, line_config

@@ -23,7 +23,7 @@ from edgeinspect.line.verdict import judge_inspection
 from edgeinspect.part import Frame, GateOutcome, Inspection, VerdictKind
 from edgeinspect.records.part_ids import no_gap
 from edgeinspect.records.reader import PartFilter, RecordReader
-from edgeinspect.runtime.line_thread import Picture
+from edgeinspect.runtime.line_view import Picture
 from edgeinspect.runtime.plan import StationPlan
 from edgeinspect.runtime.station_status import state_words
 from edgeinspect.screens.live.live_screen import LiveScreen

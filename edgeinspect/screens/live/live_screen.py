@@ -10,7 +10,7 @@ from rich.text import Text
 
 from edgeinspect.drawing.canvas import small_overlay
 from edgeinspect.part import GateOutcome, PartRecord, VerdictKind
-from edgeinspect.runtime.line_thread import Picture
+from edgeinspect.runtime.line_view import Picture
 from edgeinspect.screens.live.live_view import BeltPart, LastPart, LiveView
 from edgeinspect.terminal.half_blocks import half_blocks
 from edgeinspect.terminal.words import VERDICT_STYLE, verdict_text

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgeinspect.part import GateOutcome, VerdictKind
-from edgeinspect.runtime.line_thread import Picture
+from edgeinspect.runtime.line_view import Picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

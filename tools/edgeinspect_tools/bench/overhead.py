@@ -38,7 +38,8 @@ from edgeinspect.line.config import (
 from edgeinspect.part import Frame, FrameMeta, PartRecord, Region
 from edgeinspect.runtime.line_thread import FinishedPart
 from edgeinspect.runtime.models import open_inspectors
-from edgeinspect.runtime.station import PreparedRecipe, Station
+from edgeinspect.runtime.recipe_swap import PreparedRecipe
+from edgeinspect.runtime.station import Station
 from edgeinspect.settings.station_file import EngineSettings
 from edgeinspect_tools.bench.figures import Spread
 
