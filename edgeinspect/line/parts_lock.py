@@ -59,7 +59,7 @@ class PartsLock:
 
         Return whether it was the master, so that the lock closes again.
         """
-        if self._master_id is None or part_id != self._master_id:
+        if part_id != self._master_id:
             return False
         self._master_id = None
         self.state = LockState.LOCKED

@@ -120,7 +120,7 @@ class PulseSchedule:
             times += (window.start_mono_ns, window.end_mono_ns)
         if self._hold_until_mono_ns is not None:
             times.append(self._hold_until_mono_ns)
-        if self._active and self._config.max_on_ns is not None:
+        if self._config.max_on_ns is not None:
             times.append(self._since_mono_ns + self._config.max_on_ns)
         if not self._active:
             # at least 1 ns: after ``max_on_ns`` the demand may still be there

@@ -151,7 +151,6 @@ class ClassScorer:
         if activation is Activation.SOFTMAX:
             self._softmax = SoftmaxTable(quantization)
             quantization, activation = PROBABILITY, Activation.NONE
-        self._quantization = quantization
         lowest = int(np.iinfo(quantization.dtype).min)
         self._by_byte = _from_level_order(score_table(quantization, activation), lowest)
 
@@ -162,7 +161,7 @@ class ClassScorer:
     def score(self, outputs: Sequence[NDArray[np.generic]]) -> ClassScores:
         """Score one output per tile; each has one value per class, in any shape."""
         stacked = self._stack(outputs)
-        highest = stacked.max(axis=0) if len(stacked) > 1 else stacked[0]
+        highest = stacked.max(axis=0)
         values = self._by_byte[highest.view(np.uint8)]
         scores = values[self._channels]
         top = int(highest.argmax())
@@ -263,7 +262,7 @@ class Histograms:
         A rank beyond the number of cells gives the smallest value.
         """
         wanted = np.minimum(ranks, self._cells)[:, None]
-        higher = (self._from_top[:, None, :] < wanted).sum(axis=2)
+        higher = (self._from_top[:, None] < wanted).sum(axis=2)
         return np.asarray(table[255 - higher], np.float64)
 
     def mean_top_k(self, k: int, table: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -81,6 +81,13 @@ def test_softmax_of_coarse_logits_neither_overflows_nor_mixes_up() -> None:
     assert found.tolist() == [[255, 0], [128, 128], [255, 0]]
 
 
+def test_softmax_is_over_the_last_axis_of_any_shape() -> None:
+    table = SoftmaxTable(Quantization(dtype="int8", scale=1.0, zero_point=0))
+    cells = np.array([[[0, 3, 1], [5, 5, -4]], [[2, 0, 2], [-1, 0, 1]]], np.int8)
+    by_cell = [[table.apply(cell) for cell in row] for row in cells]
+    assert np.array_equal(table.apply(cells), by_cell)
+
+
 def test_a_coarse_sigmoid_saturates_without_a_warning() -> None:
     table = score_table(Quantization(dtype="int8", scale=10.0, zero_point=0), Activation.SIGMOID)
     assert table[0] == 0.0 or table[0] < 1e-300

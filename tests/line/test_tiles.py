@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeinspect.line.tiles import MapStitcher, TileCutter, TileLayout, lay_tiles
+from edgeinspect.line.tiles import MAX_TILES, MapStitcher, TileCutter, TileLayout, lay_tiles
 
 
 @st.composite
@@ -105,6 +105,57 @@ def test_the_stitched_map_equals_the_model_on_the_whole_region(
     assert np.array_equal(inspect(layout, pixels), max_pool(pixels, layout.stride_px)[:, :, 0])
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        # region, tile, overlap, stride
+        ((7, 5), (4, 3), 1, 2),
+        ((5, 7), (3, 4), 1, 2),
+        ((13, 9), (6, 4), 1, 3),
+        ((9, 13), (4, 6), 1, 3),
+        ((10, 4), (5, 4), 0, 1),
+        ((3, 3), (5, 4), 0, 2),
+    ],
+)
+def test_some_layouts_give_the_map_of_the_whole_region(
+    sizes: tuple[tuple[int, int], tuple[int, int], int, int],
+) -> None:
+    region, tile, overlap, stride = sizes
+    layout = lay_tiles(
+        roi_width_px=region[0],
+        roi_height_px=region[1],
+        tile_width_px=tile[0],
+        tile_height_px=tile[1],
+        overlap_px=overlap,
+        stride_px=stride,
+    )
+    pixels = np.random.default_rng(1).integers(0, 256, region[::-1], dtype=np.uint8)
+    expected = max_pool(pixels, stride)[:, :, 0]
+    assert layout.map_shape == expected.shape
+    assert np.array_equal(inspect(layout, pixels), expected)
+
+
+@pytest.mark.parametrize(
+    ("width_px", "height_px", "allowed"),
+    [
+        (MAX_TILES, 1, True),
+        (MAX_TILES + 1, 1, False),
+        (1, MAX_TILES, True),
+        (1, MAX_TILES + 1, False),
+        (MAX_TILES // 2, 2, True),
+        (MAX_TILES // 2 + 1, 2, False),
+    ],
+)
+def test_a_region_takes_at_most_so_many_tiles(width_px: int, height_px: int, allowed: bool) -> None:
+    sizes = {"roi_width_px": width_px, "roi_height_px": height_px}
+    if allowed:
+        layout = lay_tiles(tile_width_px=1, tile_height_px=1, **sizes)
+        assert len(layout.origins) == MAX_TILES
+        return
+    with pytest.raises(ValueError, match=f"the limit is {MAX_TILES}"):
+        lay_tiles(tile_width_px=1, tile_height_px=1, **sizes)
+
+
 def test_overlaps_take_the_higher_value_of_negative_numbers_too() -> None:
     layout = lay_tiles(
         roi_width_px=6, roi_height_px=4, tile_width_px=4, tile_height_px=4, overlap_px=2
@@ -121,6 +172,7 @@ def test_a_region_that_fits_is_cut_into_views_without_copying() -> None:
     pixels = np.zeros((4, 8, 3), np.uint8)
     tiles = TileCutter(layout, dtype="uint8", channels=3).cut(pixels)
     assert [np.shares_memory(tile, pixels) for tile in tiles] == [True, True]
+    assert [tile.shape for tile in tiles] == [(4, 4, 3), (4, 4, 3)]
 
 
 def test_a_small_region_is_padded_by_its_edge_pixels() -> None:
@@ -128,6 +180,9 @@ def test_a_small_region_is_padded_by_its_edge_pixels() -> None:
     pixels = np.array([[1, 2], [3, 4]], np.uint8)
     (tile,) = TileCutter(layout, dtype="uint8", channels=None).cut(pixels)
     assert tile.tolist() == [[1, 2, 2, 2], [3, 4, 4, 4], [3, 4, 4, 4]]
+    layout = lay_tiles(roi_width_px=3, roi_height_px=1, tile_width_px=5, tile_height_px=1)
+    (tile,) = TileCutter(layout, dtype="uint8", channels=None).cut(np.array([[1, 2, 3]], np.uint8))
+    assert tile.tolist() == [[1, 2, 3, 3, 3]]
 
 
 def test_wrong_sizes_are_refused() -> None:
@@ -187,6 +242,23 @@ def test_the_edges_of_what_can_be_laid(change: dict[str, int], allowed: bool) ->
 def test_a_region_as_large_as_the_tile_takes_one_tile() -> None:
     layout = lay_tiles(roi_width_px=8, roi_height_px=8, tile_width_px=8, tile_height_px=8)
     assert layout.origins == ((0, 0),) and not layout.needs_padding
+
+
+def test_one_tile_needs_no_room_for_a_stride_beside_its_overlap() -> None:
+    sizes = {"tile_width_px": 4, "tile_height_px": 4, "overlap_px": 3, "stride_px": 2}
+    assert lay_tiles(roi_width_px=4, roi_height_px=4, **sizes).origins == ((0, 0),)
+
+
+@pytest.mark.parametrize("overlap_px", [6, 7])
+def test_an_overlap_as_large_as_the_tile_is_refused_for_one_tile_too(overlap_px: int) -> None:
+    with pytest.raises(ValueError, match="does not fit the tile"):
+        lay_tiles(
+            roi_width_px=4,
+            roi_height_px=4,
+            tile_width_px=8,
+            tile_height_px=6,
+            overlap_px=overlap_px,
+        )
 
 
 def test_colour_is_padded_by_its_edge_pixels() -> None:

@@ -104,7 +104,7 @@ def _places(
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "decorator_list", "type_params"):
             continue
-        inside = in_body or (isinstance(node, ast.FunctionDef) and field == "body")
+        inside = in_body or (field == "body" and _runs_when_called(node))
         children = value if isinstance(value, list) else [value]
         for index, child in enumerate(children):
             if not isinstance(child, ast.AST) or _is_docstring(child):
@@ -115,6 +115,13 @@ def _places(
                 inner = f"{function}.{child.name}" if function else child.name
             yield here, inner if isinstance(child, ast.FunctionDef) else function, inside
             yield from _places(child, here, inner, in_body=inside)
+
+
+def _runs_when_called(node: ast.AST) -> bool:
+    """A function whose body each call runs; a cached one has run before the change is made."""
+    return isinstance(node, ast.FunctionDef) and not any(
+        "cache" in ast.unparse(decorator) for decorator in node.decorator_list
+    )
 
 
 def _is_docstring(node: ast.AST) -> bool:
