@@ -132,7 +132,7 @@ class AssembledStation:
 
     @property
     def records_report(self) -> OpenReport:
-        """What was found when the records were opened."""
+        """The faults found when the records were opened."""
         return self._records.report
 
     @property

@@ -17,16 +17,16 @@ from edgeinspect.settings.recipe_store import ActivePointer, RecipeStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeChange:
-    """What ``apply_recipe`` was asked to do.
+    """A request to apply a recipe.
 
     Attributes:
         revision: None takes the active one.
-        product: None keeps the product that runs.
-        rollback: take the revision that was active before instead.
-        author, reason: with them the change is also kept for the next start, and audited;
-            without them it holds until the station ends.
+        product: None keeps the running product.
+        rollback: take the previously active revision instead.
+        author, reason: if given, the change is also kept for the next start, and audited; without
+            them it holds until the station ends.
         expected_active: the active revision when the person decided; None: whatever it is.
-        older: the bundle may be older than the one in force. A rollback needs no such word.
+        older: the bundle may be older than the one in force. A rollback does not need this.
     """
 
     revision: int | None = None
@@ -75,12 +75,12 @@ class RecipeChange:
         plan = plan_station(station.model_copy(update={"recipe": wanted}), follow_job=False)
         if not (self.rollback or self.older):
             refuse_older(self._newer(plan, running), plan.bundle)
-        # Which revision is in force is no part of the wiring, so the digest must not know how
-        # it was asked for.
+        # The active revision is not part of the wiring, so the digest must not depend on how
+        # it was requested.
         return make_plan(station, plan.recipe, plan.bundle, file_product=running.file_product)
 
     def _newer(self, plan: StationPlan, running: StationPlan) -> Build | None:
-        """What is in force for this product, if that is a newer build of the plan's bundle."""
+        """Return the build in force if it is newer than the plan's bundle, else None."""
         product = plan.recipe.product
         same_job = product == running.recipe.product
         return newer_in_force(

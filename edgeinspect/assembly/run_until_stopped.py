@@ -1,4 +1,4 @@
-"""Running a station in the foreground until it is told to stop. The orderly stop comes first."""
+"""Runs a station in the foreground until it is stopped, and stops it in an orderly way."""
 
 from __future__ import annotations
 
@@ -17,12 +17,20 @@ _INSISTING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Runs(Protocol):
-    """What is run; ``edgeinspect.runtime.station.Station`` is one."""
+    """A station that can be run, such as ``edgeinspect.runtime.station.Station``."""
 
     @property
-    def faults(self) -> FaultBoard: ...
-    def request_stop(self, *, immediate: bool = False) -> None: ...
-    def wait(self, timeout_s: float | None = None) -> bool: ...
+    def faults(self) -> FaultBoard:
+        """Where faults are counted."""
+        ...
+
+    def request_stop(self, *, immediate: bool = False) -> None:
+        """Stop when the belt is empty, or at once if ``immediate``."""
+        ...
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until a stop was requested; return whether it was."""
+        ...
 
 
 def run_until_stopped(
@@ -55,7 +63,7 @@ def run_until_stopped(
     def tell(what: Callable[[], None]) -> None:
         try:
             what()
-        except Exception as error:  # noqa: BLE001  nobody who is told may stop the station
+        except Exception as error:  # noqa: BLE001  no listener may stop the station
             station.faults.count(FaultName.REPORTING_FAILED, f"{type(error).__name__}: {error}")
 
     with stop_on_signals(station.request_stop):

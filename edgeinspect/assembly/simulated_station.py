@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from edgeinspect.errors import ConfigError, UsageError
 from edgeinspect.hw.opened import Drivers
@@ -15,11 +16,12 @@ from edgeinspect.line.config import GateKind
 from edgeinspect.ports import EdgeListener
 from edgeinspect.settings.distances import DelayTrack, distances_of
 from edgeinspect.settings.station_file import StationFile
+from edgeinspect.sim.devices import Eye
 from edgeinspect.sim.live_line import LiveLine
 from edgeinspect.sim.presets import MS, NS_PER_COUNT, SECOND, LineGeometry
 from edgeinspect.sim.product import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 from edgeinspect.sim.rendered import RenderedParts
-from edgeinspect.sim.world import LensView, SimPart
+from edgeinspect.sim.world import LensView, PartSource, SimPart
 
 ENDLESS = 10_000_000
 """Parts of a line that just runs: more than three weeks of them."""
@@ -28,7 +30,7 @@ AHEAD = 12
 """Pictures that are rendered before their parts come."""
 
 
-class PicturesAhead:
+class PicturesAhead(PartSource, Eye):
     """Renders the next parts' pictures before they come, as a real camera costs no computing.
 
     Is both ``PartSource`` and ``Eye``. A part that does not stand in its place, or that is looked
@@ -47,6 +49,7 @@ class PicturesAhead:
         for picture in list(self._ahead.values()):
             picture.result()
 
+    @override
     def make(self, number: int) -> tuple[bool, float]:
         self._render_to(number + AHEAD)
         if self._next_master is not None:
@@ -59,6 +62,7 @@ class PicturesAhead:
         """The next part that is made looks like this picture."""
         self._next_master = (picture, defective)
 
+    @override
     def expose(self, view: LensView, exposure_ns: int) -> NDArray[np.uint8]:
         picture = None
         if view.part is not None:
@@ -71,6 +75,7 @@ class PicturesAhead:
         return picture.result()
 
     def close(self) -> None:
+        """Stop rendering."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _render_to(self, end: int) -> None:
@@ -84,8 +89,10 @@ class PicturesAhead:
 
 
 def _grainy(picture: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    """The picture under a sensor's noise, one grey level, so that no two frames are the same: a
-    master that is put on again must not look like a frozen camera."""
+    """Add sensor noise of one grey level to the picture, so that no two frames are equal.
+
+    Otherwise a master that is put on the line again would look like a frozen camera.
+    """
     noise = np.random.default_rng(number).integers(-1, 2, picture.shape, np.int16)
     grainy: NDArray[np.uint8] = np.clip(picture + noise, 0, 255).astype(np.uint8)
     return grainy
@@ -107,12 +114,17 @@ class SimulatedLine:
         rate_per_s: float = 5.0,
         defect_rate: float = 0.05,
     ) -> None:
-        """Args:
-        rate_per_s: parts a second on average, at most ``MAX_RATE_PER_S``.
-        defect_rate: share of defective parts, [0, 1].
+        """Create the line; it does not move yet.
+
+        Args:
+            station: gives the line's dimensions.
+            parts: how many parts to put on the belt.
+            seed: makes the run repeatable.
+            rate_per_s: average parts per second, at most ``MAX_RATE_PER_S``.
+            defect_rate: share of defective parts, [0, 1].
 
         Raises:
-            ConfigError: the simulated line lacks what the station file wires.
+            ConfigError: the station file wires a line that the simulated line does not have.
         """
         _refuse_unwired(station)
         rendered = PicturesAhead(RenderedParts(seed=seed, defect_rate=defect_rate))
@@ -148,9 +160,11 @@ class SimulatedLine:
 
     @property
     def is_clear(self) -> bool:
+        """Whether the belt is empty."""
         return self.line.belt_is_empty
 
     def go_on(self) -> None:
+        """Put parts on the belt again."""
         self.line.hold_back(False)
 
     def connect(self, acknowledge: Callable[[], object]) -> None:
@@ -221,7 +235,7 @@ def _refuse_unwired(station: StationFile) -> None:
             file=f"station {station.id}",
             key="lines.guard",
             value=lines.guard.line,
-            expected="no guard sensor, for the simulated line has one with a passing gate only",
+            expected="no guard sensor; the simulated line has one only with a passing gate",
         )
     for key in ("confirm", "line_stopped", "heartbeat", "line_stop"):
         if getattr(lines, key) is None:
@@ -229,5 +243,5 @@ def _refuse_unwired(station: StationFile) -> None:
                 file=f"station {station.id}",
                 key=f"lines.{key}",
                 value=None,
-                expected="the line, for the simulated line has it",
+                expected="the line, because the simulated line has it",
             )

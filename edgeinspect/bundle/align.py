@@ -27,9 +27,11 @@ _LARGEST_PX = 512
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Attributes:
-    right_px, down_px: how far the part lies from where the reference shows it.
-    agreement: correlation coefficient with the shifted reference, [-1, 1]; 0 for a plain one.
+    """How a part is shifted against its reference picture.
+
+    Attributes:
+        right_px, down_px: how far the part lies from its position in the reference.
+        agreement: correlation coefficient with the shifted reference, [-1, 1]; 0 if it is uniform.
     """
 
     right_px: int
@@ -111,7 +113,7 @@ def align(pixels: NDArray[np.uint8], reference: NDArray[np.uint8], roi: Region) 
 
 
 def shifted(reference: NDArray[np.uint8], roi: Region, by: Alignment) -> NDArray[np.uint8]:
-    """The reference as it lies in the region; beyond its edges it goes on as at the edge."""
+    """Return the reference as it lies in the region; its edge pixels are repeated beyond it."""
     height, width = reference.shape[:2]
     rows = np.arange(roi.y, roi.y + roi.height) - by.down_px
     columns = np.arange(roi.x, roi.x + roi.width) - by.right_px

@@ -1,7 +1,7 @@
-"""The bundle's card: what the model is, what it must be fed and what its outputs mean.
+"""The bundle's card: the model's identity, its input and the meaning of its outputs.
 
-``card.yaml`` is written by the tools and read by the station. Everything the station does with a
-picture follows from this file and the recipe; the digests in it cover every other file.
+The tools write ``card.yaml`` and the station reads it. This file and the recipe determine
+everything that the station does with a picture; the digests in it cover every other file.
 """
 
 from __future__ import annotations
@@ -70,11 +70,15 @@ class CardPart(BaseModel):
 
 
 class Task(StrEnum):
+    """What kind of output the model has: a score map, or one value per class."""
+
     SEGMENTATION = "segmentation"
     CLASSIFICATION = "classification"
 
 
 class ColorOrder(StrEnum):
+    """The order of the colour channels that the model expects."""
+
     GRAY = "gray"
     RGB = "rgb"
     BGR = "bgr"
@@ -88,6 +92,8 @@ class Fit(StrEnum):
 
 
 class Interpolation(StrEnum):
+    """How a picture is resized."""
+
     LINEAR = "linear"
     AREA = "area"
     NEAREST = "nearest"
@@ -193,14 +199,17 @@ class InputCard(TensorCard):
 
     @property
     def height(self) -> int:
+        """Height of the model's input in pixels."""
         return self.shape[1]
 
     @property
     def width(self) -> int:
+        """Width of the model's input in pixels."""
         return self.shape[2]
 
     @property
     def channels(self) -> int:
+        """Number of colour channels of the model's input."""
         return self.shape[3] if len(self.shape) == 4 else 1
 
 
@@ -216,6 +225,7 @@ class OutputCard(TensorCard):
 
     @property
     def classes(self) -> int:
+        """Number of classes in the model's output."""
         return self.shape[-1]
 
 
@@ -347,7 +357,7 @@ def load_card(path: Path) -> Card:
     """Read and validate a card.
 
     Raises:
-        ConfigError: naming file, line, key, value and what was expected.
+        ConfigError: a value is wrong; the error names file, line, key, value and expectation.
     """
     return load_model(path, Card)
 

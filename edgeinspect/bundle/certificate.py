@@ -1,4 +1,4 @@
-"""What was proven of the int8 model on the PC, and how far a station's engine may stray from it."""
+"""The proof of the int8 model's accuracy from the PC, and how far a station's engine may differ."""
 
 from __future__ import annotations
 

@@ -115,21 +115,25 @@ def write_bundle(
     others: Mapping[str, bytes] | None = None,
     replace: bool = False,
 ) -> Bundle:
-    """Write a bundle beside its final place, then rename it there: it is whole or absent.
+    """Write a bundle to a temporary directory, then rename it, so that it is complete or absent.
 
     Args:
+        directory: where the bundle goes.
         card: its ``digests`` are filled in here.
+        model: the content of ``model.tflite``.
+        golden: the content of ``golden.npz``.
+        certificate: what was proven about the model.
         others: further files, e.g. a licence text.
-        replace: allow a bundle to be in the way; the old one is removed after the rename.
+        replace: allow an existing bundle; it is removed after the rename.
 
     Raises:
-        ModelRefused: the directory exists and ``replace`` is False, or holds no bundle.
-        StorageFault: it cannot be written.
+        ModelRefused: the directory exists and ``replace`` is False, or it is not a bundle.
+        StorageFault: the directory cannot be written.
     """
     directory = Path(directory)
     if directory.exists() and not (replace and (directory / CARD_FILE).is_file()):
         raise ModelRefused(
-            f"{directory} is in the way.", next_action="Choose another name or allow replacing it."
+            f"{directory} already exists.", next_action="Choose another name or allow replacing it."
         )
     files = {
         **(others or {}),

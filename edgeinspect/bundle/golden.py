@@ -111,7 +111,7 @@ def make_golden(card: Card, pictures: Sequence[NDArray[np.uint8]], reference: En
 
 
 def read_golden(bundle: Bundle) -> list[GoldenPicture]:
-    """The bundle's golden pictures. Raises ModelRefused if the file is not what it should be."""
+    """Read the bundle's golden pictures. Raises ModelRefused if the file is damaged."""
     return parse_golden(bundle.golden, bundle.card, str(bundle.directory / GOLDEN_FILE))
 
 
@@ -272,5 +272,5 @@ def _load_array(content: bytes) -> NDArray[Any]:
     length = int.from_bytes(found["length"], "little")
     wanted = math.prod(shape) * dtype.itemsize
     if found.end() != _MAGIC_BYTES + length or wanted != len(content) - found.end():
-        raise ValueError("an array whose size is not what it states")
+        raise ValueError("an array whose size differs from its header")
     return np.frombuffer(content, dtype, offset=found.end()).reshape(shape)

@@ -66,6 +66,7 @@ class BundleStore:
 
     @property
     def keys(self) -> TrustedKeys | None:
+        """The keys that bundles must be signed with; None if signatures are not required."""
         return self._keys
 
     def load(self, directory: Path) -> Bundle:
@@ -179,7 +180,7 @@ def folder_name(bundle: Bundle) -> str:
 
 
 def _verified_files(bundle: Bundle) -> dict[str, bytes]:
-    """The card, what it lists, and the signature; each the bytes that were verified."""
+    """Return the card, the files that it lists, and the signature, as verified bytes."""
     limit = max(MAX_MODEL_BYTES, MAX_GOLDEN_BYTES)
     files = {name: read_bounded(bundle.directory / name, limit) for name in bundle.card.digests}
     files[CARD_FILE] = read_bounded(bundle.directory / CARD_FILE, limit)

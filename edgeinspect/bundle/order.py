@@ -1,9 +1,8 @@
-"""Which of two bundles of one name is the older one. Pure.
+"""Decides which of two bundles of the same name is older.
 
-The version of the card decides. Two builds of one version are told apart by when they were signed,
-which is part of the signature (``trusted comment: timestamp:…``, as minisign and
-``edgeinspect-tools sign`` write it). Bundles of different names are different models, and neither
-is older.
+The version on the card decides. Two builds of one version are ordered by the time of their
+signature (``trusted comment: timestamp:…``, as minisign and ``edgeinspect-tools sign`` write it).
+Bundles of different names are different models, and neither is older.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ def is_older(one: Build, other: Build) -> bool:
 
 
 def compare_versions(one: str, other: str) -> int:
-    """Negative if ``one`` is the older version, 0 if neither is, positive if it is the newer.
+    """Compare two versions: negative if ``one`` is older, 0 if equal, positive if newer.
 
-    Numbers compare as numbers and words as text, from left to right, whatever stands between
-    them: 1.9 < 1.10, 2026-11-28 < 2026-12-01. A word means that something is not finished:
-    1.0-rc1 < 1.0 < 1.0.1. What follows a + does not count.
+    Numbers compare as numbers and words as text, from left to right, whatever separates them: 1.9 <
+    1.10, 2026-11-28 < 2026-12-01. A word marks an unfinished version: 1.0-rc1 < 1.0 < 1.0.1.
+    Anything after a + is ignored.
     """
     a, b = _key(one), _key(other)
     return (a > b) - (a < b)

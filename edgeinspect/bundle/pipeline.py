@@ -75,6 +75,7 @@ class Pipeline:
 
     @property
     def tile_count(self) -> int:
+        """Number of tiles per picture."""
         return len(self._layout.origins)
 
     def tiles(self, pixels: NDArray[np.uint8]) -> list[Array]:

@@ -38,7 +38,10 @@ def quantize(values: NDArray[np.float64], quantization: Quantization) -> NDArray
 
 
 def dequantize(values: NDArray[np.generic], quantization: Quantization) -> NDArray[np.float64]:
-    """int8 or uint8 to real values; widened first, for the difference does not fit 8 bits."""
+    """Convert int8 or uint8 to real values.
+
+    Values are widened first, because the difference does not fit in 8 bits.
+    """
     steps = values.astype(np.int32) - quantization.zero_point
     return np.asarray(steps * quantization.scale, np.float64)
 

@@ -48,7 +48,7 @@ class TrustedKeys:
 
 
 def load_minisign() -> None:
-    """Load the library now, for a process that is about to give up the right to read it."""
+    """Load the library now, in a process that will soon lose the permission to read it."""
     import minisign  # noqa: F401
 
 
@@ -128,7 +128,7 @@ def _verified(bundle: Bundle, keys: TrustedKeys) -> tuple[str, str]:
         signature = Signature.from_bytes(read_bounded(path, _MAX_SIGNATURE_BYTES))
     except ParseError as error:
         raise ModelRefused(
-            f"{path} is no minisign signature ({error}).", next_action="Sign the bundle again."
+            f"{path} is not a minisign signature ({error}).", next_action="Sign the bundle again."
         ) from error
     for name, key in keys.by_name.items():
         try:

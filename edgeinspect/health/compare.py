@@ -1,9 +1,7 @@
-"""How well the station is, in sentences a technician can act on.
+"""Judges the health of the station, in sentences that a technician can act on.
 
-docs/reference/health.md explains each.
-
-What is judged was measured elsewhere: on the records (``edgeinspect.records.baseline``) and by the
-machine. Nothing here reads a clock or a sensor.
+docs/reference/health.md explains each one. The measurements come from elsewhere: from the records
+(``edgeinspect.records.baseline``) and from the machine. Nothing here reads a clock or a sensor.
 """
 
 from __future__ import annotations
@@ -37,11 +35,13 @@ _ORDER = tuple(HealthState)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthItem:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
+        name: what was checked.
+        state: how good it is.
         detail: what was found, with numbers.
-        next_action: what to do, in the imperative; empty where nothing is to be done.
+        next_action: what to do, in the imperative; empty if nothing needs to be done.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Health:
 
 
 def records_health(kept: RecordsKept, *, now_wall: datetime.datetime) -> HealthItem:
-    """How far back the records go, and what became of the older ones."""
+    """Judge how far back the records go, and report what happened to older ones."""
     since = kept.complete_since
     days = 0.0 if since is None else (now_wall - since).total_seconds() / 86_400
     detail = (
@@ -121,7 +121,7 @@ def _score_drift(baseline: Sample, latest: Sample) -> HealthItem:
             state=HealthState.UNKNOWN,
             detail=f"only {now.size} of the latest {latest.parts} parts passed "
             f"({before.size} of the first {baseline.parts})",
-            next_action="Look at what is rejected: edgeinspect parts stats.",
+            next_action="Look at the reasons for the rejects: edgeinspect parts stats.",
         )
     shift = compare(before, now)
     state = HealthState.OK

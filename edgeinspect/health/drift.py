@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 CHANCE_LIMIT = 1e-7
 """A difference that chance alone makes less often than this counts as real."""
 PSI_LARGE = 0.25
-"""By convention an index below 0.1 is no change, above 0.25 a large one."""
+"""By convention an index below 0.1 means no change, above 0.25 a large one."""
 _BINS = 10
 _TERMS = 100
 
@@ -58,7 +58,7 @@ class Shift:
 
     @property
     def change(self) -> float:
-        """Of the median, relative to what it was; 0.1 is ten percent more."""
+        """Change of the median relative to the earlier one; 0.1 is ten percent more."""
         if self.median_before == 0:
             return 0.0 if self.median_now == 0 else math.copysign(math.inf, self.median_now)
         return (self.median_now - self.median_before) / abs(self.median_before)
@@ -94,10 +94,10 @@ def ks_chance(distance: float, before: int, now: int) -> float:
 
 
 def stability_index(before: Values, now: Values) -> float:
-    """Sum of (q - p) ln(q / p) over the deciles of ``before``; p and q are the shares in each.
+    """Return the sum of (q - p) ln(q / p) over the deciles of ``before``.
 
-    Equal values are never torn apart. Half a part is added to each bin, for one that is empty
-    in a sample says little about the population.
+    p and q are the shares in each decile. Equal values always fall into the same bin. Half a part
+    is added to each bin, because an empty bin in a sample says little about the population.
     """
     edges = np.unique(np.quantile(before, np.linspace(0, 1, _BINS + 1)[1:-1]))
     shares = []

@@ -103,7 +103,7 @@ def _disk(free_bytes: int | None, min_free_bytes: int) -> HealthItem:
     state, words, action = HealthState.OK, "", ""
     if free_bytes < _LEAST_FREE_BYTES:
         state, words = HealthState.BAD, "; records will soon find no room"
-        action = "Make room now: export and remove what is not the station's."
+        action = "Make room now: export and remove files that do not belong to the station."
     elif free_bytes < min_free_bytes:
         state, words = HealthState.WARN, "; no more pictures are kept"
         action = "Make room, or lower storage.min_free_bytes in the station file."

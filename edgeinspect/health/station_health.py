@@ -69,6 +69,7 @@ def health_table(health: Health) -> RenderableType:
 
 
 def state_text(state: HealthState) -> Text:
+    """Return the state as coloured text."""
     from rich.text import Text
 
     return Text(state.value, HEALTH_STYLE[state.value])

@@ -17,10 +17,12 @@ _COLUMNS = ("path", "label", "group", "part_id", "author", "labelled_wall")
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """Attributes:
-    pictures: written, with their labels.
-    unsure: labels that say nothing.
-    without_picture: labelled parts whose picture was not kept.
+    """What an export wrote.
+
+    Attributes:
+        pictures: number of pictures written, with their labels.
+        unsure: number of parts labelled unsure.
+        without_picture: number of labelled parts whose picture was not kept.
     """
 
     pictures: int
@@ -34,9 +36,11 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPicture:
-    """Attributes:
-    name: "good", the defect class, or "defective" where nobody named one.
-    group: the part, so that pictures of one part never end on both sides of a split.
+    """One picture with its label.
+
+    Attributes:
+        name: "good", the defect class, or "defective" if nobody named the class.
+        group: the part, so that pictures of one part never end up on both sides of a split.
     """
 
     path: Path
@@ -47,10 +51,12 @@ class LabelledPicture:
 
 @dataclass(frozen=True, slots=True)
 class LabelledParts:
-    """Attributes:
-    pictures: in the order of the parts.
-    unsure: labels that say nothing.
-    without_picture: labelled parts whose picture was not kept.
+    """The labelled parts of a data directory.
+
+    Attributes:
+        pictures: in the order of the parts.
+        unsure: number of parts labelled unsure.
+        without_picture: number of labelled parts whose picture was not kept.
     """
 
     pictures: tuple[LabelledPicture, ...]

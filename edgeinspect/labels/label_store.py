@@ -32,6 +32,8 @@ _TEXT_LIMIT = 200
 
 
 class LabelKind(StrEnum):
+    """What a person says about a part."""
+
     GOOD = "good"
     DEFECTIVE = "defective"
     UNSURE = "unsure"

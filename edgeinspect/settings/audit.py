@@ -1,12 +1,14 @@
-"""The audit trail: who changed what on this station, when and why; append-only, chained by digest.
+"""The audit trail: who changed what on this station, when and why.
+
+The trail can only be appended to, and its entries are chained by digest:
 
     audit.jsonl        one JSON object a line; each holds the digest of the one before
     audit-head.json    number and digest of the last entry, so that a shortened trail is noticed
 
-An entry is durable before ``append`` returns, and what it announces is done after that: nothing
-happens without an entry. Should the trail be removed or replaced, the next entry goes on from
-``audit-head.json``, so that the gap shows for ever. Revisions, the pointer to the active one and
-the parts database keep digests of entries too (*anchors*); ``verify`` looks for each of them.
+An entry is durable before ``append`` returns, and the announced change happens after that, so no
+change happens without an entry. If the trail is removed or replaced, the next entry continues from
+``audit-head.json``, so that the gap stays visible. Revisions, the pointer to the active one and the
+parts database also keep digests of entries (*anchors*); ``verify`` looks for each of them.
 """
 
 from __future__ import annotations
@@ -61,9 +63,9 @@ class AuditEntry:
     Attributes:
         sequence: counts from 1 without gaps.
         time: UTC by the station's wall clock, for people; it may have been wrong.
-        action: what was done, e.g. "recipe.apply".
-        author, reason: who did it and why.
-        details: JSON values, by the action.
+        action: the kind of change, e.g. "recipe.apply".
+        author, reason: who made the change and why.
+        details: JSON values, depending on the action.
         previous: digest of the entry before, ``FIRST_PREVIOUS`` for the first.
         digest: SHA-256 of everything above as canonical JSON, 64 hexadecimal digits.
     """
@@ -111,6 +113,7 @@ class AuditReport:
 
     @property
     def is_good(self) -> bool:
+        """Whether the check found nothing wrong."""
         return not self.findings
 
     def as_dict(self) -> dict[str, Any]:
@@ -144,6 +147,7 @@ class AuditTrail:
 
     @property
     def path(self) -> Path:
+        """The trail's file."""
         return self._path
 
     def append(
@@ -264,7 +268,7 @@ class AuditTrail:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             descriptor = os.open(self._path, flags, 0o664)
             try:
-                # Only what a crash left of a line that nobody was told of; no entry goes.
+                # This removes only what a crash left of an unacknowledged line, never an entry.
                 if os.fstat(descriptor).st_size > whole_bytes:
                     os.ftruncate(descriptor, whole_bytes)
                 _write_all(descriptor, line, whole_bytes)
@@ -308,7 +312,7 @@ class _Findings:
 
 
 def _check_chain(lines: list[bytes], found: _Findings) -> list[tuple[int, str]]:
-    """Numbers and digests as the lines state them, in order; a line that is no entry gives ""."""
+    """Check numbers and digests in order; an invalid line counts as the digest ""."""
     digests: list[tuple[int, str]] = []
     previous = FIRST_PREVIOUS
     expected = 1
@@ -349,7 +353,7 @@ def _checked(
 ) -> dict[str, Any]:
     """The details as they will be read back. Raises UsageError."""
     if not _ACTION.fullmatch(action):
-        raise UsageError(f"{action!r} is no name of an action.")
+        raise UsageError(f"{action!r} is not the name of an action.")
     for name, text in (("author", author), ("reason", reason)):
         if not _TEXT.fullmatch(text) or not text.strip():
             raise UsageError(
@@ -394,9 +398,9 @@ def _parse(line: bytes) -> AuditEntry:
     except ValueError:
         raise ValueError("this is not JSON") from None
     if not isinstance(values, dict) or sorted(values) != sorted(_KINDS):
-        raise ValueError("this is no audit entry")
+        raise ValueError("this is not an audit entry")
     if not all(isinstance(values[key], kind) for key, kind in _KINDS.items()):
-        raise ValueError("this is no audit entry")
+        raise ValueError("this is not an audit entry")
     stated = values.pop("digest")
     if _canonical({**values, "digest": stated}) != line:
         raise ValueError("the line is not as it was written")

@@ -15,13 +15,13 @@ _PERIOD_NS = 500_000_000
 
 
 class AuditGuard:
-    """Keeps the trail's file open, which keeps its entries readable whatever happens to its name.
+    """Keeps the trail's file open, so that its entries stay readable if the name is removed.
 
-    Other processes append to the same file, so what is read from it is never out of date.
+    Other processes append to the same file, so its content is always up to date.
 
     Args:
-        trail: of the data directory.
-        now_mono_ns: nothing is looked at more often than twice a second.
+        trail: the trail of the data directory.
+        now_mono_ns: the clock; the guard looks at the file at most twice a second.
     """
 
     def __init__(self, trail: AuditTrail, *, now_mono_ns: Callable[[], int]) -> None:
@@ -46,6 +46,7 @@ class AuditGuard:
         return ""
 
     def close(self) -> None:
+        """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -68,7 +69,7 @@ class AuditGuard:
         return f"{self._path} was {was} while the station was running; its entries are back"
 
     def _appended_since(self, ours: bytes) -> bytes:
-        """What others have appended to a new file of that name, going on from our last entry."""
+        """Return the entries that others appended after ours to a new file of that name."""
         if self._path.is_symlink() or not self._path.is_file():
             return b""
         theirs = self._path.read_bytes()

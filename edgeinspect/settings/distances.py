@@ -102,7 +102,7 @@ class Distances:
 
     @property
     def window_after_in_all(self) -> float:
-        """From the middle of the gate to the end of the window, for a part that is delayed too."""
+        """Distance from the middle of the gate to the end of the window, including delays."""
         return self.window_after + self.stop_signal_delay
 
     @property
@@ -123,6 +123,7 @@ class Distances:
 
 
 def distances_of(track: DelayTrack | EncoderTrack) -> Distances:
+    """Return the station's distances in the unit of its track."""
     unit: Literal["ms", "counts"] = "ms" if isinstance(track, DelayTrack) else "counts"
     delay = track.stop_signal_delay_ms if isinstance(track, DelayTrack) else None
     return Distances(

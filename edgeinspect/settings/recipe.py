@@ -1,6 +1,6 @@
-"""A recipe revision: everything that is particular to one product. The tool writes it.
+"""A recipe revision: all settings of one product, written by the tool.
 
-A revision never changes once it is stored; ``edgeinspect.settings.recipe_store`` sees to that.
+A stored revision never changes; ``edgeinspect.settings.recipe_store`` makes sure of that.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ class RoiBox(Section):
 
     @property
     def region(self) -> Region:
+        """The box as a region of the frame."""
         return Region(self.x, self.y, self.width, self.height)
 
 
 class CameraSettings(Section):
-    """What is asked of the camera and checked on every frame; None: left alone, not checked."""
+    """The camera controls of this product, checked on every frame; None leaves a control alone."""
 
     exposure_us: float | None = Field(default=None, gt=0, le=10_000_000)
     gain: float | None = Field(default=None, gt=0, le=1000)
@@ -124,8 +125,10 @@ class Thresholds(Section):
 
 
 class Timing(Section):
-    """Distances that differ for this product; None keeps the station file's. One unit only:
-    the one of the station's track."""
+    """Distances that differ for this product; None keeps the station file's distance.
+
+    Only the unit of the station's track may be used.
+    """
 
     min_pitch_ms: PositiveMilliseconds | None = None
     sensor_to_lens_ms: Milliseconds | None = None

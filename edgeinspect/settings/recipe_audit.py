@@ -1,7 +1,7 @@
-"""Recipes and the audit trail set against each other: what each says of the other must hold.
+"""Compares the recipes with the audit trail: each must agree with the other.
 
-Every revision file must be announced with its digest, the active pointer must be the last one
-that was announced, and what was once active or built upon must still be there.
+Every revision file must be announced with its digest, the active pointer must be the last one that
+was announced, and every revision that was once active or built upon must still exist.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class RecipesReport:
 
     @property
     def is_good(self) -> bool:
+        """Whether the check found nothing wrong."""
         return not self.findings
 
     def as_dict(self) -> dict[str, object]:

@@ -1,6 +1,6 @@
-"""A recipe as people edit it: what may be changed, one key at a time or as a whole. Pure.
+"""A recipe as people edit it: the keys that may be changed, one at a time or together.
 
-Who, when, why and on top of what are stamped by the tool and are no part of it.
+The tool sets author, reason, time and parent itself; they cannot be edited.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def with_settings(values: Mapping[str, Any], settings: Sequence[str]) -> dict[st
         path = key.strip().split(".")
         if not equals or not all(path):
             raise UsageError(
-                f"{setting!r} is no key=value.",
+                f"{setting!r} is not KEY=VALUE.",
                 next_action="Write it like --set thresholds.scratch.reject=0.62",
             )
         if path[0] in STAMPS:
@@ -74,13 +74,17 @@ def with_file(values: Mapping[str, Any], content: bytes, *, path: str) -> dict[s
 def draft_of(
     values: Mapping[str, Any], base: Recipe, *, author: str, reason: str, first: bool = False
 ) -> Recipe:
-    """The values as a draft on top of ``base``.
+    """Return the values as a draft based on ``base``.
 
     Args:
-        first: the draft has no parent: ``base`` only gave the defaults.
+        values: the edited keys.
+        base: the revision that the draft is based on.
+        author: who makes the change.
+        reason: why.
+        first: the draft has no parent; ``base`` only gave the defaults.
 
     Raises:
-        ConfigError: a value breaks a rule of recipes; names key, value and what is expected.
+        ConfigError: a value breaks a rule; the error names key, value and expectation.
     """
     stamps = base.model_dump(mode="json", include=set(STAMPS))
     parent = {"parent": None} if first else {"parent": base.revision, "revision": base.revision + 1}
@@ -128,7 +132,7 @@ def _set_threshold(values: dict[str, Any], path: Sequence[str], value: object) -
     name, key = ".".join(path[:-1]), path[-1] if path else ""
     if not name or key not in ("review", "reject") or name not in (EVERY_CLASS, *names):
         raise UsageError(
-            f"thresholds.{'.'.join(path)} is no threshold; the classes are: {', '.join(names)}.",
+            f"thresholds.{'.'.join(path)} is not a threshold; the classes are: {', '.join(names)}.",
             next_action="Write thresholds.CLASS.review or thresholds.CLASS.reject.",
         )
     values[_THRESHOLDS] = [

@@ -96,6 +96,7 @@ class RecipeStore:
 
     @property
     def root(self) -> Path:
+        """The folder of all recipes."""
         return self._root
 
     @property
@@ -281,14 +282,17 @@ class RecipeStore:
         return load_model(path, JobPointer) if path.exists() else None
 
     def change_job(self, product: str, *, instead_of: str, author: str, reason: str) -> None:
-        """Run this product from now on, whatever product the station file names.
+        """Run this product from now on, whichever product the station file names.
 
         Args:
+            product: the product to run.
             instead_of: the station file's product.
+            author: who makes the change.
+            reason: why.
 
         Raises:
             ConfigError: the product has no active revision.
-            StorageFault: the job stays what it was.
+            StorageFault: the job could not be stored and stays unchanged.
         """
         self.active(product)
         with self._changing():

@@ -45,6 +45,8 @@ KEYS_FOLDER = "keys"
 
 
 class CameraDriver(StrEnum):
+    """The camera drivers by their names in the station file."""
+
     SIM = "sim"
     FOLDER = "folder"
     PICAMERA2 = "picamera2"
@@ -52,14 +54,15 @@ class CameraDriver(StrEnum):
 
 
 class Camera(Section):
-    """Attributes:
-    device: folder of pictures, ``/dev/video0``, or the camera's number; None: the only one.
-    width_px, height_px: the mode; None leaves it to the driver.
-    frames_per_s: the rate at which the sensor runs freely; None leaves it to the driver.
-    external_trigger: the sensor exposes on a signal of its own, so silence is no fault.
-    strobe_lead_ms: from switching ``lines.strobe`` on to its full light.
-    stamp_error_ms: the camera's stamps are at most this far from the start of the exposure; None:
-        not known, and taken for 0.
+    """The camera and its driver.
+
+    Attributes:
+        device: folder of pictures, ``/dev/video0``, or the camera's number; None: the only one.
+        width_px, height_px: the mode; None leaves it to the driver.
+        frames_per_s: the sensor's own frame rate; None leaves it to the driver.
+        external_trigger: the sensor exposes on an external signal, so silence is not a fault.
+        strobe_lead_ms: time from switching ``lines.strobe`` on until it gives full light.
+        stamp_error_ms: the largest error of the camera's stamps; None: unknown, treated as 0.
     """
 
     driver: CameraDriver
@@ -124,14 +127,17 @@ AcceleratorName = Annotated[
 
 
 class EngineSettings(Section):
-    """Attributes:
-    runtime: which library runs the model; auto takes LiteRT, else tflite-runtime.
-    arrangement: how tiles share the cores; auto measures at start and takes the fastest.
-    threads: cores to use at most; None: all of them.
-    delegate: edgetpu for models compiled for the Edge TPU.
-    device: which accelerator; None: the first.
-    deadline_ms: for one part on the accelerator; one that takes longer has hung and is lost.
-    when_lost: cpu goes on there if it keeps up with the line; reject rejects every part.
+    """How the model runs.
+
+    Attributes:
+        runtime: the library that runs the model; auto takes LiteRT, else tflite-runtime.
+        arrangement: how tiles share the cores; auto measures at start and takes the fastest.
+        threads: the most cores to use; None: all of them.
+        delegate: edgetpu for models compiled for the Edge TPU.
+        device: the accelerator; None: the first.
+        deadline_ms: time limit of one part on the accelerator; a part that takes longer is lost.
+        when_lost: cpu continues without the accelerator if it is fast enough for the line; reject
+            rejects every part.
     """
 
     runtime: Literal["auto", "litert", "tflite-runtime"] = "auto"
@@ -144,13 +150,16 @@ class EngineSettings(Section):
 
 
 class Storage(Section):
-    """Attributes:
-    max_image_bytes: budget of the image ring.
-    min_free_bytes: the image ring leaves this much of the disk free.
-    pass_sample_share: share of passed parts whose picture is kept.
-    near_miss_margin: a passed part whose score is this near to a threshold is kept.
-    max_record_bytes: budget of the records database with its log.
-    max_record_days: older records are counted by the hour and removed; None: only the bytes count.
+    """Limits on records and pictures.
+
+    Attributes:
+        max_image_bytes: budget of the image ring.
+        min_free_bytes: disk space that the image ring leaves free.
+        pass_sample_share: share of passed parts whose picture is kept.
+        near_miss_margin: pictures of passed parts whose score is this close to a threshold are
+            kept.
+        max_record_bytes: budget of the records database with its log.
+        max_record_days: older records are reduced to hourly counts; None: only the bytes count.
     """
 
     max_image_bytes: int = Field(default=2_000_000_000, ge=0, le=10**15)
@@ -242,18 +251,22 @@ class StationFile(Section):
 
     @property
     def recipes_dir(self) -> Path:
+        """The folder of the recipes."""
         return self.data_dir / "recipes"
 
     @property
     def bundles_path(self) -> Path:
+        """The folder of the installed bundles."""
         return self.bundles_dir or self.data_dir / "bundles"
 
     @property
     def socket_path(self) -> Path:
+        """The path of the control socket."""
         return self.control.socket or self.data_dir / "control.sock"
 
     @property
     def watch_path(self) -> Path:
+        """The path of the read-only watch socket."""
         return self.control.watch_socket or self.socket_path.with_name("watch.sock")
 
     @model_validator(mode="after")
@@ -282,7 +295,7 @@ class StationFile(Section):
         if by_encoder and self.encoder is None:
             raise Rule("encoder", value=None, expected="the encoder, for track.tracking is encoder")
         if not by_encoder and self.encoder is not None:
-            expected = "encoder, for an encoder is wired"
+            expected = "encoder, because an encoder is wired"
             raise Rule("track", "tracking", value="delay", expected=expected)
         if self.lines.guard is not None and d.sensor_to_guard is None:
             raise d.rule("sensor_to_guard", "the guard sensor's place, for lines.guard is wired")
@@ -292,7 +305,7 @@ class StationFile(Section):
             expected = "earliest_ms and latest_ms, for lines.confirm is wired"
             raise Rule("confirm", value=None, expected=expected)
         if self.lines.confirm is None and self.confirm is not None:
-            expected = "the confirm sensor's line, for confirm is given"
+            expected = "the confirm sensor's line, because confirm is given"
             raise Rule("lines", "confirm", value=None, expected=expected)
 
     def _check_times(self, d: Distances) -> None:
@@ -346,9 +359,10 @@ def load_station(path: str | os.PathLike[str]) -> StationFile:
 
 
 def parse_station(yaml_file: YamlFile, *, at: Path | None = None) -> StationFile:
-    """Validate and resolve what was read. Raises ConfigError.
+    """Validate and resolve the content of a station file. Raises ConfigError.
 
     Args:
+        yaml_file: the file that was read.
         at: the folder that relative paths start at; None: the file's own.
     """
     folder = at or yaml_file.path.absolute().parent

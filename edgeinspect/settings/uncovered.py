@@ -41,7 +41,7 @@ def describe_uncovered_faults(station: StationFile, recipe: Recipe | None = None
 
 
 def describe_frames(camera: Camera) -> str:
-    """What the camera's driver can prove of a frame, and what it cannot, in one sentence."""
+    """Describe in one sentence what the camera's driver can prove about a frame."""
     error_ms = camera.stamp_error_ms or 0.0
     declared = f", off by up to {error_ms:g} ms as stated" if error_ms else ""
     again = "pixels that were shown before are refused"
@@ -65,7 +65,7 @@ def _stamp_faults(station: StationFile) -> list[str]:
         )
     if station.io.driver is IoDriver.RPI_GPIO:
         faults.append(
-            "Edges are stamped when the library's thread hears of them, not by the kernel"
+            "Edges are stamped when the library's thread receives them, not by the kernel"
             " (io.driver is rpi-gpio): on a busy machine a part is taken for behind its true"
             " place. The driver gpiod has the kernel's stamps."
         )

@@ -14,17 +14,23 @@ from edgeinspect.settings.base import Label, Milliseconds, Section
 
 
 class IoDriver(StrEnum):
+    """The GPIO drivers by their names in the station file."""
+
     RPI_GPIO = "rpi-gpio"
     GPIOD = "gpiod"
     SIM = "sim"
 
 
 class Active(StrEnum):
+    """The electrical level that means "on"."""
+
     HIGH = "high"
     LOW = "low"
 
 
 class Bias(StrEnum):
+    """The pull resistor inside the chip."""
+
     PULL_UP = "pull-up"
     PULL_DOWN = "pull-down"
     DISABLED = "disabled"
@@ -38,9 +44,11 @@ LineName = Annotated[
 
 
 class Io(Section):
-    """Attributes:
-    driver: serves every line below; never replaced by another one silently.
-    chip: label of the GPIO chip, e.g. ``pinctrl-rp1``; a line may name another.
+    """The GPIO driver and its default chip.
+
+    Attributes:
+        driver: serves every line below; never replaced by another one silently.
+        chip: label of the GPIO chip, e.g. ``pinctrl-rp1``; a line may name another.
     """
 
     driver: IoDriver
@@ -48,10 +56,12 @@ class Io(Section):
 
 
 class OutputLine(Section):
-    """Attributes:
-    line: the kernel's line name, or the offset on the chip (the BCM number for rpi-gpio).
-    chip: label of the chip, where it is not ``io.chip``.
-    active: the electrical level that means "on". "Off" is the safe level of every output.
+    """An output and its electrical level.
+
+    Attributes:
+        line: the kernel's line name, or the offset on the chip (the BCM number for rpi-gpio).
+        chip: label of the chip if it is not ``io.chip``.
+        active: the electrical level that means "on". "Off" is the safe level of every output.
     """
 
     line: LineNumber | LineName
@@ -60,9 +70,11 @@ class OutputLine(Section):
 
 
 class InputLine(OutputLine):
-    """Attributes:
-    bias: the pull inside the chip.
-    debounce_us: the kernel ignores level changes shorter than this.
+    """An input, its pull resistor and its debounce time.
+
+    Attributes:
+        bias: the pull resistor inside the chip.
+        debounce_us: the kernel ignores level changes shorter than this.
     """
 
     bias: Bias = Bias.AS_IS
@@ -70,11 +82,12 @@ class InputLine(OutputLine):
 
 
 class EncoderLine(InputLine):
-    """Attributes:
-    counts_per_mm: of belt travel, for people's eyes; the track is given in counts.
-    timeout_ms: no count for this long means that the belt stands still.
-    max_counts_per_s: the belt cannot move faster, so counts that do are a fault; None: any
-        speed is believed.
+    """The input of the belt's encoder.
+
+    Attributes:
+        counts_per_mm: counts per mm of belt travel, for people; the track is given in counts.
+        timeout_ms: no count for this long means that the belt stands still.
+        max_counts_per_s: the belt's highest speed; faster counts are a fault. None: no limit.
     """
 
     counts_per_mm: float | None = Field(default=None, gt=0, le=1e6)
@@ -89,8 +102,11 @@ class EncoderLine(InputLine):
 
 
 class Lines(Section):
-    """Inputs: ``trigger`` (part present), ``confirm`` (part in the reject chute), ``guard`` (part
-    before the gate), ``line_stopped``. Outputs: all others. None: not wired."""
+    """All lines of the station; None means not wired.
+
+    Inputs: ``trigger`` (part present), ``confirm`` (part in the reject chute), ``guard`` (part
+    before the gate), ``line_stopped``. Outputs: all others.
+    """
 
     trigger: InputLine
     confirm: InputLine | None = None

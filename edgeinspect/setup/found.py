@@ -1,4 +1,4 @@
-"""What lies beside ``station.conf``, checked against each other before anything changes."""
+"""The files next to ``station.conf``, checked against each other before anything changes."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ class Places:
 
     @property
     def conf(self) -> Path:
+        """The path of ``station.conf``."""
         return self.boot / CONF_FILE
 
     @property
@@ -56,6 +57,7 @@ class Places:
 
     @property
     def station_file(self) -> Path:
+        """The path of the station file in the data partition."""
         return self.station_dir / STATION_FILE
 
     @property
@@ -65,7 +67,7 @@ class Places:
 
     @property
     def system_dir(self) -> Path:
-        """What is copied over ``/etc`` at every boot."""
+        """The folder that is copied over ``/etc`` at every boot."""
         return self.data / "system"
 
 
@@ -127,7 +129,7 @@ def find_files(
 
 
 def newer_than(places: Places, found: Found) -> Build | None:
-    """What is in force and newer than the bundle that this would bring; None if nothing is.
+    """Return the build in force if it is newer than the offered bundle, else None.
 
     Raises:
         ConfigError: the station file that is in force cannot be read.

@@ -26,13 +26,13 @@ LONGEST = 4000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """One set of files, ``station.conf`` and what it names, as it was taken.
+    """One imported set of files: ``station.conf`` and the files that it names.
 
     Attributes:
-        digest: of all of them.
+        digest: digest of all of them.
         source: where they came from: ``card`` or ``stick``.
         time: UTC by the station's own clock, for people.
-        whole: False: something beside ``station.conf`` was not good, or the power failed.
+        whole: False if a file next to ``station.conf`` was bad, or the power failed.
     """
 
     digest: str
@@ -43,9 +43,11 @@ class Taken:
 
 @dataclass(slots=True)
 class History:
-    """Attributes:
-    taken: oldest first; the last one is in force.
-    revoked: keys that a later set of files left out, and when.
+    """All imports of this station.
+
+    Attributes:
+        taken: oldest first; the last one is in force.
+        revoked: keys that a later set of files left out, and when.
     """
 
     taken: list[Taken] = field(default_factory=list)
@@ -53,6 +55,7 @@ class History:
 
     @property
     def newest(self) -> Taken | None:
+        """The last imported set; None if there is none."""
         return self.taken[-1] if self.taken else None
 
     def find(self, digest: str) -> Taken | None:
@@ -70,6 +73,7 @@ class History:
         self.taken[-1] = dataclasses.replace(self.taken[-1], whole=True)
 
     def revoke(self, keys: Iterable[str], time: str) -> None:
+        """Note that these keys were left out at this time."""
         for key in keys:
             self.revoked.setdefault(key, time)
         self.revoked = dict(list(self.revoked.items())[-LONGEST:])
@@ -80,6 +84,7 @@ class History:
             self.revoked.pop(key, None)
 
     def without_revoked(self, keys: Sequence[str]) -> list[str]:
+        """Return the keys that were not revoked."""
         return [key for key in keys if key not in self.revoked]
 
     def write(self, folder: Path) -> None:
@@ -93,7 +98,7 @@ class History:
 
 
 def read_history(folder: Path) -> History:
-    """What is kept in this folder; empty if there is nothing, or nothing that can be read."""
+    """Read the history in this folder; it is empty if there is no readable file."""
     try:
         values = json.loads((folder / HISTORY_FILE).read_bytes())
         if values.get("format") == 1:  # before 2026-11-28: the digest alone
@@ -130,4 +135,5 @@ def _id(kind: str, text: str) -> str:
 
 
 def utc_text(now: datetime.datetime) -> str:
+    """Return the time as text, e.g. "2026-11-28 10:30 UTC"."""
     return f"{now:%Y-%m-%d %H:%M} UTC"

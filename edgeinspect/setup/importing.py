@@ -1,13 +1,13 @@
-"""Takes ``station.conf`` and what it names from the FAT partition to the data partition.
+"""Imports ``station.conf`` and the files it names from the FAT partition to the data partition.
 
-Nothing changes before everything that is to change has been checked. The system's files are taken
-if ``station.conf`` itself is good, so that a technician can log in and see to the rest; station
-file, recipe, bundle and keys are taken together or not at all. An import that a power cut
-interrupts is done again at the next start: its mark is finished last.
+Everything is checked before anything changes. The system's files are imported if ``station.conf``
+itself is good, so that a technician can log in and fix the rest. Station file, recipe, bundle and
+keys are imported together or not at all. An import that a power cut interrupts is repeated at the
+next start, because its mark is written last.
 
-Where root does it, root itself writes only into folders of its own (``own_folders``): the system's
-files, the keys, the station file. What lies below the station's folder is read and written by a
-child process with the station's rights (``owner``), for technicians write there too.
+When root runs this, root itself writes only to its own folders (``own_folders``): the system's
+files, the keys, the station file. A child process with the station's rights (``owner``) reads and
+writes the station's folder, because technicians write there, too.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ LET_IN = "To let it in again, write allow_older: true into station.conf."
 
 
 class State(StrEnum):
+    """How an import ended."""
+
     NO_FILE = "no station.conf"
     UNCHANGED = "nothing new"
     SUPERSEDED = "taken before"
@@ -78,12 +80,13 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What an import did.
+    """The result of an import.
 
     Attributes:
-        done: one sentence for each thing that was taken.
-        left_out: one sentence for each thing that was not taken on purpose.
-        problems: what is wrong; each names file and line.
+        state: how the import ended.
+        done: one sentence for each file that was imported.
+        left_out: one sentence for each file that was deliberately not imported.
+        problems: the errors; each names file and line.
     """
 
     state: State
@@ -123,15 +126,17 @@ def import_setup(
     now_wall: Callable[[], datetime.datetime] = _utc_now,
     owner_of: Callable[[], Owner | None] = station_owner,
 ) -> Outcome:
-    """Import what is new and write ``station.log``, where people read how it went.
+    """Import everything new and write ``station.log``, which shows people the result.
 
-    What was taken once, from whatever source, is not taken again.
+    A set of files that was imported once, from any source, is not imported again.
 
     Args:
+        places: the partitions.
         source: ``card`` or ``stick``, for people.
-        allow_older: take it although it was taken before, with keys that were revoked since and a
-            bundle that is older than the one in force. ``station.conf`` can say the last two.
-        owner_of: whose the station's files are.
+        allow_older: import even files that were imported before, keys that were revoked since, and
+            a bundle older than the one in force. ``station.conf`` can allow the last two.
+        now_wall: the wall clock.
+        owner_of: returns the owner of the station's files.
 
     Raises:
         StorageFault: the data partition or the FAT partition cannot be written.
@@ -223,7 +228,7 @@ def _take_all(card: _Card, history: History) -> Outcome:
         files = _system_files(places, conf, card.conf_file)
     except EdgeInspectError as error:
         return Outcome(state=State.REFUSED, problems=(error,))
-    # Before anything changes: whatever happens now, what is revoked by this stays so.
+    # Before anything else changes: keys that this revokes stay revoked whatever happens now.
     revoked = [key for key in _ssh_keys_in_force(places) if key not in set(map(ssh_key_id, keys))]
     history.revoke(revoked, card.now)
     history.add(Taken(digest=card.digest, source=card.source, time=card.now, whole=False))
@@ -354,7 +359,7 @@ def _take_station(
 
 
 def _check_as_station(card: _Card, history: History) -> dict[str, Any]:
-    """What is wrong, and what is to be made in the station's folder. Changes nothing."""
+    """Return the problems, and the files to create in the station's folder; changes nothing."""
     found = _find(card, history)
     report: dict[str, Any] = {"problems": [told(problem) for problem in found.problems]}
     if found.station is not None and found.station_text is not None:

@@ -19,11 +19,11 @@ _WORDS = {
 
 What to do: copy {CONF_FILE}.example to {CONF_FILE}, edit it on a PC, put the card back and
 switch the station on again. Until then nobody can log in and nothing is inspected.""",
-    "imported": "SET UP. Everything was taken.",
-    "imported, but": "SET UP. Something was left out on purpose; see below.",
-    "taken before": f"""NOT TAKEN AGAIN. What is in force came from a newer {CONF_FILE}.""",
+    "imported": "SET UP. Everything was imported.",
+    "imported, but": "SET UP. Some files were left out on purpose; see below.",
+    "taken before": f"NOT IMPORTED AGAIN. The station's settings came from a newer {CONF_FILE}.",
     "partly imported": f"""PARTLY SET UP. {CONF_FILE} is good, so the station can be reached by
-SSH, but what it should inspect with was not taken. Whatever it inspected with before stays.""",
+SSH, but its station file, recipe, bundle and keys were not imported. The old ones stay.""",
     "refused": f"NOTHING CHANGED. {CONF_FILE} is not good.",
 }
 

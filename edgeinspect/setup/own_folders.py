@@ -51,9 +51,9 @@ def make_own_folder(path: Path, *, mode: int, gid: int | None = None) -> None:
 
 
 def hand_over_folder(path: Path, owner: Owner) -> None:
-    """Make ``path`` in a folder of our own and give it to the station's user, if it is missing.
+    """Create ``path`` in a folder of our own for the station's user, if it is missing.
 
-    What is there already is left alone, whatever it is: whoever uses it will say.
+    An existing file or folder is left alone; the code that uses it reports problems.
     """
     if os.path.lexists(path):
         return
@@ -124,7 +124,7 @@ def _open_folder(path: Path) -> int:
     except OSError as error:
         raise StorageFault(
             f"{path} is not a folder of its own ({error.strerror}).",
-            next_action="Remove what is there; a link or a file must not stand for it.",
+            next_action="Remove it; it must be a folder, not a link or a file.",
         ) from error
 
 

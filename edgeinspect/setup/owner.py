@@ -41,7 +41,7 @@ class Owner:
 
 
 def station_owner() -> Owner | None:
-    """The station's user where root asks; None for anybody else, who is his own owner."""
+    """Return the station's user if root asks; None for any other user, who owns their own files."""
     if os.geteuid() != 0:
         return None
     try:

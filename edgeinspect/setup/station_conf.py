@@ -140,8 +140,10 @@ class Ethernet(Section):
 
 
 class Wifi(Section):
-    """Attributes:
-    passphrase: taken from the file once and replaced there by ``imported``.
+    """The wireless network.
+
+    Attributes:
+        passphrase: read from the file once and then replaced there by ``imported``.
     """
 
     ssid: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,32}$")]
@@ -158,9 +160,11 @@ class Wifi(Section):
 
 
 class Network(Section):
-    """Attributes:
-    ethernet: DHCP unless it says otherwise.
-    wifi: None leaves the radio off.
+    """The station's network.
+
+    Attributes:
+        ethernet: DHCP by default.
+        wifi: None leaves the radio off.
     """
 
     ethernet: Ethernet = Ethernet()
@@ -182,16 +186,16 @@ class RejectOutput(Section):
 
 
 class StationConf(Section):
-    """One station's set-up.
+    """The set-up of one station.
 
     Attributes:
         ssh_keys: who may log in as ``technician``; there is no password.
-        time_zone: for people's eyes; records are in UTC.
-        time_servers: instead of those that the network names.
-        station_file, recipe, bundle, trusted_keys: names of files beside ``station.conf``; a
+        time_zone: for people; records are in UTC.
+        time_servers: used instead of those that the network names.
+        station_file, recipe, bundle, trusted_keys: names of files next to ``station.conf``; a
             bundle is a folder.
         reject_until_set_up: None leaves the line to the hardware's pull, which must reject.
-        allow_older: take what is older than what is in force: a bundle, and keys that a newer
+        allow_older: import a bundle older than the one in force, and keys that a newer
             ``station.conf`` left out.
     """
 

@@ -11,20 +11,22 @@ from edgeinspect.files.yaml_file import YamlFile
 from edgeinspect.settings.station_file import KEYS_FOLDER, StationFile
 
 _TAKEN = (KEYS_FOLDER, "station.yaml")
-"""Entries of the station's folder that are no place for its data."""
+"""Entries of the station's folder that must not hold its data."""
 
 
 def refuse_other_places(
     yaml_file: YamlFile, station: StationFile, folder: Path, *, uid: int | None
 ) -> None:
-    """Refuse data and bundles that would lie anywhere else.
+    """Refuse folders for data and bundles outside the data partition's station folder.
 
     Args:
-        folder: the station's, on the data partition.
-        uid: to whom folders that exist must belong; None does not ask.
+        yaml_file: the station file as read.
+        station: the station file, validated.
+        folder: the station's folder on the data partition.
+        uid: the user who must own existing folders; None skips this check.
 
     Raises:
-        ConfigError: naming the key and what is wrong with its path.
+        ConfigError: a path is wrong; the error names the key and the reason.
     """
     for key in ("data_dir", "bundles_dir"):
         path = getattr(station, key)

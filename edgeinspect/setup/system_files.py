@@ -17,9 +17,12 @@ KEYS_FILE = f"ssh/authorized_keys.d/{LOGIN}"
 
 @dataclass(frozen=True, slots=True)
 class SystemFile:
-    """Attributes:
-    path: below ``/etc``.
-    mode: its permissions.
+    """One file of the system.
+
+    Attributes:
+        path: below ``/etc``.
+        mode: its permissions.
+        content: what to write.
     """
 
     path: str
@@ -28,11 +31,12 @@ class SystemFile:
 
 
 def system_files(conf: StationConf, *, kept_wifi: str | None = None) -> list[SystemFile]:
-    """Every file that the configuration asks for, in a fixed order.
+    """Return every file that the configuration needs, in a fixed order.
 
     Args:
-        kept_wifi: the wpa_supplicant file of an earlier import, for a passphrase that is not
-            written in ``station.conf`` any more.
+        conf: the configuration.
+        kept_wifi: the wpa_supplicant file of an earlier import, for a passphrase that is no longer
+            in ``station.conf``.
     """
     files = [
         SystemFile("hostname", f"{conf.hostname}\n"),

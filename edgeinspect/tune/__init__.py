@@ -1,4 +1,4 @@
-"""Thresholds: what would have become of recorded parts under others, and which to take.
+"""Thresholds: replay recorded parts with others, and suggest which to take.
 
 It may import ``labels``, ``assembly`` and the rooms above them. Begin with ``whatif``.
 """

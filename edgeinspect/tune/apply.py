@@ -53,12 +53,13 @@ _REFUSALS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What is in force now.
+    """The revision that is in force now.
 
     Attributes:
-        recipe_digest: of station file, recipe and bundle.
-        live: a running station has acknowledged it; else it holds from the next start on.
-        seconds: from the request to the acknowledgement.
+        product, revision: which revision.
+        recipe_digest: digest of the station file, recipe and bundle.
+        live: a running station has confirmed it; otherwise it takes effect at the next start.
+        seconds: from the request to the confirmation.
     """
 
     product: str
@@ -144,7 +145,7 @@ def _is_in_force(plan: StationPlan) -> bool:
         if store.active_pointer(plan.recipe.product) is None:
             return False
         return store.active(plan.recipe.product).bundle.digest == plan.bundle.digest
-    except ConfigError:  # what cannot be read is what somebody mends right now
+    except ConfigError:  # an unreadable recipe is probably being repaired right now
         return False
 
 

@@ -32,6 +32,7 @@ class Scoring:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Scoring:
+        """Return how this recipe scores."""
         return cls(
             bundle=recipe.bundle.digest,
             roi=None if recipe.roi is None else tuple(recipe.roi.region),

@@ -19,11 +19,13 @@ Inspect = Callable[[Frame], Inspection]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rescored:
-    """Attributes:
-    columns: new scores beside the recorded verdicts; NaN where the new recipe could not
-        inspect the picture.
-    without_picture: judged parts of the selection whose picture was not kept.
-    not_inspected: part ids whose picture the new recipe could not inspect, with the reason.
+    """The result of scoring stored pictures again.
+
+    Attributes:
+        columns: new scores beside the recorded verdicts; NaN where the new recipe could not inspect
+            the picture.
+        without_picture: number of selected, judged parts whose picture was not kept.
+        not_inspected: part ids whose picture the new recipe could not inspect, with the reason.
     """
 
     columns: ScoreColumns
@@ -41,15 +43,19 @@ def rescore(
     limit: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Rescored:
-    """Inspect the kept pictures of the selection's judged parts again, newest first.
+    """Inspect the stored pictures of the selected, judged parts again, newest first.
 
-    Kept pictures are no fair sample of the line: rejects, reviews and near misses are kept first.
+    Stored pictures are not a fair sample of the line: rejects, reviews and near misses are kept
+    first.
 
     Args:
-        inspect: the station's own inspector of the new recipe.
+        reader: the open records.
+        wanted: selects the parts.
+        inspect: the station's own inspector with the new recipe.
         classes: names of its scores.
-        checks: of the new recipe, whose doubts come before its scores.
-        limit: at most so many pictures.
+        checks: frame checks of the new recipe; their doubts come before its scores.
+        limit: the most pictures to inspect.
+        progress: called with the number of pictures done.
 
     Raises:
         StorageFault: the records or a picture cannot be read.

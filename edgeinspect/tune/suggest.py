@@ -49,20 +49,21 @@ class Evidence:
 
     @property
     def rate(self) -> float | None:
+        """Share of failures; None without parts."""
         return self.failures / self.parts if self.parts else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
-    """A threshold and what is known of it.
+    """A threshold and the evidence for it.
 
     Attributes:
         method: "good-only", "least-cost" or "escape-bound".
         threshold: scores at or above it are rejected; (0, 1], between two levels.
-        false_rejects: good parts at or above it. For a threshold that defects chose, the bound
-            is that of these very parts and a little too kind.
+        false_rejects: good parts at or above it. If defects chose the threshold, the bound holds
+            for these very parts and is slightly optimistic.
         escapes: defective parts below it; None without any.
-        expected_cost: per part; None where no costs were given.
+        expected_cost: cost per part; None if no costs were given.
         notes: sentences on what the data do not show.
     """
 

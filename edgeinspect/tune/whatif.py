@@ -1,9 +1,9 @@
-"""What other thresholds, reducers or minimum defect sizes would have made of recorded parts.
+"""Replays recorded parts with other thresholds, reducers or minimum defect sizes.
 
 Thresholds are replayed exactly: the recorded scores go through the rule that the line uses. For
-other reducers the kept order statistics give a lower and an upper bound of each score; a part
-whose verdict depends on where in between it lies is counted as ``uncertain`` and, as on the line,
-taken for the worse.
+other reducers, the stored order statistics give a lower and an upper bound of each score. A part
+whose verdict depends on the value in between is counted as ``uncertain``, and the worse outcome is
+assumed, as on the line.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Share:
 
     @property
     def rate(self) -> float | None:
+        """The share as a number; None if there are no parts."""
         return self.count / self.of if self.of else None
 
     @property
@@ -84,6 +85,7 @@ class Outcome:
 
     @property
     def parts(self) -> int:
+        """Number of parts."""
         return self.passed + self.reviews + self.rejects + self.cannot_inspect
 
     @property
@@ -112,12 +114,12 @@ class WhatIf:
     """The recorded outcome beside the predicted one.
 
     Attributes:
-        before, after: recorded and predicted.
-        flips: parts by (recorded verdict, predicted verdict), those that differ.
+        before, after: the recorded and the predicted outcome.
+        flips: number of parts by (recorded verdict, predicted verdict), if they differ.
         flipped_part_ids: int64, shape (flips,), ascending.
         flipped_from, flipped_to: codes of ``VERDICTS``, in the same order.
         verdicts: predicted codes of all parts of the columns, uint8.
-        uncertain: parts whose predicted verdict hangs on what was not kept.
+        uncertain: parts whose predicted verdict depends on data that was not kept.
         other_classes: parts that were scored for other classes and cannot be replayed.
     """
 

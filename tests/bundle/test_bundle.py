@@ -181,14 +181,14 @@ def test_writing_is_all_or_nothing(
 
 def test_a_bundle_in_the_way_is_replaced_only_when_asked(bundle: Bundle, tmp_path: Path) -> None:
     rewrite(bundle, tmp_path / "b")
-    with pytest.raises(ModelRefused, match="in the way"):
+    with pytest.raises(ModelRefused, match="already exists"):
         rewrite(bundle, tmp_path / "b")
     other = rewrite(bundle, tmp_path / "b", others={"NOTICE": b"thanks"}, replace=True)
     assert (other.directory / "NOTICE").read_bytes() == b"thanks"
     assert other.digest != bundle.digest
     assert [entry.name for entry in tmp_path.iterdir()] == ["b"]
     (tmp_path / "home").mkdir()
-    with pytest.raises(ModelRefused, match="in the way"):
+    with pytest.raises(ModelRefused, match="already exists"):
         rewrite(bundle, tmp_path / "home", replace=True)
 
 

@@ -140,7 +140,7 @@ def test_wrong_changes_store_nothing(recipe: Any, station: Path) -> None:
         ("timing.window_before_counts=5", 3, "delay"),
         ("revision=7", 2, "set by the tool"),
         ("checks.focus=4", 3, "checks.focus"),
-        ("no equals", 2, "no key=value"),
+        ("no equals", 2, "not KEY=VALUE"),
     ):
         told = recipe("edit", "--set", setting, *because("x"), expect=code)
         assert words in f"{told['error']['message']} {told['error']}", setting

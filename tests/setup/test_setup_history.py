@@ -78,7 +78,7 @@ def test_the_card_does_not_undo_what_a_stick_set(desk: Desk) -> None:
         outcome = desk.take("card")
         assert outcome.state is State.SUPERSEDED
         assert (desk.hostname, desk.keys) == ("from-stick", ["key-2"])
-    assert "NOT TAKEN AGAIN" in log(desk.places("card"))
+    assert "NOT IMPORTED AGAIN" in log(desk.places("card"))
     assert "something newer was taken from a stick since" in log(desk.places("card"))
     assert desk.take("stick").state is State.UNCHANGED
 
@@ -120,7 +120,7 @@ def test_a_revoked_key_stays_revoked_when_the_card_is_edited(desk: Desk) -> None
     assert outcome.state is State.IMPORTED
     assert (desk.hostname, desk.keys) == ("edited", ["key-3"])
     assert "ssh_keys[0] (key-1): a newer station.conf left this key out" in outcome.left_out[0]
-    assert "SET UP. Something was left out on purpose" in log(desk.places("card"))
+    assert "SET UP. Some files were left out on purpose" in log(desk.places("card"))
     # under another comment it is the same key
     renamed = conf("renamed", 1, 3).replace("key-1", "somebody else")
     desk.take("card", renamed)

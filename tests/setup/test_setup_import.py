@@ -44,7 +44,7 @@ def test_the_least_that_a_station_needs(places: Places) -> None:
     assert "DHCP=yes" in etc(places, "systemd/network/20-ethernet.network")
     assert "127.0.1.1 press-7" in etc(places, "hosts")
     assert not (places.system_dir / "etc/systemd/timesyncd.conf.d").exists()
-    assert "SET UP. Everything was taken." in log(places)
+    assert "SET UP. Everything was imported." in log(places)
     assert "2026-05-01 12:00 UTC" in log(places)
 
 

@@ -362,7 +362,7 @@ def test_the_start_itself_does_it_with_the_accounts_of_the_image(site: Site) -> 
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "SET UP. Everything was taken." in done.stdout, done.stdout + done.stderr
+    assert "SET UP. Everything was imported." in done.stdout, done.stdout + done.stderr
     assert (folder / "etc/hostname").read_text() == "press-7\n"
     assert site.places.station_dir.stat().st_uid == 0
     assert {path.lstat().st_uid for path in site.data.rglob("*")} == {STATION}

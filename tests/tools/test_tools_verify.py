@@ -245,7 +245,7 @@ def test_what_is_in_the_way_stays(made: Made, tmp_path: Path) -> None:
     trained, dataset = load_trained(made.run), read_dataset(made.pictures)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
-    with pytest.raises(ModelRefused, match="in the way"):
+    with pytest.raises(ModelRefused, match="already exists"):
         pack(trained, dataset, tmp_path / "mine", identity=Identity(name="x"), replace=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
