@@ -19,10 +19,12 @@ Run = Callable[[list[NDArray[np.generic]]], object]
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """Attributes:
-    interpreters: that work at the same time, each in a thread of its own.
-    threads: inside each interpreter.
-    batch: tiles in one invocation.
+    """How the tiles of a part share the cores.
+
+    Attributes:
+        interpreters: how many work at the same time, each in its own thread.
+        threads: threads inside each interpreter.
+        batch: tiles in one invocation.
     """
 
     interpreters: int = 1

@@ -2,14 +2,14 @@
 
 A Raspberry Pi's firmware keeps one word of flags (documentation of ``vcgencmd get_throttled``):
 
-    bit 0  under-voltage now              bit 16  under-voltage since the start
-    bit 1  processor clock capped now     bit 17  capped since the start
-    bit 2  throttled now                  bit 18  throttled since the start
-    bit 3  soft temperature limit now     bit 19  soft temperature limit since the start
+    bit 0  under-voltage now              bit 16  under-voltage since the start bit 1  processor
+    clock capped now     bit 17  capped since the start bit 2  throttled now                  bit 18
+    throttled since the start bit 3  soft temperature limit now     bit 19  soft temperature limit
+    since the start
 
-The Pi's own kernels show the word in a file; elsewhere ``vcgencmd`` asks the firmware. The
-mainline kernel tells of under-voltage through the alarm of its ``rpi_volt`` sensor. Any other
-board has at most thermal zones.
+The Pi's own kernels show the word in a file; elsewhere ``vcgencmd`` asks the firmware. The mainline
+kernel reports under-voltage through the alarm of its ``rpi_volt`` sensor. Any other board has at
+most thermal zones.
 """
 
 from __future__ import annotations
@@ -116,9 +116,11 @@ class FakeBoard:
     def __init__(
         self, states: Iterable[BoardState] = (), *, otherwise: BoardState | None = None
     ) -> None:
-        """Args:
-        states: used once each, in order.
-        otherwise: answers every reading after them; None: such a reading is an error.
+        """Set the scripted states.
+
+        Args:
+            states: used once each, in order.
+            otherwise: answers every later reading; None makes such a reading an error.
         """
         self._states = iter(states)
         self._otherwise = otherwise

@@ -42,12 +42,12 @@ class FrameOrder:
         self._counter = None
 
     def number(self, stamp_ns: int, counter: int | None = None) -> int | None:
-        """The frame's sequence number; None if this frame, or a later one, came before.
+        """Return the frame's sequence number; None if this frame, or a later one, came before.
 
         Args:
-            stamp_ns: of the sensor, as it came, in whatever base.
-            counter: the driver's own 32-bit count, which may wrap; a gap in it is kept, for it is a
-                dropped frame. None: the driver does not count.
+            stamp_ns: the sensor's stamp, in any time base.
+            counter: the driver's own 32-bit count, which may wrap; a gap is kept, because it means
+                a dropped frame. None: the driver does not count.
         """
         if self._stamp_ns is not None and stamp_ns <= self._stamp_ns:
             return None

@@ -49,8 +49,10 @@ _BYTES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BufferFormat:
-    """Attributes:
-    stride_bytes: from one row to the next, of the first plane; unused for MJPEG.
+    """The layout of a camera's buffer.
+
+    Attributes:
+        stride_bytes: distance between rows of the first plane; unused for MJPEG.
     """
 
     layout: Layout
@@ -67,13 +69,14 @@ def pixels_of(buffer: Buffer, form: BufferFormat, *, color: bool) -> NDArray[np.
 
     Args:
         buffer: uint8, one axis; for MJPEG exactly the file's bytes.
-        color: RGB, else grey.
+        form: the buffer's layout.
+        color: True for RGB, False for grey.
 
     Returns:
         uint8, (height, width) or (height, width, 3) in RGB order, its own memory, read-only.
 
     Raises:
-        CameraFault: the buffer is too short or damaged, or a grey camera is asked for colour.
+        CameraFault: the buffer is too short or damaged, or colour is requested of a grey camera.
     """
     if form.layout is Layout.MJPEG:
         pixels = decode_jpeg(buffer, color=color)

@@ -25,10 +25,12 @@ _LONGEST_INTERVAL_NS = 20_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Exposure(Generic[Payload]):
-    """Attributes:
-    sequence: the driver's counter.
-    begin_mono_ns: when the exposure began, give or take ``error_ns``.
-    payload: the buffer that holds the picture.
+    """One exposure whose buffer is still kept.
+
+    Attributes:
+        sequence: the driver's counter.
+        begin_mono_ns: when the exposure began, with an error of at most ``error_ns``.
+        payload: the buffer that holds the picture.
     """
 
     sequence: int
@@ -78,10 +80,13 @@ class ExposureRing(Generic[Payload]):
         waits_for_trigger: bool = False,
         now_mono_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Args:
-        give_back: returns a buffer to the camera; called without the ring's lock.
-        keep: buffers that are kept from the camera at most.
-        waits_for_trigger: the camera exposes on an outside signal, so silence is no fault.
+        """Make an empty ring.
+
+        Args:
+            give_back: returns a buffer to the camera; called without the ring's lock.
+            keep: the most buffers to keep from the camera.
+            waits_for_trigger: the camera exposes on an external signal, so silence is not a fault.
+            now_mono_ns: the clock.
         """
         self._give_back = give_back
         self._keep = keep
@@ -185,7 +190,7 @@ class ExposureRing(Generic[Payload]):
         return max(LEAST_SILENCE_NS, _SILENT_INTERVALS * self._interval_ns)
 
     def close(self) -> None:
-        """Give everything back; what is offered from now on goes back at once."""
+        """Return all buffers to the camera; later ones are returned at once."""
         with self._changed:
             self._closed = True
             kept, self._kept = list(self._kept), deque()

@@ -11,13 +11,15 @@ import contextlib
 import time
 from collections.abc import Callable
 
+from typing_extensions import override
+
 from edgeinspect.errors import EdgeInspectError
 from edgeinspect.hw.camera_drops import DropListener, TellsDrops
 from edgeinspect.part import Frame
 from edgeinspect.ports import Camera, CameraControls, Output
 
 
-class StrobedCamera:
+class StrobedCamera(Camera):
     """A camera with its lamp; itself an ``edgeinspect.ports.Camera``.
 
     The lamp's safe level is off, and it is never on for longer than one request: from ``lead_ns``
@@ -33,9 +35,14 @@ class StrobedCamera:
         now_mono_ns: Callable[[], int] = time.monotonic_ns,
         sleep_s: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Args:
-        lamp: stays the caller's to close.
-        lead_ns: from switching on to full light.
+        """Wrap a camera; the lamp stays off until a capture.
+
+        Args:
+            camera: the camera that the lamp serves.
+            lamp: the lamp's output; the caller closes it.
+            lead_ns: time from switching the lamp on to full light.
+            now_mono_ns: the clock.
+            sleep_s: how to wait.
         """
         self._camera = camera
         self._lamp = lamp
@@ -48,9 +55,11 @@ class StrobedCamera:
         if isinstance(self._camera, TellsDrops):
             self._camera.tell_drops(listener)
 
+    @override
     def open(self, controls: CameraControls) -> None:
         self._camera.open(controls)
 
+    @override
     def apply(self, controls: CameraControls) -> None:
         self._camera.apply(controls)
 
@@ -69,11 +78,12 @@ class StrobedCamera:
         finally:
             self._lamp.drive(False)
 
+    @override
     def check(self) -> None:
         self._camera.check()
 
     def close(self) -> None:
         """Lamp off, camera released."""
-        with contextlib.suppress(EdgeInspectError):  # the next capture, or its owner, tells of it
+        with contextlib.suppress(EdgeInspectError):  # the next capture, or its owner, reports it
             self._lamp.drive(False)
         self._camera.close()

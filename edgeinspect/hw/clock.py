@@ -10,8 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import override
+
 from edgeinspect.clocks import read_beside_mono
 from edgeinspect.errors import CameraFault
+from edgeinspect.ports import Clock
 
 _TIMESYNCD_MARK = Path("/run/systemd/timesync/synchronized")
 _STA_UNSYNC = 0x0040  # <sys/timex.h>: the clock is not disciplined by anything
@@ -22,12 +25,14 @@ LARGEST_ERROR_NS = 1_000_000
 _TIMEX_BYTES = 512  # struct timex is 208 bytes on 64-bit Linux and 128 on 32-bit; room to spare
 
 
-class SystemClock:
+class SystemClock(Clock):
     """CLOCK_MONOTONIC and the wall clock of this machine."""
 
+    @override
     def now_mono_ns(self) -> int:
         return time.monotonic_ns()
 
+    @override
     def now_wall(self) -> datetime.datetime:
         return datetime.datetime.now(datetime.UTC)
 
@@ -119,7 +124,7 @@ def boot_to_mono_ns(boot_ns: int) -> int:
 
 
 def boot_id() -> str:
-    """The kernel's random id of this boot, "" where it is not told."""
+    """Return the kernel's random id of this boot; "" if the kernel has none."""
     try:
         return os.fsdecode(Path("/proc/sys/kernel/random/boot_id").read_bytes()).strip()
     except OSError:

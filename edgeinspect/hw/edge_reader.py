@@ -1,8 +1,8 @@
-"""One thread that reads every line whose edges the kernel stamps, and tells of them in that order.
+"""One thread that reads all lines whose edges the kernel stamps, and reports edges in order.
 
-A thread for each line would tell of edges in the order in which the threads find a processor: on a
-busy machine tens of milliseconds away from the order in which they happened. Each line still has
-the kernel's buffer for itself, so that an encoder cannot push the edges of a trigger out of it.
+With one thread per line, edges would be reported in the order in which the threads get a processor;
+on a busy machine that differs from the order of events by tens of milliseconds. Each line still has
+its own buffer in the kernel, so that an encoder cannot push out a trigger's edges.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 Told = tuple[int, Callable[[], None]]
-"""The kernel's stamp of an edge (mono ns), and the call that tells of it."""
+"""The kernel's stamp of an edge (mono ns), and the call that reports it."""
 
 
 class EdgeSource(Protocol):
     """A line that has been requested.
 
     Attributes:
-        read_last: it counts what the others are placed by, so it is read after them: then every
-            count that came before one of their edges is told before it.
+        read_last: read this line after the others. It counts the positions of their edges, so every
+            count that came before an edge is reported before it.
     """
 
     read_last: bool
 
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """Return the file descriptor to wait on."""
+        ...
 
     def read(self) -> Sequence[Told]:
         """What the kernel holds for the line; called when there is something. Raises OSError."""
@@ -43,8 +45,10 @@ class EdgeReader:
     """The reader of all lines of this process. Its thread lives as long as one of them does."""
 
     def __init__(self, *, patience_s: float = 2.0) -> None:
-        """Args:
-        patience_s: how long ``remove`` waits for a listener that does not return.
+        """Make a reader; its thread starts with the first line.
+
+        Args:
+            patience_s: how long ``remove`` waits for a listener that does not return.
         """
         self._patience_s = patience_s
         self._changing = threading.Condition()

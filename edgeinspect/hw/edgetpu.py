@@ -1,9 +1,9 @@
-"""The Edge TPU: tried in a child process, watched at every run, replaced or given up when it goes.
+"""The Edge TPU: tried in a child process, watched at every run, and replaced when it fails.
 
-An accelerator can hang in the middle of a run (libedgetpu issue 766), its library can take the
-process along where it does not fit (pycoral issues 85, 133), and a USB stick tells no temperature
-(edgetpu issue 859). So the first run happens in a child that may be killed, each later one has a
-deadline on the monotonic clock, and a drift of its latency is a fault with a name.
+An accelerator can hang in the middle of a run (libedgetpu issue 766), its library can crash the
+process if it does not fit (pycoral issues 85, 133), and a USB stick reports no temperature (edgetpu
+issue 859). So the first run happens in a child process that may be killed, each later run has a
+deadline on the monotonic clock, and a drift of its latency is a named fault.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from edgeinspect.errors import InferenceFailed
 from edgeinspect.faults import FaultName
@@ -124,7 +125,7 @@ class LatencyWatch:
         self._baseline_ns = 0.0
 
     def add(self, run_ns: int) -> str:
-        """One more run; returns what is wrong, or ""."""
+        """Take one more run into account; return the trouble, or ""."""
         if len(self._first) < _BASELINE_RUNS:
             self._first.append(run_ns)
             self._baseline_ns = statistics.median(self._first)
@@ -139,11 +140,11 @@ class LatencyWatch:
         )
 
 
-class EdgeTpuEngine:
-    """An engine on the accelerator, with a deadline for each run and an engine to fall back on.
+class EdgeTpuEngine(Engine):
+    """An engine on the accelerator, with a deadline for each run and a fallback engine.
 
-    Once lost it stays lost until the station starts again: a stick that comes and goes is no base
-    for verdicts.
+    Once lost, it stays lost until the station starts again: an accelerator that comes and goes is
+    not a basis for verdicts.
     """
 
     def __init__(
@@ -155,11 +156,14 @@ class EdgeTpuEngine:
         trouble: Mapping[FaultName, str] | None = None,
         now_mono_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Args:
-        accelerator: None if it is lost already; then there is a fallback.
-        fallback: runs on the CPU; None: without the accelerator every part is rejected.
-        deadline_ns: for one run.
-        trouble: what is wrong from the start, by fault name.
+        """Combine the accelerator with its fallback.
+
+        Args:
+            accelerator: None if it is already lost; then there must be a fallback.
+            fallback: runs on the CPU; with None, a lost accelerator rejects every part.
+            deadline_ns: time limit of one run.
+            trouble: troubles from the start, by fault name.
+            now_mono_ns: the clock.
         """
         first = accelerator if accelerator is not None else fallback
         if first is None:
@@ -175,20 +179,23 @@ class EdgeTpuEngine:
         self._trouble = dict(trouble or {})
         self._lost = accelerator is None
 
+    @override
     @property
     def input_spec(self) -> TensorSpec:
         return self._input_spec
 
+    @override
     @property
     def output_spec(self) -> TensorSpec:
         return self._output_spec
 
+    @override
     @property
     def description(self) -> str:
         return self._description
 
     def trouble(self) -> Mapping[FaultName, str]:
-        """What is wrong now: fault names and a sentence each."""
+        """Return the present troubles: fault names with a sentence each."""
         return dict(self._trouble)
 
     def run(self, tiles: Sequence[Tile]) -> list[Tile]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from typing_extensions import override
+
 from edgeinspect.errors import CameraFault, UsageError
 from edgeinspect.hw.camera_drops import DropListener, tell_nobody
 from edgeinspect.part import Frame
-from edgeinspect.ports import CameraControls
+from edgeinspect.ports import Camera, CameraControls
 
 
 class CaptureCall(NamedTuple):
+    """The arguments of one capture."""
+
     not_before_mono_ns: int
     deadline_mono_ns: int
 
@@ -20,15 +24,15 @@ Answer = Frame | Exception | Callable[[CaptureCall], Frame]
 """A frame to return, an error to raise, or a function that makes (or raises) one of them."""
 
 
-class FakeCamera:
+class FakeCamera(Camera):
     """Answers each capture with the next entry of a script.
 
     Attributes:
-        captures: every capture asked for, in order.
-        controls: of ``open`` and every ``apply``, in order.
+        captures: the arguments of every capture, in order.
+        controls: the controls of ``open`` and every ``apply``, in order.
         opened: how often the camera was opened.
         lost: raised by every ``check`` while it is set.
-        drop: tells whoever listens of a dropped frame.
+        drop: reports a dropped frame to the listener.
     """
 
     def __init__(
@@ -38,10 +42,12 @@ class FakeCamera:
         otherwise: Answer | None = None,
         open_errors: Iterable[Exception] = (),
     ) -> None:
-        """Args:
-        answers: used once each, in order.
-        otherwise: answers every capture after them; None: such a capture is an error.
-        open_errors: raised by the first calls of ``open``, one each.
+        """Set the script.
+
+        Args:
+            answers: used once each, in order.
+            otherwise: answers every later capture; None makes such a capture an error.
+            open_errors: raised by the first calls of ``open``, one each.
         """
         self._answers = iter(answers)
         self._otherwise = otherwise
@@ -55,11 +61,14 @@ class FakeCamera:
 
     @property
     def is_open(self) -> bool:
+        """Whether the camera is open."""
         return self._is_open
 
     def tell_drops(self, listener: DropListener) -> None:
+        """Report dropped frames to this listener."""
         self.drop = listener
 
+    @override
     def open(self, controls: CameraControls) -> None:
         if self._is_open:
             raise UsageError("The camera is open already.")
@@ -70,10 +79,12 @@ class FakeCamera:
         self.opened += 1
         self.controls.append(controls)
 
+    @override
     def apply(self, controls: CameraControls) -> None:
         self._require_open("apply")
         self.controls.append(controls)
 
+    @override
     def capture(self, *, not_before_mono_ns: int, deadline_mono_ns: int) -> Frame:
         self._require_open("capture")
         if deadline_mono_ns < not_before_mono_ns:
@@ -87,11 +98,13 @@ class FakeCamera:
             raise answer
         return answer if isinstance(answer, Frame) else answer(call)
 
+    @override
     def check(self) -> None:
         self._require_open("check")
         if self.lost is not None:
             raise self.lost
 
+    @override
     def close(self) -> None:
         self._is_open = False
 

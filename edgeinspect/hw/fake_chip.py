@@ -22,9 +22,11 @@ FakeInput = FakeEdgeInput | FakeLevelInput | FakeEncoder
 
 @dataclass(slots=True)
 class _Pin:
-    """Attributes:
-    driven: the electrical level that an output gives it; None: nobody drives it.
-    heard: tells the input on it of a change of the electrical level.
+    """The state of one pin.
+
+    Attributes:
+        driven: the electrical level that an output gives it; None: nobody drives it.
+        heard: reports each change of the electrical level to the input on it.
     """
 
     pull: bool = False
@@ -73,6 +75,7 @@ class FakeChip:
         self._pins[offset].holder = holder
 
     def unplug(self) -> None:
+        """Remove the chip, as if somebody pulled its cable."""
         self._present = False
         for line in list(self._inputs):
             line.chip_has_gone()
@@ -80,20 +83,25 @@ class FakeChip:
     # --- the io driver --------------------------------------------------------------------------
 
     def edge_input(self, io: Io, wire: InputLine) -> _FakeEdgeLine:
+        """Make an edge input on this chip."""
         return _FakeEdgeLine(self, io, wire)
 
     def level_input(self, io: Io, wire: InputLine) -> _FakeLevelLine:
+        """Make a level input on this chip."""
         return _FakeLevelLine(self, io, wire)
 
     def encoder_input(self, io: Io, wire: EncoderLine) -> _FakeEncoderLine:
+        """Make an encoder input on this chip."""
         return _FakeEncoderLine(self, io, wire)
 
     def output(self, io: Io, wire: OutputLine) -> _FakeDrivenLine:
+        """Make an output on this chip."""
         return _FakeDrivenLine(self, io, wire)
 
     # --- what the lines use -----------------------------------------------------------------------
 
     def take(self, io: Io, wire: OutputLine) -> _Pin:
+        """Reserve a pin. Raises LineFault as the kernel would refuse it."""
         name = f"{wire.line} of {wire.chip or io.chip}"
         if self.denied:
             raise no_permission(name)
@@ -109,15 +117,18 @@ class FakeChip:
         return pin
 
     def drive(self, pin: _Pin, level: bool, name: str) -> None:
+        """Set a pin's electrical level. Raises LineFault if the chip is gone."""
         if not self._present:
             raise gone(name)
         pin.driven = level
         pin.history.append(level)
 
     def register(self, line: _FakeInputLine) -> None:
+        """Report the removal of the chip to this input, too."""
         self._inputs.append(line)
 
     def forget(self, line: _FakeInputLine) -> None:
+        """Stop reporting to this input."""
         if line in self._inputs:
             self._inputs.remove(line)
 

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from edgeinspect.errors import InferenceFailed
-from edgeinspect.ports import TensorSpec
+from edgeinspect.ports import Engine, TensorSpec
 
 Tile = NDArray[np.generic]
 
 
-class FakeEngine:
+class FakeEngine(Engine):
     """Answers each tile from a script.
 
     Args:
@@ -41,14 +42,17 @@ class FakeEngine:
         self._closed = False
         self.tiles: list[Tile] = []
 
+    @override
     @property
     def input_spec(self) -> TensorSpec:
         return self._input_spec
 
+    @override
     @property
     def output_spec(self) -> TensorSpec:
         return self._output_spec
 
+    @override
     @property
     def description(self) -> str:
         return "scripted fake engine"

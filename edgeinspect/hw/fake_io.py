@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from typing_extensions import override
+
 from edgeinspect.errors import LineFault, UsageError
 from edgeinspect.hw.input_faults import InputFaults
-from edgeinspect.ports import EdgeListener
+from edgeinspect.ports import EdgeInput, EdgeListener, EncoderInput, LevelInput, Output
 
 
 class _TellsFaults:
@@ -29,7 +31,7 @@ class _TellsFaults:
             self._faults.failed(error)
 
 
-class FakeEdgeInput(_TellsFaults):
+class FakeEdgeInput(_TellsFaults, EdgeInput):
     """Trigger, confirm or guard sensor whose edges a test makes with ``edge``.
 
     Attributes:
@@ -45,12 +47,15 @@ class FakeEdgeInput(_TellsFaults):
 
     @property
     def is_started(self) -> bool:
+        """Whether a listener was given."""
         return self._listener is not None
 
     @property
     def is_closed(self) -> bool:
+        """Whether the input was closed."""
         return self._closed
 
+    @override
     def start(self, listener: EdgeListener) -> None:
         _refuse_start(started=self.is_started, closed=self._closed)
         if self._start_error is not None:
@@ -66,12 +71,13 @@ class FakeEdgeInput(_TellsFaults):
         self.edges.append(edge_mono_ns)
         self._listener(edge_mono_ns)
 
+    @override
     def close(self) -> None:
         self._listener = None
         self._closed = True
 
 
-class FakeLevelInput(_TellsFaults):
+class FakeLevelInput(_TellsFaults, LevelInput):
     """The line-stopped input; a test changes it with ``set``."""
 
     def __init__(self, *, active: bool = False) -> None:
@@ -82,8 +88,10 @@ class FakeLevelInput(_TellsFaults):
 
     @property
     def is_closed(self) -> bool:
+        """Whether the input was closed."""
         return self._closed
 
+    @override
     def start(self, listener: Callable[[bool, int], None]) -> bool:
         _refuse_start(started=self._listener is not None, closed=self._closed)
         self._listener = listener
@@ -98,12 +106,13 @@ class FakeLevelInput(_TellsFaults):
         self._active = active
         self._listener(active, edge_mono_ns)
 
+    @override
     def close(self) -> None:
         self._listener = None
         self._closed = True
 
 
-class FakeEncoder(_TellsFaults):
+class FakeEncoder(_TellsFaults, EncoderInput):
     """The belt's counter; a test moves it with ``move_to``."""
 
     def __init__(self) -> None:
@@ -114,13 +123,16 @@ class FakeEncoder(_TellsFaults):
 
     @property
     def is_closed(self) -> bool:
+        """Whether the encoder was closed."""
         return self._closed
 
+    @override
     def start(self, listener: Callable[[int, int], None]) -> None:
         _refuse_start(started=self._listener is not None, closed=self._closed)
         self._listener = listener
 
     def move_to(self, count: int, edge_mono_ns: int) -> None:
+        """Report this count. Raises UsageError if it decreases or nobody listens."""
         if self._listener is None:
             raise UsageError("The encoder was moved before it was started.")
         if count < self.count:
@@ -128,17 +140,18 @@ class FakeEncoder(_TellsFaults):
         self.count = count
         self._listener(count, edge_mono_ns)
 
+    @override
     def close(self) -> None:
         self._listener = None
         self._closed = True
 
 
-class FakeOutput:
-    """An output line that remembers what it was driven to.
+class FakeOutput(Output):
+    """An output line that remembers how it was driven.
 
     Attributes:
         levels: every level driven, in order; the safe level is False and not in the list.
-        active: the level now.
+        active: the present level.
     """
 
     def __init__(
@@ -147,9 +160,11 @@ class FakeOutput:
         errors: Iterable[Exception | None] = (),
         on_drive: Callable[[bool], None] | None = None,
     ) -> None:
-        """Args:
-        errors: for the first calls of ``drive``, one each; None lets the call succeed.
-        on_drive: called after each successful change, in the thread that drives.
+        """Set the script.
+
+        Args:
+            errors: for the first calls of ``drive``, one each; None lets the call succeed.
+            on_drive: called after each successful change, in the thread that drives.
         """
         self._errors = iter(errors)
         self._on_drive = on_drive
@@ -157,6 +172,7 @@ class FakeOutput:
         self.active = False
         self.is_closed = False
 
+    @override
     def drive(self, active: bool) -> None:
         if self.is_closed:
             raise UsageError("A closed output was driven.")
@@ -168,6 +184,7 @@ class FakeOutput:
         if self._on_drive is not None:
             self._on_drive(active)
 
+    @override
     def close(self) -> None:
         self.active = False
         self.is_closed = True

@@ -8,24 +8,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from edgeinspect.errors import CameraFault, UsageError
 from edgeinspect.files.picture_bytes import MAX_PIXELS
 from edgeinspect.hw.picture_file import MAX_FILE_BYTES, read_picture
 from edgeinspect.part import Frame, FrameMeta
-from edgeinspect.ports import CameraControls
+from edgeinspect.ports import Camera, CameraControls
 
 if TYPE_CHECKING:
     from edgeinspect.settings.station_file import Camera as CameraWiring
 
 
 def list_pictures(folder: str | os.PathLike[str], *, pattern: str = "*") -> tuple[Path, ...]:
-    """Every file below ``folder`` whose name matches ``pattern``, in the order of their paths.
+    """Return every file below ``folder`` whose name matches ``pattern``, in the order of paths.
 
-    Hidden files and folders (a leading dot) are left out and links to folders are not followed;
-    nothing else is judged here, so that a file which is no picture is reported and not skipped.
+    Hidden files and folders (a leading dot) are left out, and links to folders are not followed.
+    Files are not checked here, so that a file which is not a picture is reported and not skipped.
 
     Raises:
-        UsageError: the folder is missing, is no folder, cannot be listed or holds no such file.
+        UsageError: the folder is missing, is not a folder, cannot be listed or holds no such file.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -52,7 +54,7 @@ def open_driver(wiring: CameraWiring) -> FolderCamera:
     return FolderCamera(list_pictures(wiring.device or "."), repeat=True)
 
 
-class FolderCamera:
+class FolderCamera(Camera):
     """Serves the given files in order; each capture shows the next one.
 
     A file that cannot be read costs its own capture a CameraFault that names it; the capture
@@ -69,10 +71,12 @@ class FolderCamera:
         now_mono_ns: Callable[[], int] = time.monotonic_ns,
         sleep_until_mono_ns: Callable[[int], None] | None = None,
     ) -> None:
-        """Args:
-        files: see ``list_pictures``.
-        repeat: begin again after the last file.
-        now_mono_ns, sleep_until_mono_ns: replaced where time is virtual.
+        """Make a camera that shows files.
+
+        Args:
+            files: see ``list_pictures``.
+            repeat: start again after the last file.
+            now_mono_ns, sleep_until_mono_ns: replaced where time is virtual.
         """
         self._files = tuple(Path(file) for file in files)
         self._repeat = repeat
@@ -91,6 +95,7 @@ class FolderCamera:
             raise CameraFault("The folder camera has no files to show.")
         self._is_open = True
 
+    @override
     def apply(self, controls: CameraControls) -> None:
         self._require_open()
 
@@ -103,7 +108,7 @@ class FolderCamera:
         self._next += 1
         exposure_mono_ns = max(not_before_mono_ns, self._now_mono_ns())
         if exposure_mono_ns > deadline_mono_ns:
-            raise CameraFault("The capture was asked for after its deadline.")
+            raise CameraFault("The capture was requested after its deadline.")
         self._sleep_until(exposure_mono_ns)
         file = self._files[sequence % len(self._files)]
         pixels = read_picture(
@@ -121,6 +126,7 @@ class FolderCamera:
         """A folder does not stop by itself; a missing file costs its own capture."""
         self._require_open()
 
+    @override
     def close(self) -> None:
         self._is_open = False
 

@@ -32,6 +32,8 @@ class LineFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChipFacts:
+    """One GPIO chip and its lines."""
+
     device: Path
     label: str
     lines: tuple[LineFacts, ...]

@@ -1,4 +1,4 @@
-"""What goes wrong with GPIO lines, in sentences that name the line, the cause and the remedy."""
+"""Errors of GPIO lines, in sentences that name the line, the cause and the remedy."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ def chip_devices(folder: Path = DEVICE_FOLDER) -> list[Path]:
 def line_fault(
     error: Exception, *, line: str, holder: str = "", doing: str = "opened"
 ) -> LineFault:
-    """The vendor's error about one line, as a LineFault with what to do.
+    """Translate the vendor's error about one line into a LineFault with a next action.
 
     Args:
-        line: as people know it, e.g. "GPIO17 of pinctrl-rp1".
-        holder: who uses the line, where the kernel tells.
-        doing: what was being done to the line: "opened", "read", "driven".
+        error: the vendor's error.
+        line: the line's name for people, e.g. "GPIO17 of pinctrl-rp1".
+        holder: who uses the line, if the kernel reports it.
+        doing: the attempted action: "opened", "read", "driven".
     """
     number = getattr(error, "errno", None)
     if number == errno.EBUSY:
@@ -53,6 +54,7 @@ def line_fault(
 
 
 def busy(line: str, holder: str = "") -> LineFault:
+    """Return the fault of a line that somebody else uses."""
     by = f"by {holder!r}" if holder else "by another program or a kernel driver"
     remedy = "End it, or use another line; see: edgeinspect io list"
     if holder.startswith(f"{CONSUMER_PREFIX}-"):
@@ -62,6 +64,7 @@ def busy(line: str, holder: str = "") -> LineFault:
 
 
 def no_permission(what: str) -> LineFault:
+    """Return the fault of a missing permission."""
     return LineFault(
         f"The user {os.geteuid()} may not use {what}.",
         next_action="Put the user into the group gpio (sudo usermod -aG gpio USER, then log in "
@@ -70,6 +73,7 @@ def no_permission(what: str) -> LineFault:
 
 
 def gone(line: str) -> LineFault:
+    """Return the fault of a chip that was removed."""
     return LineFault(
         f"The chip of the line {line} has gone.",
         next_action="Check its cable and power, then restart the station.",

@@ -1,14 +1,14 @@
 """Lines of the kernel's character device, through ``gpiod`` 2.x: the driver ``gpiod``.
 
-Edges carry the kernel's CLOCK_MONOTONIC stamp, and one thread tells of those of all lines in the
-order of their stamps (``edgeinspect.hw.edge_reader``). Where ``debounce_us`` is set, the stamp is
-taken when the level has been steady for that long, so it comes that much later than the edge
-itself. The kernel numbers the edges of a line, so one that was lost on the way is noticed and told.
-Edges so close together that the chip or its driver makes one interrupt of them are merged before
-they are numbered, and no number shows those.
+Edges carry the kernel's CLOCK_MONOTONIC stamp, and one thread reports the edges of all lines in the
+order of their stamps (``edgeinspect.hw.edge_reader``). With ``debounce_us``, the stamp is taken
+when the level has been steady for that long, so it is that much later than the edge itself. The
+kernel numbers the edges of a line, so a lost edge is noticed and reported. Edges so close together
+that the chip or its driver makes one interrupt of them are merged before they are numbered, and the
+numbers do not show that.
 
-An output is requested, at its safe level, in one system call and held until ``close``; a process
-that is killed leaves it to the hardware's pull, as the kernel then releases the line.
+An output is requested, at its safe level, in one system call and held until ``close``. When a
+process is killed, the kernel releases the line, and the hardware's pull decides its level.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from typing_extensions import override
+
 from edgeinspect.errors import UsageError
 from edgeinspect.hw.edge_reader import Told, reader
 from edgeinspect.hw.gpio_chips import holder_of, line_offset, open_chip, vendor
 from edgeinspect.hw.gpio_faults import consumer, gone, line_fault
-from edgeinspect.hw.input_faults import InputFaults
-from edgeinspect.ports import EdgeListener
+from edgeinspect.hw.input_faults import InputFaults, TellsFaults
+from edgeinspect.ports import EdgeInput, EdgeListener, EncoderInput, LevelInput, Output
 from edgeinspect.settings.wiring import Active, Bias, EncoderLine, InputLine, Io, OutputLine
 
 NUMBERS = 1 << 32
@@ -34,46 +36,55 @@ EVENT_BUFFER = 1024
 
 
 def edge_input(io: Io, wire: InputLine) -> EdgeLine:
+    """Make an edge input; ``start`` opens the line."""
     return EdgeLine(io, wire)
 
 
 def level_input(io: Io, wire: InputLine) -> LevelLine:
+    """Make a level input; ``start`` opens the line."""
     return LevelLine(io, wire)
 
 
 def encoder_input(io: Io, wire: EncoderLine) -> EncoderCounter:
+    """Make an encoder input; ``start`` opens the line."""
     return EncoderCounter(io, wire)
 
 
 def output(io: Io, wire: OutputLine) -> DrivenLine:
+    """Open an output at its safe level. Raises LineFault."""
     return DrivenLine(io, wire)
 
 
-class EdgeLine:
+class EdgeLine(EdgeInput, TellsFaults):
     """An input whose active edges are reported; see ``edgeinspect.ports.EdgeInput``."""
 
     def __init__(self, io: Io, wire: InputLine) -> None:
         self._events = _Events(io, wire, edges="RISING")
 
+    @override
     def tell_faults(self, listener: InputFaults) -> None:
         self._events.faults = listener
 
+    @override
     def start(self, listener: EdgeListener) -> None:
         self._events.start(lambda event: listener(event.timestamp_ns))
 
+    @override
     def close(self) -> None:
         self._events.close()
 
 
-class LevelLine:
+class LevelLine(LevelInput, TellsFaults):
     """An input whose level is reported; see ``edgeinspect.ports.LevelInput``."""
 
     def __init__(self, io: Io, wire: InputLine) -> None:
         self._events = _Events(io, wire, edges="BOTH")
 
+    @override
     def tell_faults(self, listener: InputFaults) -> None:
         self._events.faults = listener
 
+    @override
     def start(self, listener: Callable[[bool, int], None]) -> bool:
         rising = vendor().EdgeEvent.Type.RISING_EDGE
 
@@ -82,25 +93,28 @@ class LevelLine:
 
         return self._events.start(report)
 
+    @override
     def close(self) -> None:
         self._events.close()
 
 
-class EncoderCounter:
+class EncoderCounter(EncoderInput, TellsFaults):
     """A counter of active edges; see ``edgeinspect.ports.EncoderInput``.
 
-    The count is the kernel's own number of the edge, so it is right even where the program was
-    too slow to hear of every single one. One channel tells no direction: a belt that runs
-    backwards counts up, too.
+    The count is the kernel's own number of the edge, so it is right even if the program was too
+    slow to receive every edge. One channel has no direction: a belt that runs backwards counts up,
+    too.
     """
 
     def __init__(self, io: Io, wire: EncoderLine) -> None:
         self._events = _Events(io, wire, edges="RISING", counts=True)
         self._count = 0
 
+    @override
     def tell_faults(self, listener: InputFaults) -> None:
         self._events.faults = listener
 
+    @override
     def start(self, listener: Callable[[int, int], None]) -> None:
         def report(event: Any) -> None:
             # The kernel's number has 32 bits: at 10,000 counts a second it lasts for five days.
@@ -109,11 +123,12 @@ class EncoderCounter:
 
         self._events.start(report)
 
+    @override
     def close(self) -> None:
         self._events.close()
 
 
-class DrivenLine:
+class DrivenLine(Output):
     """An output; see ``edgeinspect.ports.Output``. Requested at its safe level when it is made."""
 
     def __init__(self, io: Io, wire: OutputLine) -> None:
@@ -128,12 +143,14 @@ class DrivenLine:
         self._name, self._offset, self._request = _request(io, wire, settings)
         self._closed = False
 
+    @override
     def drive(self, active: bool) -> None:
         with self._lock:
             if self._closed:
                 raise UsageError(f"The closed output {self._name} was driven.")
             self._set(active)
 
+    @override
     def close(self) -> None:
         with self._lock:
             if self._closed:
@@ -154,7 +171,7 @@ class DrivenLine:
 
 
 class _Events:
-    """A requested input; the process's one reader tells of its events."""
+    """A requested input; the process's single reader reports its events."""
 
     def __init__(self, io: Io, wire: InputLine, *, edges: str, counts: bool = False) -> None:
         self._io, self._wire, self._edges = io, wire, edges
@@ -213,7 +230,7 @@ class _Events:
             self.faults.failed(failed)
 
     def _watch_numbers(self, events: Sequence[Any]) -> None:
-        """The kernel counts every edge of the line from 1; a gap is what it had no room for."""
+        """Notice a gap in the kernel's edge numbers: edges that its buffer had no room for."""
         lost = events[-1].line_seqno - self._last_number - len(events)
         self._last_number = events[-1].line_seqno
         if lost > 0 and not self.read_last and self.faults is not None:

@@ -1,4 +1,4 @@
-"""How an input that has begun to fail tells the station; simulated inputs never do."""
+"""How a failing input reports to the station; simulated inputs never fail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgeinspect.errors import LineFault
 
 
 class InputFaults(Protocol):
-    """Told in the driver's thread; returns at once and does not raise."""
+    """Receives faults in the driver's thread; returns at once and does not raise."""
 
     def edges_lost(self, count: int) -> None:
         """So many edges were seen by the kernel and never reported; the input goes on."""

@@ -47,6 +47,7 @@ class Lane:
             self._batch = np.zeros(shape, self.input_spec.dtype)
 
     def infer(self, tiles: Sequence[Tile]) -> list[Tile]:
+        """Return the output of every tile, in order."""
         if self._batch is not None:
             return self._infer_batch(self._batch, tiles)
         return [self._invoke(tile[None])[0] for tile in tiles]
@@ -84,8 +85,16 @@ class Loader:
         device: str | None = None,
         stateful: bool = False,
     ) -> None:
-        """Args:
-        stateful: the model is known to have a memory, so that it must forget between tiles.
+        """Store how to load the model; nothing is loaded yet.
+
+        Args:
+            model: the model's bytes.
+            source: the model's name in errors.
+            library: the runtime library.
+            kernels: the kind of kernels.
+            delegate: none or edgetpu.
+            device: the accelerator; None: the first.
+            stateful: the model is known to have a memory, which must be reset between tiles.
         """
         self._model = model
         self._source = source

@@ -2,8 +2,8 @@
 
 ``open_engine`` runs a verified bundle on the station; ``open_model`` runs bare model bytes for the
 tools. A model that cannot be trusted is refused before the first part: ``model_probe`` tries it in
-a child process, and only what passed there is opened here; see ``model_file`` for what is said of
-the others.
+a child process, and only a model that passes is opened here. ``model_file`` makes the error
+messages for the others.
 """
 
 from __future__ import annotations
@@ -41,14 +41,15 @@ def open_engine(
     tiles_at_once: int = 1,
     kernels: Kernels = Kernels.FAST,
 ) -> LiteRtEngine:
-    """Open the engine of a verified bundle, once its model has passed in a child process.
+    """Open the engine of a verified bundle, after its model has passed in a child process.
 
     Args:
+        bundle: the verified bundle.
         runtime: auto, litert or tflite-runtime.
         arrangement: auto (measured, within 0.3 s), threads, interpreters or batch.
-        threads: cores to use at most; None: all that this process may use.
-        delegate: none or edgetpu, which takes the bundle's model for it, where there is one.
-        device: which accelerator; None: the first.
+        threads: the most cores to use; None: all that this process may use.
+        delegate: none, or edgetpu, which takes the bundle's Edge TPU model if there is one.
+        device: the accelerator; None: the first.
         tiles_at_once: tiles of one part, for which the arrangement is chosen.
         kernels: ``reference`` for golden outputs; they take one core.
 
@@ -118,8 +119,10 @@ def open_model(
     Other arguments and errors are those of ``open_engine``.
 
     Args:
-        golden: makes the tiles of the golden pictures that the child is shown as well.
-        golden_name: tells these golden pictures from others.
+        model: the model's bytes.
+        source: the model's name in errors.
+        golden: makes the tiles of the golden pictures that the child process also runs.
+        golden_name: distinguishes these golden pictures from others.
         probe: False only for bytes that this process has made itself.
     """
     check_identifier(model, source)

@@ -12,16 +12,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from edgeinspect.errors import InferenceFailed, ModelRefused
 from edgeinspect.hw.arrangement import BUDGET_NS, Arrangement, candidates, median_run_ns
 from edgeinspect.hw.interpreters import Lane, Loader
-from edgeinspect.ports import TensorSpec
+from edgeinspect.ports import Engine, TensorSpec
 
 Tile = NDArray[np.generic]
 
 
-class LiteRtEngine:
+class LiteRtEngine(Engine):
     """One model, loaded into one or several interpreters. Made by ``open_engine`` and its like.
 
     ``run`` may be called from several threads at once; each tile takes whichever interpreter is
@@ -46,14 +47,17 @@ class LiteRtEngine:
         self._arrangement = arrangement
         self._description = f"{runtime}, {first.kernels}, {arrangement}"
 
+    @override
     @property
     def input_spec(self) -> TensorSpec:
         return self._input_spec
 
+    @override
     @property
     def output_spec(self) -> TensorSpec:
         return self._output_spec
 
+    @override
     @property
     def description(self) -> str:
         return self._description
@@ -157,14 +161,17 @@ def _settle(helpers: list[Future[None]]) -> None:
 def choose(
     loader: Loader, wish: str, *, cores: int, tiles_at_once: int, several: bool = True
 ) -> LiteRtEngine:
-    """Load the model in the arrangement that is asked for, or in the fastest one.
+    """Load the model in the requested arrangement, or in the fastest one.
 
     Args:
+        loader: loads the model.
         wish: auto (measured, within 0.3 s), threads, interpreters or batch.
-        several: False where only one interpreter with one thread will do.
+        cores: the most cores to use.
+        tiles_at_once: tiles of one part.
+        several: False if only one interpreter with one thread is possible.
 
     Raises:
-        ModelRefused: the model cannot run, or gives the same picture different outputs.
+        ModelRefused: the model cannot run, or gives different outputs for the same picture.
     """
     single = loader.lane(threads=1)
     loader.check_memory(single)

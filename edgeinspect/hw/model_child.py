@@ -147,7 +147,10 @@ def _golden(spec: TensorSpec) -> Iterator[Any]:
 def _try_bare(
     model: bytes, library: RuntimeLibrary, job: dict[str, Any], tell: Tell
 ) -> dict[str, Any]:
-    """Run it with every kind of kernels; what is merely rejected is none of our business."""
+    """Run the model with every kind of kernel.
+
+    A model that is merely rejected is not our concern.
+    """
     kinds = library.resolver_type
     for kernels, threads in (
         (kinds.AUTO, 1),

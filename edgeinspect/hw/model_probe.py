@@ -109,19 +109,21 @@ def try_model(
     golden_name: str = "",
     deadline_s: float = DEADLINE_S,
 ) -> Passed:
-    """Open and run the model in a child process, unless it has passed in this process before.
+    """Open and run the model in a child process, unless it already passed in this process.
 
-    With a delegate it is tried every time, for the accelerator may hang the next time.
+    With a delegate it is tried every time, because the accelerator may hang the next time.
 
     Args:
+        model: the model's bytes.
+        wish: how to open the model.
         source: the model's name in errors.
         golden: makes the tiles of the golden pictures, shaped as the model takes them.
-        golden_name: tells these golden pictures from others.
-        deadline_s: for each step of the trial: loading, and each picture.
+        golden_name: distinguishes these golden pictures from others.
+        deadline_s: time limit of each step of the trial: loading, and each picture.
 
     Raises:
-        ModelRefused: the child died, hung, or took too much; or it refused the model.
-        HardwareError: it died or hung with a delegate, where the accelerator may be to blame.
+        ModelRefused: the child died, hung or used too much, or it refused the model.
+        HardwareError: the child died or hung with a delegate, so the accelerator may be the cause.
         DriverMissing: the library or the delegate is not installed.
     """
     key = (hashlib.sha256(model).hexdigest(), wish, golden_name)

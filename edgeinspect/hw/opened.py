@@ -15,14 +15,14 @@ class _Closes(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drivers:
-    """What is wired to the station; None where nothing is.
+    """The station's opened drivers; None where nothing is wired.
 
     Attributes:
         gate: the reject actuator's output.
-        heartbeat: toggles while the station can be trusted; the line's control watches it.
-        line_stop: asks the line's control to stop the belt.
-        lights: outputs by what they show: "green" inspecting, "yellow" paused or degraded,
-            "red" faulted, "beacon" an alarm that nobody has acknowledged.
+        heartbeat: toggles while the station can be trusted; the line's controller watches it.
+        line_stop: asks the line's controller to stop the belt.
+        lights: outputs by their meaning: "green" inspecting, "yellow" paused or degraded, "red"
+            faulted, "beacon" an alarm that nobody has acknowledged.
         strobe: the lamp that ``camera`` switches for each request.
     """
 
@@ -50,7 +50,7 @@ class Drivers:
         return {name: line for name, line in wired.items() if line is not None}
 
     def close_inputs(self) -> list[str]:
-        """Close every input; returns what went wrong, a sentence each."""
+        """Close every input; return one sentence for each that failed."""
         return _close_each(tuple(self.inputs().values()))
 
     def close_outputs(self) -> list[str]:
@@ -64,6 +64,6 @@ def _close_each(lines: Sequence[_Closes | None]) -> list[str]:
         try:
             if line is not None:
                 line.close()
-        except Exception as error:  # noqa: BLE001  the others are closed all the same
+        except Exception as error:  # noqa: BLE001  the others must still be closed
             failed.append(str(error) or type(error).__name__)
     return failed

@@ -56,7 +56,7 @@ def open_driver(wiring: CameraWiring) -> Picamera2Camera:
 
 
 def camera_ids() -> list[str]:
-    """libcamera's ids of every camera it sees. Raises DriverMissing."""
+    """Libcamera's ids of every camera it sees. Raises DriverMissing."""
     return [str(camera["Id"]) for camera in _library().Picamera2.global_camera_info()]
 
 

@@ -29,11 +29,11 @@ def read_picture(
     """Read a PNG, JPEG, BMP, PGM or PPM file.
 
     Returns:
-        uint8, shape (height, width) for grey or (height, width, 3) in RGB order, read-only;
-        an alpha channel is dropped, EXIF rotation is not applied.
+        uint8, shape (height, width) for grey or (height, width, 3) in RGB order, read-only; an
+        alpha channel is dropped, EXIF rotation is not applied.
 
     Raises:
-        CameraFault: names the file and says what is wrong with it.
+        CameraFault: the file cannot be read or is not a picture; the error names it.
     """
     file = Path(path)
     try:

@@ -16,11 +16,13 @@ from edgeinspect.errors import DriverMissing, UsageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverEntry:
-    """Attributes:
-    module: of this package; see ``IoModule`` and ``CameraModule`` of
-        ``edgeinspect.runtime.opened_wires`` for what it offers.
-    library: the vendor's module that must be importable; "" if none is needed.
-    install: the one command that makes it so.
+    """Where a driver is, and its requirements.
+
+    Attributes:
+        module: name in this package; see ``IoModule`` and ``CameraModule`` of
+            ``edgeinspect.runtime.opened_wires`` for its functions.
+        library: the vendor's module that must be importable; "" if none is needed.
+        install: the one command that installs it.
     """
 
     module: str

@@ -1,12 +1,12 @@
 """Lines through RPi.GPIO's API: the driver ``rpi-gpio``.
 
-RPi.GPIO itself serves the Pi 1 to 4, ``rpi-lgpio`` offers the same API on every Pi, the Pi 5
-included. Compared with the driver ``gpiod`` this API gives less, and the station can do no better:
+RPi.GPIO itself serves the Pi 1 to 4; ``rpi-lgpio`` offers the same API on every Pi, including the
+Pi 5. Compared with the driver ``gpiod`` this API has limits that the station cannot remove:
 
-* it hands over no kernel timestamps: an edge is stamped when its callback runs, later than the
-  edge by what the thread switch takes (measured in docs/reference/hardware.md);
-* it numbers no edges, so lost ones are not noticed;
-* a bias that is ``as-is`` means no pull, for it knows no other word;
+* it has no kernel timestamps: an edge is stamped when its callback runs, which is later than the
+  edge by the time of a thread switch (measured in docs/reference/hardware.md);
+* it does not number edges, so lost ones are not noticed;
+* a bias of ``as-is`` means no pull, because the API has no such setting;
 * RPi.GPIO itself, unlike rpi-lgpio, does not notice that another program uses a line.
 """
 
@@ -20,10 +20,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from typing_extensions import override
+
 from edgeinspect.errors import DriverMissing, LineFault, UsageError
 from edgeinspect.hw.gpio_faults import busy, chip_devices, gone, line_fault, no_permission
-from edgeinspect.hw.input_faults import InputFaults
-from edgeinspect.ports import EdgeListener
+from edgeinspect.hw.input_faults import InputFaults, TellsFaults
+from edgeinspect.ports import EdgeInput, EdgeListener, EncoderInput, LevelInput, Output
 from edgeinspect.settings.wiring import Active, Bias, EncoderLine, InputLine, Io, OutputLine
 
 _WATCH_PERIOD_S = 0.25
@@ -34,50 +36,59 @@ _holding = threading.Lock()
 
 
 def edge_input(io: Io, wire: InputLine) -> EdgePin:
+    """Make an edge input; ``start`` opens the pin."""
     del io
     return EdgePin(wire)
 
 
 def level_input(io: Io, wire: InputLine) -> LevelPin:
+    """Make a level input; ``start`` opens the pin."""
     del io
     return LevelPin(wire)
 
 
 def encoder_input(io: Io, wire: EncoderLine) -> EncoderPin:
+    """Make an encoder input; ``start`` opens the pin."""
     del io
     return EncoderPin(wire)
 
 
 def output(io: Io, wire: OutputLine) -> DrivenPin:
+    """Open an output at its safe level. Raises LineFault."""
     del io
     return DrivenPin(wire)
 
 
-class EdgePin:
+class EdgePin(EdgeInput, TellsFaults):
     """An input whose active edges are reported; see ``edgeinspect.ports.EdgeInput``."""
 
     def __init__(self, wire: InputLine) -> None:
         self._pin = _InputPin(wire)
 
+    @override
     def tell_faults(self, listener: InputFaults) -> None:
         self._pin.faults = listener
 
+    @override
     def start(self, listener: EdgeListener) -> None:
         self._pin.start(lambda: listener(time.monotonic_ns()), both_edges=False)
 
+    @override
     def close(self) -> None:
         self._pin.close()
 
 
-class LevelPin:
+class LevelPin(LevelInput, TellsFaults):
     """An input whose level is reported; see ``edgeinspect.ports.LevelInput``."""
 
     def __init__(self, wire: InputLine) -> None:
         self._pin = _InputPin(wire)
 
+    @override
     def tell_faults(self, listener: InputFaults) -> None:
         self._pin.faults = listener
 
+    @override
     def start(self, listener: Callable[[bool, int], None]) -> bool:
         def report() -> None:
             edge_mono_ns = time.monotonic_ns()
@@ -85,11 +96,12 @@ class LevelPin:
 
         return self._pin.start(report, both_edges=True)
 
+    @override
     def close(self) -> None:
         self._pin.close()
 
 
-class EncoderPin:
+class EncoderPin(EncoderInput, TellsFaults):
     """A counter of active edges; see ``edgeinspect.ports.EncoderInput``.
 
     It counts callbacks: what the library lost is not counted. Take the driver ``gpiod`` for an
@@ -100,9 +112,11 @@ class EncoderPin:
         self._pin = _InputPin(wire)
         self._count = 0
 
+    @override
     def tell_faults(self, listener: InputFaults) -> None:
         self._pin.faults = listener
 
+    @override
     def start(self, listener: Callable[[int, int], None]) -> None:
         def report() -> None:
             self._count += 1
@@ -110,11 +124,12 @@ class EncoderPin:
 
         self._pin.start(report, both_edges=False)
 
+    @override
     def close(self) -> None:
         self._pin.close()
 
 
-class DrivenPin:
+class DrivenPin(Output):
     """An output; see ``edgeinspect.ports.Output``. Set up at its safe level when it is made."""
 
     def __init__(self, wire: OutputLine) -> None:
@@ -127,12 +142,14 @@ class DrivenPin:
         with _released_on_error(self._number), _translated(self._name, "opened"):
             self._gpio.setup(self._number, self._gpio.OUT, initial=self._idle)
 
+    @override
     def drive(self, active: bool) -> None:
         with self._lock:
             if self._closed:
                 raise UsageError(f"The closed output {self._name} was driven.")
             self._set(active)
 
+    @override
     def close(self) -> None:
         with self._lock:
             if self._closed:
@@ -210,10 +227,10 @@ class _InputPin:
 
 
 def vendor() -> Any:
-    """``RPi.GPIO``, numbering by BCM.
+    """Return ``RPi.GPIO``, set to BCM numbers.
 
     Raises:
-        DriverMissing: neither RPi.GPIO nor rpi-lgpio is installed, or this is no Raspberry Pi.
+        DriverMissing: neither RPi.GPIO nor rpi-lgpio is installed, or this is not a Raspberry Pi.
         LineFault: the chip cannot be opened.
     """
     # lgpio makes a pipe in its working directory, by default wherever the station was started.
@@ -244,6 +261,7 @@ def pin_number(wire: OutputLine) -> int:
 
 
 def pin_name(wire: OutputLine) -> str:
+    """Return the pin's name for people, e.g. "GPIO17"."""
     return f"GPIO{pin_number(wire)}"
 
 
@@ -299,7 +317,7 @@ def _released_on_error(number: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _translated(name: str, doing: str) -> Iterator[None]:
-    """The library's errors are RuntimeError, ValueError or lgpio's own, told apart by wording."""
+    """Translate the library's RuntimeError, ValueError or lgpio error by its wording."""
     try:
         yield
     except LineFault:

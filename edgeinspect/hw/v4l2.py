@@ -30,7 +30,7 @@ _BUFFERS = 5
 _FIRST_FRAME_NS = 5_000_000_000
 _POLL_S = 0.2
 _FUTURE_STAMPS = 30
-"""So many in a row are no jitter of a USB camera's clock any more."""
+"""More in a row than the jitter of a USB camera's clock can explain."""
 _ANY_SIZE_PX = (16384, 16384)
 """Asks the driver for the largest that it has."""
 _FORMATS = {
@@ -45,7 +45,7 @@ _FORMATS = {
     "BGR3": Layout.BGR,
     "MJPG": Layout.MJPEG,
 }
-"""What can be read, by the kernel's names; uncompressed ones are asked for first."""
+"""The formats that can be read, by the kernel's names; uncompressed ones come first."""
 
 
 class Device(Protocol):
@@ -54,16 +54,45 @@ class Device(Protocol):
     path: str
     name: str
 
-    def set_format(self, wanted: int, width_px: int, height_px: int) -> StreamFormat: ...
-    def set_frame_rate(self, frames_per_s: float) -> float: ...
-    def control_range(self, control: int) -> tuple[int, int] | None: ...
-    def set_control(self, control: int, value: int) -> None: ...
-    def get_control(self, control: int) -> int: ...
-    def start(self, buffers: int) -> None: ...
-    def wait(self, timeout_s: float) -> bool: ...
-    def dequeue(self) -> Picture | None: ...
-    def give_back(self, index: int) -> None: ...
-    def close(self) -> None: ...
+    def set_format(self, wanted: int, width_px: int, height_px: int) -> StreamFormat:
+        """Ask for a pixel format and size; return what the camera chose."""
+        ...
+
+    def set_frame_rate(self, frames_per_s: float) -> float:
+        """Ask for a frame rate; return what the camera chose."""
+        ...
+
+    def control_range(self, control: int) -> tuple[int, int] | None:
+        """Return a control's minimum and maximum; None if the camera does not have it."""
+        ...
+
+    def set_control(self, control: int, value: int) -> None:
+        """Set a control."""
+        ...
+
+    def get_control(self, control: int) -> int:
+        """Return a control's value."""
+        ...
+
+    def start(self, buffers: int) -> None:
+        """Start streaming with this many buffers."""
+        ...
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for a picture; return whether one is ready."""
+        ...
+
+    def dequeue(self) -> Picture | None:
+        """Return the next picture; None if there is none."""
+        ...
+
+    def give_back(self, index: int) -> None:
+        """Return a buffer to the camera."""
+        ...
+
+    def close(self) -> None:
+        """Stop streaming and release the device."""
+        ...
 
 
 def open_driver(wiring: CameraWiring) -> V4l2Camera:
@@ -141,7 +170,7 @@ class V4l2Camera:
                 picture = device.dequeue() if device.wait(_POLL_S) else None
                 if picture is not None:
                     self._offer(picture, ring, begin)
-        except Exception as error:  # noqa: BLE001  the next capture tells what ended the thread
+        except Exception as error:  # noqa: BLE001  the next capture reports what ended the thread
             ring.fail(error)
 
     def _offer(self, picture: Picture, ring: ExposureRing[Picture], begin: ExposureBegin) -> None:
@@ -187,7 +216,7 @@ class V4l2Camera:
     def _give_back(self, picture: Picture) -> None:
         device = self._device
         if device is not None and not self._closing.is_set():
-            # A camera that was unplugged takes nothing back; the reader tells of it.
+            # A camera that was unplugged takes nothing back; the reader reports it.
             with contextlib.suppress(CameraFault):
                 device.give_back(picture.index)
 

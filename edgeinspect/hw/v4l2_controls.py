@@ -26,8 +26,10 @@ class _Device(Protocol):
 
 
 class V4l2Controls:
-    """Attributes:
-    exposure_us: the fixed exposure that the camera confirmed last; None if it is not fixed.
+    """The camera's controls.
+
+    Attributes:
+        exposure_us: the fixed exposure that the camera confirmed last; None if it is not fixed.
     """
 
     def __init__(self, device: _Device) -> None:
@@ -36,10 +38,11 @@ class V4l2Controls:
         self.exposure_us: float | None = None
 
     def apply(self, controls: CameraControls) -> None:
-        """Set what is asked for and read it back.
+        """Set the requested controls and read them back.
 
         Raises:
-            CameraFault: the camera lacks a control, not in this range, or takes another value.
+            CameraFault: the camera lacks a control, its range is smaller, or it takes another
+                value.
         """
         if controls.red_gain is not None or controls.blue_gain is not None:
             self._set("red_gain", RED_BALANCE, controls.red_gain, off=(AUTO_WHITE_BALANCE, 0))
@@ -82,7 +85,7 @@ class V4l2Controls:
         self._device.set_control(control, wanted)
 
     def read_back(self) -> ReadBack:
-        """What the camera says now of everything that was asked for."""
+        """Return the present values of all requested controls."""
         asked = self._asked
         ticks = self._read(EXPOSURE_100_US, asked.exposure_us)
         return ReadBack(

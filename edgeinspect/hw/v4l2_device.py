@@ -198,7 +198,7 @@ class V4l2Device:
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             if not stat.S_ISCHR(os.fstat(self._descriptor).st_mode):
-                raise CameraFault(f"{path} is no video device.")
+                raise CameraFault(f"{path} is not a video device.")
             capability = _Capability()
             self._ioctl(_QUERYCAP, capability)
         except OSError as error:
@@ -213,7 +213,7 @@ class V4l2Device:
         if not (able & _CAN_CAPTURE and able & _CAN_STREAM):
             self.close()
             raise CameraFault(
-                f"{path} ({self.name}) is no capture device.",
+                f"{path} ({self.name}) is not a capture device.",
                 next_action="Many cameras have several nodes; take the first that captures.",
             )
 
@@ -248,9 +248,11 @@ class V4l2Device:
         return query.minimum, query.maximum
 
     def set_control(self, control: int, value: int) -> None:
+        """Set a control. Raises CameraFault."""
         self._do("set a control", _S_CTRL, _Control(id=control, value=value))
 
     def get_control(self, control: int) -> int:
+        """Return a control's value. Raises CameraFault."""
         read = _Control(id=control)
         self._do("read a control", _G_CTRL, read)
         return int(read.value)
@@ -363,5 +365,5 @@ def _opening_failed(path: str, error: OSError) -> CameraFault:
             next_action=f"Stop that program: sudo fuser -v {path}",
         )
     if error.errno == errno.ENOTTY:
-        return CameraFault(f"{path} is no video device.")
+        return CameraFault(f"{path} is not a video device.")
     return CameraFault(f"{path} cannot be opened: {error.strerror}.")

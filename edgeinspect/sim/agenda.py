@@ -77,6 +77,7 @@ class Agenda:
 
     @property
     def moving(self) -> bool:
+        """Whether the belt moves."""
         return self.belt.moving
 
     def travel_ns(self, now_ns: int) -> int:
@@ -94,10 +95,12 @@ class Agenda:
         heapq.heappush(self._along, (travel_ns, self._count, callback))
 
     def halt_belt(self, now_ns: int, *, within_ns: int = 0) -> None:
+        """Stop the belt, evenly within this time."""
         if self.belt.moving:
             self.belt.change(0, now_ns, within_ns=within_ns)
 
     def move_belt(self, now_ns: int, *, within_ns: int = 0) -> None:
+        """Start the belt; it reaches its speed evenly within this time."""
         if not self.belt.moving:
             self.belt.change(1, now_ns, within_ns=within_ns)
 

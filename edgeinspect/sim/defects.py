@@ -39,12 +39,12 @@ _RANGES: dict[str, tuple[float, float, float, float]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefectSpec:
-    """A defect to plant.
+    """A defect to draw.
 
     Attributes:
         kind: one of DEFECT_KINDS.
         x_px, y_px: its middle in part coordinates (see ``edgeinspect.sim.product``).
-        size_px: its longest extent, about; what is visible is measured after drawing.
+        size_px: approximate longest extent; the visible size is measured after drawing.
         angle_rad: direction of its long axis.
         contrast: relative change of the surface's brightness, (0, 1).
         shape_seed: chooses among the shapes of its kind.

@@ -1,9 +1,9 @@
-"""The simulated line's camera and inspection worker, and what they see and say.
+"""The simulated line's camera and inspection worker.
 
-What the camera sees and what the engine says are two small seams, ``Eye`` and ``Judge``. The
-built-in pair writes the part's identity, place and score into a few bytes of "pixels" and reads
-them back, so that a simulation of a million parts is quick; the judge looks at nothing but the
-pixels. The real renderer and the real model plug into the same seams.
+The picture and the scores come through two small interfaces, ``Eye`` and ``Judge``. The built-in
+pair writes the part's identity, place and score into a few bytes of "pixels" and reads them back,
+so that a simulation of a million parts is quick; the judge uses nothing but the pixels. The real
+renderer and the real model use the same interfaces.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from edgeinspect.errors import InferenceFailed
 from edgeinspect.line.config import FrameChecks
@@ -65,9 +66,10 @@ _PIXELS = struct.Struct("<Bqdq")
 _EMPTY, _MISPLACED, _PLACED = 0, 1, 2
 
 
-class CodedEye:
-    """Writes what stands before the lens into 25 bytes of pixels, in one row."""
+class CodedEye(Eye):
+    """Encodes the part before the lens in 25 bytes of pixels, in one row."""
 
+    @override
     def expose(self, view: LensView, exposure_ns: int) -> NDArray[np.uint8]:
         part = view.part
         if part is None:
@@ -78,14 +80,15 @@ class CodedEye:
         return np.frombuffer(row, np.uint8).reshape(1, -1)
 
 
-class CodedJudge:
-    """Reads the rows of ``CodedEye``.
+class CodedJudge(Judge):
+    """Decodes the rows of ``CodedEye``.
 
-    The scores are those of the classes "defect" and "misplaced". The empty belt is dark and
-    featureless. A part out of place scores 1.0 as misplaced, for a model that was trained on
-    parts in their place would see an arbitrary surface there.
+    The scores are those of the classes "defect" and "misplaced". The empty belt is dark and without
+    texture. A part out of place scores 1.0 as misplaced, because a model that was trained on parts
+    in place would see an arbitrary surface there.
     """
 
+    @override
     def inspect(self, frame: Frame) -> Inspection:
         row = frame.pixels.tobytes()
         place, _, score, _ = _PIXELS.unpack(row)
@@ -152,7 +155,7 @@ class VirtualCamera:
             self._shown_bytes -= frame.pixels.nbytes
 
     def capture(self, request: Capture, post: Post, now_ns: int) -> None:
-        """Serve one request; ``post`` ignores what comes for a process that has died."""
+        """Serve one request; ``post`` ignores answers to a process that has died."""
         wait_ns = self._rng.randint(0, 3 * MS)
         exposure_ns = max(request.not_before_mono_ns, self._free_ns, now_ns) + wait_ns
         self._free_ns = exposure_ns + 10 * MS
@@ -212,7 +215,7 @@ class VirtualCamera:
         self._agenda.at(now_ns + delay_ns, deliver)
 
     def _tampered(self, frame: Frame, view: LensView, mishap: str) -> Frame:
-        """What is delivered in the place of this frame."""
+        """Return the frame that is delivered instead of this one."""
         previous, previous_view = self._last, self._last_view
         if mishap == "off_exposure":
             frame = _off_recipe(frame, self._rng)
@@ -262,7 +265,7 @@ class VirtualCamera:
         return Frame(meta, pixels)
 
     def _stale(self, previous: Frame, view: LensView) -> Frame:
-        """A second exposure of what was there last time, kept in a buffer since."""
+        """Return a second exposure of the last view, kept in a buffer since."""
         exposure_ns = previous.meta.exposure_mono_ns + 5 * MS
         return self._frame(view, self._eye.expose(view, exposure_ns), exposure_ns)
 
@@ -297,6 +300,7 @@ class VirtualEngine:
         self._waiting = 0
 
     def restart(self, now_ns: int) -> None:
+        """Forget the waiting inspections, as a new process would."""
         self._free_ns = now_ns
         self._waiting = 0
 

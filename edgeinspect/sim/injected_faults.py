@@ -1,7 +1,7 @@
-"""What can go wrong on the simulated line, each by name, with a realistic rate.
+"""The faults of the simulated line, each with a name and a realistic rate.
 
-A fault strikes when a part is put on the belt, with its own probability per part. What it does to
-sensors, camera, engine, gate or station is in its ``strike``; what follows from it is physics.
+A fault strikes when a part is put on the belt, with its own probability per part. Its ``strike``
+changes sensors, camera, engine, gate or station; everything that follows is physics.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from random import Random
 from typing import ClassVar, Protocol
+
+from typing_extensions import override
 
 from edgeinspect.errors import UsageError
 from edgeinspect.sim.agenda import Agenda
@@ -40,17 +42,46 @@ class FaultyLine(Protocol):
     drop_next_event: bool
 
     @property
-    def store(self) -> Disk: ...
+    def store(self) -> Disk:
+        """The disk of the station."""
+        ...
+
     @property
-    def inputs(self) -> tuple[str, ...]: ...
-    def crash(self, now_ns: int) -> None: ...
-    def hang(self, duration_ns: int, now_ns: int) -> None: ...
-    def delete_records(self, now_ns: int) -> None: ...
-    def pause_for(self, duration_ns: int, now_ns: int) -> None: ...
-    def change_recipe(self, now_ns: int) -> None: ...
-    def free_gate(self, now_ns: int) -> None: ...
-    def delay(self, name: str, duration_ns: int, now_ns: int) -> None: ...
-    def mend_encoder(self, now_ns: int) -> None: ...
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs that can be delayed."""
+        ...
+
+    def crash(self, now_ns: int) -> None:
+        """End the station's process."""
+        ...
+
+    def hang(self, duration_ns: int, now_ns: int) -> None:
+        """Let the line thread stand still for this time."""
+        ...
+
+    def delete_records(self, now_ns: int) -> None:
+        """Delete or replace the records database."""
+        ...
+
+    def pause_for(self, duration_ns: int, now_ns: int) -> None:
+        """Pause inspection for this time."""
+        ...
+
+    def change_recipe(self, now_ns: int) -> None:
+        """Apply the other recipe."""
+        ...
+
+    def free_gate(self, now_ns: int) -> None:
+        """Repair a stuck gate."""
+        ...
+
+    def delay(self, name: str, duration_ns: int, now_ns: int) -> None:
+        """Deliver this input's events only after this time."""
+        ...
+
+    def mend_encoder(self, now_ns: int) -> None:
+        """Repair a silent encoder."""
+        ...
 
 
 class Fault:
@@ -58,15 +89,19 @@ class Fault:
 
     Attributes:
         name: on the command line and in the account.
-        rate: how often it strikes, per part, unless asked for otherwise.
-        about: one line for ``edgeinspect sim --list-faults``.
+        rate: how often it strikes, per part, by default.
     """
 
     name: ClassVar[str]
     rate: ClassVar[float]
-    about: ClassVar[str]
     needs_guard: ClassVar[bool] = False
     needs_encoder: ClassVar[bool] = False
+
+    @property
+    def about(self) -> str:
+        """What happens, in one line for ``edgeinspect sim --list-faults``: the class docstring."""
+        words = (type(self).__doc__ or "").rstrip(".")
+        return words[:1].lower() + words[1:]
 
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         """Strike now; ``part`` will reach the trigger sensor in about 100 ms."""
@@ -74,8 +109,9 @@ class Fault:
 
 
 class _CameraFault(Fault):
-    """Strikes the next frame that is asked for."""
+    """Strikes the next requested frame."""
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.camera.mishaps.append(self.name)
 
@@ -83,133 +119,158 @@ class _CameraFault(Fault):
 class _EngineFault(Fault):
     """Strikes the next inspection."""
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.engine.mishaps.append(self.name)
 
 
 class Bounce(Fault):
+    """The trigger contact bounces: one to three more edges within 6 ms."""
+
     name = "bounce"
     rate = 5e-3
-    about = "the trigger contact bounces: one to three more edges within 6 ms"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         edges = line.rng.randint(1, 3)
         part.bounces_ns += tuple(line.rng.randint(MS // 10, 6 * MS) for _ in range(edges))
 
 
 class DoubleTrigger(Fault):
+    """The trigger fires once more although no part passes, at any distance."""
+
     name = "double_trigger"
     rate = 1e-3
-    about = "the trigger fires once more although no part passes, at any distance"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.world.spurious_trigger_at(now_ns + line.rng.randint(0, 400 * MS))
 
 
 class MissedTrigger(Fault):
+    """The trigger sensor does not see a part."""
+
     name = "missed_trigger"
     rate = 5e-4
-    about = "the trigger sensor does not see a part"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         part.trigger_sees = False
 
 
 class LateFrame(_CameraFault):
+    """A frame is delivered 0.15 to 1.2 s after its exposure, perhaps after later frames."""
+
     name = "late_frame"
     rate = 1e-3
-    about = "a frame is delivered 0.15 to 1.2 s after its exposure, perhaps after later frames"
 
 
 class DroppedFrame(_CameraFault):
+    """A frame never arrives; half the time the driver says so at the deadline."""
+
     name = "dropped_frame"
     rate = 1e-3
-    about = "a frame never arrives; half the time the driver says so at the deadline"
 
 
 class RepeatedFrame(_CameraFault):
+    """The driver delivers the previous frame once more instead of a new one."""
+
     name = "repeated_frame"
     rate = 1e-3
-    about = "the driver delivers the previous frame once more instead of a new one"
 
 
 class StaleFrame(_CameraFault):
+    """A buffered exposure of an earlier part is delivered, with its old timestamp."""
+
     name = "stale_frame"
     rate = 1e-3
-    about = "a buffered exposure of an earlier part is delivered, with its old timestamp"
 
 
 class FrozenFrame(_CameraFault):
+    """The previous picture is delivered again under a new timestamp and sequence number."""
+
     name = "frozen_frame"
     rate = 5e-4
-    about = "the previous picture is delivered again under a new timestamp and sequence number"
 
 
 class ReshownFrame(_CameraFault):
+    """A picture of any age is delivered again, under a new or its old stamp and number."""
+
     name = "reshown_frame"
     rate = 1e-3
-    about = "a picture of any age is delivered again, under a new or its old stamp and number"
 
 
 class OffStamp(_CameraFault):
+    """A frame's stamp is up to 14 ms off, and the driver says how far off it can be."""
+
     name = "off_stamp"
     rate = 1e-3
-    about = "a frame's stamp is up to 14 ms off, and the driver says how far off it can be"
 
 
 class OffExposure(_CameraFault):
+    """The camera reports an exposure time or gain that the recipe did not ask for."""
+
     name = "off_exposure"
     rate = 5e-4
-    about = "the camera reports an exposure time or gain that the recipe did not ask for"
 
 
 class DeadCamera(Fault):
+    """The camera fails every capture for 0.5 to 2 s."""
+
     name = "camera_fault"
     rate = 1e-4
-    about = "the camera fails every capture for 0.5 to 2 s"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.camera.dead_until_ns = now_ns + line.rng.randint(SECOND // 2, 2 * SECOND)
 
 
 class SlowInference(_EngineFault):
+    """One inference takes 0.2 to 1.5 s and holds the worker."""
+
     name = "slow_inference"
     rate = 1e-3
-    about = "one inference takes 0.2 to 1.5 s and holds the worker"
 
 
 class FailedInference(_EngineFault):
+    """The engine raises an error."""
+
     name = "failed_inference"
     rate = 5e-4
-    about = "the engine raises an error"
 
 
 class LostInference(_EngineFault):
+    """The answer of an inference never comes."""
+
     name = "lost_inference"
     rate = 2e-4
-    about = "the answer of an inference never comes"
 
 
 class EngineDuplicate(_EngineFault):
+    """An answer comes twice, the second time up to 2 s later."""
+
     name = "engine_duplicate"
     rate = 5e-4
-    about = "an answer comes twice, the second time up to 2 s later"
 
 
 class StuckGatePassing(Fault):
+    """The gate jams and lets everything through until it is repaired."""
+
     name = "stuck_gate_passing"
     rate = 2e-5
-    about = "the gate jams and lets everything through until it is repaired"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.world.stick_gate(True, now_ns)
 
 
 class StuckGateRejecting(Fault):
+    """The gate jams and rejects everything for 2 to 10 s."""
+
     name = "stuck_gate_rejecting"
     rate = 2e-5
-    about = "the gate jams and rejects everything for 2 to 10 s"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         if line.world.gate_stuck is not None:
             return
@@ -219,64 +280,78 @@ class StuckGateRejecting(Fault):
 
 
 class ConfirmMissed(Fault):
+    """The sensor in the reject chute would not see this part."""
+
     name = "confirm_missed"
     rate = 2e-4
-    about = "the sensor in the reject chute would not see this part"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         part.confirm_sees = False
 
 
 class ConfirmSpurious(Fault):
+    """The sensor in the reject chute fires although nothing fell."""
+
     name = "confirm_spurious"
     rate = 2e-4
-    about = "the sensor in the reject chute fires although nothing fell"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.world.spurious_confirm_at(now_ns + line.rng.randint(0, SECOND))
 
 
 class ClockStep(Fault):
+    """The wall clock jumps by up to a day either way; nothing may change."""
+
     name = "clock_step"
     rate = 2e-4
-    about = "the wall clock jumps by up to a day either way; nothing may change"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.store.wall_offset_ns += line.rng.randint(-86_400 * SECOND, 86_400 * SECOND)
 
 
 class FullDisk(Fault):
+    """Records cannot be written for 1 to 30 s."""
+
     name = "disk_full"
     rate = 5e-5
-    about = "records cannot be written for 1 to 30 s"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.store.refuse_until_ns = now_ns + line.rng.randint(SECOND, 30 * SECOND)
 
 
 class RecordsDeleted(Fault):
+    """The records database is deleted or replaced under the running station."""
+
     name = "records_deleted"
     rate = 5e-5
-    about = "the records database is deleted or replaced under the running station"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.delete_records(now_ns)
 
 
 class CrashRestart(Fault):
+    """The station's process dies at a random moment and is back after 0.6 to 4 s."""
+
     name = "crash_restart"
     rate = 5e-5
-    about = "the station's process dies at a random moment and is back after 0.6 to 4 s"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.agenda.at(now_ns + line.rng.randint(0, SECOND), line.crash)
 
 
 class CoreHang(Fault):
+    """The line thread stands still for 20 ms to 3 s while events queue up."""
+
     name = "core_hang"
     rate = 2e-4
-    about = "the line thread stands still for 20 ms to 3 s while events queue up"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         longest_ns = 3 * SECOND if line.rng.random() < 0.3 else SECOND // 3
         duration_ns = line.rng.randint(20 * MS, longest_ns)
@@ -285,10 +360,12 @@ class CoreHang(Fault):
 
 
 class Overflow(Fault):
+    """A full queue drops one inspection, or one event on its way to the core."""
+
     name = "queue_overflow"
     rate = 2e-4
-    about = "a full queue drops one inspection, or one event on its way to the core"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         if line.rng.random() < 0.5:
             line.engine.mishaps.append(self.name)
@@ -297,20 +374,24 @@ class Overflow(Fault):
 
 
 class GuardMissed(Fault):
+    """The second sensor before the gate does not see a part."""
+
     name = "guard_missed"
     rate = 2e-4
-    about = "the second sensor before the gate does not see a part"
     needs_guard = True
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         part.guard_sees = False
 
 
 class BeltStop(Fault):
+    """The line's control stops the belt for 0.5 to 10 s."""
+
     name = "belt_stop"
     rate = 2e-4
-    about = "the line's control stops the belt for 0.5 to 10 s"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         duration_ns = line.rng.randint(SECOND // 2, 10 * SECOND)
         start_ns = now_ns + line.rng.randint(0, SECOND)
@@ -321,10 +402,12 @@ BELT_STOP = BeltStop()
 
 
 class BeltStutter(Fault):
+    """The belt stops and starts two to five times, before it has its speed again."""
+
     name = "belt_stutter"
     rate = 1e-4
-    about = "the belt stops and starts two to five times, before it has its speed again"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         rng, control = line.rng, line.world.control
         at_ns = now_ns + rng.randint(0, SECOND)
@@ -335,10 +418,12 @@ class BeltStutter(Fault):
 
 
 class LateStopSignal(Fault):
+    """The belt stands within 2 ms, and its line-stopped contact says so up to 40 ms late."""
+
     name = "late_stop_signal"
     rate = 1e-4
-    about = "the belt stands within 2 ms, and its line-stopped contact says so up to 40 ms late"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         rng, control = line.rng, line.world.control
         duration_ns = rng.randint(SECOND // 2, 5 * SECOND)
@@ -352,38 +437,46 @@ class LateStopSignal(Fault):
 
 
 class StopBounce(Fault):
+    """The belt stops, and its line-stopped contact bounces one to three times."""
+
     name = "stop_bounce"
     rate = 1e-4
-    about = "the belt stops, and its line-stopped contact bounces one to three times"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.world.control.signal_bounces = line.rng.randint(1, 3)
         BELT_STOP.strike(line, part, now_ns)
 
 
 class PauseResume(Fault):
+    """An operator pauses inspection for 0.2 to 5 s."""
+
     name = "pause_resume"
     rate = 1e-4
-    about = "an operator pauses inspection for 0.2 to 5 s"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.pause_for(line.rng.randint(SECOND // 5, 5 * SECOND), now_ns)
 
 
 class RecipeChange(Fault):
+    """Another recipe with other thresholds is applied between two parts."""
+
     name = "recipe_change"
     rate = 2e-4
-    about = "another recipe with other thresholds is applied between two parts"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.agenda.at(now_ns + line.rng.randint(0, 300 * MS), line.change_recipe)
 
 
 class LateInput(Fault):
+    """The events of one input reach the station 2 to 500 ms late, in a burst."""
+
     name = "late_input"
     rate = 1e-3
-    about = "what comes by one input reaches the station 2 to 500 ms late, in a burst"
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         name = line.rng.choice(line.inputs)
         longest_ns = SECOND // 2 if line.rng.random() < 0.2 else 80 * MS
@@ -393,21 +486,25 @@ class LateInput(Fault):
 
 
 class EncoderGlitch(Fault):
+    """The encoder counts one to forty too many at once."""
+
     name = "encoder_glitch"
     rate = 2e-4
-    about = "the encoder counts one to forty too many at once"
     needs_encoder = True
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.world.encoder_extra = line.rng.choice((1, 1, 2, 10, 40))
 
 
 class EncoderStall(Fault):
+    """The encoder goes silent although the belt moves, until it is repaired."""
+
     name = "encoder_stall"
     rate = 5e-5
-    about = "the encoder goes silent although the belt moves, until it is repaired"
     needs_encoder = True
 
+    @override
     def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
         line.world.encoder_stalled = True
         line.agenda.at(now_ns + line.rng.randint(2 * SECOND, 20 * SECOND), line.mend_encoder)
@@ -459,7 +556,7 @@ FAULTS: dict[str, Fault] = {
 def fault_rates(
     faults: str | Iterable[str] | Mapping[str, float], *, guarded: bool, encoder: bool
 ) -> dict[str, float]:
-    """Resolve what the caller asked for into rates per part, in the order of ``FAULTS``.
+    """Resolve the requested faults to rates per part, in the order of ``FAULTS``.
 
     Args:
         faults: "all", "none", names separated by commas, names, or rates by name, each in [0, 1].
@@ -467,7 +564,8 @@ def fault_rates(
         encoder: an encoder is wired; otherwise "all" leaves out its faults.
 
     Raises:
-        UsageError: an unknown name, a rate outside [0, 1], or a fault of a sensor not wired.
+        UsageError: a name is unknown, a rate is outside [0, 1], or a fault needs a sensor that is
+            not wired.
     """
     if isinstance(faults, str):
         names = [name.strip() for name in faults.split(",") if name.strip()]

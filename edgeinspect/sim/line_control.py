@@ -13,8 +13,13 @@ from edgeinspect.sim.presets import SECOND, LineGeometry
 class ControlledStation(Protocol):
     """What the control and the operator tell the station."""
 
-    def set_line_stopped(self, stopped: bool, now_ns: int) -> None: ...
-    def acknowledge(self, now_ns: int) -> None: ...
+    def set_line_stopped(self, stopped: bool, now_ns: int) -> None:
+        """Report that the line-stopped contact changed."""
+        ...
+
+    def acknowledge(self, now_ns: int) -> None:
+        """Acknowledge all alarms."""
+        ...
 
 
 class ControlledLine(Protocol):
@@ -26,30 +31,41 @@ class ControlledLine(Protocol):
     encoder_stalled: bool
 
     @property
-    def station(self) -> ControlledStation: ...
+    def station(self) -> ControlledStation:
+        """The station on the line."""
+        ...
+
     @property
-    def empty(self) -> bool: ...
-    def clear_outfeed(self, now_ns: int) -> None: ...
-    def stick_gate(self, open_: bool | None, now_ns: int) -> None: ...
+    def empty(self) -> bool:
+        """Whether no part is on the belt."""
+        ...
+
+    def clear_outfeed(self, now_ns: int) -> None:
+        """Remove every part from the outfeed."""
+        ...
+
+    def stick_gate(self, open_: bool | None, now_ns: int) -> None:
+        """Jam the gate open or closed; None repairs it."""
+        ...
 
 
 class LineControl:
-    """The line's own control and its operator.
+    """The line's controller and its operator.
 
-    The control stops the belt when the station's heartbeat is lost, when the station asks for it,
-    and for reasons of its own. After the first two the operator clears the outfeed, repairs what
-    is broken, acknowledges the alarms and starts the belt once the station's heart beats again.
+    The controller stops the belt when the station's heartbeat is lost, when the station requests
+    it, and for its own reasons. After the first two, the operator clears the outfeed, repairs the
+    cause, acknowledges the alarms and starts the belt after the station's heart beats again.
 
-    The belt slows down and gathers speed evenly. Its line-stopped contact opens with the start
-    command; it closes with the stop command unless the next stop's signal is late, and it bounces
-    if told to.
+    The belt slows down and accelerates evenly. Its line-stopped contact opens with the start
+    command. It closes with the stop command unless the next stop's signal is late, and it bounces
+    on request.
 
     Attributes:
         stop_signal_late_ns: the next stop's signal comes this long after the command.
         signal_bounces: how many more times the contact opens and closes at its next change.
         stops: how often the belt was stopped, by reason.
-        unsteady: from when to when the belt did not have its speed, in order; a span that has not
-            ended yet ends at ``FOREVER_NS``.
+        unsteady: spans in which the belt was not at its speed, in order; a span that has not ended
+            yet ends at ``FOREVER_NS``.
     """
 
     def __init__(self, world: ControlledLine) -> None:
@@ -70,6 +86,7 @@ class LineControl:
         return self._told_stopped
 
     def start(self, now_ns: int) -> None:
+        """Start to watch the station's heartbeat."""
         self._last_beat_ns = now_ns
         self._watch(now_ns)
 

@@ -15,16 +15,26 @@ from dataclasses import asdict, dataclass
 from queue import Empty, SimpleQueue
 from random import Random
 
+from typing_extensions import override
+
 from edgeinspect.errors import CameraFault, LineFault
 from edgeinspect.hw.opened import Drivers
 from edgeinspect.line.config import LineConfig
 from edgeinspect.part import Frame, FrameMeta, PartRecord
-from edgeinspect.ports import CameraControls, EdgeListener
+from edgeinspect.ports import (
+    Camera,
+    CameraControls,
+    EdgeInput,
+    EdgeListener,
+    EncoderInput,
+    LevelInput,
+    Output,
+)
 from edgeinspect.sim.agenda import Agenda, Callback
 from edgeinspect.sim.devices import CodedEye, Eye
 from edgeinspect.sim.presets import GATES, MS, SECOND, LineGeometry
 from edgeinspect.sim.truth import Account, FrameTruth, TruthLog, settle
-from edgeinspect.sim.world import DrawnParts, End, LensView, PartSource, SimPart, World
+from edgeinspect.sim.world import DrawnParts, End, LensView, PartSource, SimPart, Station, World
 
 EVENTS_KEPT = 12
 IN_CHUTE_NS = SECOND // 2
@@ -32,12 +42,14 @@ IN_CHUTE_NS = SECOND // 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartOnLine:
-    """Attributes:
-    number: of the part.
-    at_ns: belt travel beyond the trigger sensor, in nanoseconds of travel.
-    sensor_mono_ns: when it passed the trigger sensor, which is its record's trigger; None before.
-    defective: the truth.
-    in_chute: it has been rejected and falls.
+    """A part on the belt, for the live view.
+
+    Attributes:
+        number: number of the part.
+        at_ns: belt travel beyond the trigger sensor, in nanoseconds of travel.
+        sensor_mono_ns: when it passed the trigger sensor (its record's trigger); None before.
+        defective: whether the part really is defective.
+        in_chute: whether it was rejected and falls.
     """
 
     number: int
@@ -65,17 +77,19 @@ class LineSnapshot:
     events: tuple[tuple[int, str, int | None], ...]
 
 
-class SimEdgeInput:
+class SimEdgeInput(EdgeInput):
     """A sensor of the simulated line."""
 
     def __init__(self) -> None:
         self._listener: EdgeListener | None = None
 
+    @override
     def start(self, listener: EdgeListener) -> None:
         if self._listener is not None:
             raise LineFault("This simulated sensor is already open.")
         self._listener = listener
 
+    @override
     def close(self) -> None:
         self._listener = None
 
@@ -87,64 +101,72 @@ class SimEdgeInput:
         return listener is not None
 
 
-class SimLevelInput:
+class SimLevelInput(LevelInput):
     """The line-stopped signal of the simulated line."""
 
     def __init__(self) -> None:
         self._listener: Callable[[bool, int], None] | None = None
         self._active = False
 
+    @override
     def start(self, listener: Callable[[bool, int], None]) -> bool:
         self._listener = listener
         return self._active
 
+    @override
     def close(self) -> None:
         self._listener = None
 
     def change(self, active: bool, edge_mono_ns: int) -> None:
+        """Set the level and report it."""
         self._active = active
         listener = self._listener
         if listener is not None:
             listener(active, edge_mono_ns)
 
 
-class SimEncoderInput:
+class SimEncoderInput(EncoderInput):
     """The encoder of the simulated line."""
 
     def __init__(self) -> None:
         self._listener: Callable[[int, int], None] | None = None
 
+    @override
     def start(self, listener: Callable[[int, int], None]) -> None:
         self._listener = listener
 
+    @override
     def close(self) -> None:
         self._listener = None
 
     def move_to(self, count: int, edge_mono_ns: int) -> None:
+        """Report a new count."""
         listener = self._listener
         if listener is not None:
             listener(count, edge_mono_ns)
 
 
-class SimOutput:
+class SimOutput(Output):
     """An output line; idle is its safe level. Driving it never waits."""
 
     def __init__(self, drive: Callable[[bool], None]) -> None:
         self._drive = drive
         self._closed = False
 
+    @override
     def drive(self, active: bool) -> None:
         if self._closed:
             raise LineFault("This simulated output is closed.")
         self._drive(active)
 
+    @override
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             self._drive(False)
 
 
-class SimCamera:
+class SimCamera(Camera):
     """A camera over the simulated line. It exposes when asked and then computes the picture."""
 
     def __init__(self, line: LiveLine, eye: Eye, rng: Random) -> None:
@@ -154,12 +176,15 @@ class SimCamera:
         self._sequence = 0
         self._controls: CameraControls | None = None
 
+    @override
     def open(self, controls: CameraControls) -> None:
         self._controls = controls
 
+    @override
     def apply(self, controls: CameraControls) -> None:
         self._controls = controls
 
+    @override
     def close(self) -> None:
         self._controls = None
 
@@ -171,7 +196,7 @@ class SimCamera:
         begin_ns = max(not_before_mono_ns, time.monotonic_ns())
         exposure_ns = begin_ns + self._rng.randint(0, 2 * MS)
         if exposure_ns > deadline_mono_ns:
-            raise CameraFault("The simulated camera was asked for a frame too late.")
+            raise CameraFault("The frame was requested too late for the simulated camera.")
         view = self._line.look_at(exposure_ns)
         pixels = self._eye.expose(view, exposure_ns)
         self._sequence += 1
@@ -185,7 +210,7 @@ class SimCamera:
         """The simulated camera never stops by itself."""
 
 
-class LiveLine:
+class LiveLine(Station):
     """The simulated line on the real clock, with the drivers of a station that is wired to it.
 
     Args:
@@ -310,7 +335,7 @@ class LiveLine:
         self._enter(time.monotonic_ns(), self._world.put_on)
 
     def look_at(self, exposure_mono_ns: int) -> LensView:
-        """Wait until then and say what stands before the lens. Raises CameraFault."""
+        """Wait until then and return the view of the lens. Raises CameraFault."""
         answer: SimpleQueue[LensView] = SimpleQueue()
         self._enter(exposure_mono_ns, lambda t: answer.put(self._world.look(t)))
         wait_s = max(0, exposure_mono_ns - time.monotonic_ns()) / SECOND
@@ -371,27 +396,33 @@ class LiveLine:
 
     # --- the world's Station, in the world's thread ---------------------------------------------
 
+    @override
     def trigger_edge(self, now_ns: int) -> bool:
         taken = self.trigger.edge(now_ns)
         if taken:
             self.truth.edges.append((now_ns, 1))
         return taken
 
+    @override
     def guard_edge(self, now_ns: int) -> None:
         if self.guard is not None:
             self.guard.edge(now_ns)
 
+    @override
     def confirm_edge(self, now_ns: int) -> None:
         self.confirm.edge(now_ns)
 
+    @override
     def set_line_stopped(self, stopped: bool, now_ns: int) -> None:
         self._note("belt stops" if stopped else "belt starts", None, now_ns)
         self.line_stopped.change(stopped, now_ns)
 
+    @override
     def encoder_count(self, count: int, now_ns: int) -> None:
         if self.encoder is not None:
             self.encoder.move_to(count, now_ns)
 
+    @override
     def acknowledge(self, now_ns: int) -> None:
         self._note("alarms acknowledged", None, now_ns)
         if self.on_acknowledge is not None:

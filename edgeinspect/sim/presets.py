@@ -26,9 +26,9 @@ MS = 1_000_000
 SECOND = 1_000_000_000
 NS_PER_COUNT = 5 * MS
 RESTART_NS = 300 * MS
-"""What the station is told of the belt: it has its speed so long after a start."""
+"""The belt's time to reach its speed, as stated in the station file."""
 STOP_SIGNAL_DELAY_NS = 40 * MS
-"""What the station is told: the belt may have slowed for so long when line-stopped comes on."""
+"""The longest time that the belt slows before line-stopped comes on, as stated in the file."""
 
 GATES: dict[str, tuple[GateKind, bool]] = {
     "normally-rejecting": (GateKind.NORMALLY_REJECTING, False),
@@ -83,6 +83,7 @@ class LineGeometry:
 
 
 def is_guarded(gate: str) -> bool:
+    """Return whether this kind of gate has a guard sensor."""
     return GATES[gate][1]
 
 

@@ -62,7 +62,7 @@ class Template:
     Attributes:
         cover: float32 [0, 1], (FRAME_HEIGHT_PX, FRAME_WIDTH_PX): share of the pixel that is part.
         relief: float32 around 1, same shape: brightness of bevels, chamfers and engraving.
-        shadow: float32 (0, 1], same shape: what is left of the light on the belt.
+        shadow: float32 (0, 1], same shape: share of the light that reaches the belt.
         flat: int32 (n, 2): x, y of places on the open surface, clear of every feature.
         edges: int32 (n, 2): x, y of places on the outline and the bore's rim.
     """

@@ -29,6 +29,7 @@ class RenderedParts:
         self._min_size_px = min_size_px
 
     def defects_of(self, number: int) -> tuple[DefectSpec, ...]:
+        """Return the defects of this part."""
         return draw_defects(self._seed, number, self._defect_rate, min_size_px=self._min_size_px)
 
     def make(self, number: int) -> tuple[bool, float]:

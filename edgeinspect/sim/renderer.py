@@ -70,12 +70,12 @@ class PlantedDefect:
 
 @dataclass(frozen=True, slots=True)
 class RenderedPart:
-    """A picture with its truth.
+    """A rendered picture and its ground truth.
 
     Attributes:
         pixels: uint8 grey, (FRAME_HEIGHT_PX, FRAME_WIDTH_PX), read-only.
         mask: uint8, same shape, read-only: 0 for sound, else the index in DEFECT_KINDS plus one.
-        defects: what is visible of the planted defects.
+        defects: the visible parts of the drawn defects.
     """
 
     pixels: NDArray[np.uint8] = field(compare=False, repr=False)

@@ -17,7 +17,7 @@ JUDGED = (VerdictKind.PASS, VerdictKind.REJECT, VerdictKind.REVIEW)
 TRIGGER_TOLERANCE_NS = 40 * MS
 """An edge while the part still covers the sensor is the part's, whatever made it."""
 COUNT_TOLERANCE = 2
-"""Counts that an encoder makes too many at once, and too few to be told from its jitter."""
+"""Extra counts at once that are too few to be distinguished from an encoder's jitter."""
 LONGEST_WAY_NS = 60 * SECOND
 """A station that has not recorded a part after this long has lost it."""
 FINDINGS_KEPT = 20
@@ -85,46 +85,46 @@ class TruthLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """The truth account of a run. Counts are parts unless they say otherwise.
+    """The truth account of a run. Counts are parts unless stated otherwise.
 
     Attributes:
         triggered: accepted triggers, that is records and records that died with the station.
-        left, rejected, recalled: how the parts ended; recalled ones were taken off the outfeed
-            by the operator.
-        escapes: defective parts that left the line.
-        false_rejects: good parts that were inspected and rejected for what was seen.
+        left, rejected, recalled: how the parts ended; the operator removed recalled ones from the
+            outfeed.
+        escapes: defective parts that passed.
+        false_rejects: good parts that were inspected and rejected because of their score.
         doubtful_rejects: good parts that were rejected because they could not be inspected.
         cannot_inspect, review, late: records with that verdict.
         lost: triggers that a living station never recorded, and parts that its ledger calls lost.
-        ledger_lost: the latter alone.
-        swapped: records judged on a frame of another part, or on a picture that is shown again, or
-            PASS on a frame of none.
+        ledger_lost: only the parts that its ledger calls lost.
+        swapped: records judged on a frame of another part, or on a picture that was shown before,
+            or PASS on a frame of no part.
         out_of_view: records judged on a frame that was really exposed before their part came into
             view, or after it had left.
         duplicated: part ids recorded twice and frames judged twice.
-        mislocated: records of judged parts whose encoder count is not what the encoder had counted
-            at the trigger edge, whenever the station heard of it.
+        mislocated: records of judged parts whose encoder count differs from the encoder's real
+            count at the trigger edge, however late the station received it.
         unaccounted: parts without an end, and triggers with neither record nor named reason.
-        wrongly_passed: parts that left the line without a PASS record whose frame shows that
-            part, exposed after its own trigger, scored below the threshold, in time.
-        judged_unsteady: records judged on a picture although the belt did not have its speed all
-            the way from trigger to exposure; only where it is taken to have it (by delay).
-        untriggered_passed: parts that left and that the trigger never saw. For a normally
-            passing gate without a guard sensor they are not counted as wrongly passed: nothing
-            on that line could have known of them.
-        died_with_station: triggers and records that a crash took with it; their parts were
-            rejected or recalled.
-        died_unwritten_left: records that died with a station that could not write them (crash
-            while the disk was full), of parts that had already left, rightly.
+        wrongly_passed: parts that left the line without a PASS record whose frame shows that part,
+            exposed after its own trigger, scored below the threshold, in time.
+        judged_unsteady: records judged on a picture although the belt was not at its speed all the
+            way from trigger to exposure; only where that speed is assumed (tracking by delay).
+        untriggered_passed: parts that left and that the trigger never saw. For a normally passing
+            gate without a guard sensor they are not counted as wrongly passed, because nothing on
+            that line could have noticed them.
+        died_with_station: triggers and records lost in a crash; their parts were rejected or
+            recalled.
+        died_unwritten_left: records lost with a station that could not write them (crash while the
+            disk was full), of parts that had already left, rightly.
         acknowledged_lost: records that the station called durable and that are in no file.
         deleted_with_station: records that somebody deleted in the second before the process died.
         missed_trigger: parts that the trigger sensor did not see.
         station_down: parts that passed the sensor while no station was alive.
         dropped_edges: trigger edges that a full queue dropped and counted.
         doubts, outcomes, alarms, line_stops, faults: counts by name.
-        failing_shards: seed and number of parts of each shard that is not ``good``; a run with
-            that seed and number repeats it exactly.
-        findings: the first few things that are wrong, in words.
+        failing_shards: seed and number of parts of each shard that is not ``good``; a run with that
+            seed and number repeats it exactly.
+        findings: the first few problems, in words.
     """
 
     gate: str

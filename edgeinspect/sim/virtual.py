@@ -35,26 +35,28 @@ INPUTS: Mapping[str, tuple[type, ...]] = {
     "confirm": (m.ConfirmEdge,),
     "gate": (m.GateActivated,),
 }
-"""Inputs that may be late, the gate's own report among them, and what comes by each. How late the
-stop signal of a belt of fixed speed may be is stated in the station file: ``late_stop_signal``."""
+"""Inputs that may be late, including the gate's own report, and their events. The station file
+states how late the stop signal of a belt of fixed speed may be: ``late_stop_signal``."""
 DROPPABLE = (m.TriggerEdge, m.GuardEdge, m.ConfirmEdge, m.FrameArrived, m.Inspected)
 
 
 class CoreFactory(Protocol):
     """``LineCore`` is one."""
 
-    def __call__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> LineCore: ...
+    def __call__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> LineCore:
+        """Make the core of a new process."""
+        ...
 
 
 class Store:
     """Durable records and part ids; survives the process.
 
-    A database that is deleted while the process has it open has lost its name: what is in it is
-    durable only if the process puts it back before it dies.
+    A database that is deleted while the process has it open has lost its name: its content is
+    durable only if the process restores the name before it dies.
 
     Attributes:
         refuse_until_ns: the disk is full until then.
-        wall_offset_ns: of the wall clock against the monotonic one; nothing may depend on it.
+        wall_offset_ns: offset of the wall clock from the monotonic one; nothing may depend on it.
         nameless: records of the open file that no name leads to; None while it has its name.
     """
 
@@ -108,10 +110,9 @@ class Store:
 
 
 class LateInputs:
-    """Keeps what comes by an input whose reader stands still, and delivers it in a burst.
+    """Holds back the events of an input whose reader stands still, and delivers them in a burst.
 
-    Stamps stay as they were made: only the delivery is late, as behind a thread that found no
-    processor.
+    Stamps keep their values: only the delivery is late, as behind a thread without a processor.
     """
 
     def __init__(self, agenda: Agenda) -> None:
@@ -173,6 +174,7 @@ class Process:
         }
 
     def start(self, now_ns: int) -> None:
+        """Start the core, and tell it whether the belt stands."""
         self._carry_out(self.core.start(now_ns), now_ns)
         self.post(m.LineStopped(self._line.world.control.stopped, now_ns), now_ns)
         self._drain(now_ns)
@@ -415,14 +417,17 @@ class VirtualLine:
             self.agenda.at(now_ns + self.rng.randint(0, SECOND // 2), self._look_after_records)
 
     def hang(self, duration_ns: int, now_ns: int) -> None:
+        """Let the line thread stand still for this time."""
         if self.process is not None:
             self.process.hang(duration_ns, now_ns)
 
     def pause_for(self, duration_ns: int, now_ns: int) -> None:
+        """Pause inspection for this time."""
         self._post(m.Pause(), now_ns)
         self.agenda.at(now_ns + duration_ns, lambda t: self._post(m.Resume(), t))
 
     def change_recipe(self, now_ns: int) -> None:
+        """Apply the other recipe."""
         self._config, self._other_config = self._other_config, self._config
         self._post(m.ApplyConfig(self._config), now_ns)
 
@@ -437,10 +442,11 @@ class VirtualLine:
         return m.QueueOverflow(None, "events")
 
     def free_gate(self, now_ns: int) -> None:
+        """Repair a stuck gate."""
         self.world.stick_gate(None, now_ns)
 
     def delay(self, name: str, duration_ns: int, now_ns: int) -> None:
-        """What comes by this input reaches the station only when so much time has passed."""
+        """Deliver this input's events to the station only after this time."""
         self.late_inputs.stand_still(name, now_ns + duration_ns)
 
     @property
@@ -451,6 +457,7 @@ class VirtualLine:
         return tuple(name for name in INPUTS if name not in missing)
 
     def mend_encoder(self, now_ns: int) -> None:
+        """Repair a silent encoder."""
         self.world.encoder_stalled = False
 
     def raise_alarm(self, action: m.RaiseAlarm, now_ns: int) -> None:
@@ -461,6 +468,7 @@ class VirtualLine:
     # --- the world's Station --------------------------------------------------------------------
 
     def trigger_edge(self, now_ns: int) -> bool:
+        """Report a trigger edge to the station; return whether it was alive."""
         if self.process is None:
             return False
         self.truth.edges.append((now_ns, self.process.number))
@@ -469,18 +477,23 @@ class VirtualLine:
         return True
 
     def guard_edge(self, now_ns: int) -> None:
+        """Report an edge of the guard sensor to the station."""
         self._post(m.GuardEdge(now_ns), now_ns)
 
     def confirm_edge(self, now_ns: int) -> None:
+        """Report an edge of the confirm sensor to the station."""
         self._post(m.ConfirmEdge(now_ns), now_ns)
 
     def set_line_stopped(self, stopped: bool, now_ns: int) -> None:
+        """Report a change of the line-stopped contact to the station."""
         self._post(m.LineStopped(stopped, now_ns), now_ns)
 
     def encoder_count(self, count: int, now_ns: int) -> None:
+        """Report a count of the encoder to the station."""
         self._post(m.EncoderCount(count, now_ns), now_ns)
 
     def acknowledge(self, now_ns: int) -> None:
+        """Acknowledge all alarms of the station."""
         self._post(m.AcknowledgeAlarms(), now_ns)
 
     # --- the rest ---------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from enum import StrEnum
 from random import Random
 from typing import Protocol
 
+from typing_extensions import override
+
 from edgeinspect.line.config import GateKind
 from edgeinspect.sim.agenda import Agenda
 from edgeinspect.sim.line_control import LineControl
@@ -35,18 +37,18 @@ class End(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class SimPart:
-    """One workpiece and everything that is true of it.
+    """One part and the truth about it.
 
     Attributes:
         number: 0, 1, 2 … in order of arrival.
-        defective: what an incorruptible inspector would say.
+        defective: whether the part really is defective.
         score: the defect score of a sharp, well placed picture of it, [0, 1].
         sensor_travel_ns: belt travel at which it reaches the trigger sensor.
-        slip_ns: how much late it is at guard and gate.
+        slip_ns: its delay at guard and gate.
         sensor_ns: when it really passed the trigger sensor.
         trigger_sees, guard_sees, confirm_sees: whether that sensor answers for this part.
-        bounces_ns: extra edges that follow the trigger edge by so much.
-        edge_delivered: the station was alive and was told of its trigger edge.
+        bounces_ns: delays of the extra edges that follow the trigger edge.
+        edge_delivered: the station was alive and received its trigger edge.
         end, end_ns: how and when it left the line.
     """
 
@@ -69,14 +71,14 @@ class SimPart:
 
 
 class PartSource(Protocol):
-    """What is put on the belt."""
+    """Decides which parts come onto the belt."""
 
     def make(self, number: int) -> tuple[bool, float]:
         """Whether part ``number`` is defective, and its true defect score in [0, 1]."""
         ...
 
 
-class DrawnParts:
+class DrawnParts(PartSource):
     """Parts with scores drawn from a seed: mostly clear, a few between the thresholds."""
 
     def __init__(
@@ -92,6 +94,7 @@ class DrawnParts:
         self._review_rate = review_rate
         self._overkill_rate = overkill_rate
 
+    @override
     def make(self, number: int) -> tuple[bool, float]:
         rng = self._rng
         kind = rng.random()
@@ -106,7 +109,7 @@ class DrawnParts:
 
 @dataclass(frozen=True, slots=True)
 class LensView:
-    """What stands before the lens at one instant.
+    """The view of the lens at one instant.
 
     Attributes:
         part: the part in the picture; None for the empty belt.
@@ -120,19 +123,27 @@ class LensView:
 
 
 class Station(Protocol):
-    """What the world tells a station. Every call happens at the moment it speaks of."""
+    """Receives the world's signals. Every call happens at the moment of the signal."""
 
     def trigger_edge(self, now_ns: int) -> bool:
         """The part-present sensor; True if a live station took note."""
         ...
 
-    def guard_edge(self, now_ns: int) -> None: ...
+    def guard_edge(self, now_ns: int) -> None:
+        """The guard sensor saw a part."""
+        ...
 
-    def confirm_edge(self, now_ns: int) -> None: ...
+    def confirm_edge(self, now_ns: int) -> None:
+        """The confirm sensor saw a part."""
+        ...
 
-    def set_line_stopped(self, stopped: bool, now_ns: int) -> None: ...
+    def set_line_stopped(self, stopped: bool, now_ns: int) -> None:
+        """The line-stopped contact changed."""
+        ...
 
-    def encoder_count(self, count: int, now_ns: int) -> None: ...
+    def encoder_count(self, count: int, now_ns: int) -> None:
+        """The encoder counted."""
+        ...
 
     def acknowledge(self, now_ns: int) -> None:
         """The operator acknowledges all alarms."""
@@ -191,6 +202,7 @@ class World:
         self.control = LineControl(self)
 
     def attach(self, station: Station) -> None:
+        """Send all signals to this station."""
         self._station = station
 
     def start(self, *, first_part_ns: int) -> None:
@@ -203,13 +215,14 @@ class World:
 
     @property
     def station(self) -> Station:
+        """The attached station. Raises RuntimeError if there is none."""
         if self._station is None:
             raise RuntimeError("no station is attached to the simulated line")
         return self._station
 
     @property
     def counted(self) -> int:
-        """What the encoder has counted so far, whether or not the station has heard of it."""
+        """The encoder's real count, whether or not the station has received it."""
         return self._count
 
     @property
@@ -256,7 +269,7 @@ class World:
         self._move_gate(now_ns)
 
     def clear_outfeed(self, now_ns: int) -> None:
-        """The operator takes every part off the outfeed, and what stands in the gate."""
+        """Remove every part from the outfeed, and the part in the gate."""
         for part in (*self.outfeed, *self._in_gate):
             self._finish(part, End.RECALLED, now_ns)
         self.moving = [part for part in self.moving if part.end is None]
