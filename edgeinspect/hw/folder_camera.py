@@ -76,7 +76,8 @@ class FolderCamera(Camera):
         Args:
             files: see ``list_pictures``.
             repeat: start again after the last file.
-            now_mono_ns, sleep_until_mono_ns: replaced where time is virtual.
+            now_mono_ns: the clock; replaced where time is virtual.
+            sleep_until_mono_ns: how to wait; replaced where time is virtual.
         """
         self._files = tuple(Path(file) for file in files)
         self._repeat = repeat

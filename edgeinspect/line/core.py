@@ -412,7 +412,7 @@ class LineCore:
             self._say_how_late(part, "came")
 
     def _say_how_late(self, part: InFlight, state: str) -> None:
-        """Complete the verdict of a late part with what was late and by how much."""
+        """Add the cause and the length of the delay to the verdict of a late part."""
         assert part.verdict is not None
         begun_mono_ns, since = part.edge_mono_ns, "the trigger"
         if part.frame_mono_ns is not None:

@@ -143,7 +143,7 @@ class EncoderTrack(Track):
         """Assume that the belt may stand, or does stand, if no count has come for too long.
 
         Returns:
-            Whether that changes what is believed of the belt.
+            Whether that changes the assumed state of the belt.
         """
         before = self._overdue, self._stands
         self._overdue = self._overdue or now_mono_ns >= self._overdue_from_mono_ns()
