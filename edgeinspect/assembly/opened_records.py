@@ -80,7 +80,7 @@ class OpenedRecords:
 
     @property
     def report(self) -> OpenReport:
-        """What was found when the records were opened."""
+        """The faults found when the records were opened."""
         return self._writer.report
 
     def add_recipe(self, plan: StationPlan) -> None:

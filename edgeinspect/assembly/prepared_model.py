@@ -13,11 +13,11 @@ from edgeinspect.runtime.plan import StationPlan
 from edgeinspect.runtime.recipe_swap import PreparedRecipe
 
 Watcher = Callable[[Frame, Inspection], None]
-"""Called in an inspection thread with every frame and what was seen in it."""
+"""Called in an inspection thread with every frame and its inspection."""
 
 
 class _WatchedInspector:
-    """An inspector that shows a watcher what it has seen."""
+    """An inspector that passes each result to a watcher."""
 
     def __init__(self, inspector: FrameInspector, watch: Watcher) -> None:
         self._inspector = inspector
