@@ -39,6 +39,7 @@ from edgeinspect.runtime.station import Station
 from edgeinspect.runtime.threads import StationThread
 from edgeinspect.settings.station_file import StationFile
 from edgeinspect.settings.wiring import IoDriver
+from edgeinspect.undo import undo_on_error
 
 _JOIN_S = 2.0
 
@@ -161,20 +162,14 @@ class AssembledStation:
 
     def start(self) -> None:
         """Start the line, then listen on the socket. Raises StationBusy, HardwareError."""
-        try:
+        with undo_on_error(self._close_records):
             self.station.start()
-        except BaseException:
-            self._close_records()
-            raise
         self._challenge_thread.start()
         if not self._serve:
             return
         server = self._control_server()
-        try:
+        with undo_on_error(self.stop):
             server.start()
-        except BaseException:
-            self.stop()
-            raise
         self._server = server
 
     def stop(self) -> int:

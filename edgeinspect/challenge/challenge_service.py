@@ -39,6 +39,7 @@ from edgeinspect.runtime.plan import StationPlan
 from edgeinspect.runtime.station_status import StationState
 from edgeinspect.settings.audit import AUDIT_FILE, AuditTrail
 from edgeinspect.settings.challenge import Challenge
+from edgeinspect.undo import undo_on_error
 
 _TICK_S = 0.5
 _SOON_S = 0.05
@@ -179,12 +180,13 @@ class ChallengeService:
         """
         with self._lock:
             added = self._do(self._machine.change_recipe(self._now(), plan))
-        try:
-            yield
-        except BaseException:
+
+        def keep() -> None:
             with self._lock:
                 self._do(self._machine.keep_recipe(self._now(), added))
-            raise
+
+        with undo_on_error(keep):
+            yield
 
     def command(self, arguments: Mapping[str, Any]) -> Mapping[str, object]:
         """Answer the control command ``challenge``; see docs/reference/challenge.md.

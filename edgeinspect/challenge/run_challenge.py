@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from edgeinspect.errors import CommandRefused, EdgeInspectError, NotGood
+from edgeinspect.undo import undo_on_error
 
 POLL_S = 0.1
 _BELT_NOT_READY = "BeltNotReady"
@@ -84,12 +85,9 @@ class ChallengeRun:
             begin["masters"] = masters
         state = self._call("begin", **begin)
         self._token = str(state["token"])
-        try:
+        with undo_on_error(self._abort):
             while not state.get("outcome"):
                 state = self._one_master(state)
-        except BaseException:
-            self._abort()
-            raise
         return dict(state)
 
     def _one_master(self, state: Mapping[str, Any]) -> Mapping[str, Any]:

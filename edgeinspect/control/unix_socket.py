@@ -9,12 +9,14 @@ import os
 import socket
 import stat
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeinspect.control.connections import Role
 from edgeinspect.control.socket_path import address_to_listen_on, fits, point_to
 from edgeinspect.errors import StationBusy, StorageFault, UsageError
+from edgeinspect.undo import undo_on_error
 
 _PROBE_S = 1.0
 
@@ -71,7 +73,7 @@ def listen_on(path: Path, *, mode: int, group: str | None, backlog: int) -> sock
     group_id = _group_id(group)
     address = address_to_listen_on(path, shared=group is not None)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with undo_on_error(listener.close), _storage_faults(path):
         if not fits(path):
             _refuse_all_but_a_link(path)
         _remove_stale(address)
@@ -86,15 +88,17 @@ def listen_on(path: Path, *, mode: int, group: str | None, backlog: int) -> sock
         listener.listen(backlog)
         point_to(address, path=path)
         listener.setblocking(False)
+    return listener
+
+
+@contextlib.contextmanager
+def _storage_faults(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        listener.close()
         raise StorageFault(
             f"The control socket {path} cannot be made: {error.strerror or error}."
         ) from error
-    except BaseException:
-        listener.close()
-        raise
-    return listener
 
 
 def remove_own(path: Path, inode: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgeinspect.errors import DiskFull, StorageFault
+from edgeinspect.undo import undo_on_error
 
 
 def replace_file(
@@ -28,11 +29,8 @@ def replace_file(
     """
     with storage_faults(path):
         temporary = _write_temporary(path, data, mode, owner)
-        try:
+        with undo_on_error(remove_quietly, temporary):
             temporary.replace(path)
-        except BaseException:
-            _remove_quietly(temporary)
-            raise
         fsync_folder(path.parent)
 
 
@@ -48,7 +46,7 @@ def create_file(path: Path, data: bytes, *, mode: int = 0o444) -> bool:
         except FileExistsError:
             return False
         finally:
-            _remove_quietly(temporary)
+            remove_quietly(temporary)
         fsync_folder(path.parent)
     return True
 
@@ -111,22 +109,19 @@ def _write_temporary(
     path: Path, data: bytes, mode: int | None, owner: tuple[int, int] | None = None
 ) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            if owner is not None:
-                os.fchown(file.fileno(), *owner)
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-    except BaseException:
-        _remove_quietly(Path(name))
-        raise
+    with undo_on_error(remove_quietly, Path(name)), os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        if owner is not None:
+            os.fchown(file.fileno(), *owner)
+        if mode is not None:
+            os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
     return Path(name)
 
 
-def _remove_quietly(path: Path) -> None:
+def remove_quietly(path: Path) -> None:
+    """Remove a file if it is there and can be removed."""
     with contextlib.suppress(OSError):
         path.unlink()
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edgeinspect.errors import StorageFault
 from edgeinspect.files.atomic_file import share_with_group, storage_faults
+from edgeinspect.undo import undo_on_error
 
 _POLL_S = 0.01
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
@@ -83,12 +84,9 @@ def exclusive(path: Path, *, timeout_s: float = 10.0) -> Iterator[None]:
 def _locked(path: Path, deadline_s: float) -> int:
     while True:
         descriptor = open_lock_file(path)
-        try:
+        with undo_on_error(os.close, descriptor):
             if _wait_for(descriptor, path, deadline_s) and is_at(descriptor, path):
                 return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
         os.close(descriptor)
         if time.monotonic() > deadline_s:
             raise StorageFault(

@@ -27,6 +27,7 @@ from edgeinspect.hw.picamera2_controls import libcamera_controls, read_back
 from edgeinspect.hw.picamera2_timeout import ask_for_long_timeout
 from edgeinspect.part import Frame, FrameMeta
 from edgeinspect.ports import CameraControls
+from edgeinspect.undo import undo_on_error
 
 if TYPE_CHECKING:
     from edgeinspect.settings.station_file import Camera as CameraWiring
@@ -100,13 +101,10 @@ class Picamera2Camera:
         with _words("cannot be opened"):
             number = _number(library.Picamera2.global_camera_info(), self._wiring.device)
             self._camera = _made(library.Picamera2, number)
-        try:
+        with undo_on_error(self.close):
             with _words("cannot be started"):
                 self._start(controls)
             self._wait_for_first_frame()
-        except BaseException:
-            self.close()
-            raise
 
     def _start(self, controls: CameraControls) -> None:
         camera, wiring = self._camera, self._wiring
@@ -287,13 +285,14 @@ def _made(kind: Any, number: int) -> Any:
     picamera2 itself leaves a pipe open then, and a station tries to reopen its camera for weeks.
     """
     camera = kind.__new__(kind)
-    try:
-        camera.__init__(number)
-    except BaseException:
+
+    def close_pipe() -> None:
         with contextlib.suppress(AttributeError, OSError):
             camera.notifymeread.close()
             os.close(camera.notifyme_w)
-        raise
+
+    with undo_on_error(close_pipe):
+        camera.__init__(number)
     return camera
 
 

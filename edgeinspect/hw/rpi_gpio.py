@@ -27,6 +27,7 @@ from edgeinspect.hw.gpio_faults import busy, chip_devices, gone, line_fault, no_
 from edgeinspect.hw.input_faults import InputFaults, TellsFaults
 from edgeinspect.ports import EdgeInput, EdgeListener, EncoderInput, LevelInput, Output
 from edgeinspect.settings.wiring import Active, Bias, EncoderLine, InputLine, Io, OutputLine
+from edgeinspect.undo import undo_on_error
 
 _WATCH_PERIOD_S = 0.25
 _JOIN_S = 2.0
@@ -307,12 +308,12 @@ def _release(gpio: Any, number: int) -> None:
 
 @contextlib.contextmanager
 def _released_on_error(number: int) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
+    def give_back() -> None:
         with _holding:
             _held.discard(number)
-        raise
+
+    with undo_on_error(give_back):
+        yield
 
 
 @contextlib.contextmanager

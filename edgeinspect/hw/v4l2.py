@@ -22,6 +22,7 @@ from edgeinspect.hw.v4l2_controls import V4l2Controls
 from edgeinspect.hw.v4l2_device import Picture, StreamFormat, V4l2Device, fourcc
 from edgeinspect.part import Frame, FrameMeta
 from edgeinspect.ports import CameraControls
+from edgeinspect.undo import undo_on_error
 
 if TYPE_CHECKING:
     from edgeinspect.settings.station_file import Camera as CameraWiring
@@ -133,16 +134,13 @@ class V4l2Camera:
             raise CameraFault("The camera is open already.")
         wiring = self._wiring
         self._device = device = self._open_device(_path(wiring.device))
-        try:
+        with undo_on_error(self.close):
             self._form = _agree(device, wiring)
             if wiring.frames_per_s is not None:
                 _set_frame_rate(device, wiring.frames_per_s)
             self._controls = V4l2Controls(device)
             self._controls.apply(controls)
             self._start(device)
-        except BaseException:
-            self.close()
-            raise
 
     def _start(self, device: Device) -> None:
         device.start(_BUFFERS)

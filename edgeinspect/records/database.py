@@ -17,16 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeinspect.errors import DataFromNewerVersion, StorageFault
-from edgeinspect.files.atomic_file import fsync_folder, share_with_group
+from edgeinspect.files.atomic_file import fsync_folder, remove_quietly, share_with_group
 from edgeinspect.files.set_aside import set_aside
 from edgeinspect.records.durable import storage_fault, storage_faults
 from edgeinspect.records.schema import (
     APPLICATION_ID,
     SCHEMA_VERSION,
     migrate,
+    roll_back,
     schema_damage,
     version_of,
 )
+from edgeinspect.undo import undo_on_error
 
 DATABASE_NAME = "records.sqlite3"
 SYNCHRONOUS = "FULL"
@@ -96,7 +98,7 @@ def copy_database(connection: sqlite3.Connection, target: Path) -> None:
     """
     with storage_faults("write the records anew", target.parent):
         target.unlink(missing_ok=True)
-        try:
+        with undo_on_error(remove_quietly, target):
             with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
                 copy.execute("PRAGMA journal_mode = OFF")
                 copy.execute("PRAGMA synchronous = OFF")
@@ -106,10 +108,6 @@ def copy_database(connection: sqlite3.Connection, target: Path) -> None:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                target.unlink(missing_ok=True)
-            raise
 
 
 def open_for_reading(data_dir: Path) -> sqlite3.Connection:
@@ -127,7 +125,7 @@ def open_for_reading(data_dir: Path) -> sqlite3.Connection:
                 next_action="Name the data directory of a station that has run.",
             )
     connection = _connect_read_only(path)
-    try:
+    with undo_on_error(connection.close):
         with storage_faults("read the records", data_dir):
             version = version_of(connection)
         _refuse_newer(version, path)
@@ -141,9 +139,6 @@ def open_for_reading(data_dir: Path) -> sqlite3.Connection:
                 f"{path} is at version {version}, this edgeinspect reads {SCHEMA_VERSION}.",
                 next_action="Start the station once with this version: it migrates the records.",
             )
-    except BaseException:
-        connection.close()
-        raise
     connection.row_factory = sqlite3.Row
     return connection
 
@@ -153,15 +148,9 @@ def transaction(connection: sqlite3.Connection, *, doing: str, path: Path) -> It
     """Commit what happens inside, durably, or nothing of it. Raises StorageFault, DiskFull."""
     with storage_faults(doing, path):
         connection.execute("BEGIN IMMEDIATE")
-        try:
+        with undo_on_error(roll_back, connection):
             yield
             connection.execute("COMMIT")
-        except BaseException:
-            # SQLite has already rolled back after some failures; the first error matters.
-            with contextlib.suppress(sqlite3.Error):
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-            raise
 
 
 class _DamagedError(Exception):
@@ -175,27 +164,24 @@ def _open_checked(path: Path, check_limit_s: float) -> tuple[sqlite3.Connection,
     connection = sqlite3.connect(
         path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
-    try:
-        version = _version_of_sound(connection, path)
-        share_with_group(path)  # before there is a log, which takes its permissions from here
-        integrity = "new" if version == 0 else _quick_check(connection, check_limit_s)
-        if version == 0:  # only while there is no table; an older database is remade by and by
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA journal_size_limit = 16777216")
-        migrate(connection)
-        if version == 0:
-            fsync_folder(path.parent)
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        if _code(error) in _DAMAGED:
-            raise _DamagedError from error
-        raise
-    except BaseException:
-        connection.close()
-        raise
+    with undo_on_error(connection.close):
+        try:
+            version = _version_of_sound(connection, path)
+            share_with_group(path)  # before there is a log, which takes its permissions from here
+            integrity = "new" if version == 0 else _quick_check(connection, check_limit_s)
+            if version == 0:  # only while there is no table; an older database is remade by and by
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA journal_size_limit = 16777216")
+            migrate(connection)
+            if version == 0:
+                fsync_folder(path.parent)
+        except sqlite3.DatabaseError as error:
+            if _code(error) in _DAMAGED:
+                raise _DamagedError from error
+            raise
     return connection, integrity
 
 
@@ -284,9 +270,6 @@ def _connect_address(address: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         address, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
-    try:
+    with undo_on_error(connection.close):
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except BaseException:
-        connection.close()
-        raise
     return connection

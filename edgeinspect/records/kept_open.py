@@ -28,6 +28,7 @@ from edgeinspect.records.part_ids import COUNTER_NAME
 from edgeinspect.records.records_lock import LOCK_NAME, DataDirectoryLock
 from edgeinspect.records.records_place import WatchedPlaces
 from edgeinspect.records.ring import IMAGES_FOLDER
+from edgeinspect.undo import undo_on_error
 
 COPY_NAME = "records-copy.sqlite3"
 """What is copied from a file without a name; it then becomes the database."""
@@ -85,11 +86,8 @@ class KeptOpenDatabase:
     def open(self) -> sqlite3.Connection:
         """Open it now; for the start, which tells what it found."""
         opened = open_for_writing(self._data_dir, check_limit_s=self._check_limit_s)
-        try:
+        with undo_on_error(opened.connection.close):
             self._on_open(opened)
-        except BaseException:
-            opened.connection.close()
-            raise
         self._connection = opened.connection
         others = (self._data_dir / name for name in (LOCK_NAME, COUNTER_NAME, IMAGES_FOLDER))
         self._places.pin(self._data_dir)

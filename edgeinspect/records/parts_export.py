@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -13,10 +12,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from edgeinspect.errors import UsageError
-from edgeinspect.files.atomic_file import fsync_folder
+from edgeinspect.files.atomic_file import fsync_folder, remove_quietly
 from edgeinspect.files.csv_cells import write_table
 from edgeinspect.records.durable import storage_faults
 from edgeinspect.records.reader import StoredPart
+from edgeinspect.undo import undo_on_error
 
 _BATCH_ROWS = 5000
 
@@ -128,16 +128,12 @@ def export_parts(
     writer = _WRITERS[format]
     temporary = path.with_name(f".{path.name}.partial")
     rows = _Counted((part_as_dict(part) for part in parts), progress)
-    with storage_faults("write the export", path.parent):
-        try:
-            writer(rows, temporary)
-            _fsync(temporary)
-            temporary.replace(path)
-            fsync_folder(path.parent)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+    writing = storage_faults("write the export", path.parent)
+    with writing, undo_on_error(remove_quietly, temporary):
+        writer(rows, temporary)
+        _fsync(temporary)
+        temporary.replace(path)
+        fsync_folder(path.parent)
     return rows.count
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from edgeinspect.errors import StationBusy, StorageFault
 from edgeinspect.files.file_lock import is_at, open_lock_file, try_lock
 from edgeinspect.records.durable import storage_faults
+from edgeinspect.undo import undo_on_error
 
 LOCK_NAME = "lock"
 
@@ -41,12 +42,8 @@ class DataDirectoryLock:
 
         Raises StationBusy, StorageFault; then the old lock is held on.
         """
-        old, self._descriptors = self._descriptors, ()
-        try:
-            self._descriptors = _take(self._data_dir, held=old)
-        except BaseException:
-            self._descriptors = old
-            raise
+        old = self._descriptors
+        self._descriptors = _take(self._data_dir, held=old)
         _close(set(old) - set(self._descriptors))
 
     def release(self) -> None:
@@ -74,13 +71,10 @@ def is_held(data_dir: Path) -> bool:
 def _take(data_dir: Path, *, held: tuple[int, ...] = ()) -> tuple[int, ...]:
     """The locked folder, where folders can be locked, and the locked file."""
     taken: list[int] = []
-    try:
+    with undo_on_error(lambda: _close(set(taken) - set(held))):
         for path in (data_dir.resolve(), data_dir.resolve() / LOCK_NAME):
             mine = [descriptor for descriptor in held if is_at(descriptor, path)]
             taken += mine[:1] or _locked(path, data_dir)
-    except BaseException:
-        _close(set(taken) - set(held))
-        raise
     # The id only helps people; a full disk must not keep a station from starting.
     with contextlib.suppress(OSError):
         os.ftruncate(taken[-1], 0)

@@ -11,6 +11,8 @@ import contextlib
 import re
 import sqlite3
 
+from edgeinspect.undo import undo_on_error
+
 APPLICATION_ID = 0x45494E53
 """``PRAGMA application_id`` of our databases: "EINS"."""
 
@@ -218,7 +220,7 @@ def migrate(connection: sqlite3.Connection, *, to_version: int | None = None) ->
     last = SCHEMA_VERSION if to_version is None else to_version
     for version in range(version_of(connection), last):
         connection.execute("BEGIN IMMEDIATE")
-        try:
+        with undo_on_error(roll_back, connection):
             for statement in _statements(MIGRATIONS[version]):
                 if new := _NEW_COLUMN.fullmatch(statement):
                     _add_column(connection, *new.groups())
@@ -227,10 +229,13 @@ def migrate(connection: sqlite3.Connection, *, to_version: int | None = None) ->
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {version + 1}")
             connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """Undo the open transaction, unless SQLite already has. The error that led here matters."""
+    with contextlib.suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 _NEW_COLUMN = re.compile(r"ALTER TABLE (\w+) ADD COLUMN (\w+ \w+)")

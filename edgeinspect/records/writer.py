@@ -33,6 +33,7 @@ from edgeinspect.records.reserve import SpaceReserve
 from edgeinspect.records.retention import RecordPolicy, Retention, Upkeep
 from edgeinspect.records.ring import ImageRing, Picture, RingAudit, StoreResult
 from edgeinspect.records.rows import SqlValue, encode_record
+from edgeinspect.undo import undo_on_error
 
 _UPKEEP_PAUSE_NS = 60_000_000_000
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -147,11 +148,8 @@ class RecordWriter:
         with storage_faults("create the data directory", data_dir):
             make_folder(data_dir)
         self._kept = KeptOpenDatabase(data_dir, check_limit_s=check_limit_s, on_open=self._take_up)
-        try:
+        with undo_on_error(self._kept.close):
             self._open_at_start()
-        except BaseException:
-            self._kept.close()
-            raise
         self._reserve.fill()
 
     @property

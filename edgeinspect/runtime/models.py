@@ -22,6 +22,7 @@ from edgeinspect.part import Region
 from edgeinspect.runtime.inspection import InspectorSet
 from edgeinspect.settings.recipe import Reducer
 from edgeinspect.settings.station_file import EngineSettings
+from edgeinspect.undo import undo_on_error
 
 _USUAL_TILES = 4
 
@@ -100,18 +101,18 @@ def _open_edgetpu(
     if engine.when_lost == "cpu":
         fallback = _cpu_fallback(bundle, engine, roi, cycle_ns, trouble)
     accelerator = None
-    try:
-        accelerator = open_engine(
-            bundle, runtime=engine.runtime, delegate="edgetpu", device=engine.device
-        )
-    except HardwareError as error:
-        if fallback is None:
-            raise
-        trouble[FaultName.EDGETPU_LOST] = f"{error.message} Inspecting on the CPU"
-    except BaseException:
+    with contextlib.ExitStack() as opened:
         if fallback is not None:
-            fallback.close()
-        raise
+            opened.callback(fallback.close)
+        try:
+            accelerator = open_engine(
+                bundle, runtime=engine.runtime, delegate="edgetpu", device=engine.device
+            )
+        except HardwareError as error:
+            if fallback is None:
+                raise
+            trouble[FaultName.EDGETPU_LOST] = f"{error.message} Inspecting on the CPU"
+        opened.pop_all()
     return EdgeTpuEngine(
         accelerator,
         fallback=fallback,
@@ -136,13 +137,10 @@ def _cpu_fallback(
             "engine.when_lost: reject.",
         )
     cpu = _open_cpu(bundle, engine, roi)
-    try:
+    with undo_on_error(cpu.close):
         check_golden(bundle, cpu)
         tile = np.zeros(cpu.input_spec.shape[1:], cpu.input_spec.dtype)
         took_ns = median_run_ns(cpu.run, [tile] * _tiles(bundle, roi), budget_ns=BUDGET_NS)
-    except BaseException:
-        cpu.close()
-        raise
     if cycle_ns is not None and took_ns <= cycle_ns:
         return cpu
     cpu.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import Protocol, TypeVar, cast
 
 from edgeinspect.errors import UsageError
@@ -65,7 +64,7 @@ def open_drivers(station: StationFile) -> Drivers:
 
 def _lines(station: StationFile, module: IoModule, camera: Camera) -> Drivers:
     io, lines = station.io, station.lines
-    with _closing_on_error() as opened:
+    with contextlib.ExitStack() as opened:  # they are closed again if a later one fails
 
         def edge(wire: InputLine | None) -> EdgeInput | None:
             return None if wire is None else _kept(opened, module.edge_input(io, wire))
@@ -79,7 +78,7 @@ def _lines(station: StationFile, module: IoModule, camera: Camera) -> Drivers:
             lead_ns = round(station.camera.strobe_lead_ms * 1e6)
             camera = StrobedCamera(camera, strobe, lead_ns=lead_ns)
         line_stopped = lines.line_stopped
-        return Drivers(
+        drivers = Drivers(
             camera=camera,
             strobe=strobe,
             gate=_kept(opened, module.output(io, lines.reject)),
@@ -96,19 +95,10 @@ def _lines(station: StationFile, module: IoModule, camera: Camera) -> Drivers:
             if station.encoder is None
             else _kept(opened, module.encoder_input(io, station.encoder)),
         )
+        opened.pop_all()
+    return drivers
 
 
-@contextlib.contextmanager
-def _closing_on_error() -> Iterator[list[EdgeInput | LevelInput | EncoderInput | Output]]:
-    opened: list[EdgeInput | LevelInput | EncoderInput | Output] = []
-    try:
-        yield opened
-    except BaseException:
-        for driver in reversed(opened):
-            driver.close()
-        raise
-
-
-def _kept(opened: list[EdgeInput | LevelInput | EncoderInput | Output], driver: Driver) -> Driver:
-    opened.append(driver)
+def _kept(opened: contextlib.ExitStack, driver: Driver) -> Driver:
+    opened.callback(driver.close)
     return driver

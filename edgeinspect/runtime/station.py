@@ -38,6 +38,7 @@ from edgeinspect.runtime.station_status import (
 from edgeinspect.runtime.station_stop import StationStop, take_every_step
 from edgeinspect.runtime.supervisor import Supervisor
 from edgeinspect.runtime.threads import StationThread
+from edgeinspect.undo import undo_on_error
 
 SWITCH_INTERVAL_S = 0.0005
 """A thread that computes in Python gives way this soon to one that must act on time."""
@@ -146,7 +147,7 @@ class Station:
             HardwareError: A driver could not be opened; everything is closed again.
         """
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        try:
+        with undo_on_error(self._give_up):
             self._stages.camera.open()
             for name in self._stages.loops():
                 self._threads[name].start()
@@ -158,10 +159,6 @@ class Station:
                 on_failed=self.input_failed,
             )
             self._threads["supervisor"].start()
-        except BaseException:
-            self._stop.at_once.set()
-            self.stop()
-            raise
         self._starting = False
 
     # --- commands ---------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import edgeinspect_tools
 STATION = Path(edgeinspect.__file__).parent
 TOOLS = Path(edgeinspect_tools.__file__).parent
 
-GROUND = ("errors", "faults", "part", "ports", "clocks", "intervals", "files")
+GROUND = ("errors", "faults", "part", "ports", "clocks", "intervals", "files", "undo")
 ROOMS = (
     *("line", "bundle", "settings", "records", "control", "hw", "sim", "runtime"),
     *("drawing", "terminal", "challenge", "assembly", "labels", "study", "health", "tune"),

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from edgeinspect.errors import DriverMissing, StorageFault
 from edgeinspect.files.atomic_file import make_folder, replace_file
+from edgeinspect.undo import undo_on_error
 
 INSTALL_DEADLINE_S = 3600
 _COMPLETE = "edgeinspect-complete"
@@ -75,11 +76,8 @@ class Environment:
             say(f"Making the environment {self.path} for {', '.join(self.requirements)}.")
             # What an interrupted process left has no mark and is not to be trusted.
             shutil.rmtree(self.path, ignore_errors=True)
-            try:
+            with undo_on_error(shutil.rmtree, self.path, True):
                 self._install()
-            except BaseException:
-                shutil.rmtree(self.path, ignore_errors=True)
-                raise
 
     def _install(self) -> None:
         pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "--no-input"]
@@ -126,22 +124,20 @@ def run_child(command: Sequence[str], *, deadline_s: float, folder: Path | None 
         )  # fmt: skip
     except OSError as error:
         raise StorageFault(f"{command[0]} could not be started: {error.strerror}.") from error
-    try:
-        stdout, stderr = process.communicate(timeout=deadline_s)
-    except subprocess.TimeoutExpired:
-        _kill(process)
-        stdout, stderr = process.communicate()
-        return Ended(None, stdout, f"{stderr}\nstopped after {deadline_s:g} s")
-    except BaseException:
-        _kill(process)
-        process.communicate()
-        raise
+    with undo_on_error(_kill, process):
+        try:
+            stdout, stderr = process.communicate(timeout=deadline_s)
+        except subprocess.TimeoutExpired:
+            stdout, stderr = _kill(process)
+            return Ended(None, stdout, f"{stderr}\nstopped after {deadline_s:g} s")
     return Ended(process.returncode, stdout, stderr)
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
+def _kill(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Kill a program and its children; returns the rest of what it printed."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    return process.communicate()
 
 
 @contextlib.contextmanager
