@@ -1,10 +1,10 @@
 """Every error that edgeinspect raises on purpose, in one tree.
 
     EdgeInspectError                     exit code 1
-    ├── NotGood                          1  the checked thing is not good
-    │   ├── BeltNotReady                 1  no master can be judged on the belt as it is now
+    ├── NotGood                          1  the checked subject is not good
+    │   ├── BeltNotReady                 1  the belt is not ready for a master
     │   ├── RecipeConflict               1  somebody else changed the recipe meanwhile
-    │   └── RecipeNotTaken               1  the running station keeps its recipe
+    │   └── RecipeNotTaken               1  the running station keeps its old recipe
     ├── UsageError      (ValueError)     2  wrong usage of a command or a call
     ├── ConfigError     (ValueError)     3  station file, recipe or bundle card is wrong
     ├── HardwareError   (OSError)        4  hardware or its driver is missing or failed
@@ -13,9 +13,9 @@
     │   │   └── CameraLost               4  the camera has stopped or was unplugged
     │   └── LineFault                    4  a GPIO line could not be opened, read or driven
     ├── ModelRefused    (ValueError)     5  the model or its bundle cannot be trusted
-    │   └── OlderBundle                  5  older than what is in force, and nobody asked for that
+    │   └── OlderBundle                  5  older than the bundle in force
     ├── InferenceFailed (RuntimeError)   5  the verified model failed on one picture
-    │   └── Misaligned                   5  a part does not lie as its reference picture
+    │   └── Misaligned                   5  a part is not aligned with its reference
     ├── StorageFault    (OSError)        6  records or images cannot be kept
     │   ├── DiskFull                     6
     │   ├── DataDisplaced                6  a file was deleted or moved under the station
@@ -26,7 +26,7 @@
     ├── CommandRefused  (RuntimeError)   1  the station answered that it did not do it
     └── EventQueueFull  (RuntimeError)   1  the station cannot take a command now
 
-Each carries the sentence for the person who reads it and, in ``next_action``, what to do now.
+Each error carries one sentence for the person who reads it and, in ``next_action``, an instruction.
 
 A few exceptions are not in the tree because no person ever sees them: whoever calls for them
 turns each into one of these or into a reply. ``tests/house/test_errors.py`` lists them.

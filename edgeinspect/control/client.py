@@ -1,4 +1,4 @@
-"""Talking to a running station over its control socket, with a deadline on everything."""
+"""Talking to a running station over its control socket; every call has a time limit."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ class ControlClient:
         """Connect.
 
         Args:
-            timeout_s: for connecting and, unless a call says otherwise, for each answer.
+            path: the socket, as the station file places it.
+            timeout_s: time limit for connecting, and for each answer unless a call sets its own.
 
         Raises:
-            StationUnreachable: nobody listens there, or we may not connect.
+            StationUnreachable: nobody listens there, or this user may not connect.
         """
         self._path = Path(path)
         self._timeout_s = timeout_s
@@ -44,7 +45,7 @@ class ControlClient:
             raise self._unreachable(error) from error
 
     def _connect(self, address: str) -> None:
-        """Raises OSError. Where others connect faster than the station takes them, try again."""
+        """Try until the station's queue of new connections has room. Raises OSError."""
         deadline_s = time.monotonic() + self._timeout_s
         while True:
             try:
@@ -57,10 +58,10 @@ class ControlClient:
 
     @classmethod
     def to_watch(cls, *paths: Path, timeout_s: float = 5.0) -> Self:
-        """Connect to the first of these sockets that answers: the least powerful one first.
+        """Connect to the first of these sockets that answers; name the least powerful one first.
 
         Raises:
-            StationUnreachable: none does; the error is that of the last one.
+            StationUnreachable: none answers; the error is that of the last one.
         """
         *others, last = paths
         for path in others:
@@ -80,6 +81,7 @@ class ControlClient:
         self.close()
 
     def close(self) -> None:
+        """Close the connection; closing twice is allowed."""
         self._connection.close()
 
     def call(
@@ -88,9 +90,9 @@ class ControlClient:
         """Send one command and return its result.
 
         Raises:
-            CommandRefused: the station says why not.
-            StationTimeout: no answer in time.
-            StationUnreachable: the connection broke or the answer is not ours.
+            CommandRefused: the station did not carry it out; the error has its reason.
+            StationTimeout: the station did not answer in time.
+            StationUnreachable: the connection broke, or the answer makes no sense.
         """
         deadline_s = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
         self._number += 1
@@ -104,13 +106,17 @@ class ControlClient:
                 return _result(reply)
 
     def status(self) -> Mapping[str, Any]:
+        """Ask for the station's status; docs/reference/control-socket.md lists the fields."""
         return self.call("status")
 
     def events(self, *, from_sequence: int | None = None) -> Iterator[Mapping[str, Any]]:
-        """Subscribe and yield events as they come, for as long as the caller iterates.
+        """Subscribe, and yield events as they arrive for as long as the caller iterates.
+
+        Args:
+            from_sequence: number of the first event; None begins with the next one.
 
         Raises:
-            StationUnreachable: the station has gone.
+            StationUnreachable: the connection broke.
         """
         arguments = {} if from_sequence is None else {"from": from_sequence}
         self.call("events", **arguments)

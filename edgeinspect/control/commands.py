@@ -1,4 +1,4 @@
-"""What each request on the control socket does, and how it is answered."""
+"""Carrying out the requests on the control socket."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Controlled(Protocol):
 
 
 ApplyRecipe = Callable[[Mapping[str, Any], Callable[[], bool]], Mapping[str, object]]
-"""Loads, checks and applies a recipe, which may take seconds; returns what is in force then.
+"""Loads, checks and applies a recipe, which may take seconds; returns the recipe then in force.
 
 The second argument returns False once nobody waits for the answer: then nothing must be applied.
 """

@@ -1,4 +1,4 @@
-"""The control socket's connections: what each may do, what it holds, and when it is closed.
+"""The control socket's connections: their rights, their limits, and when they are closed.
 
 Nothing here touches a socket or a clock, so tests bring their own.
 """
@@ -65,7 +65,7 @@ class Client:
         return self.next_event is None and not self.running and not self.unsent
 
     def send(self, line: bytes, *, now_mono_ns: int) -> bool:
-        """Queue a line; return False if the client does not read what it is sent."""
+        """Queue a line; returns False if the client does not read its answers."""
         with self.lock:
             if self.gone:
                 return True
@@ -77,7 +77,7 @@ class Client:
             return True
 
     def stop_answering(self) -> None:
-        """Discard what is unsent, and every answer from now on."""
+        """Discard unsent answers, and every answer from now on."""
         with self.lock:
             self.gone = True
             self.unsent.clear()
@@ -102,13 +102,13 @@ class Client:
 
 
 class NoRoom(Exception):
-    """Every connection that could make room is in use."""
+    """Every connection that could be closed is in use."""
 
 
 def to_make_room(clients: Collection[Client], *, role: Role, user_id: int) -> Client | None:
     """The connection to close before this user gets another one; None if there is room.
 
-    A user at the limit loses his own connection that has been idle for longest. If all connections
+    A user at the limit loses the own connection that has been idle for longest. If all connections
     of the role are taken, the user who holds the most of them loses one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The control socket's language: one JSON object a line, both ways.
+"""Requests and replies of the control socket: one JSON object a line in both directions.
 
 docs/reference/control-socket.md describes every command, event and limit.
 """
@@ -18,7 +18,7 @@ MAX_REPLY_BYTES = 1_048_576
 
 
 class ProtocolError(Exception):
-    """A line that is no valid request; ``code`` goes into the reply."""
+    """A line is not a valid request; the server replies with ``code``."""
 
     def __init__(self, code: str, message: str, request_id: object = None) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class ProtocolError(Exception):
 
 
 def encode(message: Mapping[str, object]) -> bytes:
-    """One line. NaN and infinities are not JSON: they become null."""
+    """Encode a message as one line. NaN and infinities are not JSON, so they become null."""
     try:
         text = json.dumps(message, separators=(",", ":"), allow_nan=False)
     except ValueError:
@@ -36,7 +36,7 @@ def encode(message: Mapping[str, object]) -> bytes:
 
 
 def decode_request(line: bytes) -> tuple[object, str, Mapping[str, Any]]:
-    """Take a request apart: its id, command and arguments. Raises ProtocolError."""
+    """Split a request into its id, command and arguments. Raises ProtocolError."""
     try:
         request = parse_json(line)
     except ValueError:
@@ -56,16 +56,18 @@ def decode_request(line: bytes) -> tuple[object, str, Mapping[str, Any]]:
 
 
 def success(request_id: object, result: Mapping[str, object]) -> bytes:
+    """The reply to a command that was carried out."""
     return encode({"v": PROTOCOL_VERSION, "id": request_id, "ok": True, "result": result})
 
 
 def failure(request_id: object, code: str, message: str, next_action: str = "") -> bytes:
+    """The reply to a request that was not carried out."""
     error = {"code": code, "message": message, "next_action": next_action}
     return encode({"v": PROTOCOL_VERSION, "id": request_id, "ok": False, "error": error})
 
 
 def error_reply(request_id: object, error: Exception) -> bytes:
-    """A command's failure; ``code`` is the name of the error's class."""
+    """The reply to a command that raised an error; ``code`` is the name of the error's class."""
     if isinstance(error, EdgeInspectError):
         return failure(request_id, type(error).__name__, error.message, error.next_action)
     return failure(request_id, "InternalError", f"{type(error).__name__}: {error}")

@@ -136,7 +136,7 @@ class ControlServer:
         try:
             while not self._stopping:
                 self._serve_once()
-        except Exception as error:  # noqa: BLE001  the line goes on without its socket
+        except Exception as error:  # noqa: BLE001  the line continues without its socket
             self.error = error
         finally:
             for client in list(self._clients.values()):
@@ -236,7 +236,7 @@ class ControlServer:
             client.received.clear()
 
     def _look_after(self, client: Client, now_mono_ns: int) -> None:
-        """Close the connection if its time is up, else poll for what it needs next."""
+        """Close the connection if its time is up, otherwise poll for its next event."""
         if client.connection.fileno() not in self._clients:
             return
         if b"\n" in client.received:

@@ -1,8 +1,8 @@
-"""Where a Unix socket lies when its own path is too long for the kernel.
+"""A place for a Unix socket whose path is too long for the kernel.
 
-The kernel takes at most 107 bytes (``sun_path`` in ``<sys/un.h>``, less the terminating zero). A
-station whose data directory lies deeper listens in a short directory, and a symbolic link at the
-socket's own path leads there. So a client needs to know nothing but the station file.
+The kernel takes at most 107 bytes (``sun_path`` in ``<sys/un.h>``, less the terminating zero). If
+the path is longer, the station listens in a short directory, and a symbolic link at the socket's
+own path leads there. So a client needs only the station file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_ADDRESS_BYTES = 107
 
 
 def fits(path: Path) -> bool:
-    """Whether the kernel takes this path as a socket's address."""
+    """Whether the kernel accepts this path as a socket's address."""
     return len(os.fsencode(path)) <= MAX_ADDRESS_BYTES
 
 
@@ -28,11 +28,12 @@ def address_to_listen_on(path: Path, *, shared: bool) -> Path:
     """The path to bind for a socket that clients look for at ``path``.
 
     Args:
-        shared: whether other users may connect; then not below ``$XDG_RUNTIME_DIR``, which is
-            closed to them.
+        path: the path from the station file.
+        shared: whether other users may connect; then ``$XDG_RUNTIME_DIR`` is avoided, because
+            they cannot enter it.
 
     Returns:
-        ``path`` itself if it fits, else a path in a short directory, which is made if missing.
+        ``path`` itself if it fits, otherwise a path in a short directory, which is made if missing.
 
     Raises:
         StorageFault: no short directory can be made.
@@ -58,13 +59,13 @@ def address_to_connect_to(path: Path) -> Path:
     """The path to connect to for a socket that the station file places at ``path``.
 
     Raises:
-        OSError: there is no link at a path that is too long.
+        OSError: the path is too long and there is no link.
     """
     return path if fits(path) else path.readlink()
 
 
 def point_to(address: Path, *, path: Path) -> None:
-    """Make ``path`` lead to ``address``; replaces an earlier link in one step. Raises OSError."""
+    """Link ``path`` to ``address``; replaces an earlier link in one step. Raises OSError."""
     if address == path.absolute():
         return
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
@@ -82,11 +83,11 @@ def _short_folders(*, shared: bool) -> Iterator[Path]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Make the folder if it is missing. False if somebody else could change what lies in it."""
+    """Make the folder if it is missing; returns False if others could change its files."""
     try:
         try:
             folder.mkdir(mode=0o711)
-            folder.chmod(0o711)  # whatever the umask: the socket's own mode decides who connects
+            folder.chmod(0o711)  # despite the umask: the socket's own mode decides who connects
         except FileExistsError:
             pass
         found = folder.lstat()

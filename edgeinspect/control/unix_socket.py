@@ -1,4 +1,4 @@
-"""Opening and closing the control socket's file without trampling on anybody's."""
+"""Making and removing the file of a Unix socket without harming other files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PROBE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where a socket lies and who may connect; see ``settings.station.Control``."""
+    """The path of a socket and who may connect; see ``settings.station_file.Control``."""
 
     path: Path
     mode: int = 0o660
@@ -32,10 +32,10 @@ class Door:
 
 
 class Listener:
-    """A socket that listens at its door until it is closed."""
+    """A socket that listens until it is closed."""
 
     def __init__(self, door: Door, *, backlog: int) -> None:
-        """Raises StationBusy, UsageError, StorageFault; see ``listen_on``."""
+        """Bind and listen. Raises StationBusy, UsageError, StorageFault; see ``listen_on``."""
         self.role = door.role
         self._path = door.path
         self.socket = listen_on(door.path, mode=door.mode, group=door.group, backlog=backlog)
@@ -43,6 +43,7 @@ class Listener:
         self._inode = Path(self.address).lstat().st_ino
 
     def fileno(self) -> int:
+        """The descriptor, for polling."""
         return self.socket.fileno()
 
     def close(self) -> None:
@@ -52,21 +53,21 @@ class Listener:
 
 
 def peer_user_id(connection: socket.socket) -> int:
-    """The user of the process that connected, as the kernel noted it then; see unix(7)."""
+    """The user of the connected process, as the kernel noted it when it connected; see unix(7)."""
     size = struct.calcsize("3i")
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     return int(struct.unpack("3i", credentials)[1])
 
 
 def listen_on(path: Path, *, mode: int, group: str | None, backlog: int) -> socket.socket:
-    """Bind and listen; nobody but ``mode`` and ``group`` allow can ever connect.
+    """Bind and listen; at no moment can anybody connect whom ``mode`` and ``group`` exclude.
 
-    A socket file that a dead process left behind is replaced. Where the path is too long for the
-    kernel, the socket lies in a short directory and ``path`` is a link to it.
+    A socket file that a dead process left behind is replaced. If the path is too long for the
+    kernel, the socket is in a short directory and ``path`` is a link to it.
 
     Raises:
         StationBusy: a station listens there.
-        UsageError: the path is taken by something else, or the group is unknown.
+        UsageError: another kind of file is at the path, or the group is unknown.
         StorageFault: the file cannot be made.
     """
     path = path.absolute()
@@ -77,11 +78,11 @@ def listen_on(path: Path, *, mode: int, group: str | None, backlog: int) -> sock
         if not fits(path):
             _refuse_all_but_a_link(path)
         _remove_stale(address)
-        # Linux gives the file the mode of the unbound socket, so it is never more open.
+        # The file gets the mode of the unbound socket (Linux), so it is never more open.
         os.fchmod(listener.fileno(), 0o600)
         listener.bind(os.fspath(address))
-        # In a folder with the setgid bit the group is right already: then no right to change it
-        # is needed, which the image's unit does not have.
+        # In a folder with the setgid bit the group is right already. The image's unit relies on
+        # that, because it may not change groups.
         if group_id is not None and address.lstat().st_gid != group_id:
             os.chown(address, -1, group_id)
         address.chmod(mode)
@@ -102,7 +103,7 @@ def _storage_faults(path: Path) -> Iterator[None]:
 
 
 def remove_own(path: Path, inode: int) -> None:
-    """Remove the socket, and the link to it, if it is still the one that this process made."""
+    """Remove the socket and the link to it, if they are still those of this process."""
     with contextlib.suppress(OSError):
         if path.stat().st_ino == inode:
             address = path.resolve()
@@ -124,7 +125,7 @@ def _group_id(group: str | None) -> int | None:
 
 
 def _refuse_all_but_a_link(path: Path) -> None:
-    """Raises UsageError if something else than an earlier link lies at the socket's own path."""
+    """Raise UsageError if the file at the socket's own path is not an earlier link."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISLNK(path.lstat().st_mode):
             raise _taken(path)

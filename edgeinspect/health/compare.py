@@ -22,7 +22,7 @@ _MORE_EVIDENCE = "Run the line on; parts of the recipe in force are collected by
 
 
 class HealthState(StrEnum):
-    """From well to ill; ``UNKNOWN`` where nobody can say, which alarms nobody."""
+    """From good to bad; ``UNKNOWN`` if there is no evidence, which is not an alarm."""
 
     UNKNOWN = "unknown"
     OK = "ok"
@@ -52,13 +52,13 @@ class HealthItem:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Everything that was looked at."""
+    """All findings."""
 
     items: tuple[HealthItem, ...]
 
     @property
     def state(self) -> HealthState:
-        """The worst of all items."""
+        """The state of the worst finding."""
         states = (item.state for item in self.items)
         return max(states, key=_ORDER.index, default=HealthState.UNKNOWN)
 
@@ -84,12 +84,12 @@ def records_health(kept: RecordsKept, *, now_wall: datetime.datetime) -> HealthI
     if kept.pruned_for_space:
         detail += f", {kept.pruned_for_space:,} of them because the disk was short"
     if kept.pruned_unsent:
-        detail += f", {kept.pruned_unsent:,} before a link had passed them on"
+        detail += f", {kept.pruned_unsent:,} before a link had sent them"
     return HealthItem(name="records", state=HealthState.OK, detail=detail)
 
 
 def parts_health(samples: Samples) -> tuple[HealthItem, ...]:
-    """What the recorded parts say: drift of the scores, yield, focus, light, time."""
+    """Findings on the recorded parts: drift of the scores, yield, focus, light, time."""
     baseline, latest = samples.baseline, samples.latest
     if baseline is None or latest is None or not samples.is_complete:
         taken = 0 if baseline is None else baseline.parts
@@ -158,7 +158,7 @@ def _yield(baseline: Sample, latest: Sample) -> HealthItem:
 
 
 def _focus(baseline: Sample, latest: Sample) -> HealthItem:
-    """Only a fall matters: a picture that became sharper has lost nothing."""
+    """Only a fall matters: sharper pictures are not a problem."""
     shift = _compared(baseline.focus, latest.focus)
     return _trend(
         "focus",
@@ -205,7 +205,7 @@ def _trend(
     action: str,
     unit: str = "",
 ) -> HealthItem:
-    """A change of the median for the worse, beyond chance and beyond a relative limit."""
+    """A real change of the median for the worse that exceeds a relative limit."""
     if shift is None:
         return HealthItem(name=name, state=HealthState.UNKNOWN, detail="was not recorded")
     state = by_limits(worse if shift.is_real else 0.0, warn=warn, bad=bad)
@@ -244,7 +244,7 @@ def _time_left(latest: Sample) -> HealthItem:
 
 
 def by_limits(value: float, *, warn: float, bad: float) -> HealthState:
-    """Bad at or above ``bad``, a warning at or above ``warn``."""
+    """BAD from ``bad`` on, WARN from ``warn`` on."""
     if value >= bad:
         return HealthState.BAD
     return HealthState.WARN if value >= warn else HealthState.OK

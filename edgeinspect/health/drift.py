@@ -1,16 +1,16 @@
-"""Whether a quantity has moved away from its baseline, with next to no false alarms.
+"""Detecting that a quantity has moved away from its baseline, with almost no false alarms.
 
-A station asks the same question for years, so each answer must be almost never wrong by chance.
-Two things are asked together:
+A station repeats this check for years, so chance must almost never cause an alarm. Two conditions
+must hold together:
 
-- Is it more than chance? The two-sample Kolmogorov-Smirnov test, at ``CHANCE_LIMIT`` a check.
-  Checks are of blocks that follow each other and never overlap, so looking at the screen more
-  often asks no further question, and by the union bound the expected number of false alarms is at
-  most the number of blocks times the limit, although all of them share one baseline.
-- Does it matter? The caller's limit on the size of the change: the population stability index,
-  or the change of the median.
+- The change is more than chance: the two-sample Kolmogorov-Smirnov test, at ``CHANCE_LIMIT`` for
+  each check. Consecutive blocks of parts are checked, which never overlap, so looking at the screen
+  more often adds no checks. By the union bound, the expected number of false alarms is at most the
+  number of blocks times the limit, although all blocks share one baseline.
+- The change matters: it exceeds the caller's limit on the population stability index, or on the
+  change of the median.
 
-``python -m tests.evidence.drift_rate`` simulates it and prints the rate.
+``python -m tests.evidence.drift_rate`` simulates the rate of false alarms and prints it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHANCE_LIMIT = 1e-7
-"""A difference that chance alone makes less often than this counts as real."""
+"""A difference counts as real if chance causes it with a lower probability than this."""
 PSI_LARGE = 0.25
 """By convention an index below 0.1 means no change, above 0.25 a large one."""
 _BINS = 10
@@ -36,10 +36,12 @@ class Shift:
     """How one sample differs from an earlier one.
 
     Attributes:
-        before, now: number of values.
-        median_before, median_now: in the quantity's unit.
+        before: number of earlier values.
+        now: number of present values.
+        median_before: median of the earlier values, in the quantity's unit.
+        median_now: median of the present values.
         distance: the largest difference of the two distribution functions, [0, 1].
-        chance: how often chance alone makes such a distance or a larger one, [0, 1].
+        chance: probability that chance causes this distance or a larger one, [0, 1].
         psi: population stability index over the deciles of the earlier sample, >= 0.
     """
 
@@ -53,7 +55,7 @@ class Shift:
 
     @property
     def is_real(self) -> bool:
-        """Whether it is more than chance, see ``CHANCE_LIMIT``."""
+        """Whether the change is more than chance, see ``CHANCE_LIMIT``."""
         return self.chance <= CHANCE_LIMIT
 
     @property
@@ -81,10 +83,10 @@ def compare(before: Values, now: Values) -> Shift:
 
 
 def ks_chance(distance: float, before: int, now: int) -> float:
-    """The two-sided Kolmogorov-Smirnov test's asymptotic p-value (Kolmogorov 1933, Smirnov 1948).
+    """Asymptotic p-value of the two-sided Kolmogorov-Smirnov test (Kolmogorov 1933, Smirnov 1948).
 
-    2 * sum of (-1)^(k-1) exp(-2 k^2 x^2) over k >= 1 with x = distance * sqrt(nm / (n + m)). Ties,
-    which scores of an int8 model have, make the true probability smaller still.
+    2 * sum of (-1)^(k-1) exp(-2 k^2 x^2) over k >= 1 with x = distance * sqrt(nm / (n + m)). The
+    scores of an int8 model have ties, which make the true probability even smaller.
     """
     x = distance * math.sqrt(before * now / (before + now))
     if x < 0.2:  # the series converges slowly there; the probability is 1 to 12 digits

@@ -1,4 +1,4 @@
-"""What the machine says of itself: heat, power, room on the disk, the clock."""
+"""The machine's health: heat, power, disk space, clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def machine_health(
     clock_synchronized: bool,
     clock_jump_s: float = 0.0,
 ) -> tuple[HealthItem, ...]:
-    """Judge what the machine says of itself.
+    """Judge the machine's own measurements.
 
     Args:
         free_bytes: of the disk with the data directory; None if it cannot be asked.
@@ -38,7 +38,7 @@ def machine_health(
 def _temperature(board: BoardState) -> HealthItem:
     celsius = board.temperature_c
     if celsius is None:
-        return _not_told("temperature")
+        return _not_reported("temperature")
     state = by_limits(celsius, warn=_WARM_C, bad=_HOT_C)
     return HealthItem(
         name="temperature",
@@ -52,7 +52,7 @@ def _temperature(board: BoardState) -> HealthItem:
 
 def _throttling(board: BoardState) -> HealthItem:
     if board.throttled is None:
-        return _not_told("throttling")
+        return _not_reported("throttling")
     action = "Cool the board and check its supply; a slow board makes verdicts late."
     if board.throttled:
         return HealthItem(
@@ -73,7 +73,7 @@ def _throttling(board: BoardState) -> HealthItem:
 
 def _power(board: BoardState) -> HealthItem:
     if board.under_voltage is None:
-        return _not_told("supply voltage")
+        return _not_reported("supply voltage")
     action = "Use the board's own supply and a short, thick cable; unplug what feeds on it."
     if board.under_voltage:
         return HealthItem(
@@ -97,8 +97,8 @@ def _disk(free_bytes: int | None, min_free_bytes: int) -> HealthItem:
         return HealthItem(
             name="disk",
             state=HealthState.BAD,
-            detail="the data directory cannot be asked",
-            next_action="Check that the disk is mounted and may be read.",
+            detail="the free space of the data directory cannot be read",
+            next_action="Check that the disk is mounted and readable.",
         )
     state, words, action = HealthState.OK, "", ""
     if free_bytes < _LEAST_FREE_BYTES:
@@ -117,21 +117,23 @@ def _clock(synchronized: bool, jump_s: float) -> HealthItem:
         return HealthItem(
             name="clock",
             state=HealthState.WARN,
-            detail=f"the wall clock was moved by {jump_s:.0f} s while parts were recorded",
-            next_action="Trust part ids, not times, around it; find out what set the clock.",
+            detail=f"the wall clock jumped by {jump_s:.0f} s while parts were recorded",
+            next_action="Rely on part ids, not on times around it; find out what set the clock.",
         )
     if not synchronized:
         return HealthItem(
             name="clock",
             state=HealthState.WARN,
-            detail="follows no time server; dates in the records may be wrong",
-            next_action="Connect a time server, e.g. timedatectl set-ntp true.",
+            detail="does not follow a time server; dates in the records may be wrong",
+            next_action="Connect a time server, for example: timedatectl set-ntp true",
         )
     return HealthItem(name="clock", state=HealthState.OK, detail="follows a time server")
 
 
-def _not_told(name: str) -> HealthItem:
-    return HealthItem(name=name, state=HealthState.UNKNOWN, detail="this machine does not tell")
+def _not_reported(name: str) -> HealthItem:
+    return HealthItem(
+        name=name, state=HealthState.UNKNOWN, detail="this machine does not report it"
+    )
 
 
 def _size(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Health for a person: asks the machine and the records, and shows the answers as a table."""
+"""Reads the machine and the records, and shows the station's health as a table."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def station_health(
     board: Board | None = None,
     clock: Clock | None = None,
 ) -> Health:
-    """Look at everything that can be looked at; what cannot is an item of its own.
+    """Examine the records and the machine; anything that cannot be read is a finding, too.
 
-    Only reads, and reads the same few thousand rows whatever the records' size.
+    It changes nothing, and reads a few thousand rows, however many records there are.
 
     Args:
-        data_dir: None looks at the machine only.
+        data_dir: the station's data directory; None examines only the machine.
     """
     from edgeinspect.health.compare import Health
     from edgeinspect.health.machine_health import machine_health
@@ -57,7 +57,7 @@ def station_health(
 
 
 def health_table(health: Health) -> RenderableType:
-    """One line an item, with what to do below the ill ones."""
+    """One line for each finding, followed by its instruction if it has one."""
     from edgeinspect.terminal.output import table
 
     rows: list[tuple[object, ...]] = []
@@ -76,7 +76,7 @@ def state_text(state: HealthState) -> Text:
 
 
 def worst_first(items: Iterable[HealthItem]) -> list[HealthItem]:
-    """Bad ones, warnings, well ones, then what nobody knows."""
+    """Sort the findings: BAD, WARN, OK, UNKNOWN."""
     order = ("bad", "warn", "ok", "unknown")
     return sorted(items, key=lambda item: order.index(item.state.value))
 

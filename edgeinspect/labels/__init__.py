@@ -1,4 +1,4 @@
-"""What people say that recorded parts are.
+"""Labels: people say whether recorded parts are good or defective.
 
 It may import ``records`` and the rooms above it. Begin with ``label_store``.
 """

@@ -1,4 +1,4 @@
-"""Labelled parts on their way to the PC where models are trained."""
+"""Exporting labelled parts for the PC that trains models."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class LabelledParts:
 
 
 def labelled_parts(data_dir: Path) -> LabelledParts:
-    """What a station's labels give for training. Raises StorageFault."""
+    """Collect a station's labelled pictures for training. Raises StorageFault."""
     pictures = []
     unsure = without = 0
     with LabelStore(data_dir) as store:
@@ -82,14 +82,14 @@ def labelled_parts(data_dir: Path) -> LabelledParts:
 
 
 def export_labels(data_dir: Path, folder: Path) -> Exported:
-    """Write the labelled pictures and, last and whole, ``labels.csv``.
+    """Write the labelled pictures, and then ``labels.csv`` in one step.
 
-    ``label`` is "good", the defect class, or "defective" where nobody named one; ``group`` is the
-    part, so that pictures of one part never end on both sides of a split.
+    The column ``label`` is "good", the defect class, or "defective" if the label has no class;
+    ``group`` is the part, so that a split never separates pictures of one part.
 
     Raises:
         NotGood: no labelled part has a picture.
-        StorageFault, DiskFull: something cannot be read or written.
+        StorageFault, DiskFull: a file cannot be read or written.
     """
     found = labelled_parts(data_dir)
     if not found.pictures:

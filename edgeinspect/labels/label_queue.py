@@ -19,14 +19,14 @@ _REASONS = (NEAR, DISAGREES, RARE)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A part to look at.
+    """A part to label.
 
     Attributes:
-        reason: why it is useful.
-        verdict: as recorded.
-        defect_class: that decided, or the class of the highest score.
-        score: of that class.
-        distance: from its nearest threshold, in score.
+        reason: why its label is useful.
+        verdict: the recorded verdict.
+        defect_class: the class that decided, or the one with the highest score.
+        score: score of that class.
+        distance: how far that score is from its nearest threshold.
     """
 
     part_id: int
@@ -45,15 +45,18 @@ def label_queue(
     pictured: Collection[int],
     limit: int,
 ) -> list[Wanted]:
-    """The most useful parts, those with a picture only.
+    """Choose the parts whose labels are the most useful, among those with a picture.
 
-    In turn: the unlabelled part nearest to a threshold, the labelled part whose verdict and
-    label disagree most clearly (a wrong label or a blind spot; once somebody unsure looked it is
-    not asked again), and an unlabelled reject of the class with the fewest rejects so far.
+    Three kinds take turns: the unlabelled part nearest to a threshold; the labelled part whose
+    verdict and label disagree most clearly, which is a wrong label or a blind spot, unless somebody
+    has labelled it unsure; and an unlabelled reject of the class with the fewest rejects.
 
     Args:
-        thresholds: in the order of the columns' classes.
+        columns: the recorded scores.
+        thresholds: the thresholds, in the order of the columns' classes.
+        labels: the newest label of each labelled part.
         pictured: ids of the parts whose picture is kept.
+        limit: how many parts to choose at most.
     """
     seen = np.isin(columns.part_ids, list(pictured))
     scores = np.nan_to_num(columns.scores[seen], nan=1.0)
@@ -98,7 +101,7 @@ def label_queue(
 def _disagreeing(
     ids: np.ndarray, verdicts: np.ndarray, near: np.ndarray, labels: Mapping[int, Label]
 ) -> list[int]:
-    """The clearest contradictions first."""
+    """Parts whose verdict contradicts their label, the clearest first."""
     found = []
     for i, part_id in enumerate(ids.tolist()):
         label = labels.get(part_id)
@@ -111,7 +114,7 @@ def _disagreeing(
 
 
 def _rare(verdicts: np.ndarray, deciding: np.ndarray, unlabelled: np.ndarray) -> list[int]:
-    """Unlabelled parts that did not pass, of the rarest deciding class first."""
+    """Unlabelled parts that did not pass, those of the rarest class first."""
     diverted = [int(i) for i in np.flatnonzero(verdicts != PASS)]
     counts = Counter(int(deciding[i]) for i in diverted)
     return sorted(

@@ -1,10 +1,10 @@
-"""What people say of recorded parts: good, defective or unsure, by whom and when.
+"""Labels of recorded parts: good, defective or unsure, by whom and when.
 
-Labels have a database of their own, ``labels.sqlite3`` in the data directory, so that a person
-who labels can never make the station's recorder wait, and so that labels outlive a records
-database that was set aside. Nothing is overwritten: the newest label of a part counts, the
-earlier ones stay as its history. A labelled part's picture is kept beside it in ``labelled/``,
-out of reach of the image ring.
+Labels have a database of their own, ``labels.sqlite3`` in the data directory. So a person who
+labels never makes the station's recorder wait, and labels survive when a damaged records database
+is set aside. Nothing is overwritten: the newest label of a part counts, and the earlier ones remain
+as its history. The picture of a labelled part is kept in ``labelled/``, where the image ring does
+not evict it.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class LabelKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """One person's word on one part.
+    """One person's judgement of one part.
 
     Attributes:
-        label_id: counts up; the highest of a part counts.
-        defect_class: of a defective part, may be empty; else empty.
-        author: who said so.
-        labelled_wall: when, UTC by the wall clock, for people.
-        note: a sentence, may be empty.
+        label_id: rises with each label; the highest one of a part counts.
+        defect_class: class of a defective part, may be empty; otherwise empty.
+        author: the person.
+        labelled_wall: time of the label, UTC by the wall clock, for people.
+        note: a remark, may be empty.
     """
 
     label_id: int
@@ -75,8 +75,8 @@ class LabelStore:
     """The labels of one data directory; several people may use it at once.
 
     Args:
-        data_dir: of the station.
-        now_wall: UTC now.
+        data_dir: the station's data directory.
+        now_wall: returns the current time, UTC.
 
     Raises:
         DataFromNewerVersion: a newer edgeinspect wrote the labels.
@@ -100,22 +100,26 @@ class LabelStore:
         note: str = "",
         picture: Path | None = None,
     ) -> Label:
-        """Say what a part is; returns once that is durable.
+        """Label a part; returns once the label is durable.
 
         Args:
-            defect_class: for a defective part.
+            part_id: the part.
+            kind: what the person says.
+            author: the person.
+            defect_class: class of a defective part.
+            note: a remark.
             picture: the part's kept picture, which then stays for good.
 
         Raises:
-            UsageError: a class for a part that is not defective, or text that cannot be kept.
-            StorageFault, DiskFull: it could not be written.
+            UsageError: a part that is not defective has a class, or a text cannot be stored.
+            StorageFault, DiskFull: the label could not be written.
         """
         if defect_class and kind is not LabelKind.DEFECTIVE:
             raise UsageError(f"Only a defective part has a defect class, not a {kind} one.")
         for name, text in (("author", author), ("class", defect_class), ("note", note)):
             if len(text) > _TEXT_LIMIT or not (text.isprintable() and text == text.strip()):
                 raise UsageError(
-                    f"The {name} {text[:40]!r} cannot be kept.",
+                    f"The {name} {text[:40]!r} cannot be stored.",
                     next_action=f"Use at most {_TEXT_LIMIT} printable characters in one line.",
                 )
         if not author:
@@ -143,12 +147,12 @@ class LabelStore:
         return [_label(row) for row in self._database.rows(part_id)]
 
     def picture(self, part_id: int) -> Path | None:
-        """The picture that was kept with the part's labels."""
+        """The picture that was kept with the part's labels; None if there is none."""
         path = self._picture_path(part_id)
         return path if path.is_file() else None
 
     def close(self) -> None:
-        """Closing twice is allowed."""
+        """Close the database; closing twice is allowed."""
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -166,7 +170,7 @@ class LabelStore:
         return self._data_dir / LABELLED_FOLDER / f"{part_id}.png"
 
     def _keep_picture(self, part_id: int, picture: Path) -> None:
-        """A second name for the same file: it takes no space, and eviction leaves it alone."""
+        """Add a second name for the same file, which takes no space and is never evicted."""
         target = self._picture_path(part_id)
         with storage_faults("keep a labelled picture", self._data_dir):
             make_folder(target.parent)
@@ -190,7 +194,7 @@ def _label(row: LabelRow) -> Label:
 def label_codes(
     part_ids: NDArray[np.int64], labels: Mapping[int, Label]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which of the parts are labelled good, and which defective; both shape (parts,)."""
+    """Masks of the parts labelled good and of those labelled defective, shape (parts,) each."""
     good = np.zeros(len(part_ids), np.bool_)
     defective = np.zeros(len(part_ids), np.bool_)
     for kind, mask in ((LabelKind.GOOD, good), (LabelKind.DEFECTIVE, defective)):

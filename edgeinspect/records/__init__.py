@@ -3,8 +3,8 @@
 docs/reference/records.md describes every table.
 
 It may import ``settings``, ``line`` and the rooms above them. Begin with ``writer`` and ``reader``.
-``RecordWriter`` is the station's one writer; ``RecordReader``, ``part_stats`` and
-``export_parts`` are for everybody else, also while the station runs.
+``RecordWriter`` is the station's only writer. Everybody else uses ``RecordReader``, ``part_stats``
+and ``export_parts``, also while the station runs.
 """
 
 from edgeinspect.records.images import ImageKind, ImagePolicy, image_kind

@@ -1,7 +1,7 @@
-"""The parts that drift is measured on: a recipe's first ones, and the latest whole block.
+"""The parts that drift is measured on: the first ones of a recipe, and the latest whole block.
 
-Both are found by part id alone, without reading the history between them, so that it costs the
-same in a database of a thousand parts and of a million.
+Both are found by part id, without reading the parts in between, so the time does not grow with the
+database.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from edgeinspect.records.reader import RecordReader
 
 BLOCK_IDS = 512
-"""Part ids that share ``part_id // BLOCK_IDS`` are one block."""
+"""Part ids with the same ``part_id // BLOCK_IDS`` form a block."""
 BASELINE_PARTS = 2048
 _LEAST_PARTS = 128
-"""A block with fewer inspected parts, e.g. around a restart, is passed over."""
+"""A block with fewer inspected parts, for example around a restart, is skipped."""
 _RECENT_ROWS = 4 * BLOCK_IDS
 _COLUMNS = (
     "part_id, verdict = 'PASS' AS passed, score, quality_focus AS focus, quality_mean AS light,"
@@ -32,7 +32,9 @@ _NUMBERS = ("passed", "score", "focus", "light", "invoke_ms", "left_ms", "allowe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Measured on a run of inspected parts; each array has shape (parts,), NaN where unknown.
+    """Measurements of consecutive inspected parts.
+
+    Each array has shape (parts,) and holds NaN where a value is unknown.
 
     Attributes:
         passed: 1 for a part that passed, else 0.
@@ -40,8 +42,8 @@ class Sample:
         focus: variance of the Laplacian, grey levels squared.
         light: mean grey level, [0, 255].
         invoke_ms: time in the interpreter.
-        left_ms: from the verdict to the time at which it would have come too late.
-        allowed_ms: from the frame to that time.
+        left_ms: time from the verdict to its deadline.
+        allowed_ms: time from the frame to that deadline.
     """
 
     first_part_id: int
@@ -56,22 +58,23 @@ class Sample:
 
     @property
     def parts(self) -> int:
+        """How many parts were measured."""
         return int(self.passed.size)
 
     @property
     def good_scores(self) -> NDArray[np.float64]:
-        """Scores of the parts that passed."""
+        """The scores of the parts that passed."""
         return np.asarray(self.score[(self.passed == 1) & np.isfinite(self.score)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """What is compared.
+    """The two samples that health compares.
 
     Attributes:
-        baseline: the first parts since the latest part's recipe came into force; may still be
-            growing, see ``is_complete``.
-        latest: the latest whole block of parts after them, None if there is none yet.
+        baseline: the first parts under the newest part's recipe; it may still be growing, see
+            ``is_complete``.
+        latest: the latest whole block after the baseline; None if there is none yet.
     """
 
     baseline: Sample | None
@@ -79,21 +82,22 @@ class Samples:
 
     @property
     def is_complete(self) -> bool:
+        """Whether the baseline has all its parts."""
         return self.baseline is not None and self.baseline.parts >= BASELINE_PARTS
 
 
 class Queryable(Protocol):
-    """Who can be asked: a ``RecordReader``, or the writer's own connection."""
+    """Runs queries: a ``RecordReader``, or the writer's own connection."""
 
     def query(self, sql: str, values: dict[str, Any], /) -> Sequence[Any]:
-        """All rows of a statement."""
+        """Return all rows of a statement."""
         ...
 
 
 def baseline_range(reader: Queryable) -> tuple[int, int] | None:
-    """The first and the last part id of the baseline, None without parts.
+    """The first and the last part id of the baseline; None without parts.
 
-    While the baseline still grows it ends with the newest part.
+    A baseline that is still growing ends with the newest part.
     """
     newest = reader.query("SELECT part_id, recipe_id FROM parts ORDER BY part_id DESC LIMIT 1", {})
     if not newest:
@@ -115,7 +119,7 @@ def baseline_range(reader: Queryable) -> tuple[int, int] | None:
 
 
 def read_samples(reader: RecordReader) -> Samples:
-    """The baseline and the latest block. Raises StorageFault."""
+    """Read the baseline and the latest block. Raises StorageFault."""
     newest = reader.query("SELECT part_id, recipe_id FROM parts ORDER BY part_id DESC LIMIT 1", {})
     if not newest:
         return Samples(baseline=None, latest=None)
@@ -131,9 +135,10 @@ def read_samples(reader: RecordReader) -> Samples:
 
 
 def clock_jump_s(reader: RecordReader) -> float:
-    """By how much the wall clock was moved while the latest parts were recorded, seconds.
+    """How far the wall clock jumped while the latest parts were recorded, in seconds.
 
-    Compares it with CLOCK_MONOTONIC over the latest rows of the running boot. Raises StorageFault.
+    The wall clock is compared with CLOCK_MONOTONIC over the latest rows of the latest start. Raises
+    StorageFault.
     """
     rows = reader.query(
         "SELECT start_id, recorded_wall, recorded_mono_ns FROM parts"
@@ -150,10 +155,10 @@ def clock_jump_s(reader: RecordReader) -> float:
 
 
 def _recipe_began(reader: Queryable, newest_id: int, recipe_id: int) -> int:
-    """The first part of a run of parts under the newest part's recipe; it ends with the newest.
+    """The first of the consecutive parts that were inspected under the newest part's recipe.
 
-    Looks back in doubling steps until another recipe shows, then closes in on the change. A
-    short run of another recipe may be stepped over: the baseline is then the older one.
+    It searches back in doubling steps until it meets another recipe, then narrows down the change.
+    The steps can miss a short run of another recipe; the baseline is then the older one.
     """
 
     def same_at(part_id: int) -> bool:
@@ -208,7 +213,7 @@ def _latest_block(
 def _sample(
     reader: RecordReader, place: str, order: str, limit: int, **values: int
 ) -> Sample | None:
-    """Inspected parts of one recipe. Looks at four times as many rows as it wants, at most."""
+    """Inspected parts of one recipe, from at most four times as many rows."""
     rows = reader.query(
         f"SELECT * FROM (SELECT {_COLUMNS}, scores FROM parts WHERE {place}"  # noqa: S608 (constants)
         f" AND recipe_id = :recipe ORDER BY part_id {order} LIMIT :looked)"

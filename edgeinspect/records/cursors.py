@@ -1,8 +1,8 @@
-"""How far each link has passed the records on; pruning leaves alone what is still to be sent.
+"""How far each link has sent the records; pruning keeps the records that are still unsent.
 
 The cursors have a database of their own, ``link-cursors.sqlite3`` in the data directory, so that a
-link that moves its cursor never makes the station's recorder wait. Positions are those of the
-column ``record_seq`` (docs/reference/records.md): they rise in the order in which parts became
+link that moves its cursor never makes the station's recorder wait. A position is a value of the
+column ``record_seq`` (docs/reference/records.md), which rises in the order in which parts became
 durable.
 """
 
@@ -30,9 +30,11 @@ CREATE TABLE IF NOT EXISTS link_cursors (
 
 @dataclass(frozen=True, slots=True)
 class LinkCursor:
-    """Attributes:
-    link: its name.
-    record_seq: every record up to here has been acknowledged by the receiver.
+    """How far one link has come.
+
+    Attributes:
+        link: the link's name.
+        record_seq: the receiver has acknowledged every record up to this position.
     """
 
     link: str
@@ -46,9 +48,9 @@ class LinkCursors:
         self._path = data_dir / CURSORS_DATABASE
 
     def move(self, link: str, record_seq: int) -> None:
-        """Say that everything up to ``record_seq`` was acknowledged. Durable; never goes back.
+        """Note durably that everything up to ``record_seq`` was acknowledged.
 
-        The first call registers the link. Raises StorageFault, DiskFull.
+        The first call registers the link. A cursor never moves back. Raises StorageFault, DiskFull.
         """
         with self._open(writing=True) as connection:
             connection.execute(
@@ -58,7 +60,7 @@ class LinkCursors:
             )
 
     def forget(self, link: str) -> None:
-        """Take a link away: nothing is kept for it any more. Raises StorageFault."""
+        """Remove a link, so that no records are kept for it. Raises StorageFault."""
         with self._open(writing=True) as connection:
             connection.execute("DELETE FROM link_cursors WHERE link = ?", (link,))
 

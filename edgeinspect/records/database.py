@@ -1,9 +1,9 @@
-"""Opening the records database: for the one writer, and for any number of readers.
+"""Opening the records database, for the one writer and for any number of readers.
 
-The writer's file is checked, migrated and set to WAL with ``synchronous=FULL``: a commit returns
-after the log is on the disk. A file that is damaged, in its pages or in its schema, or that is
-another program's, is renamed, never deleted, and a new one is started. Readers open read-only and
-never block the writer.
+The writer checks and migrates the file and sets it to WAL with ``synchronous=FULL``, so that a
+commit returns only once the log is on the disk. A file with damaged pages or a damaged schema, or
+one that belongs to another program, is renamed, never deleted, and a new one is started. Readers
+open read-only and never block the writer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from edgeinspect.undo import undo_on_error
 
 DATABASE_NAME = "records.sqlite3"
 SYNCHRONOUS = "FULL"
-"""With a log (WAL), anything less returns from a commit before the log is on the disk."""
+"""With anything less, a commit to a log (WAL) returns before the log is on the disk."""
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _UNREADABLE = _DAMAGED | {
@@ -42,7 +42,7 @@ _UNREADABLE = _DAMAGED | {
     sqlite3.SQLITE_TOOBIG,
     sqlite3.SQLITE_SCHEMA,
 }
-"""What reading the schema may end with if its text is damaged."""
+"""Errors that reading a damaged schema can end with."""
 LOG_SUFFIXES = ("-wal", "-shm")
 _WITH_LOG = ("", "-wal")
 _BUSY_TIMEOUT_S = 2.0
@@ -54,8 +54,8 @@ class OpenedDatabase:
     """A connection for the writer, in autocommit mode, and how the file was found.
 
     Attributes:
-        integrity: "ok", "new", or "unfinished" where the check ran out of its time.
-        set_aside: the new name of a damaged database that was found in its place.
+        integrity: "ok", "new", or "unfinished" if the check ran out of time.
+        set_aside: the new name of a damaged database that was found instead.
     """
 
     connection: sqlite3.Connection
@@ -67,9 +67,9 @@ def open_for_writing(data_dir: Path, *, check_limit_s: float = 1.0) -> OpenedDat
     """Open or create the database; the caller holds the data directory's lock.
 
     Raises:
-        DataFromNewerVersion: it was written by a newer edgeinspect; it is left as it is.
+        DataFromNewerVersion: a newer edgeinspect wrote it; it is left unchanged.
         StorageFault: it cannot be opened.
-        DiskFull: no space to create or migrate it.
+        DiskFull: there is no space to create or migrate it.
     """
     path = data_dir / DATABASE_NAME
     with storage_faults("open the records database", data_dir):
@@ -92,7 +92,7 @@ def set_database_aside(data_dir: Path) -> Path | None:
 
 
 def copy_database(connection: sqlite3.Connection, target: Path) -> None:
-    """Write all that the connection sees, also of a file without a name, to a new file, durably.
+    """Copy the database to a new file, durably, even if the open file has lost its name.
 
     Raises StorageFault, DiskFull; then there is no new file.
     """
@@ -114,8 +114,8 @@ def open_for_reading(data_dir: Path) -> sqlite3.Connection:
     """Open the database of a station that may be running, in this or another process.
 
     Raises:
-        DataFromNewerVersion: it was written by a newer edgeinspect.
-        StorageFault: there is none, or it cannot be read.
+        DataFromNewerVersion: a newer edgeinspect wrote it.
+        StorageFault: there is no database, or it cannot be read.
     """
     path = data_dir / DATABASE_NAME
     with storage_faults("read the records", data_dir):
@@ -145,7 +145,7 @@ def open_for_reading(data_dir: Path) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection, *, doing: str, path: Path) -> Iterator[None]:
-    """Commit what happens inside, durably, or nothing of it. Raises StorageFault, DiskFull."""
+    """Commit the changes of the block durably, or none of them. Raises StorageFault, DiskFull."""
     with storage_faults(doing, path):
         connection.execute("BEGIN IMMEDIATE")
         with undo_on_error(roll_back, connection):
@@ -154,7 +154,7 @@ def transaction(connection: sqlite3.Connection, *, doing: str, path: Path) -> It
 
 
 class _DamagedError(Exception):
-    """The file is not a sound database."""
+    """The file is not a sound database; it will be set aside."""
 
 
 def _open_checked(path: Path, check_limit_s: float) -> tuple[sqlite3.Connection, str]:
@@ -167,9 +167,9 @@ def _open_checked(path: Path, check_limit_s: float) -> tuple[sqlite3.Connection,
     with undo_on_error(connection.close):
         try:
             version = _version_of_sound(connection, path)
-            share_with_group(path)  # before there is a log, which takes its permissions from here
+            share_with_group(path)  # first: the log inherits its permissions
             integrity = "new" if version == 0 else _quick_check(connection, check_limit_s)
-            if version == 0:  # only while there is no table; an older database is remade by and by
+            if version == 0:  # possible only without tables; retention converts older ones
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
@@ -186,7 +186,7 @@ def _open_checked(path: Path, check_limit_s: float) -> tuple[sqlite3.Connection,
 
 
 def _version_of_sound(connection: sqlite3.Connection, path: Path) -> int:
-    """The schema's version, once its text was read and found to be ours.
+    """Check that the schema can be read and is ours; returns its version.
 
     Raises _DamagedError, DataFromNewerVersion.
     """
@@ -208,12 +208,12 @@ def _version_of_sound(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _code(error: sqlite3.Error | UnicodeDecodeError) -> int:
-    """SQLite's primary code; text that is not UTF-8 comes without one, and is an error."""
+    """SQLite's primary error code; SQLITE_ERROR for text that is not UTF-8."""
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
 
 
 def _refuse_orphaned_log(path: Path) -> None:
-    """SQLite deletes the log of an empty database; that log may hold acknowledged records."""
+    """Refuse a log beside an empty database: SQLite would delete it with its records."""
     log = path.with_name(f"{path.name}-wal")
     if _size(path) == 0 and _size(log) > 0:
         raise _DamagedError
@@ -259,7 +259,7 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
                 f"{path.parent} is read-only and holds records that are still in the log.",
                 next_action="Copy the whole directory to a writable place and read it there.",
             ) from error
-        # Nobody can be writing: a directory that we cannot write, with no log beside the file.
+        # Nobody can be writing: the directory is read-only and there is no log beside the file.
         with storage_faults("read the records", path.parent):
             return _connect_address(f"{address}&immutable=1")
     except sqlite3.Error as error:

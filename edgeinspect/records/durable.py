@@ -1,4 +1,4 @@
-"""Files and errors of storage: what it takes for bytes to survive a power cut."""
+"""Writing files that survive a power cut, and translating storage errors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _NEARLY_FULL_BYTES = 64 * 1024
 
 
 def write_new_file(path: Path, data: bytes) -> None:
-    """Write a file and fsync it; its name is not durable before ``fsync_folder``.
+    """Write a file and fsync it; its name is durable only after ``fsync_folder``.
 
-    A failure leaves no file behind, a crash may leave part of one.
+    A failure leaves no file behind; a crash may leave part of one.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o664)
     try:
@@ -51,7 +51,7 @@ def free_bytes(directory: Path) -> int:
 
 
 def storage_fault(error: sqlite3.Error | OSError, *, doing: str, path: Path) -> StorageFault:
-    """Translate what the database or the file system raised; chain it with ``from``."""
+    """Translate an error of the database or the file system; chain it with ``from``."""
     if isinstance(error, StorageFault):
         return error
     if _is_full(error, path):
@@ -68,7 +68,7 @@ def storage_fault(error: sqlite3.Error | OSError, *, doing: str, path: Path) -> 
 
 @contextlib.contextmanager
 def storage_faults(doing: str, path: Path) -> Iterator[None]:
-    """Raise StorageFault or DiskFull for whatever the database or the file system raises."""
+    """Raise StorageFault or DiskFull for every error of the database or the file system."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
@@ -81,7 +81,7 @@ def _is_full(error: sqlite3.Error | OSError, path: Path) -> bool:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code != sqlite3.SQLITE_IOERR:
         return code == sqlite3.SQLITE_FULL
-    # Growing the shared-memory index or a delayed allocation fails as a plain I/O error.
+    # A full disk can show as a plain I/O error: the shared-memory index, delayed allocation.
     try:
         return free_bytes(path if path.is_dir() else path.parent) < _NEARLY_FULL_BYTES
     except OSError:

@@ -1,4 +1,4 @@
-"""Which pictures are worth keeping, and how one becomes a file. Pure but for the encoder."""
+"""Which pictures are worth keeping, and how a picture is encoded."""
 
 from __future__ import annotations
 
@@ -45,13 +45,15 @@ _RANKS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePolicy:
-    """Attributes:
-    max_bytes: all pictures together never take more.
-    min_free_bytes: a picture is written only if this much space stays free, where needed in
-        place of older ones.
-    pass_sample_share: share of clear passes that are kept, [0, 1].
-    near_miss_margin: a PASS is a near miss if the score of any class is within this much of
-        the class's review threshold, [0, 1].
+    """Which pictures to keep, and how much space they may take.
+
+    Attributes:
+        max_bytes: the size of all pictures together never exceeds this.
+        min_free_bytes: a picture is written only if this much space stays free; older pictures
+            are evicted if necessary.
+        pass_sample_share: share of clear passes that are kept, [0, 1].
+        near_miss_margin: a PASS is a near miss if the score of any class is this close to the
+            review threshold of its class, [0, 1].
     """
 
     max_bytes: int = 2_000_000_000
@@ -71,8 +73,8 @@ def image_kind(
 ) -> ImageKind | None:
     """Why this part's picture should be kept; None if it should not.
 
-    Ask before a picture is queued: the answer depends on the record alone, so that the same
-    part gives the same answer again.
+    The answer depends only on the record, so it can be had before the picture is queued, and the
+    same part always gets the same answer.
     """
     kind = record.verdict.kind
     if kind is VerdictKind.REJECT:
@@ -87,7 +89,7 @@ def image_kind(
 
 
 def is_sampled(part_id: int, share: float) -> bool:
-    """Whether a part falls into the share, [0, 1], of parts drawn by a hash of their id.
+    """Whether a hash of a part's id draws it into a sample of this share, [0, 1].
 
     The hash is SplitMix64's finalizer (Steele, Lea and Flood, OOPSLA 2014).
     """
@@ -98,12 +100,12 @@ def is_sampled(part_id: int, share: float) -> bool:
 
 
 def image_path(part_id: int) -> PurePosixPath:
-    """Where a part's picture lies, relative to the data directory."""
+    """The path of a part's picture, relative to the data directory."""
     return PurePosixPath("images", f"{part_id // PARTS_PER_FOLDER:06d}", f"{part_id:09d}.png")
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """A lossless PNG of a uint8 picture, (height, width) grey or (height, width, 3) RGB.
+    """Encode a uint8 picture, (height, width) grey or (height, width, 3) RGB, as lossless PNG.
 
     Raises UsageError for any other array.
     """
@@ -122,7 +124,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def decode_png(data: bytes) -> NDArray[np.uint8] | None:
-    """Undo ``encode_png``; None if the data are not a picture."""
+    """Decode a PNG of ``encode_png``; None if the data are not a picture."""
     import cv2
 
     try:

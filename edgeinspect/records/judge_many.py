@@ -18,15 +18,15 @@ _RANKS = np.array(ORDER_STATISTIC_RANKS)
 def judge_many(
     scores: NDArray[np.float64], thresholds: Sequence[ClassThresholds]
 ) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
-    """The verdict of each part and the class that decided it.
+    """Judge many parts by their scores.
 
     Args:
         scores: shape (parts, classes), [0, 1], columns in the order of ``thresholds``.
 
     Returns:
-        Codes of ``edgeinspect.records.score_table.VERDICTS``, uint8, shape (parts,), and the column
-        that decided, -1 for PASS and CANNOT_INSPECT. Scores that are not numbers in [0, 1] give
-        CANNOT_INSPECT, as on the line.
+        The verdicts as codes of ``score_table.VERDICTS``, uint8, shape (parts,), and the columns
+        that decided them, -1 for PASS and CANNOT_INSPECT. Scores that are not numbers in [0, 1]
+        give CANNOT_INSPECT, as on the line.
     """
     if scores.ndim != 2 or scores.shape[1] != len(thresholds) or not thresholds:
         raise ValueError(f"scores of shape {scores.shape} for {len(thresholds)} classes")
@@ -50,19 +50,20 @@ def judge_many(
 def reduce_again(
     order_statistics: NDArray[np.float32], kind: ReducerKind, k: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What another reducer would have made of the score maps: a lower and an upper bound.
+    """Bounds of the scores that another reducer would have made of the score maps.
 
-    The kept ranks are exact to float32; for a rank between two of them the neighbours bound it.
+    The recorded ranks are exact to float32. A rank between two of them is bounded by both.
 
     Args:
         order_statistics: shape (parts, classes, ranks), see ``ORDER_STATISTIC_RANKS``. Maps have
             at least ``k`` cells.
 
     Returns:
-        Two arrays of shape (parts, classes); NaN where nothing was kept.
+        The lower and the upper bounds, each of shape (parts, classes); NaN where nothing was
+        recorded.
 
     Raises:
-        UsageError: nothing was kept, or not up to this k.
+        UsageError: no ranks were recorded, or not up to this k.
     """
     if order_statistics.shape[2] != len(_RANKS):
         raise UsageError(
@@ -85,7 +86,7 @@ def reduce_again(
 
 
 def _weights(k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Shares of each kept rank in a lower and an upper bound of the mean of the k largest."""
+    """Weight of each recorded rank in the lower and upper bound of the mean of the k largest."""
     places = np.arange(1, k + 1)
     below = np.bincount(_RANKS.searchsorted(places), minlength=len(_RANKS))
     above = np.bincount(_RANKS.searchsorted(places, "right") - 1, minlength=len(_RANKS))

@@ -1,9 +1,9 @@
-"""The writer's open database, and what keeps it where people find it.
+"""The writer's open database, kept at its path even if somebody moves or deletes the files.
 
-Before and after every commit the files' places are compared with what was opened. What is no
-longer in its place is named (``DataDisplaced``) and nothing is acknowledged. The next use mends
-it: the open file, which has all that was acknowledged, is copied to a new one under the right
-name, and what lies in the way is set aside.
+Before and after every commit the files at their paths are compared with the open ones. If one is
+missing or different, ``DataDisplaced`` names it and nothing is acknowledged. The next use repairs
+it: the open file, which holds every acknowledged record, is copied to a new file at the right path,
+and a strange file there is set aside.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from edgeinspect.records.ring import IMAGES_FOLDER
 from edgeinspect.undo import undo_on_error
 
 COPY_NAME = "records-copy.sqlite3"
-"""What is copied from a file without a name; it then becomes the database."""
+"""The copy of a file that has lost its name; it then becomes the database."""
 
 
 class KeptOpenDatabase:
     """A data directory's database, locked for this process until ``close``.
 
     Args:
-        data_dir: exists.
-        check_limit_s: the integrity check at opening takes no longer than this.
-        on_open: told of each opening, to read and write what must come first.
+        data_dir: the data directory, which exists.
+        check_limit_s: time limit of the integrity check at opening.
+        on_open: called at each opening, before anything else is read or written.
 
     Raises:
         StationBusy: another process owns the directory.
@@ -64,11 +64,11 @@ class KeptOpenDatabase:
 
     @contextlib.contextmanager
     def use(self) -> Iterator[sqlite3.Connection]:
-        """The open database, in its place; closed, to be opened anew, by a failing disk.
+        """The open database at its path; after a storage fault it is closed and opened anew.
 
         Raises:
-            DataDisplaced: files were moved; the next use mends it.
-            StorageFault, DiskFull: it cannot be opened or mended; so does what happens inside.
+            DataDisplaced: files were moved; the next use repairs it.
+            StorageFault, DiskFull: it cannot be opened or repaired, or the block raised this.
         """
         if self._closed:
             raise UsageError("The records are closed.")
@@ -84,7 +84,7 @@ class KeptOpenDatabase:
             raise
 
     def open(self) -> sqlite3.Connection:
-        """Open it now; for the start, which tells what it found."""
+        """Open it at the start, so that the start can report the findings."""
         opened = open_for_writing(self._data_dir, check_limit_s=self._check_limit_s)
         with undo_on_error(opened.connection.close):
             self._on_open(opened)
@@ -96,11 +96,11 @@ class KeptOpenDatabase:
         return opened.connection
 
     def remember(self, *paths: Path) -> None:
-        """What lies there now was put there by this process."""
+        """Remember the files that this process has just put at these paths."""
         self._places.pin(*paths)
 
     def refuse_displaced(self) -> None:
-        """Raises DataDisplaced if a file is not where it was opened."""
+        """Raise DataDisplaced if a file is no longer where it was opened."""
         what = self._places.displaced()
         if what:
             self._must_mend = True
@@ -110,10 +110,10 @@ class KeptOpenDatabase:
             )
 
     def close(self, last: Callable[[sqlite3.Connection], None] = lambda connection: None) -> None:
-        """Close it, in its place, and release the directory; closing twice is allowed.
+        """Close the database at its path and release the directory; closing twice is allowed.
 
         Args:
-            last: called with the connection, if it is open.
+            last: called with the connection if it is open.
         """
         if self._closed:
             return
@@ -130,7 +130,7 @@ class KeptOpenDatabase:
             self._lock.release()
 
     def _mend(self) -> None:
-        """Put the files back into their places, if they are not there."""
+        """Put the files back where they belong, if they are not there."""
         if self._must_mend and self._places.displaced():
             with storage_faults("put the records back", self._data_dir):
                 self._own_folder()
@@ -140,7 +140,7 @@ class KeptOpenDatabase:
         self._must_mend = False
 
     def _own_folder(self) -> None:
-        """A folder of the old name on the old disk, locked by this process."""
+        """Make sure that the old path is a folder on the old disk, locked by this process."""
         if not self._places.is_same_disk(self._data_dir):
             raise StorageFault(
                 f"{self._data_dir} is not on the disk that it was on when the station started.",
@@ -161,7 +161,7 @@ class KeptOpenDatabase:
         is_whole = self._connection is None or len(mine) == 1 + len(self._logs)
         if self._connection is not None and not is_whole:
             copy_database(self._connection, copy)
-        # SQLite removes the log of the old name when it closes: nobody else's may be there.
+        # SQLite removes the log at the old path when it closes; it must not be somebody else's.
         foreign = [
             path.name.removeprefix(DATABASE_NAME)
             for path in (self._database, *self._logs)
@@ -183,13 +183,13 @@ class KeptOpenDatabase:
 
     def _close_in_place(self) -> None:
         if self._places.displaced():
-            self._must_mend = True  # the open file may be all that there is
+            self._must_mend = True  # the open file may be the only copy
         else:
             self._disconnect()
 
     def _disconnect(self) -> None:
         if self._connection is not None:
-            # Closing moves the log into the database, which a full disk may refuse: no loss.
+            # Closing moves the log into the database; if a full disk refuses, nothing is lost.
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None

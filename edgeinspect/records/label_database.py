@@ -85,7 +85,7 @@ class LabelDatabase:
         return LabelRow(label_id, *values)
 
     def rows(self, part_id: int | None = None) -> list[LabelRow]:
-        """The rows of one part, or all, oldest first. Raises StorageFault."""
+        """Read the rows of one part, or all of them, oldest first. Raises StorageFault."""
         if self._connection is None:
             return []
         chosen = "" if part_id is None else "WHERE part_id = :part_id"
@@ -97,7 +97,7 @@ class LabelDatabase:
         return [LabelRow(*row) for row in rows]
 
     def close(self) -> None:
-        """Closing twice is allowed."""
+        """Close the connection; closing twice is allowed."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -125,7 +125,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if version == _VERSION:
         return
     with transaction(connection, doing="make the labels", path=path.parent):
-        if _version(connection) == 0:  # nobody else has made it meanwhile
+        if _version(connection) == 0:  # unless another process has just made it
             connection.execute(_SCHEMA)
             connection.execute("CREATE INDEX labels_by_part ON labels (part_id)")
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")

@@ -1,4 +1,4 @@
-"""Which recorded parts somebody still needs, beside their pictures' rows: see ``Retention``."""
+"""Which old parts are still needed, so that ``Retention`` keeps their rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WAIT_S = 0.05
 
 
 class NeededParts:
-    """The parts of one data directory that stay although they are old."""
+    """Finds the parts of one data directory that stay although they are old."""
 
     def __init__(self, data_dir: Path) -> None:
         self._labels = data_dir / LABELS_DATABASE
@@ -32,7 +32,7 @@ class NeededParts:
             self._read_mono_ns = now_mono_ns
 
     def among(self, connection: sqlite3.Connection, part_ids: Sequence[int]) -> set[int]:
-        """Those that are needed for anything but their labels. Raises sqlite3.Error."""
+        """Those of the parts that are needed, labels left aside. Raises sqlite3.Error."""
         first, last = self._baseline
         ids = (json.dumps(list(part_ids)),)
         needed = {part_id for part_id in part_ids if first <= part_id <= last}
@@ -41,7 +41,7 @@ class NeededParts:
         return needed
 
     def labelled_among(self, part_ids: Sequence[int]) -> set[int] | None:
-        """Those that are labelled; None if the labels cannot be read now."""
+        """Those of the parts that are labelled; None if the labels cannot be read now."""
         if not self._labels.exists():
             return set()
         address = f"{self._labels.resolve().as_uri()}?mode=ro"
@@ -67,7 +67,7 @@ _ENDS_OF_RUNS = (
 
 
 class _Queried:
-    """The writer's connection as ``baseline_range`` asks it."""
+    """Lets ``baseline_range`` query the writer's connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

@@ -1,7 +1,7 @@
-"""How far back the records go, and what is still known of the parts before: the rollups.
+"""How far back the records go, and the rollups that count the parts before.
 
-For readers. A part is either a row or counted in a rollup, so whoever adds the two reads both in
-one ``RecordReader.snapshot``.
+A part is either a row or counted in a rollup. To add the two, read both in one
+``RecordReader.snapshot``.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ Kind = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordsKept:
-    """What pruning has left.
+    """Which records exist, and which were pruned.
 
     Attributes:
-        complete_since: every part recorded from here on is a row; None without rows. UTC, by the
+        complete_since: every part recorded since then is a row; None without rows. UTC, by the
             station's wall clock.
         pruned_through: the highest ``record_seq`` that was removed; 0 if none was.
         latest_pruned: when the latest of the removed rows was recorded; None if none was.
-        parts_pruned: removed rows, counted in the rollups.
-        pruned_unsent: those of them that a link had not passed on.
-        pruned_for_space: those that went because the disk was short, before the budget asked.
-        file_bytes: of the database file, without its log.
+        parts_pruned: number of removed rows; the rollups count them.
+        pruned_unsent: how many of them a link had not sent.
+        pruned_for_space: how many of them were removed early because the disk was short.
+        file_bytes: size of the database file, without its log.
     """
 
     complete_since: datetime.datetime | None
@@ -53,12 +53,12 @@ class RecordsKept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HourCounts:
-    """Parts of one hour, rows and rollups together.
+    """The parts of one hour, from rows and rollups.
 
     Attributes:
-        hour: it begins then, UTC by the station's wall clock.
-        by_verdict: how many, by verdict.
-        passed: how many passed the gate.
+        hour: when the hour begins, UTC by the station's wall clock.
+        by_verdict: number of parts by verdict.
+        passed: number of parts that passed the gate.
     """
 
     hour: datetime.datetime
@@ -67,11 +67,12 @@ class HourCounts:
 
     @property
     def parts(self) -> int:
+        """All parts of the hour."""
         return sum(self.by_verdict.values())
 
 
 def records_kept(reader: RecordReader) -> RecordsKept:
-    """Ask the records themselves. Raises StorageFault."""
+    """Read which records exist and which were pruned. Raises StorageFault."""
     with reader.snapshot():
         (state,) = reader.query("SELECT * FROM retention", {})
         places = {"pruned": state["pruned_through"], "unnumbered_to": state["unnumbered_to"]}
@@ -91,10 +92,10 @@ def records_kept(reader: RecordReader) -> RecordsKept:
 
 
 def pruned_counts(reader: RecordReader, wanted: PartFilter) -> tuple[Counter[Kind], str]:
-    """The pruned parts that the filter lets through, and one sentence on what cannot be told.
+    """Count the pruned parts that match the filter; add a sentence on those left out.
 
-    Whole hours alone can be told: of a time in mid-hour the pruned parts of that hour are left
-    out. By part id or picture nothing can be told. Raises StorageFault.
+    The rollups count whole hours, so a filter time within an hour leaves that hour out. They know
+    neither part ids nor pictures. Raises StorageFault.
     """
     found: Counter[Kind] = Counter()
     kept = records_kept(reader)
@@ -114,13 +115,13 @@ def pruned_counts(reader: RecordReader, wanted: PartFilter) -> tuple[Counter[Kin
 
 
 def missing(reader: RecordReader, wanted: PartFilter) -> str:
-    """One sentence if parts that the filter asks for may be rows no more; else empty."""
+    """One sentence if parts that match the filter may have been pruned; otherwise empty."""
     kept = records_kept(reader)
     return "" if wanted.with_image is True or _is_after(wanted, kept) else missing_sentence(kept)
 
 
 def missing_sentence(kept: RecordsKept) -> str:
-    """One sentence on the parts that were pruned; empty if none was."""
+    """One sentence on the pruned parts; empty if there are none."""
     if not kept.parts_pruned or kept.latest_pruned is None:
         return ""
     since = (
@@ -135,9 +136,9 @@ def missing_sentence(kept: RecordsKept) -> str:
 
 
 def hourly(reader: RecordReader, wanted: PartFilter, *, digits: int = 13) -> list[HourCounts]:
-    """Counts by hour, oldest first; ``digits`` 10 counts by day. Raises StorageFault.
+    """Count parts by hour, or by day if ``digits`` is 10, oldest first.
 
-    Filters by verdict, class, reason, gate outcome, recipe and time.
+    It filters by verdict, class, reason, gate outcome, recipe and time. Raises StorageFault.
     """
     by_time: dict[str, tuple[Counter[str], Counter[str]]] = {}
     rolled, values, _ = _conditions(wanted)
@@ -167,7 +168,7 @@ def hourly(reader: RecordReader, wanted: PartFilter, *, digits: int = 13) -> lis
 
 
 def _is_after(wanted: PartFilter, kept: RecordsKept) -> bool:
-    """Whether the filter asks only for parts after everything that was pruned."""
+    """Whether the filter matches only parts that are newer than every pruned one."""
     if wanted.from_part_id is not None and wanted.from_part_id > kept.pruned_through:
         return True  # a part's record_seq is never below its id
     since, latest = wanted.since_wall, kept.latest_pruned
@@ -175,7 +176,7 @@ def _is_after(wanted: PartFilter, kept: RecordsKept) -> bool:
 
 
 def _conditions(wanted: PartFilter) -> tuple[str, dict[str, Any], bool]:
-    """The filter over ``rollup_counts`` and ``recipes``, and whether it cuts through an hour."""
+    """The filter for ``rollup_counts`` and ``recipes``, and whether it splits an hour."""
     comparisons = {
         "verdict": "verdict = :verdict",
         "defect_class": "reason = :defect_class AND verdict IN ('REJECT', 'REVIEW')",

@@ -1,14 +1,14 @@
-"""Part ids that are strictly increasing and never given out twice.
+"""Part ids that strictly increase and are never given out twice.
 
-The next free id is kept in the database and in a small file beside it. The larger one counts,
-together with the ids that the records and the picture files show to be in use.
+The next free id is kept in the database and in a small file beside it. The higher one counts, and
+so do the ids of the records and of the picture files.
 
-A restored backup brings an old state of all of these back, so none of them can know which ids
-were given out after it was made. What cannot be restored is the running kernel's boot id and the
-change time of a file. The database keeps both (the *witness*): only if this is still the same
-boot and the same, untouched counter file do the ids go on without a gap. In any other case the
-next id is drawn at random far above everything known, so that two lives that grew from one
-backup give different ids. docs/reference/records.md has the odds.
+A restored backup restores an old state of all of these, so none of them knows which ids were given
+out after the backup was made. A backup cannot restore the running kernel's boot id and the change
+time of a file. The database keeps both (the *witness*). The ids continue without a gap only in the
+same boot and with the same, untouched counter file. Otherwise the next id is drawn at random far
+above every known id, so that two stations restored from one backup give different ids.
+docs/reference/records.md has the odds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COUNTER_NAME = "next-part-id"
 MAX_DRAWN_ID = 10**15
 """Exact in JSON, where numbers are doubles, and in spreadsheets, which keep 15 digits."""
 _DRAWS = 1_000
-"""A draw takes at most this fraction of the ids that are left."""
+"""A draw uses up at most this fraction of the remaining ids."""
 _IMPLAUSIBLE = 1 << 62
 _COUNTER_BYTES = 64
 
@@ -37,21 +37,21 @@ Draw = Callable[[int], int]
 
 
 def no_gap(below: int) -> int:
-    """In place of chance where parts are only played: nobody else ever knows their ids."""
+    """Draws nothing at random, for simulated parts, whose ids nobody else ever sees."""
     del below
     return 0
 
 
 class PartIds:
-    """The ids of one data directory.
+    """Gives out the ids of one data directory.
 
     Args:
         data_dir: holds the counter file.
-        connection: the database, whose witness decides whether the ids go on without a gap.
-        boot_id: of the running kernel; "" if it is not known.
-        floor: no id below this one is given out; the picture files say so, and a writer that
-            has had this directory open before.
-        draw: the source of chance.
+        connection: the database, whose witness decides whether the ids continue without a gap.
+        boot_id: the running kernel's boot id; "" if it is unknown.
+        floor: no id below this one is given out, because picture files or an earlier opening by
+            this writer use them.
+        draw: returns a random number.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class PartIds:
         self._goes_on = bool(boot_id and kept) and kept == self._witness()
 
     def next_part_id(self, connection: sqlite3.Connection) -> int:
-        """The lowest id that nothing here has used or reserved."""
+        """The lowest id that is neither used nor reserved here."""
         (reserved,) = connection.execute("SELECT next_part_id FROM part_id_reservation").fetchone()
         reserved = _plausible(int(reserved))
         return max(
@@ -79,7 +79,7 @@ class PartIds:
         )
 
     def reserve(self, connection: sqlite3.Connection, count: int) -> range:
-        """Reserve ``count`` ids, durably, before any part is given one of them."""
+        """Reserve ``count`` ids durably, before any part gets one of them."""
         if count < 1:
             raise UsageError("At least one part id must be reserved.")
         first = self.next_part_id(connection)
@@ -90,12 +90,12 @@ class PartIds:
         return range(first, first + count)
 
     def keep_counter(self, connection: sqlite3.Connection) -> None:
-        """Make the counter file anew if it is gone."""
+        """Write the counter file again if it is gone."""
         if not (self._data_dir / COUNTER_NAME).is_file():
             self._store(connection, self.next_part_id(connection))
 
     def give_back(self, connection: sqlite3.Connection, next_part_id: int) -> None:
-        """State that no id from ``next_part_id`` on was given to a part."""
+        """Return the ids from ``next_part_id`` on: no part got one of them."""
         if next_part_id <= _highest_recorded(connection):
             raise UsageError(f"Part id {next_part_id} is already in use.")
         if self._floor <= next_part_id < self.next_part_id(connection):
@@ -114,7 +114,7 @@ class PartIds:
             )
 
     def _witness(self) -> str:
-        """This boot and this very counter file; "" without a file."""
+        """A text that identifies this boot and this counter file; "" without a file."""
         try:
             found = (self._data_dir / COUNTER_NAME).lstat()
         except OSError:
@@ -131,7 +131,7 @@ class PartIds:
 
 
 def _plausible(number: int) -> int:
-    """0 for what is no id, so that one absurd number does not use up all others."""
+    """0 for a number that cannot be an id, so that it does not use up all others."""
     return number if 0 < number < _IMPLAUSIBLE else 0
 
 

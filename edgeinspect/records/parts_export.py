@@ -1,4 +1,4 @@
-"""Parts as CSV, JSON lines or Parquet, streamed, into a file that appears only when complete."""
+"""Exporting parts as CSV, JSON lines or Parquet to a file that appears only when complete."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ COLUMNS: dict[str, str] = {
     "image": "string",
     "image_kind": "string",
 }
-"""Every exported column with its type; the meaning is that of docs/reference/records.md."""
+"""Every exported column with its type; docs/reference/records.md has the meanings."""
 
 
 def part_as_dict(part: StoredPart) -> dict[str, Any]:
     """One part as plain values for JSON: ``COLUMNS`` in their order, NaN as None.
 
-    ``scores`` maps class names to scores, or numbers of classes where no names are known.
+    ``scores`` maps class names to scores; classes without a known name are numbered.
     """
     record, verdict = part.record, part.record.verdict
     row = {
@@ -119,10 +119,10 @@ def export_parts(
     """Write the parts to a new file, or replace the file at ``path``; returns how many.
 
     Args:
-        progress: called with the number of parts written so far, now and then.
+        progress: called from time to time with the number of parts written so far.
 
     Raises:
-        UsageError: Parquet was asked for and pyarrow is not installed.
+        UsageError: the format is Parquet and pyarrow is not installed.
         StorageFault, DiskFull: the file cannot be written; nothing is left behind.
     """
     writer = _WRITERS[format]
@@ -138,18 +138,18 @@ def export_parts(
 
 
 def write_csv(rows: Iterable[dict[str, Any]], stream: TextIO) -> None:
-    """Rows of ``part_as_dict`` as CSV with a header; nested values as JSON."""
+    """Write rows of ``part_as_dict`` as CSV with a header; nested values become JSON."""
     write_table(stream, tuple(COLUMNS), (tuple(_flat(row).values()) for row in rows))
 
 
 def write_jsonl(rows: Iterable[dict[str, Any]], stream: TextIO) -> None:
-    """Rows of ``part_as_dict``, one JSON object a line."""
+    """Write rows of ``part_as_dict`` as JSON, one object a line."""
     for row in rows:
         stream.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 class _Counted:
-    """Counts the rows that pass through."""
+    """Counts the rows that are iterated over."""
 
     def __init__(
         self, rows: Iterator[dict[str, Any]], progress: Callable[[int], None] | None

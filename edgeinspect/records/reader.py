@@ -1,8 +1,8 @@
 """Reading the records, also while a station in another process writes them.
 
-Long listings are read in pages by part id, each a short transaction of its own, so that a slow
-reader never keeps the station's log from being reused. Order is by part id: the wall clock may
-jump and is for people.
+Long listings are read in pages by part id. Each page is a short transaction of its own, so that a
+slow reader never keeps the station from reusing its log. The order is by part id, because the wall
+clock can jump.
 """
 
 from __future__ import annotations
@@ -40,13 +40,15 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartFilter:
-    """Which parts are asked for; None leaves a condition out.
+    """Which parts to read; None leaves out a condition.
 
     Attributes:
-        reason: the doubt's name or the defect class, as counted.
-        from_part_id, to_part_id: both included.
-        since_wall, until_wall: when the row was written by the station's wall clock, timezone
-            aware; ``until_wall`` is excluded. The clock may have been wrong.
+        reason: the name of the doubt or the defect class, as it is counted.
+        from_part_id: the lowest part id.
+        to_part_id: the highest part id, included.
+        since_wall: the earliest time at which the row was written, by the station's wall clock,
+            which may have been wrong; timezone aware.
+        until_wall: the end of that time, excluded.
         with_image: True for parts whose picture is kept.
     """
 
@@ -67,7 +69,7 @@ ALL_PARTS = PartFilter()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPart:
-    """A part's record and what the recorder added to it.
+    """A part's record with the values that the recorder added.
 
     Attributes:
         record: without a score map; its order statistics are float32-exact.
@@ -91,7 +93,7 @@ class StoredPart:
 
     @property
     def triggered_wall(self) -> datetime.datetime:
-        """The trigger's wall time, from the monotonic distance to the row's."""
+        """The trigger's wall time: the row's, less the monotonic time between them."""
         ago_us = (self.recorded_mono_ns - self.record.trigger_mono_ns) / 1000
         return self.recorded_wall - datetime.timedelta(microseconds=ago_us)
 
@@ -101,7 +103,7 @@ class RecordReader:
 
     Raises:
         DataFromNewerVersion: a newer edgeinspect wrote the database.
-        StorageFault: there is none, or it cannot be read.
+        StorageFault: there is no database, or it cannot be read.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -109,7 +111,7 @@ class RecordReader:
         self._connection = open_for_reading(data_dir)
 
     def part(self, part_id: int) -> StoredPart | None:
-        """One part, None if there is no record of it."""
+        """Read one part; None if there is no record of it."""
         wanted = PartFilter(from_part_id=part_id, to_part_id=part_id)
         return next(self.parts(wanted, limit=1), None)
 
@@ -120,9 +122,9 @@ class RecordReader:
         limit: int | None = None,
         newest_first: bool = False,
     ) -> Iterator[StoredPart]:
-        """The parts that the filter lets through, by part id.
+        """Read the parts that match the filter, by part id.
 
-        Parts recorded while this runs may or may not be among them.
+        Parts that are recorded meanwhile may or may not be among them.
         """
         conditions, values = where(wanted)
         order = "DESC" if newest_first else "ASC"
@@ -144,7 +146,7 @@ class RecordReader:
             left = None if left is None else left - count
 
     def count(self, wanted: PartFilter = ALL_PARTS) -> int:
-        """How many parts the filter lets through."""
+        """Count the parts that match the filter."""
         conditions, values = where(wanted)
         rows = self.query(f"SELECT count(*) FROM {_PARTS} WHERE {conditions}", values)  # noqa: S608
         return int(rows[0][0])
@@ -159,10 +161,10 @@ class RecordReader:
         return self.numbers(sql, {}).astype(np.int64)
 
     def picture(self, part: StoredPart) -> NDArray[np.uint8]:
-        """The kept picture, uint8, (height, width) grey or (height, width, 3) RGB.
+        """Read a kept picture: uint8, (height, width) grey or (height, width, 3) RGB.
 
         Raises:
-            NotGood: none was kept, or it has been evicted meanwhile.
+            NotGood: no picture was kept, or it has been evicted meanwhile.
             StorageFault: the file cannot be read.
         """
         if part.image is None:
@@ -179,7 +181,7 @@ class RecordReader:
         return pixels
 
     def query(self, sql: str, values: dict[str, Any]) -> list[sqlite3.Row]:
-        """All rows of a statement over the tables of docs/reference/records.md.
+        """Return all rows of a statement over the tables of docs/reference/records.md.
 
         Raises:
             StorageFault: The database cannot be read.
@@ -189,9 +191,10 @@ class RecordReader:
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
-        """What is asked inside is answered from one moment. Keep it short: the log grows meanwhile.
+        """All queries in the block see the same state. Keep it short: the log grows meanwhile.
 
-        Raises StorageFault.
+        Raises:
+            StorageFault: the database cannot be read.
         """
         if self._connection.in_transaction:
             yield
@@ -205,7 +208,7 @@ class RecordReader:
                 self._connection.execute("COMMIT")
 
     def numbers(self, sql: str, values: dict[str, Any]) -> NDArray[np.float64]:
-        """The one column of a statement, shape (rows,). Raises StorageFault."""
+        """Return the only column of a statement, shape (rows,). Raises StorageFault."""
         with storage_faults("read the records", self._data_dir):
             cursor = self._connection.execute(sql, values)
             return np.fromiter((row[0] for row in cursor), np.float64)
@@ -245,7 +248,7 @@ class RecordReader:
 
 
 def where(wanted: PartFilter) -> tuple[str, dict[str, Any]]:
-    """The filter as an SQL condition over parts, recipes and images, with named values."""
+    """Translate the filter to an SQL condition on parts, recipes and images, with its values."""
     comparisons = {
         "verdict": "parts.verdict = :verdict",
         "defect_class": "parts.defect_class = :defect_class",
@@ -261,7 +264,7 @@ def where(wanted: PartFilter) -> tuple[str, dict[str, Any]]:
     values = {name: _sql(value) for name, value in values.items() if value is not None}
     conditions = [comparisons[name] for name in values]
     if wanted.verdict not in (None, VerdictKind.PASS):
-        conditions.append("parts.verdict <> 'PASS'")  # the index holds only these
+        conditions.append("parts.verdict <> 'PASS'")  # lets SQLite use the index
     if wanted.with_image is not None:
         conditions.append(f"images.path IS {'NOT ' if wanted.with_image else ''}NULL")
     return " AND ".join(conditions) or "1", values

@@ -1,7 +1,7 @@
-"""One station a data directory: an advisory lock that the kernel drops when its owner dies.
+"""A lock that gives a data directory to one station; the kernel drops it when the owner dies.
 
-The folder itself is locked, so that removing the file ``lock`` lets nobody in, and that file too,
-which names its owner.
+Both the folder and the file ``lock`` in it are locked: the file names the owner, and the folder
+stays locked if somebody removes the file.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class DataDirectoryLock:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether what is locked is still what lies there."""
+        """Whether the locked folder and file are still those at the path."""
         folder, file = self._descriptors[0], self._descriptors[-1]
         path = self._data_dir.resolve()
         return is_at(file, path / LOCK_NAME) and (folder == file or is_at(folder, path))
 
     def renew(self) -> None:
-        """Lock what lies there now, in place of what has been moved or deleted.
+        """Lock the folder and file that are at the path now.
 
-        Raises StationBusy, StorageFault; then the old lock is held on.
+        Raises StationBusy, StorageFault; then the old lock is kept.
         """
         old = self._descriptors
         self._descriptors = _take(self._data_dir, held=old)
@@ -56,7 +56,7 @@ def is_held(data_dir: Path) -> bool:
     """Whether a process holds the data directory. Raises StorageFault."""
     for path, flags in ((data_dir, os.O_DIRECTORY), (data_dir / LOCK_NAME, 0)):
         try:
-            # a lock can be asked for by whoever may read the file
+            # whoever may read the file can try to lock it
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
         except FileNotFoundError:
             continue
@@ -69,13 +69,13 @@ def is_held(data_dir: Path) -> bool:
 
 
 def _take(data_dir: Path, *, held: tuple[int, ...] = ()) -> tuple[int, ...]:
-    """The locked folder, where folders can be locked, and the locked file."""
+    """Lock the folder, if its file system can lock folders, and the file."""
     taken: list[int] = []
     with undo_on_error(lambda: _close(set(taken) - set(held))):
         for path in (data_dir.resolve(), data_dir.resolve() / LOCK_NAME):
             mine = [descriptor for descriptor in held if is_at(descriptor, path)]
             taken += mine[:1] or _locked(path, data_dir)
-    # The id only helps people; a full disk must not keep a station from starting.
+    # The process id only helps people: a full disk must not keep a station from starting.
     with contextlib.suppress(OSError):
         os.ftruncate(taken[-1], 0)
         os.pwrite(taken[-1], f"{os.getpid()}\n".encode("ascii"), 0)

@@ -1,8 +1,8 @@
 """Whether the files of a running station are still where it opened them.
 
-An open file outlives its name: a database that was deleted, replaced or moved takes records as
-before, and nobody will ever read them. So device and inode of everything that is open are
-compared with what lies at its path, before and after each commit and while the station idles.
+An open file outlives its name: a database that was deleted, replaced or moved still accepts
+records, but nobody will ever read them. So device and inode of every open file are compared with
+those at its path, before and after each commit and while the station idles.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What lies at a path; ``trouble`` says why it could not be looked at."""
+    """The file at a path; ``trouble`` is the reason if it could not be examined."""
 
     device: int = 0
     inode: int = 0
@@ -25,14 +25,14 @@ class _Found:
 
 
 class WatchedPlaces:
-    """Paths and what lay there when they were remembered. Links are not followed."""
+    """Paths and the files that were there when they were remembered; links are not followed."""
 
     def __init__(self) -> None:
         self._known: dict[Path, _Found] = {}
         self._pins: dict[Path, int] = {}
 
     def remember(self, *paths: Path) -> None:
-        """What lies there now is ours, and is open; a path with nothing there is not watched."""
+        """Remember the open files at these paths; a path without a file is not watched."""
         for path in paths:
             self.forget(path)
             found = _look(path)
@@ -40,7 +40,7 @@ class WatchedPlaces:
                 self._known[path] = found
 
     def pin(self, *paths: Path) -> None:
-        """The same for what is not open: kept, so that nothing new gets the number of its inode."""
+        """Remember other files; they are held open so that no new file gets their inode."""
         for path in paths:
             self.remember(path)
             with contextlib.suppress(OSError):
@@ -53,18 +53,18 @@ class WatchedPlaces:
                 os.close(self._pins.pop(path))
 
     def is_ours(self, path: Path) -> bool:
-        """Whether what lies there is what was remembered; False for an unknown path."""
+        """Whether the file at the path is the remembered one; False for an unknown path."""
         return path in self._known and _look(path) == self._known[path]
 
     def is_same_disk(self, path: Path) -> bool:
-        """Whether the path, or the folder it would be made in, is on the disk it was on."""
+        """Whether the path, or the folder for it, is on the same disk as before."""
         known = self._known.get(path)
         while not (found := _look(path)).kind and not found.trouble and path != path.parent:
             path = path.parent
         return known is None or known.device == found.device
 
     def displaced(self) -> str:
-        """What is no longer in its place, as half a sentence; "" if all is."""
+        """Half a sentence on the first file that is missing or different; "" if there is none."""
         for path, known in self._known.items():
             found = _look(path)
             if found == known:

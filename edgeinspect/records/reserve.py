@@ -1,7 +1,7 @@
-"""A little space set aside for the moment when the disk is full.
+"""A little disk space, reserved for the moment when the disk is full.
 
-Evicting pictures needs a few database pages before it frees anything. The reserve is a file
-that is given up at that moment and made again once there is room.
+Evicting pictures needs a few database pages before it frees anything. The reserve is a file that is
+removed at that moment and written again once there is room.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ RESERVE_NAME = "reserve"
 
 
 class SpaceReserve:
-    """Attributes:
-    size_bytes: of the file; 0 for no reserve.
+    """The file that reserves space.
+
+    Attributes:
+        size_bytes: size of the file; 0 for no reserve.
     """
 
     def __init__(self, data_dir: Path, *, size_bytes: int) -> None:
@@ -25,7 +27,7 @@ class SpaceReserve:
         self.size_bytes = size_bytes
 
     def fill(self) -> bool:
-        """Make the file if there is ample room; returns whether it is there."""
+        """Write the file if there is ample room; returns whether it exists."""
         try:
             if self._path.exists() and self._path.lstat().st_size == self.size_bytes:
                 return True
@@ -38,7 +40,7 @@ class SpaceReserve:
         return True
 
     def release(self) -> bool:
-        """Give the space up; returns whether there was any."""
+        """Remove the file; returns whether there was one."""
         with contextlib.suppress(OSError):
             self._path.unlink()
             return True

@@ -1,16 +1,16 @@
-"""Old rows make way: a budget by bytes and by age, kept in small steps off the part's path.
+"""Removing old rows to keep a budget of bytes and age, in small steps beside the part's path.
 
-A step looks at the oldest rows, in the order in which they were recorded, counts those that
-nobody needs into the rollups and removes them, all in one transaction. A row stays while
+A step takes the oldest rows in the order in which they were recorded, adds those that nobody needs
+to the rollups and removes them, all in one transaction. A row stays while
 
 - its picture is kept, or the part is labelled;
-- it belongs to the baseline that health compares with, or is the last of its recipe's run, by
-  which the baseline's beginning is found;
-- a link has not passed it on, as long as there is room;
+- it belongs to the baseline that health compares with, or is the last of its recipe's run, which
+  marks where the baseline begins;
+- a link has not sent it, as long as there is room;
 - it is among the newest.
 
-Challenges, studies and the audit trail keep files of their own with all they say of a part; of a
-part they read no more than its picture. Recipes and starts are never removed.
+Challenges, studies and the audit trail keep their own files about a part and read only its picture.
+Recipes and starts are never removed.
 """
 
 from __future__ import annotations
@@ -42,18 +42,20 @@ LASTING_TROUBLES = (
 STEP_PARTS = 256
 STEP_PAGES = 64
 _LEAST_BYTES = 10_000_000
-"""However short the disk is, this much of the newest records stays."""
+"""This much of the newest records stays, however short the disk is."""
 _AGE_ASKED_FOR_NS = 10_000_000_000
 _AGAIN_AFTER_NS = 600_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordPolicy:
-    """Attributes:
-    max_bytes: the database with its log takes about this much at most.
-    max_days: rows that are older go; None keeps them until the bytes are used up.
-    min_free_bytes: the disk's free space that pictures leave; records leave half of it.
-    keep_newest: so many of the newest rows always stay.
+    """The budget of the records.
+
+    Attributes:
+        max_bytes: the database and its log take about this much at most.
+        max_days: older rows are removed; None keeps them until the bytes are used up.
+        min_free_bytes: free disk space that pictures leave; records leave half of it.
+        keep_newest: this many of the newest rows always stay.
     """
 
     max_bytes: int = 4_000_000_000
@@ -68,13 +70,13 @@ class RecordPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upkeep:
-    """What one step did.
+    """The result of one step.
 
     Attributes:
-        more: there is more to do: ask again soon.
-        parts_pruned: rows that were counted into the rollups and removed.
-        pruned_unsent: those of them that a link had not passed on.
-        troubles: faults that last, by name, each with one sentence.
+        more: there is more to do soon.
+        parts_pruned: rows that were added to the rollups and removed.
+        pruned_unsent: how many of them a link had not sent.
+        troubles: faults that last, by name, with one sentence each.
     """
 
     more: bool = False
@@ -85,7 +87,7 @@ class Upkeep:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSize:
-    """Bytes of the database file with its log, and how much of that is free pages in the file."""
+    """Size of the database file with its log, and how much of it is free pages."""
 
     file_bytes: int
     free_page_bytes: int
@@ -96,7 +98,7 @@ class DatabaseSize:
 
 
 def database_size(connection: sqlite3.Connection, data_dir: Path) -> DatabaseSize:
-    """Of the records. Raises sqlite3.Error."""
+    """Measure the records. Raises sqlite3.Error."""
     page_bytes, pages, free = (
         connection.execute(f"PRAGMA {name}").fetchone()[0]
         for name in ("page_size", "page_count", "freelist_count")
@@ -119,7 +121,7 @@ class Retention:
         self.forget()
 
     def forget(self) -> None:
-        """The database was opened anew: begin at its oldest row."""
+        """Begin again at the oldest row, because the database was opened anew."""
         self._needed = NeededParts(self._data_dir)
         self._cursor: LinkCursor | None = LinkCursor("whose cursor cannot be read", 0)
         self._sweep = _Sweep()
@@ -127,7 +129,7 @@ class Retention:
         self._too_old_id = 0
 
     def step(self, connection: sqlite3.Connection) -> Upkeep:
-        """A few milliseconds of work at most. Raises StorageFault, DiskFull, sqlite3.Error."""
+        """Work for a few milliseconds at most. Raises StorageFault, DiskFull, sqlite3.Error."""
         now_mono_ns = self._clock.now_mono_ns()
         demand = self._demand(connection, now_mono_ns)
         troubles: dict[FaultName, str] = {}
@@ -163,9 +165,9 @@ class Retention:
         )
 
     def _ask_age(self, connection: sqlite3.Connection, now_mono_ns: int) -> int:
-        """A part that is surely too old, and with it all before it; 0 if there is none.
+        """The newest part that is surely too old; 0 if there is none.
 
-        The wall clock is believed only while it follows a time server, now and at that part.
+        The wall clock counts only if it follows a time server now and did so at that part.
         """
         asked, days = self._age_asked_mono_ns, self._policy.max_days
         if days is None or (asked is not None and now_mono_ns - asked < _AGE_ASKED_FOR_NS):
@@ -214,7 +216,7 @@ class Retention:
         return Upkeep(more=True, parts_pruned=len(victims), pruned_unsent=unsent, troubles=troubles)
 
     def _oldest(self, connection: sqlite3.Connection) -> list[_Row]:
-        """The next rows of this sweep, oldest first, but for the newest, which stay."""
+        """The next rows of this sweep, oldest first, except the newest, which stay."""
         rows = self._next_rows(connection)
         if not rows:
             newest = connection.execute(
@@ -257,7 +259,7 @@ class Retention:
         free = [row for row in rows if cursor is None or row.record_seq <= cursor.record_seq]
         if cursor is not None and not free:
             troubles[FaultName.RECORDS_HELD] = (
-                f"link {cursor.link} has not passed on what was recorded after number "
+                f"link {cursor.link} has not sent the records after number "
                 f"{cursor.record_seq}: records beyond the budget are kept, up to "
                 f"{_megabytes(2 * self._policy.max_bytes)}"
             )
@@ -270,7 +272,7 @@ class Retention:
                 f"{_megabytes(demand.limit_bytes)}"
             )
         else:
-            self._too_old_id = 0  # what is left of those is needed
+            self._too_old_id = 0  # the remaining old rows are needed
 
     def _remove(
         self,
@@ -301,18 +303,18 @@ class Retention:
             )
 
     def _furthest_behind(self) -> LinkCursor | None:
-        """As last read; while the cursors could never be read, nothing counts as passed on."""
+        """The slowest cursor as last read; if it could never be read, nothing counts as sent."""
         with contextlib.suppress(StorageFault):
             self._cursor = self._cursors.lowest()
         return self._cursor
 
     def _give_back(self, connection: sqlite3.Connection) -> bool:
-        """Return free pages to the file system, beyond a stock of them; whether some were."""
+        """Return free pages beyond a stock to the file system; returns whether there were any."""
         size = database_size(connection, self._data_dir)
         if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != INCREMENTAL:
             room = free_bytes(self._data_dir) - self._policy.min_free_bytes
             if size.used_bytes > REMADE_BYTES or room < 4 * size.used_bytes:
-                return False  # its free pages are used again; ``compact`` returns them
+                return False  # its free pages are reused; only ``compact`` returns them
             remake(connection)
             return True
         stock = min(self._policy.max_bytes // 20, 64_000_000)
@@ -325,9 +327,9 @@ class Retention:
 
 @contextlib.contextmanager
 def _unhurried(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commits inside do not wait for the disk: a power cut may undo the last of them, whole.
+    """Commits in the block do not wait for the disk; a power cut may undo the last ones entirely.
 
-    They become durable with the next record, which is written to the same log behind them.
+    They become durable with the next record, which follows them in the same log.
     """
     connection.execute("PRAGMA synchronous = NORMAL")
     try:
@@ -339,24 +341,24 @@ def _unhurried(connection: sqlite3.Connection) -> Iterator[None]:
 INCREMENTAL = 2
 """``PRAGMA auto_vacuum`` of a database that can return pages."""
 REMADE_BYTES = 16_000_000
-"""A database of this size at most is remade by a running station: that takes a moment."""
+"""A running station converts a database up to this size, which takes only a moment."""
 
 
 def remake(connection: sqlite3.Connection) -> None:
-    """Make a database that can return pages of one that cannot; a crash leaves one or the other."""
+    """Convert a database so that it can return pages; a crash leaves the old one or the new one."""
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("VACUUM")
 
 
 def compact(data_dir: Path) -> tuple[int, int]:
-    """Remake the database of a station that does not run, whatever its size.
+    """Rewrite the database of a stopped station to its smallest size.
 
     Returns:
-        Its bytes before and after.
+        The bytes before and after.
 
     Raises:
-        StationBusy: the station runs.
-        DiskFull: it needs about as much space again as its rows take; it is as it was.
+        StationBusy: the station is running.
+        DiskFull: a copy of all rows needs space for a moment; nothing was changed.
         StorageFault: it cannot be opened or written.
     """
     path = data_dir / DATABASE_NAME
@@ -374,11 +376,11 @@ def compact(data_dir: Path) -> tuple[int, int]:
 
 @dataclass(slots=True)
 class _Sweep:
-    """How far a look through the rows has come.
+    """How far a sweep through the rows has come.
 
     Attributes:
-        after: rows up to this position were looked at.
-        last: the newest row that may go.
+        after: rows up to this position were examined.
+        last: the newest row that may be removed.
     """
 
     after: int = 0
@@ -393,10 +395,10 @@ class _Sweep:
         self.kept += kept
 
     def begin_again(self, now_mono_ns: int) -> None:
-        """From the oldest row, for what was needed may be so no more.
+        """Start again at the oldest row, because some rows may no longer be needed.
 
-        Not before as many rows were removed as were passed over, or some time has passed: looking
-        at rows that stay is then a small part of the work.
+        It waits until as many rows were removed as were skipped, or until some time has passed, so
+        that examining rows that stay remains a small part of the work.
         """
         if self.began_mono_ns is None:
             self.began_mono_ns = now_mono_ns
@@ -408,13 +410,15 @@ class _Sweep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Demand:
-    """Attributes:
-    used_bytes: what the records take now, free pages left out.
-    limit_bytes: what the records may take now.
-    short_of_bytes: what the disk lacks, 0 where the budget itself is the limit.
-    over: rows must go because of the bytes.
-    last_resort: also rows that a link has not passed on.
-    too_old_id: parts up to this one must go because of their age; 0: none.
+    """What has to be removed.
+
+    Attributes:
+        used_bytes: size of the records now, without free pages.
+        limit_bytes: size that the records may have now.
+        short_of_bytes: how much the disk lacks; 0 if the budget itself is the limit.
+        over: rows must be removed because of their size.
+        last_resort: rows that a link has not sent must be removed, too.
+        too_old_id: parts up to this one are too old; 0 for none.
     """
 
     used_bytes: int

@@ -1,8 +1,8 @@
 """The image ring: picture files bounded by bytes and by free space, indexed in the database.
 
-A file is durable before the row that points at it, and that row is gone, durably, before its
-file is removed. So a crash anywhere leaves at worst a file that the index does not know: such
-files are counted and left for people to look at.
+A file is durable before the row that points to it, and the row is durably gone before its file is
+removed. So the worst that a crash leaves is a file that the index does not know. Such files are
+counted and left for people to look at.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredImage:
-    """A durable picture file that waits for its row; ``path`` is below the data directory."""
+    """A durable picture file without a row yet; ``path`` is below the data directory."""
 
     part_id: int
     kind: ImageKind
@@ -54,10 +54,12 @@ class StoredImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreResult:
-    """Attributes:
-    images: durable files, to be indexed together with their records.
-    no_room: pictures for which the budget held nothing less worth keeping.
-    faults: one sentence for each picture that could not be written.
+    """The result of writing pictures.
+
+    Attributes:
+        images: durable files, to be indexed together with their records.
+        no_room: number of pictures that were worth less than every kept one.
+        faults: one sentence for each picture that could not be written.
     """
 
     images: tuple[StoredImage, ...] = ()
@@ -67,14 +69,14 @@ class StoreResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RingAudit:
-    """How files and index were found to agree.
+    """The result of comparing the files with the index.
 
     Attributes:
-        indexed: pictures in the index with their files.
+        indexed: pictures in the index that have their file.
         unindexed: files that the index does not know; they are left alone.
-        missing: pictures whose file has gone since the last start; their parts point at none now.
-        partial_removed: half-written files of an interrupted write, removed.
-        highest_part_id: the highest id that any picture file carries, 0 without files.
+        missing: pictures whose file disappeared since the last start; they no longer count as kept.
+        partial_removed: half-written files that were removed.
+        highest_part_id: the highest part id of any picture file; 0 without files.
     """
 
     indexed: int
@@ -95,12 +97,12 @@ class ImageRing:
 
     @property
     def total_bytes(self) -> int:
-        """Size of all indexed pictures and of those that wait for their rows."""
+        """Size of all indexed pictures and of those without a row yet."""
         waiting = sum(image.size_bytes for image in self._unconfirmed.values())
         return sum(self._bytes_by_rank.values()) + waiting
 
     def load(self, connection: sqlite3.Connection) -> RingAudit:
-        """Finish what a crash interrupted and compare the files with the index."""
+        """Complete interrupted evictions and compare the files with the index."""
         with storage_faults("check the images", self._data_dir):
             folder = self._data_dir / IMAGES_FOLDER
             if not folder.is_dir():
@@ -126,13 +128,13 @@ class ImageRing:
         )
 
     def store(self, connection: sqlite3.Connection, pictures: Sequence[Picture]) -> StoreResult:
-        """Write what the budget has room for; a picture that fails costs nothing but itself."""
+        """Write the pictures that fit the budget; one that fails does not affect the others."""
         stored: list[StoredImage] = []
         faults: list[str] = []
         no_room = 0
         for picture in pictures:
             if self._is_indexed(connection, picture.part_id):
-                continue  # by an attempt whose commit was not acknowledged
+                continue  # an attempt whose commit was not acknowledged wrote it
             try:
                 image = self._store_one(connection, picture)
             except (OSError, UsageError) as error:
@@ -153,7 +155,7 @@ class ImageRing:
         return StoreResult(images=tuple(stored), no_room=no_room, faults=tuple(faults))
 
     def index(self, connection: sqlite3.Connection, images: Iterable[StoredImage]) -> None:
-        """Add the rows, inside the transaction that adds the records."""
+        """Add the rows in the transaction that adds the records."""
         connection.executemany(
             "INSERT INTO images (part_id, path, bytes, kind, keep_rank, state)"
             " VALUES (?, ?, ?, ?, ?, 'kept')",
@@ -164,14 +166,14 @@ class ImageRing:
         )
 
     def confirm(self, images: Iterable[StoredImage]) -> None:
-        """That transaction was committed."""
+        """Note that the transaction was committed."""
         for image in images:
             del self._unconfirmed[image.path]
             rank = image.kind.keep_rank
             self._bytes_by_rank[rank] = self._bytes_by_rank.get(rank, 0) + image.size_bytes
 
     def settle(self, connection: sqlite3.Connection) -> None:
-        """After a failed transaction: remove the files that did not get their rows."""
+        """Remove the files that got no row because the transaction failed."""
         for image in list(self._unconfirmed.values()):
             row = connection.execute("SELECT 1 FROM images WHERE path = ?", (image.path,))
             if row.fetchone() is None:
@@ -184,7 +186,7 @@ class ImageRing:
     def evict(
         self, connection: sqlite3.Connection, wanted_bytes: int, *, up_to_rank: int | None = None
     ) -> int:
-        """Remove the least worth keeping until ``wanted_bytes`` are free; returns bytes freed."""
+        """Remove the least valuable pictures to free ``wanted_bytes``; returns the bytes freed."""
         victims = self._choose(connection, wanted_bytes, up_to_rank)
         if not victims:
             return 0
@@ -200,12 +202,12 @@ class ImageRing:
         return sum(size for _, _, size in victims)
 
     def evict_for_records(self, connection: sqlite3.Connection) -> int:
-        """Make a little room on a full disk, whatever it costs in pictures; returns bytes freed."""
+        """Evict pictures to make a little room on a full disk; returns the bytes freed."""
         return self.evict(connection, max(_MIN_BATCH_BYTES, self._slack_bytes))
 
     @property
     def _slack_bytes(self) -> int:
-        """Evicted beyond what is needed, so that not every picture costs a transaction."""
+        """Bytes to evict beyond the need, so that not every picture costs a transaction."""
         return self._policy.max_bytes // 50
 
     def _store_one(self, connection: sqlite3.Connection, picture: Picture) -> StoredImage | None:
@@ -301,7 +303,7 @@ class ImageRing:
 
 
 def _walk(folder: str | Path) -> Iterator[str]:
-    """All files below a folder; there may be a hundred thousand, so no Path is made of each."""
+    """All files below a folder, as text: there may be a hundred thousand."""
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

@@ -1,7 +1,7 @@
-"""What stays of parts whose rows were pruned: counts and score histograms per hour and recipe.
+"""Counts and score histograms per hour and recipe of the parts whose rows were pruned.
 
-A part is either a row of ``parts`` or counted here, never both and never neither: the transaction
-that removes its row adds it. So a total is the sum of both, read in one transaction.
+A part is either a row of ``parts`` or counted here, never both and never neither, because one
+transaction removes the row and counts it. A total is the sum of both, read in one transaction.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 
 SCORE_BINS = 50
-"""Bin ``b`` counts scores in [b, b + 1) / SCORE_BINS; the last one also counts 1."""
+"""Bin ``b`` counts scores in [b, b + 1) / SCORE_BINS; the last one counts 1, too."""
 NOT_FINITE = -1
 """The bin of scores that were not finite."""
 
@@ -36,7 +36,7 @@ ON CONFLICT DO UPDATE SET parts = parts + excluded.parts
 
 
 def roll_up(connection: sqlite3.Connection, part_ids: Sequence[int]) -> None:
-    """Count these parts and delete their rows, inside the caller's transaction."""
+    """Count these parts and delete their rows in the caller's transaction."""
     values = {"part_ids": json.dumps(list(part_ids))}
     connection.execute(_ADD_COUNTS, values)
     connection.execute(_ADD_SCORES, values)

@@ -1,8 +1,8 @@
-"""A part's record as the columns of one row, and back. Pure functions.
+"""Translating a part's record to the columns of one row, and back.
 
-Numbers are widened to Python's own first: NumPy scalars cannot be bound to SQL. Values that are
-not finite are stored as NULL and read back as NaN, so a broken score can never keep a record
-from being written.
+NumPy numbers become Python's own, because SQL does not take NumPy scalars. Values that are not
+finite are stored as NULL and read back as NaN, so that a broken score never keeps a record from
+being written.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TIMES = ("preprocess_ns", "invoke_ns", "postprocess_ns", "quality_ns")
 
 
 def encode_record(record: PartRecord) -> dict[str, SqlValue]:
-    """The record's columns of table ``parts`` (all but who wrote it, and when)."""
+    """The columns of table ``parts`` that the record fills; the writer adds the others."""
     verdict = record.verdict
     return {
         "part_id": int(record.part_id),
@@ -57,7 +57,7 @@ def encode_record(record: PartRecord) -> dict[str, SqlValue]:
 
 
 def decode_record(row: Mapping[str, Any], recipe_digest: str) -> PartRecord:
-    """The record that ``encode_record`` took apart. Raises ValueError on unknown names."""
+    """Rebuild the record from its row. Raises ValueError on unknown names."""
     doubt = row["doubt"]
     return PartRecord(
         part_id=row["part_id"],
@@ -93,7 +93,7 @@ def encode_order_statistics(values: Sequence[Sequence[float]]) -> bytes:
 
 
 def decode_order_statistics(blob: bytes) -> tuple[tuple[float, ...], ...]:
-    """Undo ``encode_order_statistics``; values are float32-exact."""
+    """Unpack the values of ``encode_order_statistics``, exact to float32."""
     classes, ranks = _HEADER.unpack_from(blob)
     flat = struct.unpack_from(f"<{classes * ranks}f", blob, _HEADER.size)
     return tuple(flat[start : start + ranks] for start in range(0, classes * ranks, ranks or 1))
@@ -122,7 +122,7 @@ def _decode_frame(row: Mapping[str, Any]) -> FrameMeta | None:
     return FrameMeta(
         sequence=row["frame_sequence"],
         exposure_mono_ns=row["frame_exposure_mono_ns"],
-        exposure_error_ns=row["frame_exposure_error_ns"] or 0,  # rows of schema 2 have none
+        exposure_error_ns=row["frame_exposure_error_ns"] or 0,  # rows of schema 2 lack it
         arrived_mono_ns=row["frame_arrived_mono_ns"],
         exposure_us=row["frame_exposure_us"],
         gain=row["frame_gain"],
@@ -201,5 +201,5 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def _text(value: str) -> str:
-    """File names may hold bytes that are not UTF-8; SQL text may not."""
+    """Replace bytes that are not UTF-8: file names may have them, SQL text may not."""
     return value.encode("utf-8", "replace").decode("utf-8")

@@ -1,8 +1,8 @@
-"""The tables of the records database and how they grow from version to version.
+"""The tables of the records database, and the migrations from version to version.
 
-``PRAGMA user_version`` holds the version. Every column is described in docs/reference/records.md. A
-migration is never edited once released: add the next one. A station migrates when it starts, so no
-step may read or write the rows of ``parts``, of which there may be millions.
+``PRAGMA user_version`` holds the version. docs/reference/records.md describes every column. Never
+edit a released migration: add the next one. A station migrates when it starts, so no migration may
+read or write the rows of ``parts``: there may be millions.
 """
 
 from __future__ import annotations
@@ -160,10 +160,10 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 
 def schema_damage(connection: sqlite3.Connection) -> str:
-    """What is wrong with the schema of a database of ours, in a few words; "" if nothing is.
+    """The first error in the schema of one of our databases, in a few words; "" if it is sound.
 
-    A table of this version or an earlier one must have its columns, each with its type, and
-    nothing may act on its own. What a newer version may have added is left alone.
+    Every table of this version must have its columns with their types, and there may be no unknown
+    trigger. Additions of a newer version are left alone.
     """
     version = version_of(connection)
     found = _columns(connection)
@@ -189,7 +189,7 @@ def schema_damage(connection: sqlite3.Connection) -> str:
 
 
 def _columns(connection: sqlite3.Connection) -> dict[str, dict[str, str]]:
-    """Type of each column of each table; reading it parses the whole schema."""
+    """The type of each column of each table; reading them parses the whole schema."""
     rows = connection.execute(
         "SELECT m.name, c.name, c.type FROM sqlite_master m, pragma_table_info(m.name) c"
         " WHERE m.type = 'table'"
@@ -212,10 +212,10 @@ def _empty_database(version: int) -> sqlite3.Connection:
 
 
 def migrate(connection: sqlite3.Connection, *, to_version: int | None = None) -> None:
-    """Bring a database up to ``SCHEMA_VERSION``, or another, one transaction a step.
+    """Migrate a database to ``SCHEMA_VERSION``, or another version, one transaction a step.
 
-    The connection must be in autocommit mode. A crash leaves the version before or after a
-    step, never between.
+    The connection must be in autocommit mode. A crash leaves the version before or after a step,
+    never a state in between.
     """
     last = SCHEMA_VERSION if to_version is None else to_version
     for version in range(version_of(connection), last):
@@ -232,7 +232,7 @@ def migrate(connection: sqlite3.Connection, *, to_version: int | None = None) ->
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
-    """Undo the open transaction, unless SQLite already has. The error that led here matters."""
+    """Undo the open transaction unless SQLite already has; never hides the first error."""
     with contextlib.suppress(sqlite3.Error):
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -242,11 +242,11 @@ _NEW_COLUMN = re.compile(r"ALTER TABLE (\w+) ADD COLUMN (\w+ \w+)")
 
 
 def _add_column(connection: sqlite3.Connection, table: str, column: str) -> None:
-    """Do what ``ALTER TABLE ADD COLUMN`` does for a column that may be NULL, and no more.
+    """Add a column that may be NULL without reading the rows.
 
-    Of a STRICT table newer SQLites then also check every row, which takes minutes for gigabytes.
-    The rows need no change; so this is the way that SQLite documents for changes that leave the
-    content as it is ("ALTER TABLE", section 7).
+    For ``ALTER TABLE ADD COLUMN`` on a STRICT table, newer SQLites check every row, which takes
+    minutes for gigabytes. The rows need no change, so this edits the schema text, as SQLite
+    documents for such changes ("ALTER TABLE", section 7).
     """
     (sql,) = connection.execute(
         "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)

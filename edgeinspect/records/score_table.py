@@ -1,8 +1,8 @@
 """The recorded scores of very many parts as arrays, for replaying verdicts without pictures.
 
-A million parts are read in seconds and tens of megabytes: SQLite hands over a page of parts as
-one text a column, and a score's text is turned into a number once, for an int8 model has few.
-Each page is a transaction of its own, so that a running station can go on reusing its log.
+A million parts are read in seconds and take tens of megabytes. SQLite returns a page of parts as
+one text for each column, and each distinct score text is parsed once: an int8 model has few.
+Each page is a transaction of its own, so that a running station can keep reusing its log.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VERDICTS = (
     VerdictKind.REJECT,
     VerdictKind.CANNOT_INSPECT,
 )
-"""A verdict's code is its place here."""
+"""A verdict's code is its index here."""
 PASS, REVIEW, REJECT, CANNOT_INSPECT = range(4)
 
 _PAGE_PARTS = 50_000
@@ -40,21 +40,21 @@ _HEADER_BYTES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreColumns:
-    """The parts that got a verdict from their scores, by part id, and how many others there are.
+    """The parts that were judged by their scores, by part id, and the number of other parts.
 
     Attributes:
         classes: names of the scores' columns.
         part_ids: int64, shape (parts,), strictly increasing.
         recipe_ids: int64, shape (parts,), as in the table ``recipes``.
-        verdicts: uint8, shape (parts,): recorded, by ``VERDICTS``.
+        verdicts: uint8, shape (parts,): the recorded verdicts as codes of ``VERDICTS``.
         scores: float64, shape (parts, classes), exactly as they were judged; NaN where a number
             was not finite.
-        order_statistics: float32, shape (parts, classes, ranks), where they were asked for; NaN
-            for parts that have none.
-        cannot_inspect: parts of the selection that could not be inspected, by doubt; no
-            threshold changes them.
-        other_classes: parts of the selection that were scored for other classes.
-        rejects_by_class: recorded rejects by the class that decided.
+        order_statistics: float32, shape (parts, classes, ranks), if they were requested; NaN for
+            parts without them.
+        cannot_inspect: number of parts that could not be inspected, by doubt; no threshold
+            changes them.
+        other_classes: number of parts that were scored for other classes.
+        rejects_by_class: number of recorded rejects by the class that decided.
     """
 
     classes: tuple[str, ...]
@@ -77,7 +77,7 @@ class ScoreColumns:
 
 
 def latest_classes(reader: RecordReader, wanted: PartFilter = ALL_PARTS) -> tuple[str, ...]:
-    """The score names of the newest scored part of the selection; empty if there is none."""
+    """The class names of the newest scored part of the selection; empty if there is none."""
     conditions, values = where(wanted)
     rows = reader.query(
         f"SELECT recipes.classes {_tables(conditions, recipes=True)} WHERE {conditions}"
@@ -129,11 +129,12 @@ def read_scores(
     classes: Sequence[str] | None = None,
     with_order_statistics: bool = False,
 ) -> ScoreColumns:
-    """The scores of the parts that the filter lets through.
+    """Read the scores of the parts that match the filter.
 
     Args:
-        classes: parts that were scored for exactly these are read, whatever their order then;
-            None takes those of the newest part.
+        classes: read the parts that were scored for exactly these classes, in any order; None takes
+            the classes of the newest part.
+        with_order_statistics: read the order statistics, too.
 
     Raises:
         StorageFault: the records cannot be read or a row is damaged.
@@ -173,7 +174,7 @@ _Page = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8], NDArray[n
 
 
 class _Numbers(dict[str, float]):
-    """The numbers of score texts; a text that was seen before is not parsed again."""
+    """The numbers of score texts; each text is parsed once."""
 
     def __missing__(self, text: str) -> float:
         if len(self) > _MAX_KNOWN_NUMBERS:
@@ -186,7 +187,7 @@ _NUMBERS = _Numbers()
 
 
 def _column_orders(reader: RecordReader, chosen: tuple[str, ...]) -> dict[int, list[int] | None]:
-    """For each recipe, where the chosen classes stand among its own; None for other classes."""
+    """For each recipe, the columns of the chosen classes; None if it has other classes."""
     orders: dict[int, list[int] | None] = {}
     for row in reader.query("SELECT recipe_id, classes FROM recipes", {}):
         own = json.loads(row["classes"])
@@ -196,7 +197,7 @@ def _column_orders(reader: RecordReader, chosen: tuple[str, ...]) -> dict[int, l
 
 
 def _tables(conditions: str, *, recipes: bool = False) -> str:
-    """The tables that the conditions speak of; a join less makes a million rows faster."""
+    """Only the tables that the conditions use, because each join costs time on a million rows."""
     tables = "FROM parts"
     if recipes or "recipes." in conditions:
         tables += " JOIN recipes USING (recipe_id)"
@@ -206,7 +207,7 @@ def _tables(conditions: str, *, recipes: bool = False) -> str:
 
 
 def _id_ranges(reader: RecordReader) -> list[tuple[int, int]]:
-    """Ranges of ids that hold all parts. Between them ids may be missing by the billion."""
+    """Ranges of ids that cover all parts; billions of ids may be missing between them."""
     ranges: list[tuple[int, int]] = []
     while True:
         after = ranges[-1][1] if ranges else -1
@@ -222,7 +223,7 @@ def _id_ranges(reader: RecordReader) -> list[tuple[int, int]]:
 def _pages(
     reader: RecordReader, sql: str, values: dict[str, object]
 ) -> Iterator[list[sqlite3.Row]]:
-    """The rows of each range of ids; the next range is read while the last is worked on."""
+    """The rows of each range of ids; the next range is read while the last one is processed."""
     ranges = _id_ranges(reader)
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as ahead:
 
@@ -239,7 +240,7 @@ def _pages(
 
 
 def _page_query(source: str, orders: Mapping[int, list[int] | None]) -> str:
-    """One row for all parts of a range, or one a recipe where their classes differ."""
+    """A query for one row with all parts of a range, or one row a recipe if classes differ."""
     own = {tuple(order) if order is not None else None for order in orders.values()}
     grouped = " GROUP BY recipe_id" if len(own) > 1 else ""
     return (
@@ -254,7 +255,7 @@ def _page_query(source: str, orders: Mapping[int, list[int] | None]) -> str:
 def _parsed_page(
     rows: list[sqlite3.Row], orders: Mapping[int, list[int] | None], rejects: Counter[str]
 ) -> Iterator[_Page]:
-    """The parts of a range; the classes of their recorded rejects are counted in ``rejects``."""
+    """Parse the parts of a range and count the classes of their recorded rejects."""
     for recipe_id, ids, recipes, letters, texts, names in rows:
         order = orders.get(recipe_id) if recipe_id is not None else None
         if ids is not None and order is not None:
@@ -301,7 +302,7 @@ def _order_statistics(
     *,
     orders: Mapping[int, list[int] | None],
 ) -> NDArray[np.float32]:
-    """Of the parts with these ids, in their order; float32, shape (parts, classes, ranks)."""
+    """Order statistics of these parts, in their order; float32, (parts, classes, ranks)."""
     known = {recipe_id: order for recipe_id, order in orders.items() if order is not None}
     classes = max(map(len, known.values()), default=0)
     made = np.full((len(part_ids), classes, 0), np.nan, np.float32)
@@ -313,7 +314,7 @@ def _order_statistics(
     for recipe_id, size in kinds:
         ranks, rest = divmod(size - _HEADER_BYTES, 4 * classes or 1)
         if recipe_id not in known or rest or made.shape[2] not in (0, ranks):
-            continue  # of another map, or damaged: stays unknown
+            continue  # of another score map, or damaged
         if not made.shape[2]:
             made = np.full((len(part_ids), classes, ranks), np.nan, np.float32)
         sql = (

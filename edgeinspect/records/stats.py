@@ -1,4 +1,4 @@
-"""What the records say of many parts at once."""
+"""Counts and percentiles over many recorded parts."""
 
 from __future__ import annotations
 
@@ -33,16 +33,19 @@ class PartStats:
     """Counts and percentiles over a set of parts.
 
     Attributes:
-        parts: how many, pruned ones included as far as they can be told.
-        pruned_parts: those of them of which only the hourly counts are left: they are in the
-            counts and in the yield, not in the percentiles.
-        missing: one sentence on what cannot be told of pruned parts; empty if that is nothing.
-        first_part_id, last_part_id: of the rows; None if there are none.
-        by_verdict, by_reason, by_gate_outcome: how many parts by that name.
-        yield_share: passed the gate over all, [0, 1]; None without parts.
-        score: percentiles of the deciding defect score of inspected parts, "p50" to "max".
-        duration_us: by stage, percentiles in microseconds over the parts that reached it;
-            ``verdict_to_deadline`` is the time that was left, so its minimum matters ("min").
+        parts: number of parts, including the pruned ones that the hourly counts can select.
+        pruned_parts: number of those pruned parts; they count for the yield, but not for the
+            percentiles.
+        missing: one sentence on pruned parts that are left out; empty if there are none.
+        first_part_id: lowest part id of the rows; None without rows.
+        last_part_id: highest part id of the rows; None without rows.
+        by_verdict: number of parts by verdict.
+        by_reason: number of parts by reason.
+        by_gate_outcome: number of parts by gate outcome.
+        yield_share: share of the parts that passed the gate, [0, 1]; None without parts.
+        score: percentiles of the deciding defect score of inspected parts, "min" to "max".
+        duration_us: percentiles in microseconds by stage, over the parts that reached it;
+            ``verdict_to_deadline`` is the time left, so look at its "min".
     """
 
     parts: int
@@ -63,7 +66,7 @@ class PartStats:
 
 
 def part_stats(reader: RecordReader, wanted: PartFilter = ALL_PARTS) -> PartStats:
-    """Count the parts that the filter lets through. Raises StorageFault."""
+    """Count the parts that match the filter. Raises StorageFault."""
     conditions, values = where(wanted)
     chosen = f"FROM {_TABLES} WHERE {conditions}"
     with reader.snapshot():
@@ -97,7 +100,7 @@ def part_stats(reader: RecordReader, wanted: PartFilter = ALL_PARTS) -> PartStat
 
 
 def _summed(counts: Counter[Kind], place: int) -> dict[str, int]:
-    """By one of the names, the most first."""
+    """Sum the counts by one of the names, the most frequent first."""
     summed: Counter[str] = Counter()
     for kind, count in counts.items():
         summed[kind[place]] += count

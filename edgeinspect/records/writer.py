@@ -1,4 +1,4 @@
-"""The one writer of a data directory. What it acknowledges survives a crash and a power cut."""
+"""The only writer of a data directory; acknowledged records survive a crash and a power cut."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class RecordEntry:
-    """One part to be recorded.
+    """One part to record.
 
     Attributes:
-        record: of the part.
-        kind: why its picture is kept, from ``image_kind``; None keeps no picture.
+        record: the part's record.
+        kind: why its picture is kept, from ``image_kind``; None for no picture.
         pixels: the picture, uint8, (height, width) grey or (height, width, 3) RGB.
     """
 
@@ -56,12 +56,12 @@ class RecordEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledgement:
-    """These parts are durable.
+    """The parts that are durable now.
 
     Attributes:
-        part_ids: of the parts, in the order given.
-        images_kept: pictures written and indexed with them.
-        images_no_room: pictures that were worth less than all that the budget holds.
+        part_ids: ids of the parts, in the given order.
+        images_kept: number of pictures written and indexed with them.
+        images_no_room: number of pictures that were worth less than every kept one.
         image_faults: one sentence for each picture that could not be written.
     """
 
@@ -73,12 +73,12 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenReport:
-    """What was found when the records were opened.
+    """The findings of opening the records.
 
     Attributes:
-        integrity: "ok", "new", or "unfinished" where the check ran out of its time.
-        set_aside: where a damaged database went, None if there was none.
-        images: how picture files and index agreed.
+        integrity: "ok", "new", or "unfinished" if the check ran out of time.
+        set_aside: new path of a damaged database; None if there was none.
+        images: the result of comparing the picture files with the index.
     """
 
     integrity: str
@@ -87,7 +87,7 @@ class OpenReport:
 
     @property
     def faults(self) -> Mapping[FaultName, int]:
-        """What should be counted and shown, by name; empty if all is well."""
+        """The faults that were found and how often; empty if all is well."""
         counts = {
             FaultName.RECORDS_SET_ASIDE: int(self.set_aside is not None),
             FaultName.IMAGES_UNINDEXED: len(self.images.unindexed),
@@ -99,28 +99,28 @@ class OpenReport:
 class RecordWriter:
     """Owns a data directory and writes its records; used by one thread at a time.
 
-    After a StorageFault the writer can be used on: the next call opens what had to be closed.
-    A batch that failed is not recorded and may be written again; parts of it that turn out to
-    be durable already are not recorded twice.
+    After a StorageFault the writer can still be used: the next call opens the database again. A
+    batch that failed is not recorded and may be written again; parts of it that are durable already
+    are not recorded twice.
 
-    Should somebody delete, replace or move the files meanwhile, the next call says so with
-    DataDisplaced, and the one after it puts them back: what was acknowledged is read from the
-    open file and written to a new one of the right name. What lies in the way is set aside.
+    If somebody deletes, replaces or moves the files, the next call raises DataDisplaced, and the
+    call after it repairs them: every acknowledged record is copied from the open file to a new one
+    at the right path. A strange file there is set aside.
 
     Args:
-        data_dir: made if missing; holds the database, ``images/`` and small helper files.
+        data_dir: folder of the database, ``images/`` and small helper files; made if missing.
         clock: stamps the rows; its wall time is for people only.
         policy: budget of the image ring.
         record_policy: budget of the database.
-        uncovered_faults: sentences on what this station's gate cannot stop, kept per start.
-        reserve_bytes: space set aside for the moment the disk is full.
-        check_limit_s: the integrity check at opening takes no longer than this.
-        draw: a random number below its argument; part ids begin there (``part_ids``).
+        uncovered_faults: sentences on faults that this station's gate cannot stop, kept per start.
+        reserve_bytes: space reserved for the moment when the disk is full.
+        check_limit_s: time limit of the integrity check at opening.
+        draw: returns a random number below its argument; see ``part_ids``.
 
     Raises:
         StationBusy: another process owns the directory.
         DataFromNewerVersion: a newer edgeinspect wrote the database.
-        StorageFault, DiskFull: nothing can be recorded there.
+        StorageFault, DiskFull: the directory cannot be used.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class RecordWriter:
 
     @property
     def report(self) -> OpenReport:
-        """What the latest opening of the database found."""
+        """The findings of the latest opening of the database."""
         return self._report
 
     @property
@@ -163,7 +163,7 @@ class RecordWriter:
         return self._ring.total_bytes
 
     def reserve_part_ids(self, count: int = 1_000_000) -> range:
-        """Ids for the next ``count`` parts, durably reserved: no later start gives them again.
+        """Reserve ids for the next ``count`` parts durably; no later start gives them again.
 
         Raises StorageFault, DiskFull.
         """
@@ -176,9 +176,10 @@ class RecordWriter:
         return ids
 
     def register_recipe(self, digest: str, *, classes: Sequence[str], document: str = "") -> None:
-        """Keep what a recipe digest stands for.
+        """Register a recipe under its digest.
 
-        ``classes`` names the scores, in their order; ``document`` is the recipe itself.
+        ``classes`` names the scores, in their order; ``document`` is the recipe itself. Raises
+        StorageFault, DiskFull.
         """
         with self._kept.use() as connection, self._transaction(connection, "keep the recipe"):
             connection.execute(
@@ -189,17 +190,17 @@ class RecordWriter:
             )
 
     def write(self, batch: Sequence[RecordEntry]) -> Acknowledgement:
-        """Record the parts, all or none; returns once they are durable and can be found.
+        """Record all parts or none; returns once they are durable.
 
-        An empty batch looks after the files: it raises what keeps records from being written.
-        Pictures make way for records: one that cannot be written is named in the answer, and
-        on a full disk the least valuable ones are evicted.
+        An empty batch only checks that records can be written. Records matter more than pictures: a
+        picture that cannot be written is named in the answer, and on a full disk the least valuable
+        ones are evicted.
 
         Raises:
-            DiskFull: no space, and no pictures left to evict.
-            DataDisplaced: files were deleted, replaced or moved; the next call puts it right.
+            DiskFull: there is no space, and no picture is left to evict.
+            DataDisplaced: files were deleted, replaced or moved; the next call repairs them.
             StorageFault: the disk failed.
-            UsageError: a part id was recorded before, for another part.
+            UsageError: a part id was already recorded for another part.
         """
         try:
             acknowledgement = self._write(batch)
@@ -211,12 +212,12 @@ class RecordWriter:
         return acknowledgement
 
     def maintain(self) -> Upkeep:
-        """One small step towards the budget: prune old rows or give space back.
+        """Take one small step towards the budget: prune old rows or return space.
 
-        Call it between batches, again soon where it says that there is more to do.
+        Call it between batches, and soon again if there is more to do.
 
         Raises:
-            DiskFull: not even that has space.
+            DiskFull: there is no space even for this.
             DataDisplaced, StorageFault: as for ``write``.
         """
         if self._clock.now_mono_ns() < self._upkeep_from_mono_ns:
@@ -228,7 +229,7 @@ class RecordWriter:
                 return self._maintain()
             if isinstance(error, DataDisplaced):
                 raise
-            # What fails again and again must not have the database opened anew again and again.
+            # A step that keeps failing must not make the database be opened again and again.
             self._upkeep_from_mono_ns = self._clock.now_mono_ns() + _UPKEEP_PAUSE_NS
             raise
 
@@ -240,8 +241,8 @@ class RecordWriter:
         """Close the records and release the data directory; closing twice is allowed.
 
         Args:
-            next_part_id: no id from this one on was given to a part, so that the next start
-                may use them; None leaves the whole reservation unused.
+            next_part_id: no part got this id or a higher one, so the next start may use them; None
+                leaves the whole reservation unused.
         """
         self._kept.close(
             lambda connection: (
@@ -268,12 +269,12 @@ class RecordWriter:
             try:
                 self._commit(connection, batch, stored)
             except Exception as error:
-                # After any other storage fault only a new look at the file can tell what is in it.
+                # After another storage fault, only opening the file again shows its contents.
                 if isinstance(error, DiskFull) or not isinstance(error, StorageFault):
                     self._ring.settle(connection)
                 raise
             self._ring.confirm(stored.images)
-            # A commit into a file without a name is no record.
+            # A commit to a file without a name does not count.
             self._kept.refuse_displaced()
         return Acknowledgement(
             part_ids=tuple(entry.record.part_id for entry in batch),
@@ -310,7 +311,7 @@ class RecordWriter:
             raise UsageError(f"Part id {record.part_id} is already recorded, for another part.")
 
     def _is_same_part(self, connection: sqlite3.Connection, record: PartRecord) -> bool:
-        """Whether an earlier attempt, reported as failed, had recorded this very part."""
+        """Whether an earlier attempt that was reported as failed did record this part."""
         found = connection.execute(
             "SELECT trigger_mono_ns, boot_id FROM parts JOIN starts USING (start_id)"
             " WHERE part_id = ?",
@@ -340,7 +341,7 @@ class RecordWriter:
             self._kept.open()
 
     def _take_up(self, opened: OpenedDatabase) -> None:
-        """After each opening: compare the pictures, go on with the ids, record the start."""
+        """After each opening, compare the pictures, continue the ids and record the start."""
         audit = self._ring.load(opened.connection)
         self._part_ids = PartIds(
             self._data_dir,
@@ -379,7 +380,7 @@ class RecordWriter:
         return int(start_id)
 
 
-# Never below the part's id: so positions rise even from a lost database to the one begun after it.
+# Never below the part's id, so that positions rise even if a database was lost and begun anew.
 _NUMBER_ROW = (
     "INSERT INTO record_order (record_seq, part_id) SELECT"
     " max(:part_id, 1 + coalesce((SELECT max(record_seq) FROM record_order), 0)), :part_id"
