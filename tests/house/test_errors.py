@@ -75,3 +75,19 @@ def test_the_docstring_draws_the_tree() -> None:
         if depth:
             assert error.__bases__[0].__name__ == parents[depth - 1], name
         parents[depth:] = [name]
+
+
+def test_cleaning_up_needs_no_broad_except() -> None:
+    """``undo_on_error``, or an ExitStack with ``pop_all``, says it once and in order."""
+    for root in ROOTS:
+        for path in root.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ExceptHandler) and node.name is None:
+                    broad = isinstance(node.type, ast.Name) and node.type.id in (
+                        "BaseException",
+                        "Exception",
+                    )
+                    last = node.body[-1]
+                    assert not (broad and isinstance(last, ast.Raise) and last.exc is None), (
+                        f"{path}:{node.lineno}"
+                    )
