@@ -20,7 +20,7 @@ from edgeinspect.assembly.simulated_station import SimulatedLine
 from edgeinspect.challenge.challenge_service import ChallengeService
 from edgeinspect.control.connections import Role
 from edgeinspect.control.server import ControlServer
-from edgeinspect.control.unix_socket import Door
+from edgeinspect.control.unix_socket import Endpoint
 from edgeinspect.faults import FaultName
 from edgeinspect.hw.clock import SystemClock
 from edgeinspect.hw.opened import Drivers
@@ -202,7 +202,7 @@ class AssembledStation:
             challenge=self.challenges.command,
             mode=control.mode,
             group=control.group,
-            watch=Door(
+            watch=Endpoint(
                 self.plan.station.watch_path,
                 mode=control.watch_mode,
                 group=control.watch_group or control.group,

@@ -117,12 +117,12 @@ def to_make_room(clients: Collection[Client], *, role: Role, user_id: int) -> Cl
     same_role = [client for client in clients if client.role is role]
     held = Counter(client.user_id for client in same_role)
     if held[user_id] >= MAX_CLIENTS_A_USER:
-        loser = user_id
+        chosen_user = user_id
     elif len(same_role) >= MAX_CLIENTS:
-        loser = held.most_common(1)[0][0]
+        chosen_user = held.most_common(1)[0][0]
     else:
         return None
-    idle = [client for client in same_role if client.user_id == loser and client.is_idle]
+    idle = [client for client in same_role if client.user_id == chosen_user and client.is_idle]
     if not idle:
         raise NoRoom
     return min(idle, key=lambda client: client.active_mono_ns)

@@ -29,7 +29,7 @@ from edgeinspect.control.connections import (
     to_make_room,
 )
 from edgeinspect.control.protocol import MAX_REQUEST_BYTES, encode, failure
-from edgeinspect.control.unix_socket import Door, Listener, peer_user_id
+from edgeinspect.control.unix_socket import Endpoint, Listener, peer_user_id
 from edgeinspect.errors import UsageError
 
 _BACKLOG = 128
@@ -53,7 +53,7 @@ class ControlServer:
         challenge: Challenge | None = None,
         mode: int = 0o660,
         group: str | None = None,
-        watch: Door | None = None,
+        watch: Endpoint | None = None,
         commanders: Collection[str] | None = None,
         now_mono_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -72,8 +72,8 @@ class ControlServer:
                 connect.
             now_mono_ns: the clock.
         """
-        self._doors = [Door(path, mode=mode, group=group)]
-        self._doors += [watch] if watch is not None else []
+        self._endpoints = [Endpoint(path, mode=mode, group=group)]
+        self._endpoints += [watch] if watch is not None else []
         self._commanders = commanders
         self._now_mono_ns = now_mono_ns
         self._clients: dict[int, Client] = {}
@@ -94,7 +94,7 @@ class ControlServer:
     @property
     def path(self) -> Path:
         """The path where clients look for the control socket."""
-        return self._doors[0].path
+        return self._endpoints[0].path
 
     def start(self) -> None:
         """Bind the sockets and start to serve.
@@ -105,8 +105,8 @@ class ControlServer:
         self._commander_ids = _user_ids(self._commanders)
         with contextlib.ExitStack() as opened:
             listeners = []
-            for door in self._doors:
-                listeners.append(Listener(door, backlog=_BACKLOG))
+            for endpoint in self._endpoints:
+                listeners.append(Listener(endpoint, backlog=_BACKLOG))
                 opened.callback(listeners[-1].close)
             opened.pop_all()
         self._listeners = {listener.fileno(): listener for listener in listeners}
@@ -178,14 +178,14 @@ class ControlServer:
         if role is Role.COMMAND and not self._may_command(user_id):
             role = Role.WATCH
         try:
-            loser = to_make_room(self._clients.values(), role=role, user_id=user_id)
+            replaced = to_make_room(self._clients.values(), role=role, user_id=user_id)
         except NoRoom:
             with suppress(OSError):
                 connection.send(failure(None, "too_many_clients", "Too many connections."))
             connection.close()
             return
-        if loser is not None:
-            self._drop(loser)
+        if replaced is not None:
+            self._drop(replaced)
         client = Client(connection, role=role, user_id=user_id, now_mono_ns=self._now_mono_ns())
         self._clients[connection.fileno()] = client
         self._poll.register(connection, select.EPOLLIN)

@@ -22,7 +22,7 @@ _PROBE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Endpoint:
     """The path of a socket and who may connect; see ``settings.station_file.Control``."""
 
     path: Path
@@ -34,11 +34,13 @@ class Door:
 class Listener:
     """A socket that listens until it is closed."""
 
-    def __init__(self, door: Door, *, backlog: int) -> None:
+    def __init__(self, endpoint: Endpoint, *, backlog: int) -> None:
         """Bind and listen. Raises StationBusy, UsageError, StorageFault; see ``listen_on``."""
-        self.role = door.role
-        self._path = door.path
-        self.socket = listen_on(door.path, mode=door.mode, group=door.group, backlog=backlog)
+        self.role = endpoint.role
+        self._path = endpoint.path
+        self.socket = listen_on(
+            endpoint.path, mode=endpoint.mode, group=endpoint.group, backlog=backlog
+        )
         self.address = str(self.socket.getsockname())
         self._inode = Path(self.address).lstat().st_ino
 

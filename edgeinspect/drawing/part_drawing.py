@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedRecipe:
+class PartRecipe:
     """What the records keep of the recipe that a part was inspected under."""
 
     bundle_digest: str = ""
@@ -46,7 +46,7 @@ def draw_stored_part(
         StorageFault: the file cannot be written.
     """
     pixels = reader.picture(part)
-    recipe = recorded_recipe(reader, part.record.recipe_digest)
+    recipe = part_recipe(reader, part.record.recipe_digest)
     notes = [f"{part.triggered_wall:%Y-%m-%d %H:%M:%S} UTC"]
     inspection, remark = _inspect_again(pixels, recipe, bundle, config)
     if remark:
@@ -67,12 +67,12 @@ def draw_stored_part(
     }
 
 
-def recorded_recipe(reader: RecordReader, digest: str) -> RecordedRecipe:
+def part_recipe(reader: RecordReader, digest: str) -> PartRecipe:
     """What was registered under a recipe digest; empty if nothing was."""
     try:
         (entry,) = (entry for entry in registered_recipes(reader) if entry.digest == digest)
         document = entry.document
-        return RecordedRecipe(
+        return PartRecipe(
             bundle_digest=document["bundle"]["digest"],
             bundles_dir=entry.bundles_dir,
             roi=Region(*document["roi"]) if document["roi"] is not None else None,
@@ -82,11 +82,11 @@ def recorded_recipe(reader: RecordReader, digest: str) -> RecordedRecipe:
             },
         )
     except (KeyError, TypeError, ValueError):
-        return RecordedRecipe()
+        return PartRecipe()
 
 
 def _inspect_again(
-    pixels: NDArray[np.uint8], recipe: RecordedRecipe, bundle: Path | None, config: Path | None
+    pixels: NDArray[np.uint8], recipe: PartRecipe, bundle: Path | None, config: Path | None
 ) -> tuple[Inspection | None, str]:
     """The inspection with its score map, and a remark where there is none or it may differ."""
     from edgeinspect.bundle.directory import load_bundle
@@ -105,7 +105,7 @@ def _inspect_again(
         return None, f"no score map: {error.message}"
 
 
-def _find_bundle(recipe: RecordedRecipe, config: Path | None) -> Path | None:
+def _find_bundle(recipe: PartRecipe, config: Path | None) -> Path | None:
     from edgeinspect.runtime.plan import find_bundle_directory
 
     folders = [] if recipe.bundles_dir is None else [recipe.bundles_dir]
@@ -116,7 +116,7 @@ def _find_bundle(recipe: RecordedRecipe, config: Path | None) -> Path | None:
     return find_bundle_directory(recipe.bundle_digest, *folders)
 
 
-def _inspection(bundle: Any, pixels: NDArray[np.uint8], recipe: RecordedRecipe) -> Inspection:
+def _inspection(bundle: Any, pixels: NDArray[np.uint8], recipe: PartRecipe) -> Inspection:
     from edgeinspect.runtime.models import open_inspectors
     from edgeinspect.settings.station_file import EngineSettings
 

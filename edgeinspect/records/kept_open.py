@@ -74,7 +74,7 @@ class KeptOpenDatabase:
             raise UsageError("The records are closed.")
         try:
             with storage_faults("use the records", self._data_dir):
-                self._mend()
+                self._repair()
                 self.refuse_displaced()
                 yield self._connection or self.open()
         except (DiskFull, DataDisplaced):
@@ -120,7 +120,7 @@ class KeptOpenDatabase:
         try:
             if self._connection is not None:
                 self._must_mend = True  # once closed, a file without a name is gone
-                self._mend()
+                self._repair()
             if self._connection is not None:
                 last(self._connection)
         finally:
@@ -129,13 +129,13 @@ class KeptOpenDatabase:
             self._places.forget()
             self._lock.release()
 
-    def _mend(self) -> None:
+    def _repair(self) -> None:
         """Put the files back where they belong, if they are not there."""
         if self._must_mend and self._places.displaced():
             with storage_faults("put the records back", self._data_dir):
                 self._own_folder()
                 self._put_database_back()
-                self._clear_the_way()
+                self._set_strangers_aside()
             self.open()
         self._must_mend = False
 
@@ -174,7 +174,7 @@ class KeptOpenDatabase:
             copy.replace(self._database)
             fsync_folder(self._data_dir)
 
-    def _clear_the_way(self) -> None:
+    def _set_strangers_aside(self) -> None:
         images, counter = self._data_dir / IMAGES_FOLDER, self._data_dir / COUNTER_NAME
         if images.is_symlink() or not images.is_dir():
             set_aside(images)

@@ -139,12 +139,12 @@ class Retention:
                 f"to {_megabytes(demand.limit_bytes)}, not {_megabytes(self._policy.max_bytes)}"
             )
         if demand.over or demand.too_old_id:
-            with _unhurried(connection):
+            with _without_waiting_for_disk(connection):
                 upkeep = self._prune(connection, demand, now_mono_ns, troubles)
             if upkeep.more:
                 return upkeep
-        with _unhurried(connection):
-            more = self._give_back(connection)
+        with _without_waiting_for_disk(connection):
+            more = self._return_free_pages(connection)
         return Upkeep(more=more, troubles=troubles)
 
     def _demand(self, connection: sqlite3.Connection, now_mono_ns: int) -> _Demand:
@@ -161,10 +161,10 @@ class Retention:
             short_of_bytes=size.used_bytes - limit if short else 0,
             over=short or size.used_bytes > policy.max_bytes - margin,
             last_resort=short or size.used_bytes > 2 * policy.max_bytes,
-            too_old_id=self._ask_age(connection, now_mono_ns),
+            too_old_id=self._find_too_old(connection, now_mono_ns),
         )
 
-    def _ask_age(self, connection: sqlite3.Connection, now_mono_ns: int) -> int:
+    def _find_too_old(self, connection: sqlite3.Connection, now_mono_ns: int) -> int:
         """The newest part that is surely too old; 0 if there is none.
 
         The wall clock counts only if it follows a time server now and did so at that part.
@@ -199,21 +199,23 @@ class Retention:
         if not rows:
             self._nothing_left(demand, troubles)
             return Upkeep(troubles=troubles)
-        cursor = self._furthest_behind()
+        cursor = self._slowest_link()
         labelled = self._needed.labelled_among([row.part_id for row in rows])
         free = rows
         if not demand.last_resort:
-            free = self._not_held(rows, cursor, labelled, troubles)
+            free = self._without_unsent(rows, cursor, labelled, troubles)
         if not free:
             return Upkeep(troubles=troubles)
         needed = self._needed.among(connection, [row.part_id for row in free])
         needed |= labelled or set()
-        victims = [row for row in free if row.part_id not in needed]
-        unsent = sum(1 for row in victims if cursor and row.record_seq > cursor.record_seq)
-        if victims:
-            self._remove(connection, victims, unsent=unsent, for_space=demand.short_of_bytes > 0)
-        self._sweep.passed(free[-1].record_seq, removed=len(victims), kept=len(needed))
-        return Upkeep(more=True, parts_pruned=len(victims), pruned_unsent=unsent, troubles=troubles)
+        removable = [row for row in free if row.part_id not in needed]
+        unsent = sum(1 for row in removable if cursor and row.record_seq > cursor.record_seq)
+        if removable:
+            self._remove(connection, removable, unsent=unsent, for_space=demand.short_of_bytes > 0)
+        self._sweep.passed(free[-1].record_seq, removed=len(removable), kept=len(needed))
+        return Upkeep(
+            more=True, parts_pruned=len(removable), pruned_unsent=unsent, troubles=troubles
+        )
 
     def _oldest(self, connection: sqlite3.Connection) -> list[_Row]:
         """The next rows of this sweep, oldest first, except the newest, which stay."""
@@ -244,7 +246,7 @@ class Retention:
             ).fetchall()
         return [_Row(*row) for row in found]
 
-    def _not_held(
+    def _without_unsent(
         self,
         rows: list[_Row],
         cursor: LinkCursor | None,
@@ -277,16 +279,16 @@ class Retention:
     def _remove(
         self,
         connection: sqlite3.Connection,
-        victims: Sequence[_Row],
+        removable: Sequence[_Row],
         *,
         unsent: int,
         for_space: bool,
     ) -> None:
         with transaction(connection, doing="prune the records", path=self._data_dir):
-            roll_up(connection, [row.part_id for row in victims])
+            roll_up(connection, [row.part_id for row in removable])
             connection.executemany(
                 "DELETE FROM record_order WHERE record_seq = ?",
-                [(row.record_seq,) for row in victims],
+                [(row.record_seq,) for row in removable],
             )
             connection.execute(
                 "UPDATE retention SET pruned_through = max(pruned_through, ?),"
@@ -294,21 +296,21 @@ class Retention:
                 " parts_pruned = parts_pruned + ?, pruned_unsent = pruned_unsent + ?,"
                 " pruned_for_space = pruned_for_space + ?",
                 (
-                    max(row.record_seq for row in victims),
-                    max(row.recorded_wall for row in victims),
-                    len(victims),
+                    max(row.record_seq for row in removable),
+                    max(row.recorded_wall for row in removable),
+                    len(removable),
                     unsent,
-                    len(victims) if for_space else 0,
+                    len(removable) if for_space else 0,
                 ),
             )
 
-    def _furthest_behind(self) -> LinkCursor | None:
+    def _slowest_link(self) -> LinkCursor | None:
         """The slowest cursor as last read; if it could never be read, nothing counts as sent."""
         with contextlib.suppress(StorageFault):
             self._cursor = self._cursors.lowest()
         return self._cursor
 
-    def _give_back(self, connection: sqlite3.Connection) -> bool:
+    def _return_free_pages(self, connection: sqlite3.Connection) -> bool:
         """Return free pages beyond a stock to the file system; returns whether there were any."""
         size = database_size(connection, self._data_dir)
         if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != INCREMENTAL:
@@ -326,7 +328,7 @@ class Retention:
 
 
 @contextlib.contextmanager
-def _unhurried(connection: sqlite3.Connection) -> Iterator[None]:
+def _without_waiting_for_disk(connection: sqlite3.Connection) -> Iterator[None]:
     """Commits in the block do not wait for the disk; a power cut may undo the last ones entirely.
 
     They become durable with the next record, which follows them in the same log.

@@ -147,7 +147,9 @@ class RecordWriter:
         self._upkeep_from_mono_ns = 0
         with storage_faults("create the data directory", data_dir):
             make_folder(data_dir)
-        self._kept = KeptOpenDatabase(data_dir, check_limit_s=check_limit_s, on_open=self._take_up)
+        self._kept = KeptOpenDatabase(
+            data_dir, check_limit_s=check_limit_s, on_open=self._on_opened
+        )
         with undo_on_error(self._kept.close):
             self._open_at_start()
         self._reserve.fill()
@@ -340,7 +342,7 @@ class RecordWriter:
                 raise
             self._kept.open()
 
-    def _take_up(self, opened: OpenedDatabase) -> None:
+    def _on_opened(self, opened: OpenedDatabase) -> None:
         """After each opening, compare the pictures, continue the ids and record the start."""
         audit = self._ring.load(opened.connection)
         self._part_ids = PartIds(

@@ -161,6 +161,10 @@ class Station:
             self._threads["supervisor"].start()
         self._starting = False
 
+    def _give_up(self) -> None:
+        self._stop.at_once.set()
+        self.stop()
+
     # --- commands ---------------------------------------------------------------------------
 
     def trigger(self) -> bool:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from edgeinspect.cli.application import run_command_line
 from edgeinspect.cli.main import application
-from edgeinspect.drawing.part_drawing import recorded_recipe
+from edgeinspect.drawing.part_drawing import part_recipe
 from edgeinspect.errors import UsageError
 from edgeinspect.line.verdict import cannot_inspect
 from edgeinspect.part import Doubt
@@ -192,6 +192,6 @@ def test_an_unknown_gate_outcome_lists_the_known_ones(data_dir: Path) -> None:
 
 def test_a_recipe_document_that_cannot_be_read_leaves_the_drawing_plain(data_dir: Path) -> None:
     with RecordReader(data_dir) as reader:
-        recipe = recorded_recipe(reader, sample_record(1).recipe_digest)
-        assert recipe == recorded_recipe(reader, "not recorded")
+        recipe = part_recipe(reader, sample_record(1).recipe_digest)
+        assert recipe == part_recipe(reader, "not recorded")
     assert recipe.bundle_digest == ""

@@ -29,7 +29,7 @@ from edgeinspect.control.connections import (
 from edgeinspect.control.feed import EventFeed
 from edgeinspect.control.protocol import MAX_REQUEST_BYTES
 from edgeinspect.control.server import ControlServer
-from edgeinspect.control.unix_socket import Door
+from edgeinspect.control.unix_socket import Endpoint
 from edgeinspect.errors import (
     CommandRefused,
     ModelRefused,
@@ -309,7 +309,7 @@ def _served(
         apply_recipe=_apply,
         challenge=lambda arguments: {"challenge": 1},
         mode=0o666,
-        watch=Door(path.with_name("watch.sock"), mode=0o666, role=Role.WATCH),
+        watch=Endpoint(path.with_name("watch.sock"), mode=0o666, role=Role.WATCH),
         commanders=commanders,
     )
     server.start()
