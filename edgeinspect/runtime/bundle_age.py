@@ -1,7 +1,7 @@
-"""A bundle older than the one in force needs an explicit word, and the audit trail says so.
+"""Refuses a bundle older than the one in force without explicit permission, which is audited.
 
-Older models know fewer defects, and a signature stays valid for ever: what was good once could be
-brought back by whoever kept a copy. Going back is allowed, by those who say that they mean it.
+Older models know fewer defects, and a signature stays valid forever, so anybody who kept a copy
+could bring an old model back. Going back is allowed to people who state that they intend it.
 """
 
 from __future__ import annotations
@@ -31,15 +31,17 @@ def newer_in_force(
     running: Bundle | None = None,
     keys: TrustedKeys | None = None,
 ) -> Build | None:
-    """The build in force that this bundle is older than; None if it is older than none.
+    """Return the build in force that is newer than this bundle; None if there is none.
 
-    What was the last of its name counts as in force, although another model is now: else going
-    back would only need a detour.
+    The last build of the bundle's name counts as in force even if another model is active now.
+    Otherwise a detour would be enough to go back.
 
     Args:
-        products: whose recipes are looked at.
-        running: what a running station inspects with, whatever its recipes say.
-        keys: with which a bundle on a card may be signed; None: the station's.
+        station: the station file.
+        bundle: the offered bundle.
+        products: the products whose recipes are checked.
+        running: the bundle that a running station inspects with, whatever its recipes say.
+        keys: the keys that a bundle on a card may be signed with; None: the station's.
 
     Raises:
         ConfigError: the station's keys cannot be read.
@@ -55,14 +57,14 @@ def refuse_older(newer: Build | None, bundle: Bundle | None, *, say_so: str = SA
     """Raises OlderBundle if there is something newer in force."""
     if newer is not None and bundle is not None:
         raise OlderBundle(
-            f"{bundle.card.name} {bundle.card.version} ({bundle.digest[:12]}) is older than what "
-            f"is in force: {newer}.",
+            f"{bundle.card.name} {bundle.card.version} ({bundle.digest[:12]}) is older than the "
+            f"build in force: {newer}.",
             next_action=say_so,
         )
 
 
 def audit_note(newer: Build | None) -> dict[str, Any]:
-    """For the details of an audit entry: what was newer; nothing if nothing was."""
+    """Return the audit details that name the newer build; empty if there is none."""
     if newer is None:
         return {}
     return {"older_than": {"version": newer.version, "digest": newer.digest}}
@@ -91,7 +93,7 @@ def note_older_start(plan: StationPlan) -> str:
         if last is None or (last.action, dict(last.details)) != (STARTED_OLDER, details):
             reason = f"the station file or the command names revision {plan.recipe.revision}"
             trail.append(STARTED_OLDER, author="edgeinspect", reason=reason, details=details)
-    return f"It inspects with an older bundle than the active one, {newer}, as it was told to."
+    return f"The station inspects with an older bundle than {newer}, as requested."
 
 
 def _may_be_newer(known: Build, offered: Build) -> bool:
@@ -110,7 +112,7 @@ def _last_of_name(
     for revision in revisions:
         try:
             reference = store.load(product, revision).bundle
-        except ConfigError:  # `recipe audit` says what is wrong with it
+        except ConfigError:  # `recipe audit` reports the error
             continue
         if reference.name == offered.name:
             yield _build(reference.name, reference.digest, station, keys)

@@ -34,9 +34,15 @@ class CameraThread:
         report: Callable[[FrameArrived | CaptureFailed], None],
         capacity: int = 64,
     ) -> None:
-        """Args:
-        controls: asked for at every opening, until ``apply`` brings others.
-        report: takes the frame or the failure of each capture, in the camera thread.
+        """Make the thread's work; the camera is opened by ``run``.
+
+        Args:
+            camera: the camera driver.
+            controls: used at every opening, until ``apply`` replaces them.
+            clock: the station's clock.
+            faults: where faults are counted.
+            report: takes the frame or the failure of each capture, in the camera thread.
+            capacity: the most requests to queue.
         """
         self._camera = camera
         if isinstance(camera, TellsDrops):
@@ -67,13 +73,16 @@ class CameraThread:
         return self.queue.offer(controls)
 
     def stop(self) -> None:
+        """Ask ``run`` to return."""
         self._stopping = True
         self.queue.wake()
 
     def close(self) -> None:
+        """Close the camera."""
         self._camera.close()
 
     def run(self) -> None:
+        """Serve requests until ``stop``."""
         while not self._stopping:
             request = self.queue.take(self._idle_s())
             self.step(request)

@@ -26,9 +26,11 @@ from edgeinspect.settings.station_file import Camera, CameraDriver
 
 @dataclass(frozen=True, slots=True)
 class KnownFrame:
-    """Attributes:
-    shape: of its pixels: (height, width) for grey, (height, width, 3) for RGB.
-    source: how that is known, for the error's sentence.
+    """The size of the frames that the camera will deliver.
+
+    Attributes:
+        shape: of the pixels: (height, width) for grey, (height, width, 3) for RGB.
+        source: how it is known, for the error's sentence.
     """
 
     shape: tuple[int, ...]
@@ -36,6 +38,7 @@ class KnownFrame:
 
     @property
     def size(self) -> str:
+        """The size in words."""
         color = "grey" if len(self.shape) == 2 else "RGB"
         return f"{self.shape[1]} x {self.shape[0]} px, {color}"
 

@@ -34,13 +34,15 @@ class Trial:
 
 
 class GateSearch:
-    """Which start to try next; see the module for what is looked for."""
+    """Chooses the start to try next; the module describes the method."""
 
     def __init__(self, *, first_start_ms: float, pulse_ms: float, resolution_ms: float) -> None:
-        """Args:
-        first_start_ms: a start that is expected to catch the part.
-        pulse_ms: length of every pulse.
-        resolution_ms: how exactly the ends of the range are looked for.
+        """Start a search.
+
+        Args:
+            first_start_ms: a start that is expected to catch the part.
+            pulse_ms: length of every pulse.
+            resolution_ms: how precisely the ends of the range are searched.
         """
         self._first_ms = first_start_ms
         self._reach_ms = 2 * pulse_ms
@@ -93,15 +95,17 @@ class GateSearch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateProposal:
-    """What to write into the station file, in milliseconds, and what it rests on.
+    """The proposed values for the station file, in milliseconds, and their evidence.
 
     Attributes:
         travel_ms: ``track.sensor_to_gate_ms``.
-        window_before_ms, window_after_ms: of the same names.
-        confirm_earliest_ms, confirm_latest_ms: ``confirm.earliest_ms`` and ``latest_ms``.
-        resolution_ms: the travel is known to half of this either way.
-        spread_ms: between the first and the last part's confirm delay, first to last in order.
-        parts: that were tried.
+        window_before_ms: ``track.window_before_ms``.
+        window_after_ms: ``track.window_after_ms``.
+        confirm_earliest_ms: ``confirm.earliest_ms``.
+        confirm_latest_ms: ``confirm.latest_ms``.
+        resolution_ms: the travel time is known to half of this either way.
+        spread_ms: difference between the smallest and the largest confirm delay.
+        parts: number of parts tried.
     """
 
     travel_ms: float
@@ -129,11 +133,12 @@ class GateCalibration:
     trials: list[Trial] = field(default_factory=list)
 
     def note(self, trial: Trial) -> None:
+        """Take the result of one part into account."""
         self.trials.append(trial)
         self.search.note(trial.caught)
 
     def proposal(self) -> GateProposal:
-        """What was found. Raises NotGood: no part was ever confirmed."""
+        """Return the proposed values. Raises NotGood if no part was ever confirmed."""
         earliest_ms, latest_ms = self.search.earliest_ms, self.search.latest_ms
         travel_ms = (earliest_ms + latest_ms + self.pulse_ms) / 2
         delays_ms = confirm_delays_ms(self.trials)

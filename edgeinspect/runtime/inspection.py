@@ -31,9 +31,9 @@ class InspectorSet:
     """Checked inspectors of one recipe, one for each worker.
 
     Attributes:
-        description: of the engine in use, for people.
-        close: releases the engines; called once no part can need them.
-        trouble: what is wrong with the engines now: fault names with a sentence each.
+        description: the engine in use, for people.
+        close: releases the engines; called after no part can need them.
+        trouble: returns the engines' present troubles: fault names with a sentence each.
     """
 
     recipe_digest: str
@@ -70,11 +70,16 @@ class InspectionWorkers:
         report: Callable[[Inspected | InspectionFailed], None],
         want_map: bool = False,
     ) -> None:
-        """Args:
-        report: takes the outcome of each job, in the worker's thread.
-        want_map: keep each score map for the live view.
+        """Make the workers; they start with ``run``.
 
         ``longest_in_time_ns`` is the longest inspection that was done before its deadline.
+
+        Args:
+            inspectors: one for each worker.
+            clock: the station's clock.
+            faults: where faults are counted.
+            report: takes the outcome of each job, in the worker's thread.
+            want_map: keep each score map for the live view.
         """
         self.count = len(inspectors.inspectors)
         self._clock = clock
@@ -132,6 +137,7 @@ class InspectionWorkers:
         return dict(self._busy_since)
 
     def stop(self) -> None:
+        """Ask every worker to return."""
         self._stopping = True
         for _ in range(self.count):
             self.queue.wake()

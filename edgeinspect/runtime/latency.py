@@ -15,6 +15,7 @@ class Reservoir:
         self._values: deque[int] = deque(maxlen=capacity)
 
     def add(self, value: int) -> None:
+        """Keep this value."""
         self._values.append(value)
 
     def percentiles(self) -> Mapping[str, float]:
@@ -40,6 +41,7 @@ class StageLatencies:
         self._stages: dict[str, Reservoir] = {}
 
     def add(self, record: PartRecord) -> None:
+        """Keep the stage times of this part."""
         if record.frame_mono_ns is not None:
             self._add("trigger_to_frame", record.frame_mono_ns - record.trigger_mono_ns)
         if record.inspection is None:

@@ -44,24 +44,53 @@ _PICTURES_KEPT = 8
 class Core(Protocol):
     """What the shell uses of ``edgeinspect.line.core.LineCore``."""
 
-    def start(self, now_mono_ns: int) -> list[m.Action]: ...
-    def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]: ...
+    def start(self, now_mono_ns: int) -> list[m.Action]:
+        """See ``LineCore.start``."""
+        ...
+
+    def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]:
+        """See ``LineCore.handle``."""
+        ...
+
     @property
-    def next_wake_mono_ns(self) -> int: ...
+    def next_wake_mono_ns(self) -> int:
+        """See ``LineCore.next_wake_mono_ns``."""
+        ...
+
     @property
-    def drained(self) -> bool: ...
+    def drained(self) -> bool:
+        """See ``LineCore.drained``."""
+        ...
+
     @property
-    def parts_in_flight(self) -> int: ...
+    def parts_in_flight(self) -> int:
+        """See ``LineCore.parts_in_flight``."""
+        ...
+
     @property
-    def belt_is_steady(self) -> bool: ...
+    def belt_is_steady(self) -> bool:
+        """See ``LineCore.belt_is_steady``."""
+        ...
+
     @property
-    def status(self) -> Mapping[str, int]: ...
+    def status(self) -> Mapping[str, int]:
+        """See ``LineCore.status``."""
+        ...
+
     @property
-    def holds(self) -> tuple[str, ...]: ...
+    def holds(self) -> tuple[str, ...]:
+        """See ``LineCore.holds``."""
+        ...
+
     @property
-    def open_alarms(self) -> tuple[m.AlarmName, ...]: ...
+    def open_alarms(self) -> tuple[m.AlarmName, ...]:
+        """See ``LineCore.open_alarms``."""
+        ...
+
     @property
-    def lock_state(self) -> LockState: ...
+    def lock_state(self) -> LockState:
+        """See ``LineCore.lock_state``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +176,7 @@ class LineShell:
         return self._queue.offer(swap)
 
     def post(self, item: m.Event) -> bool:
-        """Queue an event. If there is no room it is lost, counted, and the core is told."""
+        """Queue an event. If there is no room, it is lost, counted, and reported to the core."""
         if self._queue.offer(item):
             return True
         self._faults.count(FaultName.EVENTS_LOST, f"no room for {type(item).__name__}")
@@ -190,6 +219,7 @@ class LineShell:
     # --- the thread ---------------------------------------------------------------------------
 
     def run(self) -> None:
+        """Start the core and handle events until stopped."""
         self.start()
         while not self._stopping:
             wait_ns = self._core.next_wake_mono_ns - self._clock.now_mono_ns()
@@ -206,6 +236,7 @@ class LineShell:
             self.step(m.Tick())
 
     def start(self) -> None:
+        """Carry out the core's first actions."""
         now_mono_ns = self._clock.now_mono_ns()
         self._carry_out(self._core.start(now_mono_ns))
         self._note_progress(now_mono_ns)
@@ -247,7 +278,7 @@ class LineShell:
             )
             self._config = recipe.config
             self._feed.publish(event="recipe", recipe_digest=recipe.config.recipe_digest)
-            self._update_view()  # who is told that it is done also sees it
+            self._update_view()  # a caller that gets the answer must also see the change
             return ""
 
         swap.settle(put_into_force)

@@ -38,8 +38,8 @@ class EncoderMailbox:
 class StopMailbox:
     """Holds the changes of the line-stopped input that the core has not seen yet.
 
-    However often it changes, the core gets the first stop and the newest level: a stop that is
-    over by then has moved every part on the belt all the same.
+    However often it changes, the core gets the first stop and the newest level: even a stop that is
+    already over has moved every part on the belt.
     """
 
     def __init__(self) -> None:

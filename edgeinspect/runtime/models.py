@@ -95,7 +95,7 @@ def _open_cpu(bundle: Bundle, engine: EngineSettings, roi: Region | None) -> Lit
 def _open_edgetpu(
     bundle: Bundle, engine: EngineSettings, roi: Region | None, cycle_ns: int | None
 ) -> EdgeTpuEngine:
-    """The accelerator with what stands in for it. Raises HardwareError, ModelRefused."""
+    """Open the accelerator and its fallback. Raises HardwareError, ModelRefused."""
     trouble: dict[FaultName, str] = {}
     fallback = None
     if engine.when_lost == "cpu":

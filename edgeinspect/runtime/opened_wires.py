@@ -31,24 +31,37 @@ class IoModule(Protocol):
     Each raises LineFault.
     """
 
-    def edge_input(self, io: Io, wire: InputLine) -> EdgeInput: ...
-    def level_input(self, io: Io, wire: InputLine) -> LevelInput: ...
-    def encoder_input(self, io: Io, wire: EncoderLine) -> EncoderInput: ...
-    def output(self, io: Io, wire: OutputLine) -> Output: ...
+    def edge_input(self, io: Io, wire: InputLine) -> EdgeInput:
+        """Make an edge input; its ``start`` opens the line."""
+        ...
+
+    def level_input(self, io: Io, wire: InputLine) -> LevelInput:
+        """Make a level input; its ``start`` opens the line."""
+        ...
+
+    def encoder_input(self, io: Io, wire: EncoderLine) -> EncoderInput:
+        """Make an encoder input; its ``start`` opens the line."""
+        ...
+
+    def output(self, io: Io, wire: OutputLine) -> Output:
+        """Open an output at its safe level. Raises LineFault."""
+        ...
 
 
 class CameraModule(Protocol):
     """What a module in ``edgeinspect/hw`` that drives cameras offers."""
 
-    def open_driver(self, wiring: CameraWiring) -> Camera: ...
+    def open_driver(self, wiring: CameraWiring) -> Camera:
+        """Make the camera driver; its ``open`` opens the camera."""
+        ...
 
 
 def open_drivers(station: StationFile) -> Drivers:
-    """Make every driver that the station file names; outputs are at their safe level then.
+    """Make every driver that the station file names; outputs then are at their safe level.
 
     Raises:
-        DriverMissing: a driver's library is not installed; says the one command that helps.
-        HardwareError: a line or the camera cannot be had; what was opened is closed again.
+        DriverMissing: a driver's library is not installed; the error names the command that helps.
+        HardwareError: a line or the camera cannot be opened; everything is closed again.
         UsageError: the station file is for the simulated line, or the camera's folder is empty.
     """
     if station.io.driver == "sim" or station.camera.driver == "sim":

@@ -16,12 +16,14 @@ _MAX_DETAIL_CHARACTERS = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NothingPasses:
-    """Attributes:
-    parts: how many in a row have not passed.
-    seconds: from the first of them to the last.
-    reason: the one that most of them have; the gate's outcome for those that were good.
-    share: of the parts that have this reason.
-    detail: of the last part with this reason.
+    """A run of parts that did not pass.
+
+    Attributes:
+        parts: number of parts in a row that did not pass.
+        seconds: from the first of them to the last.
+        reason: the most frequent reason; for good parts, the gate's outcome.
+        share: share of the parts that have this reason.
+        detail: of the last part with this reason.
     """
 
     parts: int

@@ -55,6 +55,7 @@ class StationPlan:
 
     @property
     def roi(self) -> Region | None:
+        """The recipe's region of interest; None for the whole frame."""
         return self.recipe.roi.region if self.recipe.roi is not None else None
 
     @property
@@ -121,7 +122,7 @@ def _audit_head(station: StationFile) -> str:
     """Kept with the records, so that a trail that is cut short later is noticed."""
     try:
         head = RecipeStore(station.recipes_dir).audit.head()
-    except EdgeInspectError:  # `recipe audit` says what is wrong; the line must not stand still
+    except EdgeInspectError:  # `recipe audit` reports the error; the line must not stand still
         return ""
     return "" if head is None else head.digest
 
@@ -133,15 +134,17 @@ def plan_station(
     store_first: bool = True,
     follow_job: bool = True,
 ) -> StationPlan:
-    """The plan for a station file with a revision of its own store, or one from a file.
+    """Make the plan for a station file with a revision of its own store, or one from a file.
 
     Args:
+        station: the station file.
+        recipe_file: use this revision instead.
         store_first: see ``stored_recipe``.
         follow_job: run the product of the last changeover instead of the station file's.
 
     Raises:
-        ConfigError: no recipe, or one that does not fit.
-        ModelRefused: its bundle is not installed or not what it was.
+        ConfigError: there is no recipe, or it does not fit the station.
+        ModelRefused: its bundle is not installed or was changed.
     """
     file_product = station.product
     if recipe_file is not None:
@@ -205,8 +208,10 @@ def bundle_recipe(
 
 
 def find_bundle(station: StationFile, reference: BundleReference) -> Bundle:
-    """The installed or shipped bundle with exactly this digest, if it has the name that records
-    and messages would give. Raises ModelRefused."""
+    """Return the installed or shipped bundle with exactly this digest. Raises ModelRefused.
+
+    Its name must match, too, because records and messages show the name.
+    """
     directory = find_bundle_directory(reference.digest, station.bundles_path)
     if directory is None:
         raise ModelRefused(
@@ -257,5 +262,5 @@ def refuse_half_simulated(station: StationFile) -> None:
             file=f"station {station.id}",
             key="io.driver",
             value=station.io.driver.value,
-            expected="sim together with camera.driver sim, for they are one simulated line",
+            expected="sim together with camera.driver sim, because they are one simulated line",
         )

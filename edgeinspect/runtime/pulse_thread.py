@@ -47,10 +47,16 @@ class PulseThread:
         ask_for_punctuality: bool = True,
         core: int | None = None,
     ) -> None:
-        """Args:
-        report: told what the gate did, in the pulse thread; must not wait.
-        ask_for_punctuality: request real-time priority when the thread starts.
-        core: the processor core that this thread alone uses; None: any.
+        """Make the thread's work; the output stays at its safe level until ``run``.
+
+        Args:
+            config: the gate and its limits.
+            output: the gate's output.
+            clock: the station's clock.
+            faults: where faults are counted.
+            report: takes each activation of the gate, in the pulse thread; must not wait.
+            ask_for_punctuality: request real-time priority when the thread starts.
+            core: the processor core that only this thread uses; None: any.
         """
         self._schedule = PulseSchedule(config)
         self._idle_rejects = config.kind is GateKind.NORMALLY_REJECTING
@@ -75,6 +81,7 @@ class PulseThread:
     # --- planning, from the line thread ---------------------------------------------------
 
     def arm(self, part_id: int, start_mono_ns: int, end_mono_ns: int) -> None:
+        """Set or move the part's window, from any thread."""
         with self._changed:
             self._schedule.arm(part_id, start_mono_ns, end_mono_ns)
             self._wake()
@@ -95,6 +102,7 @@ class PulseThread:
             self._apply_holds()
 
     def end_reject_everything(self) -> None:
+        """End the core's hold; other holds stay."""
         with self._changed:
             self._core_hold = None
             self._apply_holds()
@@ -107,12 +115,14 @@ class PulseThread:
                 self._apply_holds()
 
     def unhold(self, reason: str) -> None:
+        """End the hold for this reason."""
         with self._changed:
             if reason in self._holds:
                 self._holds.remove(reason)
                 self._apply_holds()
 
     def renew_lease(self, until_mono_ns: int) -> None:
+        """Extend the time until which the core counts as alive."""
         # Nobody is woken: the thread looks at the new lease when the old one would run out.
         with self._changed:
             self._schedule.renew_lease(until_mono_ns)
@@ -139,6 +149,7 @@ class PulseThread:
     # --- the thread -----------------------------------------------------------------------
 
     def run(self) -> None:
+        """Drive the gate until stopped."""
         if self._ask_for_punctuality:
             refused = make_this_thread_punctual(core=self._core)
             if refused:
@@ -154,14 +165,14 @@ class PulseThread:
             self._wait_awake()
 
     def _wait_awake(self) -> None:
-        """Until the next change is due, if that is soon; what is planned meanwhile comes after."""
+        """Wait for the next change without sleeping, if it is soon; new plans come after it."""
         due_mono_ns, now_mono_ns = self._due_mono_ns, self._clock.now_mono_ns
         if due_mono_ns is not None and due_mono_ns - now_mono_ns() <= AWAKE_BEFORE_NS:
             while now_mono_ns() < due_mono_ns and not self._dirty:
                 pass
 
     def step(self) -> int:
-        """Do what is due now; return how long nothing more is due, in nanoseconds."""
+        """Do everything that is due; return the time in ns until the next change."""
         with self._changed:
             now_mono_ns = self._clock.now_mono_ns()
             missed_ns = self._schedule.missed(now_mono_ns)
@@ -188,7 +199,7 @@ class PulseThread:
             self._driven = None
             self._retry_mono_ns = now_mono_ns + _RETRY_OUTPUT_NS
             self._faults.begin(FaultName.GATE_OUTPUT_FAILED, str(error) or type(error).__name__)
-            # Nobody knows the level now. Report what is worse: a gate that has stopped
+            # Nobody knows the level now. Report the worse case: a gate that has stopped
             # rejecting, or one that still lets parts through.
             if not self._idle_rejects:
                 self._report_end(now_mono_ns)

@@ -28,7 +28,7 @@ class BoundedQueue(Generic[T]):
         return True
 
     def force(self, item: T) -> None:
-        """Append even if full; only for what is rare by its nature."""
+        """Append even if full; only for rare items."""
         self._queue.put(item)
 
     def take(self, timeout_s: float | None = None) -> T | None:

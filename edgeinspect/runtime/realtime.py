@@ -9,7 +9,7 @@ import resource
 import threading
 
 _PR_SET_TIMERSLACK = 29  # <linux/prctl.h>
-_MCL_CURRENT_FUTURE_ONFAULT = 1 | 2 | 4  # <sys/mman.h>; lock what is touched, not all stacks
+_MCL_CURRENT_FUTURE_ONFAULT = 1 | 2 | 4  # <sys/mman.h>; lock touched pages, not all stacks
 _PULSE_PRIORITY = 50
 
 
@@ -39,13 +39,13 @@ def keep_the_collector_short() -> None:
 
 
 def make_this_thread_punctual(*, core: int | None = None) -> list[str]:
-    """Real-time priority and no timer slack for the calling thread, no paging for the process.
+    """Give the calling thread real-time priority and no timer slack, and the process no paging.
 
     Args:
-        core: the calling thread is to run on this core; None: on any.
+        core: run the calling thread on this core; None: on any.
 
     Returns:
-        what was refused, one sentence each; empty if everything was granted.
+        One sentence for each refused request; empty if everything was granted.
     """
     refused = []
     if core is not None and (why_not := _use_cores({core})):

@@ -45,10 +45,18 @@ class RecorderThread(Generic[Entry]):
         maintain: Callable[[], bool] = lambda: False,
         pause_s: float = 0.1,
     ) -> None:
-        """Args:
-        maintain: one small step of upkeep of what was written, taken after each batch and
-            while none waits; True if there is more to do.
-        pause_s: between two such steps, so that the disk is not kept busy.
+        """Make the thread's work; nothing is written until ``run``.
+
+        Args:
+            sink: writes the records.
+            faults: where faults are counted.
+            capacity: the most entries to queue.
+            batch_size: the most entries to write at once.
+            retry_s: time between attempts after a failure.
+            look_s: time between looks at the records while nothing is queued.
+            maintain: does one small step of upkeep of the records after each batch and while none
+                waits; returns True if there is more to do.
+            pause_s: time between two such steps, so that the disk is not kept busy.
         """
         self._sink = sink
         self._faults = faults
@@ -83,7 +91,7 @@ class RecorderThread(Generic[Entry]):
         return not full
 
     def stop(self) -> None:
-        """Write what is queued, then end. What cannot be written is tried again until abandoned."""
+        """Write the queue, then end. Failed writes are repeated until abandoned."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -95,6 +103,7 @@ class RecorderThread(Generic[Entry]):
             self._changed.notify()
 
     def run(self) -> None:
+        """Write batches until stopped."""
         while True:
             self._keep_up()
             batch = self._next_batch()

@@ -36,11 +36,16 @@ class RecordsSink:
         look_after_audit: Callable[[], str] = lambda: "",
         on_troubles: Callable[[Mapping[FaultName, str]], None] = lambda troubles: None,
     ) -> None:
-        """Args:
-        on_fault: told the name and one sentence for each picture that could not be written.
-        on_recorded: given the records of each batch once they are durable; must not wait.
-        look_after_audit: asked after each batch; says in a sentence what it has put right.
-        on_troubles: told what keeps the records from their budget, after each look at it.
+        """Write through this writer.
+
+        Args:
+            on_fault: called with the name and one sentence for each picture that could not be
+                written.
+            on_recorded: called with the records of each batch after they are durable; must not
+                wait.
+            look_after_audit: called after each batch; returns a sentence on anything it repaired.
+            on_troubles: called after each look at the records' budget, with the reasons for
+                exceeding it.
         """
         self._writer = writer
         self._policy = policy
@@ -77,7 +82,7 @@ class RecordsSink:
             highest = max((part.record.part_id for part in batch), default=0)
             self.next_part_id = max(self.next_part_id, highest + 1)
             if highest + _IDS_AHEAD > self._reserved_to:
-                # What is written stays acknowledged; the next batch asks again.
+                # Written records stay acknowledged; the next batch asks again.
                 with contextlib.suppress(StorageFault):
                     self._reserved_to = self._writer.reserve_part_ids().stop
             found, self._report = self._report, self._writer.report

@@ -43,12 +43,13 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What the station said of one picture.
+    """The station's result for one picture.
 
     Attributes:
         file: relative to the folder, with forward slashes.
-        top_class, top_score: of the inspection; "" and 0 where there was none.
-        score_map: where maps were asked for.
+        top_class: of the inspection; "" if there was none.
+        top_score: of the inspection; 0 if there was none.
+        score_map: the score map, if maps were requested.
     """
 
     file: str
@@ -71,9 +72,11 @@ class ReplayResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplaySummary:
-    """Attributes:
-    reasons: CANNOT_INSPECT by doubt, REJECT and REVIEW by class.
-    elapsed_s: wall time from the first picture to the last verdict.
+    """The counts of a whole replay.
+
+    Attributes:
+        reasons: CANNOT_INSPECT by doubt, REJECT and REVIEW by class.
+        elapsed_s: wall time from the first picture to the last verdict.
     """
 
     pictures: int
@@ -84,6 +87,7 @@ class ReplaySummary:
 
     @property
     def parts_per_min(self) -> float:
+        """Parts per minute of wall time."""
         return 60 * self.pictures / self.elapsed_s if self.elapsed_s else 0.0
 
 
@@ -145,12 +149,17 @@ class Replay:
         next_part_id: int = 1,
         read: Callable[[Path], Pixels] = read_picture,
     ) -> None:
-        """Args:
-        config: of the station and recipe; see ``replay_config`` for what is kept of it.
-        inspectors: one for each thread; two use two cores.
-        folder: file names in the results are relative to it.
-        pace_s: real seconds from picture to picture; None: as fast as possible.
-        sink: takes every part's record, in batches.
+        """Prepare a replay; nothing is inspected until ``results``.
+
+        Args:
+            config: of the station and recipe; see ``replay_config`` for the parts of it that are
+                used.
+            inspectors: one for each thread; two use two cores.
+            files: the pictures.
+            folder: file names in the results are relative to it.
+            pace_s: real seconds from picture to picture; None: as fast as possible.
+            sink: takes every part's record, in batches.
+            next_part_id: id of the first part.
         """
         if not inspectors:
             raise UsageError("A replay needs at least one inspector.")
@@ -187,10 +196,10 @@ class Replay:
         )
 
     def results(self) -> Iterator[ReplayResult]:
-        """One result for each file, in their order.
+        """Yield one result for each file, in order.
 
         Raises:
-            StorageFault: the records cannot be kept; what was yielded before is valid.
+            StorageFault: the records cannot be stored; results yielded before are valid.
         """
         started_s = time.monotonic()
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="replay")
@@ -206,18 +215,22 @@ class Replay:
 
     @property
     def config(self) -> LineConfig:
+        """The configuration in use."""
         return self._config
 
     @property
     def first_part_id(self) -> int:
+        """Id of the first part."""
         return self._first_part_id
 
     @property
     def workers(self) -> int:
+        """Number of inspection threads."""
         return self._workers
 
     @property
     def pictures(self) -> int:
+        """Number of pictures."""
         return len(self._files)
 
     def read_ahead(self, index: int, pool: ThreadPoolExecutor) -> None:
@@ -227,6 +240,7 @@ class Replay:
                 self._pixels[ahead] = pool.submit(self._read, self._files[ahead])
 
     def wait_for_pace(self, index: int, started_s: float) -> None:
+        """Wait until this picture is due."""
         if self._pace_s is not None:
             time.sleep(max(0.0, started_s + index * self._pace_s - time.monotonic()))
 

@@ -84,7 +84,7 @@ class StationStop:
         )
         try:
             self._stages.pulse.close()
-        except BaseException as error:  # noqa: BLE001  the rest is closed all the same
+        except BaseException as error:  # noqa: BLE001  the rest must still be closed
             self._faults.count(FaultName.GATE_DID_NOT_CLOSE, _words(error))
         # A driver or an engine that still hangs would also hang whoever closes it.
         if camera_ended:

@@ -49,13 +49,16 @@ class Supervisor:
         self._stopping = threading.Event()
 
     def run(self) -> None:
+        """Check all threads periodically until ``stop``."""
         while not self._stopping.wait(_PERIOD_S):
             self.step()
 
     def stop(self) -> None:
+        """Ask ``run`` to return."""
         self._stopping.set()
 
     def step(self) -> None:
+        """Check all threads once and report those that hang."""
         now_mono_ns = self._clock.now_mono_ns()
         for watch in self._watches:
             since = watch.stuck_since_mono_ns()

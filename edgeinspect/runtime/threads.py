@@ -22,6 +22,7 @@ class StationThread:
         self._started = False
 
     def start(self) -> None:
+        """Start the thread."""
         self._started = True
         self._thread.start()
 
@@ -33,6 +34,7 @@ class StationThread:
 
     @property
     def is_alive(self) -> bool:
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     def _run(self) -> None:

@@ -25,16 +25,18 @@ class Notifier:
     """
 
     def __init__(self, address: str | None, *, watchdog_ns: int | None = None) -> None:
-        """Args:
-        address: of ``NOTIFY_SOCKET``, a path or ``@abstract``; None: nobody listens.
-        watchdog_ns: systemd acts if it hears nothing for this long; None: it does not.
+        """Connect to the service manager.
+
+        Args:
+            address: of ``NOTIFY_SOCKET``, a path or ``@abstract``; None: nobody listens.
+            watchdog_ns: systemd acts if no message comes for this long; None: it does not.
         """
         self.watchdog_ns = watchdog_ns
         self._socket: socket.socket | None = None
         if address is None:
             return
         if not address.startswith(("/", "@")):
-            raise UsageError(f"NOTIFY_SOCKET is {address!r}, which is no Unix socket.")
+            raise UsageError(f"NOTIFY_SOCKET is {address!r}, which is not a Unix socket.")
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)
@@ -50,6 +52,7 @@ class Notifier:
 
     @property
     def is_heard(self) -> bool:
+        """Whether somebody listens."""
         return self._socket is not None
 
     def send(self, **fields: str) -> bool:
@@ -64,6 +67,7 @@ class Notifier:
         return False
 
     def close(self) -> None:
+        """Close the connection."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -87,7 +91,7 @@ class Watched(Protocol):
 
 
 class ServiceWatchdog:
-    """Tells systemd how the station is; ``step`` is called several times a second."""
+    """Reports the station's state to systemd; ``step`` is called several times a second."""
 
     def __init__(self, notifier: Notifier, station: Watched) -> None:
         self._notifier = notifier
@@ -107,7 +111,7 @@ class ServiceWatchdog:
         self._notifier.send(READY="1", STATUS=self._said)
 
     def step(self) -> bool:
-        """Send what is new, and a keep-alive if there was progress; whether there was."""
+        """Report a new state, and a keep-alive if there was progress; return whether there was."""
         sentence = self._station.sentence()
         if sentence != self._said:
             self._said = sentence

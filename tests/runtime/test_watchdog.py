@@ -135,7 +135,7 @@ def test_what_systemd_asks_of_the_process() -> None:
         notifier = Notifier.from_environment(environment)
         assert (notifier.watchdog_ns, notifier.is_heard) == (watchdog_ns, False)
     assert ServiceWatchdog(Notifier(None, watchdog_ns=400_000_000), FakeStation()).period_s == 0.1
-    with pytest.raises(UsageError, match="no Unix socket"):
+    with pytest.raises(UsageError, match="not a Unix socket"):
         Notifier.from_environment({"NOTIFY_SOCKET": "tcp:1"})
 
 
