@@ -18,7 +18,9 @@ class Caller(Protocol):
 
     def call(
         self, command: str, *, timeout_s: float | None = None, **arguments: object
-    ) -> Mapping[str, Any]: ...
+    ) -> Mapping[str, Any]:
+        """Send a command to the station and return its answer."""
+        ...
 
 
 class Prompter(Protocol):
@@ -39,7 +41,9 @@ class Prompter(Protocol):
         """The belt is not empty yet."""
         ...
 
-    def result(self, result: Mapping[str, Any]) -> None: ...
+    def result(self, result: Mapping[str, Any]) -> None:
+        """Show the result of one master."""
+        ...
 
 
 class ChallengeRun:

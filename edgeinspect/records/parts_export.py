@@ -22,6 +22,8 @@ _BATCH_ROWS = 5000
 
 
 class ExportFormat(StrEnum):
+    """The file formats of an export."""
+
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"

@@ -47,6 +47,7 @@ class WatchedPlaces:
                 self._pins[path] = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def forget(self, *paths: Path) -> None:
+        """Stop watching these paths; all of them by default."""
         for path in paths or tuple(self._known):
             self._known.pop(path, None)
             if path in self._pins:

@@ -94,6 +94,7 @@ class DatabaseSize:
 
     @property
     def used_bytes(self) -> int:
+        """Size of the file without its free pages."""
         return self.file_bytes - self.free_page_bytes
 
 

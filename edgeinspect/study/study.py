@@ -79,6 +79,7 @@ class Study:
 
     @property
     def trials(self) -> int:
+        """Number of trials."""
         return int(self.decisions.shape[2])
 
 

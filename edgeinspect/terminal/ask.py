@@ -44,6 +44,8 @@ _SANE_CELL_PX = range(4, 129)
 
 
 class GraphicsChoice(StrEnum):
+    """How the user wants pictures to be drawn."""
+
     AUTO = "auto"
     KITTY = "kitty"
     SIXEL = "sixel"

@@ -27,6 +27,8 @@ MOST_CLOSE_PX, MOST_CLOSE_BYTES = 300_000, 160 * 1024
 
 
 class GraphicsKind(StrEnum):
+    """How a terminal can draw pictures."""
+
     BLOCKS = "blocks"
     SIXEL = "sixel"
     KITTY = "kitty"

@@ -45,8 +45,10 @@ class PicturePrinter:
         self._graphics = self._asked.graphics
 
     def show(self, pixels: NDArray[np.uint8], *, columns: int) -> None:
-        """Print a uint8 picture, (height, width) grey or (height, width, 3) RGB, at most
-        ``columns`` wide and no higher than the terminal."""
+        """Print a uint8 picture, (height, width) grey or (height, width, 3) RGB.
+
+        It is at most ``columns`` wide and not higher than the terminal.
+        """
         picture = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if pixels.ndim == 2 else pixels
         picture = np.asarray(picture, np.uint8)
         height, width = picture.shape[:2]

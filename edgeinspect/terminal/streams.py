@@ -56,6 +56,7 @@ class Journal(io.TextIOBase):
             self._lost = 0
 
     def write(self, text: str, /) -> int:
+        """Write the text, or count it as lost; return its length."""
         data = text.encode(errors="replace")
         pieces = range(0, len(data), _ATOMIC_BYTES)
         if not all(self._put(data[start : start + _ATOMIC_BYTES]) for start in pieces):
@@ -63,12 +64,15 @@ class Journal(io.TextIOBase):
         return len(text)
 
     def writable(self) -> bool:
+        """Return True."""
         return True
 
     def fileno(self) -> int:
+        """Return the file descriptor."""
         return self._descriptor
 
     def isatty(self) -> bool:
+        """Return whether the journal is a terminal."""
         return os.isatty(self._descriptor)
 
     def _put(self, data: bytes) -> bool:

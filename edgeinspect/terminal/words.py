@@ -15,6 +15,7 @@ VERDICT_STYLE = {
 
 
 def verdict_text(kind: VerdictKind) -> Text:
+    """Return the verdict as coloured text."""
     return Text(kind.value.replace("_", " "), VERDICT_STYLE[kind])
 
 

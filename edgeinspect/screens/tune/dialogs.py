@@ -54,6 +54,7 @@ class ReasonDialog(ModalScreen[str | None]):
         self._explanation = explanation
 
     def compose(self) -> ComposeResult:
+        """Lay out the dialog."""
         with VerticalScroll():
             yield Heading(Text(self._title, "bold"), self._graphics)
             yield Static(Text(self._explanation))
@@ -61,11 +62,13 @@ class ReasonDialog(ModalScreen[str | None]):
             yield Static(Text("Enter: do it    Esc: leave everything as it is", "dim"), id="hint")
 
     def on_mount(self) -> None:
+        """Put the cursor into the input field."""
         box = self.query_one(Input)
         box.max_length = LONGEST_REASON
         box.focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Close the dialog with the reason, if one was typed."""
         reason = event.value.strip()
         if reason:
             self.dismiss(reason)
@@ -74,6 +77,7 @@ class ReasonDialog(ModalScreen[str | None]):
             self.query_one("#hint", Static).update(hint)
 
     def action_dismiss_none(self) -> None:
+        """Close the dialog without a reason."""
         self.dismiss(None)
 
 
@@ -92,11 +96,13 @@ class Notice(ModalScreen[None]):
         self._graphics = graphics
 
     def compose(self) -> ComposeResult:
+        """Lay out the page."""
         with VerticalScroll():
             yield Heading(Text(self._title, "bold"), self._graphics)
             yield Static(self._body)
 
     def action_close(self) -> None:
+        """Close the page."""
         self.dismiss(None)
 
 
@@ -110,6 +116,7 @@ class PartNotice(Notice):
         self._shown = shown
 
     def compose(self) -> ComposeResult:
+        """Lay out the page with the part's picture."""
         with VerticalScroll():
             yield Heading(Text(self._title, "bold"), self._graphics)
             if self._shown.drawn.picture is not None:
@@ -121,6 +128,7 @@ class PartNotice(Notice):
 
 
 def help_notice(graphics: Graphics) -> Notice:
+    """Return the help page."""
     body = Text("\n")
     for key, words in KEYS:
         body.append(f"{key:<24}", "bold cyan")
@@ -130,6 +138,7 @@ def help_notice(graphics: Graphics) -> Notice:
 
 
 def health_notice(health: Health, graphics: Graphics) -> Notice:
+    """Return the page with the health of the station."""
     body = Text("\n")
     for item in worst_first(health.items):
         body.append_text(state_text(item.state))

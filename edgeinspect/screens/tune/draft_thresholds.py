@@ -36,10 +36,12 @@ class Draft:
 
     @property
     def is_changed(self) -> bool:
+        """Whether a threshold differs from the one in force."""
         return self.drafted != self.in_force
 
     @property
     def limit(self) -> ClassThresholds:
+        """The thresholds of the chosen class."""
         return self.drafted[self.chosen]
 
     @property
@@ -58,9 +60,11 @@ class Draft:
         return self._with_limit(limit)
 
     def other_threshold(self) -> Draft:
+        """Switch between the review and the reject threshold."""
         return replace(self, moves_reject=not self.moves_reject)
 
     def next_class(self, by: int) -> Draft:
+        """Choose another class, ``by`` classes further."""
         return replace(self, chosen=(self.chosen + by) % len(self.drafted))
 
     def reset(self) -> Draft:

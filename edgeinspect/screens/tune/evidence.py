@@ -49,6 +49,7 @@ class Parts:
 
 
 def no_parts(classes: int) -> Parts:
+    """Return an empty set of parts for this number of classes."""
     return Parts(part_ids=np.zeros(0, np.int64), scores=np.zeros((0, classes)))
 
 
@@ -177,6 +178,7 @@ class Evidence:
         return np.maximum(mine, self._rest[1])
 
     def outcome(self, codes: Codes, *, review_passes: bool) -> Outcome:
+        """Count the outcome of these verdicts."""
         return outcome(
             codes,
             self.good,

@@ -21,8 +21,10 @@ class Follower:
     """
 
     def __init__(self, *sockets: Path) -> None:
-        """Args:
-        sockets: the station's, of which the first that answers is used.
+        """Prepare to follow a station; ``start`` begins.
+
+        Args:
+            sockets: the station's sockets; the first that answers is used.
         """
         self._sockets = sockets
         self._stopping = threading.Event()
@@ -32,6 +34,7 @@ class Follower:
         self.last_part = ""
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:

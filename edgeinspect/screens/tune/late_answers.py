@@ -45,11 +45,13 @@ class LateAnswersDriver(LinuxDriver):
     _until_s = 0.0
 
     def start_application_mode(self) -> None:
+        """Start, and filter late answers of the terminal for a while."""
         self._until_s = time.monotonic() + _WAIT_S
         self._filter = AnswerFilter()
         super().start_application_mode()  # type: ignore[no-untyped-call]
 
     def process_message(self, message: Message) -> None:
+        """Drop the keys of a late answer; pass on everything else."""
         is_answer = (
             isinstance(message, Key)
             and time.monotonic() < self._until_s

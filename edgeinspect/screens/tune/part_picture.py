@@ -65,9 +65,11 @@ class Picture(Widget):
             self.refresh()
 
     def on_resize(self) -> None:
+        """Draw the picture again at its new size."""
         self._lines = None
 
     def render_line(self, y: int) -> Strip:
+        """Return one line of half blocks."""
         if self._lines is None:
             self._lines = self._blocks()
         return (
@@ -77,6 +79,7 @@ class Picture(Widget):
         )
 
     def render_lines(self, crop: Region) -> list[Strip]:
+        """Return the lines, with the encoded picture if the terminal can show it."""
         encoded = None if self._shown is None else self._shown.encoded
         is_whole = (crop.width, crop.height) == tuple(self.size)
         if not is_on_top(self):  # a dialog stands over it, whose heading has it forgotten
@@ -115,6 +118,7 @@ class Heading(Static):
         self._graphics = graphics
 
     def render_lines(self, crop: Region) -> list[Strip]:
+        """Return the lines, and remove kitty pictures below them."""
         strips = super().render_lines(crop)
         if self._graphics.kind is GraphicsKind.KITTY and crop.y == 0 and strips:
             return [with_control(strips[0], kitty.FORGET_ALL_SHOWN), *strips[1:]]

@@ -70,7 +70,10 @@ class TuneSource(Protocol):
         """Data directory and product, by which a draft is kept."""
         ...
 
-    def in_force(self) -> InForce: ...
+    def in_force(self) -> InForce:
+        """Return the recipe in force."""
+        ...
+
     def parts(self, after: int = 0) -> Parts:
         """Scored parts with ids beyond ``after``, and perhaps a few before; the newest ones."""
         ...
@@ -79,11 +82,26 @@ class TuneSource(Protocol):
         """Ids of the parts whose pictures are kept, ascending."""
         ...
 
-    def labels(self) -> Mapping[int, Label]: ...
-    def label(self, part_id: int, kind: LabelKind, defect_class: str) -> Label: ...
-    def draw(self, part_id: int, *, width: int, height: int) -> RenderedPicture: ...
-    def state(self) -> str: ...
-    def health(self) -> Health: ...
+    def labels(self) -> Mapping[int, Label]:
+        """Return the current label of each labelled part."""
+        ...
+
+    def label(self, part_id: int, kind: LabelKind, defect_class: str) -> Label:
+        """Label a part and return the label."""
+        ...
+
+    def draw(self, part_id: int, *, width: int, height: int) -> RenderedPicture:
+        """Draw a part in this size."""
+        ...
+
+    def state(self) -> str:
+        """Return the station's state in words."""
+        ...
+
+    def health(self) -> Health:
+        """Return the health of the station."""
+        ...
+
     def apply(self, thresholds: Sequence[ClassThresholds], reason: str, *, base: InForce) -> str:
         """Make and apply a new revision on top of ``base``; what was done, in a sentence.
 
@@ -98,7 +116,9 @@ class TuneSource(Protocol):
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release everything that is open."""
+        ...
 
 
 class StationSource:
@@ -117,13 +137,16 @@ class StationSource:
 
     @property
     def station(self) -> StationFile:
+        """The station file."""
         return self._station
 
     @property
     def draft_key(self) -> tuple[Path, str]:
+        """Identifies the draft that belongs to this station and product."""
         return self._station.data_dir, self._station.product
 
     def in_force(self) -> InForce:
+        """Return the recipe in force."""
         plan = self._plan = plan_station(self._station)
         return InForce(
             station=plan.station.id,
@@ -135,6 +158,7 @@ class StationSource:
         )
 
     def parts(self, after: int = 0) -> Parts:
+        """Return the scored parts after this id."""
         classes = tuple(limit.name for limit in self._plan.config.thresholds)
         if not self._has_records():
             return no_parts(len(classes))
@@ -150,16 +174,19 @@ class StationSource:
             return sound(columns.part_ids[mine], columns.scores[mine], doubts=sum(doubts.values()))
 
     def pictured(self) -> NDArray[np.int64]:
+        """Return the ids of the parts whose picture is kept."""
         if not self._has_records():
             return np.zeros(0, np.int64)
         with RecordReader(self._station.data_dir) as reader:
             return reader.pictured_part_ids()
 
     def labels(self) -> Mapping[int, Label]:
+        """Return the current label of each labelled part."""
         with LabelStore(self._station.data_dir) as store:
             return store.current()
 
     def label(self, part_id: int, kind: LabelKind, defect_class: str) -> Label:
+        """Label a part and return the label."""
         with RecordReader(self._station.data_dir) as reader:
             part = reader.part(part_id)
         picture = None if part is None else part.image
@@ -169,9 +196,11 @@ class StationSource:
             )
 
     def draw(self, part_id: int, *, width: int, height: int) -> RenderedPicture:
+        """Draw a part in this size."""
         return self._renderer.draw(part_id, width=width, height=height)
 
     def state(self) -> str:
+        """Return the station's state in words."""
         try:
             sockets = (self._station.watch_path, self._station.socket_path)
             with ControlClient.to_watch(*sockets, timeout_s=_STATE_TIMEOUT_S) as client:
@@ -180,11 +209,13 @@ class StationSource:
             return NO_STATION
 
     def health(self) -> Health:
+        """Return the health of the station."""
         return station_health(
             self._station.data_dir, min_free_bytes=self._station.storage.min_free_bytes
         )
 
     def apply(self, thresholds: Sequence[ClassThresholds], reason: str, *, base: InForce) -> str:
+        """Store and apply a revision with these thresholds; return a sentence on it."""
         author = self._author
         recipe = RecipeStore(self._station.recipes_dir).load(base.product, base.revision)
         limits = {limit.name: limit for limit in thresholds}
@@ -207,6 +238,7 @@ class StationSource:
         )
 
     def undo(self, reason: str, *, base: InForce) -> str:
+        """Go back to the previous revision; return a sentence on it."""
         return _sentence(
             roll_back(
                 self._station, author=self._author, reason=reason, expected_active=base.revision
@@ -214,6 +246,7 @@ class StationSource:
         )
 
     def close(self) -> None:
+        """Release the renderer."""
         self._renderer.close()
 
     def _has_records(self) -> bool:

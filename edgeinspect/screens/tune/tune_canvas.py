@@ -79,6 +79,7 @@ class Canvas(Widget):
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
+        """Return one line of the screen."""
         return (
             self._lines[y]
             if y < len(self._lines)
@@ -86,6 +87,7 @@ class Canvas(Widget):
         )
 
     def render_lines(self, crop: Region) -> list[Strip]:
+        """Return the lines, with encoded pictures if the terminal can show them."""
         strips = super().render_lines(crop)
         if crop.y == 0 and strips and is_on_top(self):
             return [with_control(strips[0], self._before), *strips[1:]]

@@ -116,9 +116,11 @@ class TuneApp(App[int]):
             self.message = "Your draft from the last time is back; r drops it."
 
     def compose(self) -> ComposeResult:
+        """Lay out the screen."""
         yield Canvas(self._view)
 
     def on_mount(self) -> None:
+        """Start to follow the station."""
         with suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
         self.query_one(Canvas).focus()
@@ -134,6 +136,7 @@ class TuneApp(App[int]):
     # --- what is shown ----------------------------------------------------------------------
 
     def on_resize(self) -> None:
+        """Arrange the screen again."""
         self.call_after_refresh(self._arrange)
 
     async def _arrange(self) -> None:
@@ -201,15 +204,19 @@ class TuneApp(App[int]):
         return not own or fits(width=width, height=height)
 
     def action_step(self, change: float) -> None:
+        """Move the chosen threshold."""
         self._change(self.tuning.draft.step(change))
 
     def action_other_threshold(self) -> None:
+        """Switch between the review and the reject threshold."""
         self._change(self.tuning.draft.other_threshold())
 
     def action_next_class(self, by: int) -> None:
+        """Choose another class."""
         self._change(self.tuning.draft.next_class(by))
 
     def action_reset(self) -> None:
+        """Reset the draft to the thresholds in force."""
         self._change(self.tuning.draft.reset())
 
     def _change(self, draft: Draft) -> None:
@@ -219,26 +226,32 @@ class TuneApp(App[int]):
         self._show()
 
     def action_next_part(self, by: int) -> None:
+        """Choose another part."""
         self.tuning.choose_next(by)
         self._say("")
 
     def action_live(self) -> None:
+        """Follow the line, or stop following it."""
         self._is_live = not self._is_live
         self._say("Following the line." if self._is_live else "Standing still; l follows again.")
 
     def action_help(self) -> None:
+        """Show the help page."""
         self._open(help_notice(self._graphics))
 
     def action_health(self) -> None:
+        """Show the health page."""
         if self._health is None:
             self._say("Health is still being looked at.")
         else:
             self._open(health_notice(self._health, self._graphics))
 
     def action_leave(self) -> None:
+        """Leave the screen."""
         self._finish(0)
 
     def action_label(self, kind: str) -> None:
+        """Label the chosen part."""
         part_id = self.tuning.chosen_part()
         if part_id is None:
             self._say("There is no part to label.")
@@ -255,6 +268,7 @@ class TuneApp(App[int]):
         self._say(f"Part {label.part_id} is labelled {words}.")
 
     def action_look(self) -> None:
+        """Show the chosen part in full size."""
         part = self.tuning.chosen()
         if part is None:
             return
@@ -279,6 +293,7 @@ class TuneApp(App[int]):
     # --- apply and undo -----------------------------------------------------------------------
 
     def action_apply(self) -> None:
+        """Ask for a reason and apply the draft."""
         if not self.tuning.draft.is_changed:
             self._say("Nothing is drafted: move a threshold first.")
         elif self._tasks.is_running("change"):
@@ -297,6 +312,7 @@ class TuneApp(App[int]):
         self._do(partial(self._source.apply, drafted, reason, base=base), "Applying …")
 
     def action_undo(self) -> None:
+        """Ask for a reason and go back to the previous revision."""
         if self._tasks.is_running("change"):
             self._say("A change is being made; wait for it.")
             return

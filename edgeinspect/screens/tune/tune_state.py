@@ -88,6 +88,7 @@ class TuneState:
         )
 
     def chosen(self) -> FilmstripPart | None:
+        """The chosen part of the filmstrip; None if it is empty."""
         return (
             self._filmstrip_part(int(self._filmstrip[self._filmstrip_at]))
             if self._filmstrip.size
