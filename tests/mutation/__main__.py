@@ -3,6 +3,7 @@
 python -m tests.mutation                      every mutant of every file
 python -m tests.mutation core.py reject.py    of these files
 python -m tests.mutation --jobs 1 --list FILE write the survivors to FILE too
+python -m tests.mutation --again FILE         only those that an earlier --list wrote
 python -m tests.mutation --listed             try those listed as equivalent too (hours)
 
 Ends with 0 if every survivor is listed in tests/mutation/equivalent.txt and everything that is
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str], target: Target = THE_PARTS_PATH) -> int:
     parser.add_argument("files", nargs="*", help="names of modules, as core.py; all if left out")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--list", type=Path, help="write the survivors there, one a line")
+    parser.add_argument("--again", type=Path, help="try only the mutants that --list wrote there")
     parser.add_argument("--listed", action="store_true", help="try those listed as equivalent too")
     chosen = parser.parse_args(arguments)
     folder = target.root / target.modules
@@ -40,6 +42,9 @@ def main(arguments: Sequence[str], target: Target = THE_PARTS_PATH) -> int:
     equivalent = read_equivalent(target.equivalent.read_text())
     began_s = time.monotonic()
     tried = [m for m in mutants if chosen.listed or m.name not in equivalent]
+    if chosen.again:
+        names_again = {line.split(": ", 2)[2] for line in chosen.again.read_text().splitlines()}
+        tried = [m for m in tried if m.name in names_again]
     results: list[tuple[Mutant, Outcome]] = []
 
     def note(mutant: Mutant, outcome: Outcome) -> None:
