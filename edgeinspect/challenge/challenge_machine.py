@@ -1,4 +1,4 @@
-"""The challenge without I/O: which master is next, how it ended, what is due, and the lock.
+"""The challenge without I/O: the next master, the outcome, the due challenges and the lock.
 
 Each public generator is one event. It yields the actions that follow, in their order, and has the
 answer before it goes on: an action that fails raises its error at the ``yield``. So the code can
@@ -6,7 +6,7 @@ say in one place that nothing counts until it is durable. ``ChallengeService`` c
 out; it has the thread, the files and the clock.
 
 A reason that was found stays due until a challenge has been passed and recorded. If it cannot be
-saved it holds all the same, and is saved as soon as the disk takes it.
+saved it still holds, and is saved as soon as the disk takes it.
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ class PutOnMaster:
 
 @dataclass(frozen=True, slots=True)
 class FeedParts:
-    """A line that feeds itself goes on as before."""
+    """Let a line that feeds itself continue as before."""
 
 
 @dataclass(frozen=True, slots=True)
 class SaveDue:
-    """Make durable what is due. Fails with StorageFault."""
+    """Store the due reasons durably. Fails with StorageFault."""
 
     state: DueState
 
@@ -181,7 +181,7 @@ class ChallengeMachine:
         return self._session is not None and self._session.announced_mono_ns is not None
 
     def due_locks(self, now_mono_ns: int) -> bool:
-        """Whether what is due locks the station. Only a running station has a grace period."""
+        """Return whether a due challenge locks the station; a running one has a grace period."""
         if self._policy is None:
             return False
         since = self._shift_due_mono_ns
@@ -194,7 +194,7 @@ class ChallengeMachine:
     def start(
         self, kept: DueState, *, doubt: str, moment: Moment, plan: StationPlan
     ) -> Steps[None]:
-        """The station starts; ``kept`` is what was due when it last ran.
+        """The station starts; ``kept`` holds the reasons that were due when it last ran.
 
         Args:
             doubt: Why ``kept`` cannot be trusted, or "".
@@ -206,7 +206,7 @@ class ChallengeMachine:
         yield from self._add(lost | due_at_start(self._policy, kept.last_pass, moment, **_of(plan)))
 
     def follow(self, now: StationNow) -> Steps[None]:
-        """Keep lock and alarm as what is due and a running challenge demand."""
+        """Keep lock and alarm as the due reasons and a running challenge require."""
         wanted = self.is_running or self.due_locks(now.moment.mono_ns)
         if wanted and now.lock is LockState.OPEN:
             yield LockStation()
@@ -363,7 +363,7 @@ class ChallengeMachine:
         yield from self.follow(now)
 
     def _end(self, now: StationNow, outcome: str, detail: str) -> Steps[None]:
-        """Audit trail and record first, then what follows from them."""
+        """Write audit trail and record first, then act on them."""
         session = self._session
         assert session is not None
         session.end(outcome, detail)
@@ -407,7 +407,7 @@ class ChallengeMachine:
         else:
             self._shift_due_mono_ns = None
 
-    # --- what is due ----------------------------------------------------------------------------
+    # --- due challenges -------------------------------------------------------------------------
 
     def _add(self, found: DueReasons) -> Steps[None]:
         """Reasons that are due already keep their first text."""

@@ -2,7 +2,7 @@
 
 A client (``edgeinspect challenge run``) begins a challenge over the control socket, has one master
 after another announced, and watches. The station judges by its own records once they are durable.
-The line and the recorder only hand over what they have finished; everything else happens in this
+The line and the recorder only hand over finished parts; everything else happens in this
 service's thread and in the control socket's.
 """
 
@@ -153,16 +153,16 @@ class ChallengeService:
 
     @property
     def locks_now(self) -> bool:
-        """Whether what is due locks the station."""
+        """Whether a due challenge locks the station."""
         return self._machine.due_locks(self._clock.now_mono_ns())
 
     def attach(self, station: ChallengedStation) -> None:
-        """From now on the station's lock and alarm follow what is due."""
+        """Let the station's lock and alarm follow the due challenges from now on."""
         self._station = station
         self._do(self._machine.follow(self._now()))
 
     def run(self) -> None:
-        """Judge what was recorded and look at the clock, until ``stop``; the thread's work."""
+        """Judge recorded parts and check the clock until ``stop``; the thread's work."""
         while not self._stopping:
             self._wake.wait(_SOON_S if self._recorded else _TICK_S)
             self._wake.clear()
@@ -197,7 +197,7 @@ class ChallengeService:
 
     @contextlib.contextmanager
     def changing_to(self, plan: StationPlan) -> Iterator[None]:
-        """Change the recipe inside: what it demands is in force before the recipe is.
+        """Change the recipe inside the block; its challenges are due before it is in force.
 
         If the change fails, nothing more is due than before.
         """

@@ -1,4 +1,4 @@
-"""Challenges on disk: one record each, and what is due.
+"""Challenges on disk: one record each, and the due reasons.
 
     challenges/000012.json   one challenge; read-only, never written again
     challenges/due.json      why a challenge is due, and the last one that was passed
@@ -44,7 +44,7 @@ class ChallengeStore:
         return self._folder
 
     def load(self) -> DueState:
-        """Return what is due; never raises, because what cannot be read is due."""
+        """Return the due reasons; never raises, because an unreadable file makes one due."""
         path = self._folder / DUE_FILE
         try:
             if not path.exists() and not self.numbers():
@@ -58,7 +58,7 @@ class ChallengeStore:
             return DueState(due={Reason.STATE_LOST: lost}, last_pass=None)
 
     def save(self, state: DueState) -> None:
-        """Write what is due; it is durable when this returns.
+        """Write the due reasons; they are durable when this returns.
 
         Raises:
             StorageFault: The old state stays.
@@ -73,7 +73,7 @@ class ChallengeStore:
         replace_file(self._folder / DUE_FILE, json.dumps(content).encode() + b"\n")
 
     def doubt(self, state: DueState, trail: AuditTrail) -> str:
-        """Return why the audit trail does not bear out what is due, or "".
+        """Return why the audit trail contradicts the due reasons, or "".
 
         ``due.json`` can be edited; the trail cannot without being found out. So its last pass must
         be the trail's newest, its record must have the digest in the trail, and a challenge that

@@ -64,7 +64,7 @@ def judge_master(
     confirm_wired: bool,
     review_action: ReviewAction,
 ) -> MasterResult:
-    """Compare a master's record with what was expected of the master.
+    """Compare a master's record with the expectation.
 
     Args:
         recipe_digest: The recipe in force when the challenge began.
@@ -96,7 +96,7 @@ def judge_master(
 
 
 def expected_words(master: Master) -> str:
-    """Say what is expected of a master."""
+    """Describe the expectation for a master."""
     words = master.expect.value
     if master.defect_class is not None:
         words += f" ({master.defect_class})"

@@ -1,4 +1,4 @@
-"""The file of numbered masters that people write, and what it must fit."""
+"""The masters file that people write, and its rules."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Master(Section):
 
 
 class MasterSet(Section):
-    """The masters of one product, in the order in which they are asked for."""
+    """The masters of one product, in the order in which they are requested."""
 
     format: FormatOne
     product: Name

@@ -89,7 +89,7 @@ NOTHING_DUE = DueState(due={}, last_pass=None)
 def due_at_start(
     policy: Challenge, last: LastPass | None, now: Moment, *, product: str, digest: str
 ) -> DueReasons:
-    """Return what is due when the station starts."""
+    """Return the reasons that are due when the station starts."""
     due: DueReasons = {}
     if last is None:
         due[Reason.NEVER_PASSED] = "no challenge has been passed yet"
@@ -105,7 +105,7 @@ def due_at_start(
 def due_for_recipe(
     policy: Challenge, last: LastPass | None, *, product: str, digest: str
 ) -> DueReasons:
-    """Return what is due under this product and recipe."""
+    """Return the reasons that are due for this product and recipe."""
     due: DueReasons = {}
     if last is None:
         return due
@@ -117,7 +117,7 @@ def due_for_recipe(
 
 
 def due_now(policy: Challenge, last: LastPass | None, now: Moment) -> DueReasons:
-    """Return what is due because of the time; ask again and again."""
+    """Return the reasons that are due because of the time; call it periodically."""
     if Occasion.SHIFT not in policy.when or last is None:
         return {}
     began = last.began

@@ -14,7 +14,7 @@ _BELT_NOT_READY = "BeltNotReady"
 
 
 class Caller(Protocol):
-    """What is used of ``edgeinspect.control.client.ControlClient``."""
+    """The part of ``edgeinspect.control.client.ControlClient`` that is used here."""
 
     def call(
         self, command: str, *, timeout_s: float | None = None, **arguments: object

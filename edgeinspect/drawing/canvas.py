@@ -21,7 +21,7 @@ MAX_ALPHA = 0.75
 _FAINT = 0.08
 """Scores below this leave the picture as it is."""
 _COLOR_FLOOR = 0.25
-"""Where the colour map is entered: its darkest quarter cannot be told from a dark picture."""
+"""Start of the colour map in use: its darkest quarter looks like a dark picture."""
 
 
 @cache
@@ -76,7 +76,7 @@ def overlay(picture: Rgb, scores: NDArray[np.float32]) -> Rgb:
 
 
 def outline(picture: Rgb, box: Region, color: tuple[int, int, int], *, margin_px: int = 6) -> None:
-    """Draw a frame around a box, in place; the margin keeps it off what it points at."""
+    """Draw a frame around a box, in place; the margin keeps it off the marked spot."""
     height, width = picture.shape[:2]
     start = (max(0, box.x - margin_px), max(0, box.y - margin_px))
     end = (
@@ -90,7 +90,7 @@ def outline(picture: Rgb, box: Region, color: tuple[int, int, int], *, margin_px
 def small_overlay(
     pixels: NDArray[np.uint8], score_map: ScoreMap | None, *, width: int, height: int
 ) -> Rgb:
-    """The part at ``width`` x ``height`` pixels with its scores laid over.
+    """Draw the part at ``width`` x ``height`` pixels under its scores.
 
     The picture is averaged down, but each small pixel takes the highest score under it: a
     defect of three pixels stays visible however small the picture is drawn.

@@ -1,4 +1,4 @@
-"""One part on one sheet: as the camera saw it, as the model saw it, and what was decided."""
+"""One part on one sheet: the camera's picture, the model's score map, and the verdict."""
 
 from __future__ import annotations
 

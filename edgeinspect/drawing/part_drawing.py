@@ -38,7 +38,7 @@ def draw_stored_part(
     bundle: Path | None,
     config: Path | None,
 ) -> dict[str, Any]:
-    """Draw a part into a PNG file and return what is to be told of the drawing.
+    """Draw a part to a PNG file and return the facts to print about the drawing.
 
     Raises:
         NotGood: no picture of the part was kept.
@@ -68,7 +68,7 @@ def draw_stored_part(
 
 
 def part_recipe(reader: RecordReader, digest: str) -> PartRecipe:
-    """What was registered under a recipe digest; empty if nothing was."""
+    """Return the document registered under a recipe digest; empty if there is none."""
     try:
         (entry,) = (entry for entry in registered_recipes(reader) if entry.digest == digest)
         document = entry.document

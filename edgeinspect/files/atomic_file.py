@@ -21,7 +21,7 @@ def replace_file(
     mode: int | None = 0o644,
     owner: tuple[int, int] | None = None,
 ) -> None:
-    """Write ``path``, replacing what is there. Raises StorageFault; the old file then stays.
+    """Write ``path``, replacing any old file. Raises StorageFault; the old file then stays.
 
     Args:
         mode: the file's permissions; None leaves them to a file system that has none (FAT).
@@ -52,7 +52,7 @@ def create_file(path: Path, data: bytes, *, mode: int = 0o444) -> bool:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make what was created, renamed or removed inside a folder durable."""
+    """Make creations, renames and removals inside a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

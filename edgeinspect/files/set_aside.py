@@ -1,4 +1,4 @@
-"""Renaming what is in the way, so that nothing unknown is ever deleted."""
+"""Renames files that block a name, so that nothing unknown is ever deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person needs to correct a file: the place of a problem, what was found, what is expected.
+"""What a person needs to correct a file: the place of a problem, the value, the expectation.
 
 The expectation is made from the model's JSON schema. Pydantic's own messages name only the bound
 that was broken and not the whole range, expect nothing of a missing key, and come once for each
@@ -20,7 +20,7 @@ _Schema: TypeAlias = Mapping[str, Any]
 
 
 class Found(str):
-    """Words that stand for what was found when there is no value to quote, e.g. ``missing``."""
+    """Words used when there is no value to quote, e.g. ``missing``."""
 
     __slots__ = ()
 

@@ -1,7 +1,7 @@
 """Agreement beyond chance: Cohen's and Fleiss' kappa with intervals over parts.
 
 A part is decided on several times, and decisions on one part are not independent of each other.
-So the intervals take parts, not decisions, as what was drawn: a delete-one-part jackknife (Efron
+So the intervals treat parts, not decisions, as the sample: a delete-one-part jackknife (Efron
 1982; for kappa Fleiss and Davies 1982) with Student's t. Where nobody ever disagreed the jackknife
 has no spread to work with; the lower end then comes from the exact bound of the share of parts
 that are agreed on.

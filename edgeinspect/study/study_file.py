@@ -114,7 +114,7 @@ def study_of(rows: Sequence[Row]) -> Study:
 def plan_rows(
     parts: Sequence[tuple[str, int]], appraisers: Sequence[str], *, trials: int, seed: int
 ) -> list[Row]:
-    """What is to be decided, in an order drawn anew for each appraiser and trial.
+    """Return the decisions to make, in a new random order for each appraiser and trial.
 
     Args:
         parts: name and reference of each.

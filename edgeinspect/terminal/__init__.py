@@ -1,4 +1,4 @@
-"""What is written to a terminal.
+"""Output to a terminal.
 
 Tables, questions, and pictures in whatever way it can show them.
 

@@ -54,7 +54,7 @@ class GraphicsChoice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What came of asking.
+    """The terminal's answers.
 
     Attributes:
         is_answered: nothing that was asked can still be answered.

@@ -20,7 +20,7 @@ from edgeinspect.terminal import kitty
 from edgeinspect.terminal.sixel import BAND_ROWS, reduce_colors, sixels
 
 MOST_COLORS = 64
-"""More cannot be told apart on a part's picture, and cost bytes."""
+"""More colours cannot be distinguished on a part's picture, and they cost bytes."""
 FEWEST_COLORS = 8
 MOST_CLOSE_PX, MOST_CLOSE_BYTES = 300_000, 160 * 1024
 """Of a picture that is looked at by itself: a second or two on a slow line."""
@@ -128,7 +128,7 @@ def as_blocks(picture: Rgb, *, columns: int, rows: int) -> Rgb:
 
 
 def within(picture: Rgb, *, width: int, height: int) -> Rgb:
-    """The picture as large as it can be within so many pixels, in its own shape."""
+    """Scale the picture to the largest size within these pixels, in its own shape."""
     scale = min(width / picture.shape[1], height / picture.shape[0])
     size = tuple(max(1, round(side * scale)) for side in picture.shape[1::-1])
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST

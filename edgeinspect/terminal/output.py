@@ -44,7 +44,7 @@ def json_line(value: Mapping[str, object]) -> str:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that never guesses at markup, emoji or numbers in what it is given."""
+    """Return a console that prints text as it is, without markup, emoji or highlighting."""
     from rich.console import Console
 
     made = Console(stderr=stderr, highlight=False, emoji=False, markup=False)
@@ -57,7 +57,7 @@ def console(*, stderr: bool = False) -> Console:
 def progress(
     words: str, total: int, *, quiet: bool = False, on: Console | None = None
 ) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr, where a person watches; call what it gives with the number done.
+    """Show a progress bar on stderr in a terminal; call the yielded function with the number done.
 
     Args:
         on: the console that other lines are printed to meanwhile.

@@ -30,7 +30,7 @@ _SAVE, _RESTORE = "\x1b7", "\x1b8"
 
 
 class PicturePrinter:
-    """Asks the terminal once what it can show.
+    """Prints pictures; asks the terminal once how it can show them.
 
     Args:
         choice: auto, kitty, sixel or blocks.

@@ -1,6 +1,6 @@
-"""Standard streams that cannot stop a station, whatever became of who reads them.
+"""Standard streams that cannot stop a station, whatever their reader does.
 
-The reader of a log may have gone, sleep, or sit on a full disk. Telling then loses lines, counts
+The reader of a log may have gone, sleep, or sit on a full disk. Writing then loses lines, counts
 them, and neither raises nor waits.
 """
 

@@ -24,7 +24,7 @@ LATE_MEANS = {
     "edgeinspect camera stream-check",
     "inference": "The model was not done in time. See queue_and_hops and invoke in: edgeinspect "
     "status. A smaller region, fewer tiles or more room between parts helps.",
-    "release": "The verdict was in time, but the gate heard of it too late: the machine is too "
+    "release": "The verdict was in time, but the gate received it too late: the machine is too "
     "busy. Raise gate.decision_margin_ms, or give the pulse thread a core of its own "
     "(gate.pulse_core).",
 }
@@ -32,5 +32,5 @@ LATE_MEANS = {
 
 
 def what_late_means(detail: str) -> str:
-    """One sentence for the technician; empty if the record does not say what was late."""
+    """Return one sentence for the technician; empty if the record does not name the delay."""
     return LATE_MEANS.get(detail.partition(":")[0], "")

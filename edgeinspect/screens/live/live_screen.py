@@ -210,7 +210,7 @@ def _stage_lines(stages_us: Mapping[str, Mapping[str, float]]) -> list[Text]:
         if spread:
             low = spread["p50"] / 1000
             tail = spread["p99"] / 1000
-            # Of what is left, the smallest would matter; its highest percentiles tell nothing.
+            # For the time left, the smallest value matters; high percentiles mean nothing.
             shown = "" if stage == "margin" else f"{tail:>8.1f}"
             lines.append(Text(f"{words:<20}{low:>7.1f}{shown}"))
     return lines

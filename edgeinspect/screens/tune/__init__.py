@@ -1,5 +1,5 @@
 """The tuning screen. ``start_screen.run`` starts it, and loads textual only then.
 
 It may import what ``screens`` may. Begin with ``tune_screen``: it turns keys into changes of a
-``TuneState``, and ``tune_drawing`` draws the ``TuneView`` that comes of it.
+``TuneState``, and ``tune_drawing`` draws the resulting ``TuneView``.
 """

@@ -1,4 +1,4 @@
-"""What lies over the tuning screen for a moment: the reason of a change, help, health, one part."""
+"""Dialogs over the tuning screen: the reason of a change, help, health, one part."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEYS = (
     ("g  d  u", "label it good, defective (of this class), unsure"),
     ("a", "apply the drafted thresholds, with a reason"),
     ("z", "undo: back to the revision before, with a reason"),
-    ("r", "drop the draft: back to what is in force"),
+    ("r", "drop the draft: back to the recipe in force"),
     ("l", "follow the running line, or stand still"),
     ("h", "health, with what to do"),
     ("q", "leave; a draft that was not applied is kept"),

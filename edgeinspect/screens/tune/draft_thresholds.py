@@ -68,11 +68,11 @@ class Draft:
         return replace(self, chosen=(self.chosen + by) % len(self.drafted))
 
     def reset(self) -> Draft:
-        """Back to what is in force."""
+        """Go back to the thresholds in force."""
         return replace(self, drafted=self.in_force)
 
     def with_in_force(self, in_force: Sequence[ClassThresholds]) -> Draft:
-        """Another revision came into force; what was drafted stays, unless nothing was."""
+        """Take a new revision into account; a changed draft stays."""
         drafted = self.drafted if self.is_changed else tuple(in_force)
         return replace(self, in_force=tuple(in_force), drafted=drafted)
 
@@ -90,7 +90,7 @@ def draft_path(data_dir: Path, product: str) -> Path:
 
 
 def save_draft(path: Path, draft: Draft) -> None:
-    """Keep what is drafted; nothing to keep removes the file. Raises StorageFault."""
+    """Store the draft; an unchanged draft removes the file. Raises StorageFault."""
     if not draft.is_changed:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
@@ -101,7 +101,7 @@ def save_draft(path: Path, draft: Draft) -> None:
 
 
 def restore_draft(path: Path, draft: Draft) -> Draft:
-    """The draft with what was kept; what does not fit the classes any more is left alone."""
+    """Return the draft with the stored thresholds; classes that no longer exist are ignored."""
     try:
         kept = parse_json(path.read_bytes())
         drafted = []
@@ -115,7 +115,7 @@ def restore_draft(path: Path, draft: Draft) -> Draft:
 
 
 def keep_quietly(path: Path, draft: Draft) -> bool:
-    """``save_draft`` for where nobody can be told any more; whether it worked."""
+    """Like ``save_draft``, but return whether it worked instead of raising."""
     try:
         save_draft(path, draft)
     except (StorageFault, OSError):

@@ -1,4 +1,4 @@
-"""The stored parts that thresholds are tried on: what would become of them, and what people said.
+"""The stored parts that thresholds are tried on: their predicted verdicts and their labels.
 
 Pure functions and arrays. A million parts of five classes take 60 MB, and moving a threshold
 compares one class's scores again, not all of them.
@@ -113,7 +113,7 @@ def outcome(
     doubts: int,
     review_passes: bool,
 ) -> Outcome:
-    """Count verdicts and, for labelled parts, mistakes; rejects are not told apart by class.
+    """Count verdicts and, for labelled parts, mistakes; rejects are not split by class.
 
     Args:
         good: whether each part is labelled good; bool, shape (parts,).

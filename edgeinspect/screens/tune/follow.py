@@ -14,7 +14,7 @@ _RETRY_S = 2.0
 
 
 class Follower:
-    """What a station tells while it runs; read the attributes from any thread.
+    """The events of a running station; read the attributes from any thread.
 
     Attributes:
         last_part: a sentence about the newest part, "" before the first.

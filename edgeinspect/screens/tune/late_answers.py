@@ -15,7 +15,7 @@ _KINDS = {"[": "control", "_": "string"}
 
 
 class AnswerFilter:
-    """Tells answers from keys. Textual hands an escape sequence that it does not know on as keys.
+    """Distinguishes answers from keys. Textual reports an unknown escape sequence as keys.
 
     A circumflex stands for the escape character if another sequence follows; after a pause there
     is nothing in its place. No key of the tuning screen begins like that.

@@ -3,7 +3,7 @@
 Textual draws text and knows nothing of pixels. So a picture's lines are blank, and its escape
 sequence is attached to the last one: it is sent only when textual sends that line, after the blanks
 that clear its place. Under a dialog there is no picture. Text erases sixels but not kitty's
-pictures, so whatever is drawn over one tells kitty to delete it.
+pictures, so whatever is drawn over one makes kitty delete it.
 """
 
 from __future__ import annotations
@@ -144,5 +144,5 @@ def with_control(strip: Strip, sequence: str) -> Strip:
 
 
 def _at(region: Region, sequence: str) -> str:
-    """RenderedPicture at a region's top left; the cursor and the colours are what they were."""
+    """RenderedPicture at a region's top left; cursor and colours are restored."""
     return f"\x1b7\x1b[{region.y + 1};{region.x + 1}H{sequence}\x1b8"

@@ -103,14 +103,14 @@ class TuneSource(Protocol):
         ...
 
     def apply(self, thresholds: Sequence[ClassThresholds], reason: str, *, base: InForce) -> str:
-        """Make and apply a new revision on top of ``base``; what was done, in a sentence.
+        """Store and apply a new revision based on ``base``; return a sentence on it.
 
         Raises RecipeConflict if somebody else has made or applied one since ``base``.
         """
         ...
 
     def undo(self, reason: str, *, base: InForce) -> str:
-        """Back to the revision in force before ``base``; what was done, in a sentence.
+        """Go back to the revision in force before ``base``; return a sentence on it.
 
         Raises RecipeConflict if ``base`` is no longer in force.
         """

@@ -133,7 +133,7 @@ class TuneApp(App[int]):
             self.set_interval(_HEALTH_S, self.poll_health)
             self.set_interval(_KEEP_DRAFT_S, self._keep_draft)
 
-    # --- what is shown ----------------------------------------------------------------------
+    # --- display ----------------------------------------------------------------------------
 
     def on_resize(self) -> None:
         """Arrange the screen again."""

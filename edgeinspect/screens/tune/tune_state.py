@@ -1,4 +1,4 @@
-"""What is being tuned: the evidence, the draft and the chosen part. Knows nothing of a terminal."""
+"""The state of tuning: the evidence, the draft and the chosen part; independent of a terminal."""
 
 from __future__ import annotations
 
