@@ -285,7 +285,7 @@ def test_a_locked_station_is_unlocked_by_its_masters(
     sink.wait_for(lambda sink: len(sink.written) == 4)
     assert sink.written[-1].record.verdict.kind is VerdictKind.PASS
     run("challenge", "status", "--socket", station.socket)
-    assert "Nothing is due" in capsys.readouterr().out
+    assert "No challenge is due" in capsys.readouterr().out
     page = Path(state["html"]).read_text()
     assert "PASSED" in page and "No confirm sensor is wired" in page
     data = station.folder / "data"

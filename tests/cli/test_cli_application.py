@@ -186,7 +186,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     ("arguments", "hint"),
     [
         (["chekc"], "Did you mean 'check'?"),
-        (["zzz"], "There are: demo, run"),
+        (["zzz"], "Choose from: demo, run"),
         (["sim", "--parts", "0"], "sim --help"),
         (["check"], "BUNDLE|STATION_FILE"),
         (["parts", "list"], "--data-dir"),
