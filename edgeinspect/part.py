@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -33,7 +34,6 @@ class Doubt(StrEnum):
     MISALIGNED = "misaligned"
     EXPOSURE_OFF_RECIPE = "exposure_off_recipe"
     GAIN_OFF_RECIPE = "gain_off_recipe"
-    WRONG_FORMAT = "wrong_format"
     ENGINE_FAILED = "engine_failed"
     CAMERA_FAILED = "camera_failed"
     LATE = "late"
@@ -82,6 +82,34 @@ class Region(NamedTuple):
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraControls:
+    """The settings of a camera: what a recipe asks for, or what a frame was taken with.
+
+    In a recipe None leaves a control as the driver finds it. In a frame None means that the
+    camera does not report it.
+
+    Attributes:
+        exposure_us: exposure time.
+        gain: analogue gain; for a USB camera the number that it uses itself.
+        red_gain, blue_gain: fixed white balance, both or none.
+        white_balance_k: fixed white balance of a camera that takes a colour temperature, kelvin.
+        lens_position: dioptres (1/m); for a USB camera the number that it uses itself.
+    """
+
+    exposure_us: float | None = None
+    gain: float | None = None
+    red_gain: float | None = None
+    blue_gain: float | None = None
+    white_balance_k: float | None = None
+    lens_position: float | None = None
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Every control, in the order in which records and exports list them."""
+        return tuple(field.name for field in fields(cls))
+
+
 @dataclass(frozen=True, slots=True)
 class FrameMeta:
     """What the camera driver reports about one exposure.
@@ -92,25 +120,17 @@ class FrameMeta:
         exposure_mono_ns: start of the exposure on CLOCK_MONOTONIC.
         exposure_error_ns: the exposure really began at most this much earlier or later.
         arrived_mono_ns: when the driver delivered the frame, on CLOCK_MONOTONIC.
-        exposure_us: exposure time reported by the camera; None if it reports none.
-        gain: analogue gain reported by the camera; None if it reports none.
+        controls: as reported by the camera.
         source: file name of a replayed picture, else "".
-        red_gain, blue_gain, white_balance_k, lens_position: as reported by the camera; units as in
-            ``edgeinspect.ports.CameraControls``.
         view: name of the camera's view of the part, for lines with more than one.
     """
 
     sequence: int
     exposure_mono_ns: int
     arrived_mono_ns: int
-    exposure_us: float | None = None
-    gain: float | None = None
+    controls: CameraControls = field(default_factory=CameraControls)
     source: str = ""
     view: str = "main"
-    red_gain: float | None = None
-    blue_gain: float | None = None
-    white_balance_k: float | None = None
-    lens_position: float | None = None
     exposure_error_ns: int = 0
 
     @property
@@ -136,6 +156,13 @@ class Frame:
     meta: FrameMeta
     pixels: NDArray[np.uint8] = field(compare=False, repr=False)
 
+    @classmethod
+    def of_picture(cls, pixels: NDArray[np.uint8], *, source: str = "") -> Frame:
+        """A frame without a history, e.g. from a file; a single grey channel loses its axis."""
+        flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+        meta = FrameMeta(sequence=0, exposure_mono_ns=0, arrived_mono_ns=0, source=source)
+        return cls(meta, np.ascontiguousarray(flat))
+
 
 @dataclass(frozen=True, slots=True)
 class FrameQuality:
@@ -146,12 +173,33 @@ class FrameQuality:
         clipped_low: share of pixels at most 2, [0, 1].
         clipped_high: share of pixels at least 253, [0, 1].
         focus: variance of the Laplacian, grey levels squared, >= 0.
+        others: by name, what further checks of ``edgeinspect.line.checks`` measure.
     """
 
     mean: float
     clipped_low: float
     clipped_high: float
     focus: float
+    others: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, values: Mapping[str, float]) -> FrameQuality:
+        """The quality with these values, by name; the four above must be among them."""
+        others = dict(values)
+        named = {
+            name: others.pop(name) for name in ("mean", "clipped_low", "clipped_high", "focus")
+        }
+        return cls(**named, others=others)
+
+    def values(self) -> dict[str, float]:
+        """Every measured value by name; what is not here was not measured on this picture."""
+        return {
+            "mean": self.mean,
+            "clipped_low": self.clipped_low,
+            "clipped_high": self.clipped_high,
+            "focus": self.focus,
+            **self.others,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,16 @@ vendor errors into ``edgeinspect.errors``; they keep the cause.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.part import Frame
+from edgeinspect.errors import InferenceFailed
+from edgeinspect.faults import FaultName
+from edgeinspect.part import CameraControls, Frame
 
 EdgeListener = Callable[[int], None]
 """Called in the driver's thread with the kernel's CLOCK_MONOTONIC timestamp (ns) of one active
@@ -35,26 +37,6 @@ class Clock(Protocol):
     def is_synchronized(self) -> bool:
         """Return whether the wall clock is known to follow a time server."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CameraControls:
-    """The camera settings of a recipe; None leaves a control as the driver finds it.
-
-    Attributes:
-        exposure_us: exposure time in microseconds.
-        gain: analogue gain; for a USB camera the number that it uses itself.
-        red_gain, blue_gain: fixed white balance, both or none.
-        white_balance_k: fixed white balance of a camera that takes a colour temperature, kelvin.
-        lens_position: dioptres (1/m); for a USB camera the number that it uses itself.
-    """
-
-    exposure_us: float | None = None
-    gain: float | None = None
-    red_gain: float | None = None
-    blue_gain: float | None = None
-    white_balance_k: float | None = None
-    lens_position: float | None = None
 
 
 class Camera(Protocol):
@@ -165,24 +147,31 @@ class TensorSpec:
     scale: float
     zero_point: int
 
+    def holds(self, values: NDArray[np.generic]) -> bool:
+        """Whether an array can be one element of a batch: shape without the batch axis, dtype."""
+        return values.shape == self.shape[1:] and values.dtype == self.dtype
+
+    def check_tile(self, tile: NDArray[np.generic]) -> None:
+        """Raises InferenceFailed: the tile is not one that the model takes."""
+        if not self.holds(tile):
+            raise InferenceFailed(
+                f"A tile of {self.dtype} {self.shape[1:]} is expected, "
+                f"got {tile.dtype} {tile.shape}."
+            )
+
 
 class Engine(Protocol):
-    """A verified int8 model that turns quantized tiles into quantized outputs."""
+    """A verified int8 model that turns quantized tiles into quantized outputs.
 
-    @property
-    def input_spec(self) -> TensorSpec:
-        """The tensor that each tile must match."""
-        ...
+    Attributes:
+        input_spec: the tensor that each tile must match.
+        output_spec: the tensor that each output matches.
+        description: runtime, version, kernels (delegate) and threads in use, for people.
+    """
 
-    @property
-    def output_spec(self) -> TensorSpec:
-        """The tensor that each output matches."""
-        ...
-
-    @property
-    def description(self) -> str:
-        """Runtime, version, kernels (delegate) and threads in use, for people."""
-        ...
+    input_spec: TensorSpec
+    output_spec: TensorSpec
+    description: str
 
     def run(self, tiles: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
         """Run the model on every tile; return one output per tile, in order.
@@ -194,6 +183,14 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release the model; closing twice is allowed."""
+        ...
+
+
+class StationEngine(Engine, Protocol):
+    """An engine that a station works with: it reports what is wrong with it."""
+
+    def trouble(self) -> Mapping[FaultName, str]:
+        """What is wrong now: fault names and a sentence each; empty if all is well."""
         ...
 
 

@@ -10,7 +10,6 @@ import contextlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from edgeinspect.assembly.opened_records import OpenedRecords
@@ -37,8 +36,8 @@ from edgeinspect.runtime.realtime import keep_core_free
 from edgeinspect.runtime.records_sink import RecordsSink
 from edgeinspect.runtime.station import Station
 from edgeinspect.runtime.threads import StationThread
+from edgeinspect.settings.driver_tables import SIM
 from edgeinspect.settings.station_file import StationFile
-from edgeinspect.settings.wiring import IoDriver
 from edgeinspect.undo import undo_on_error
 
 _JOIN_S = 2.0
@@ -97,7 +96,7 @@ class AssembledStation:
             recipe = prepare_model(plan, watch=watch)
             opened.callback(recipe.inspectors.close)
             self.engine = recipe.inspectors.description
-            if simulated is None and plan.station.io.driver is IoDriver.SIM:
+            if simulated is None and plan.station.io.driver == SIM:
                 simulated = SimulatedLine(plan.station)
             drivers = open_hardware(plan.station) if simulated is None else simulated.drivers
             opened.callback(_close_all, drivers)
@@ -185,12 +184,7 @@ class AssembledStation:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     def _control_server(self) -> ControlServer:

@@ -7,36 +7,20 @@ import os
 import shutil
 import tempfile
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from edgeinspect.assembly.finding import Finding
 from edgeinspect.bundle.directory import Bundle, load_bundle
 from edgeinspect.challenge.masters_file import check_masters, load_masters
 from edgeinspect.errors import EdgeInspectError, StorageFault
-from edgeinspect.hw.registry import CAMERA_DRIVERS, IO_DRIVERS, resolve_driver
+from edgeinspect.hw.registry import resolve_driver
 from edgeinspect.part import Region
 from edgeinspect.runtime.frame_fit import check_fits, expected_frame, recorded_frame
 from edgeinspect.runtime.plan import StationPlan, plan_station, refuse_half_simulated
+from edgeinspect.settings.driver_tables import CAMERA_DRIVERS, IO_DRIVERS, SIM
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.station_file import EngineSettings, StationFile, load_station
 from edgeinspect.settings.uncovered import describe_frames, describe_uncovered_faults
-from edgeinspect.settings.wiring import IoDriver
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """The outcome of one check.
-
-    Attributes:
-        state: "ok", "warn" or "fail".
-        exit_code: what a failure means for the command; 0 otherwise.
-    """
-
-    name: str
-    state: str
-    detail: str
-    next_action: str = ""
-    exit_code: int = 0
 
 
 def check_bundle(directory: Path) -> Iterator[Finding]:
@@ -45,7 +29,7 @@ def check_bundle(directory: Path) -> Iterator[Finding]:
     try:
         bundle = load_bundle(directory)
     except EdgeInspectError as error:
-        yield _failed("bundle", error)
+        yield Finding.failed("bundle", error)
     if bundle is not None:
         yield from _check_loaded(bundle, engine=EngineSettings(), roi=None)
 
@@ -55,7 +39,7 @@ def check_station(path: Path) -> Iterator[Finding]:
     try:
         station = load_station(path)
     except EdgeInspectError as error:
-        yield _failed("station file", error)
+        yield Finding.failed("station file", error)
         return
     yield _ok("station file", f"{station.id}: {station.gate.kind.value} gate, valid")
     yield from _check_storage(station)
@@ -84,7 +68,7 @@ def _check_loaded(
     try:
         opened = open_inspectors(bundle, engine=engine, roi=roi)
     except EdgeInspectError as error:
-        yield _failed("model", error)
+        yield Finding.failed("model", error)
         return
     opened.close()
     yield _ok("model", f"golden pictures agree on {opened.description}")
@@ -108,7 +92,7 @@ def _check_storage(station: StationFile) -> Iterator[Finding]:
         with _storage_words(folder), tempfile.NamedTemporaryFile(dir=present):
             free = shutil.disk_usage(present).free
     except EdgeInspectError as error:
-        yield _failed("data directory", error)
+        yield Finding.failed("data directory", error)
         return
     made = "" if folder.exists() else ", will be created"
     yield _ok("data directory", f"{folder} is writable{made}, {free / 1e9:.1f} GB free")
@@ -128,7 +112,7 @@ def _check_recipe(station: StationFile) -> Generator[Finding, None, Recipe | Non
     try:
         plan = plan_station(station, store_first=False)
     except EdgeInspectError as error:
-        yield _failed("recipe", error)
+        yield Finding.failed("recipe", error)
         return None
     yield _ok("recipe", _recipe_words(plan))
     yield _check_frame(plan)
@@ -144,7 +128,7 @@ def _check_frame(plan: StationPlan) -> Finding:
         if frame is None and (frame := recorded_frame(plan.station.data_dir)) is not None:
             check_fits(plan.recipe, plan.bundle, frame)
     except EdgeInspectError as error:
-        return _failed("region of interest", error)
+        return Finding.failed("region of interest", error)
     if frame is None:
         return Finding(
             name="region of interest",
@@ -161,9 +145,9 @@ def _check_masters(plan: StationPlan) -> Iterator[Finding]:
         return
     try:
         masters = load_masters(policy.masters_of(plan.recipe.product))
-        check_masters(masters, plan, simulated=plan.station.io.driver is IoDriver.SIM)
+        check_masters(masters, plan, simulated=plan.station.io.driver == SIM)
     except EdgeInspectError as error:
-        yield _failed("masters", error)
+        yield Finding.failed("masters", error)
         return
     when = ", ".join(occasion.value for occasion in policy.when)
     count = len(masters.content.masters)
@@ -179,19 +163,19 @@ def _check_drivers(station: StationFile) -> Iterator[Finding]:
     try:
         refuse_half_simulated(station)
     except EdgeInspectError as error:
-        yield _failed("drivers", error)
+        yield Finding.failed("drivers", error)
         return
-    if station.io.driver is IoDriver.SIM:
+    if station.io.driver == SIM:
         yield _ok("drivers", "simulated line")
         return
     for kind, name, known in (
-        ("camera", station.camera.driver.value, CAMERA_DRIVERS),
-        ("io", station.io.driver.value, IO_DRIVERS),
+        ("camera", station.camera.driver, CAMERA_DRIVERS),
+        ("io", station.io.driver, IO_DRIVERS),
     ):
         try:
             resolve_driver(name, known, kind=kind)
         except EdgeInspectError as error:
-            yield _failed(f"{kind} driver", error)
+            yield Finding.failed(f"{kind} driver", error)
         else:
             yield _ok(f"{kind} driver", f"{name} is installed")
 
@@ -211,13 +195,3 @@ def _storage_words(folder: Path) -> Iterator[None]:
 
 def _ok(name: str, detail: str) -> Finding:
     return Finding(name=name, state="ok", detail=detail)
-
-
-def _failed(name: str, error: EdgeInspectError) -> Finding:
-    return Finding(
-        name=name,
-        state="fail",
-        detail=error.message,
-        next_action=error.next_action,
-        exit_code=error.exit_code,
-    )

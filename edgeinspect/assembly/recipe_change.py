@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeinspect.bundle.order import Build
 from edgeinspect.errors import EdgeInspectError, StorageFault, UsageError
+from edgeinspect.files.one_line import to_one_line
 from edgeinspect.runtime.bundle_age import audit_note, newer_in_force, refuse_older
 from edgeinspect.runtime.plan import StationPlan, make_plan, plan_station
 from edgeinspect.settings.recipe_audit import CONFIRMED
@@ -121,8 +122,9 @@ class RecipeChange:
                     store.change_job(old, instead_of=plan.file_product, **_refused(error))
             except EdgeInspectError as second:
                 raise StorageFault(
-                    f"Revision {revision} of {product} was refused ({_one_line(str(error))}), and "
-                    f"is still marked for the next start, because {_one_line(second.message)}",
+                    f"Revision {revision} of {product} was refused ({to_one_line(str(error))}), "
+                    "and is still marked for the next start, because "
+                    f"{to_one_line(second.message)}",
                     next_action="Free the disk, then apply the revision that you want.",
                 ) from error
             raise
@@ -150,12 +152,8 @@ def confirm_applied(
 
 def _put_back(store: RecipeStore, product: str, before: ActivePointer | None, *, why: str) -> None:
     if before is not None and store.active_pointer(product) != before:
-        store.activate(product, before.revision, author="edgeinspect", reason=_one_line(why))
+        store.activate(product, before.revision, author="edgeinspect", reason=to_one_line(why))
 
 
 def _refused(error: BaseException) -> dict[str, str]:
-    return {"author": "edgeinspect", "reason": _one_line(f"the change was refused: {error}")}
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)[:200]
+    return {"author": "edgeinspect", "reason": to_one_line(f"the change was refused: {error}")}

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable
 from typing import Protocol
 
 from edgeinspect.faults import FaultName
 from edgeinspect.runtime.fault_board import FaultBoard
-
-_INSISTING = (signal.SIGTERM, signal.SIGINT)
-"""Two of these mean "at once". A terminal that is lost sends SIGHUP more than once by itself."""
+from edgeinspect.terminal.signals import stop_on_signals
 
 
 class Runs(Protocol):
@@ -60,43 +54,19 @@ def run_until_stopped(
         HardwareError, StorageFault, StationBusy: it could not start; everything is closed.
     """
 
-    def tell(what: Callable[[], None]) -> None:
+    def report(how: Callable[[], None]) -> None:
         try:
-            what()
-        except Exception as error:  # noqa: BLE001  no listener may stop the station
+            how()
+        except Exception as error:  # noqa: BLE001  no report may stop the station
             station.faults.count(FaultName.REPORTING_FAILED, f"{type(error).__name__}: {error}")
 
     with stop_on_signals(station.request_stop):
         start()
         try:
-            tell(on_ready)
+            report(on_ready)
             while not station.wait(watch_period_s):
-                tell(watch)
-            tell(on_stopping)
+                report(watch)
+            report(on_stopping)
         finally:
             code = stop()
     return code
-
-
-@contextlib.contextmanager
-def stop_on_signals(request_stop: Callable[..., None]) -> Iterator[None]:
-    """Call ``request_stop``, with ``immediate`` when somebody insists; nothing in other threads."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    insisted = 0
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal insisted
-        del frame
-        insisted += number in _INSISTING
-        request_stop(immediate=insisted > 1)
-
-    before = {number: signal.signal(number, stop) for number in _INSISTING}
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -25,7 +25,6 @@ from edgeinspect.sim.world import LensView, PartSource, SimPart
 
 ENDLESS = 10_000_000
 """Parts of a line that just runs: more than three weeks of them."""
-MAX_RATE_PER_S = 6.0
 AHEAD = 12
 """Pictures that are rendered before their parts come."""
 
@@ -120,7 +119,7 @@ class SimulatedLine:
             station: gives the line's dimensions.
             parts: how many parts to put on the belt.
             seed: makes the run repeatable.
-            rate_per_s: average parts per second, at most ``MAX_RATE_PER_S``.
+            rate_per_s: average parts per second, as far as the smallest pitch allows.
             defect_rate: share of defective parts, [0, 1].
 
         Raises:

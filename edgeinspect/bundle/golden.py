@@ -29,6 +29,7 @@ from edgeinspect.bundle.card import GOLDEN_FILE, Card
 from edgeinspect.bundle.directory import FETCH_AGAIN, Bundle
 from edgeinspect.bundle.pipeline import Pipeline
 from edgeinspect.errors import InferenceFailed, ModelRefused
+from edgeinspect.files.one_line import to_one_line
 from edgeinspect.ports import Engine
 
 MAX_PICTURES = 64
@@ -217,8 +218,7 @@ def _look(
 
 def _words(error: BaseException) -> str:
     """Of an error of a library: one line of printable text, and not too much of it."""
-    text = "".join(c if c.isprintable() else " " for c in str(error))[:200]
-    return text.strip().rstrip(".") or type(error).__name__
+    return to_one_line(str(error)).rstrip(".") or type(error).__name__
 
 
 def _check_entry(card: Card, entry: GoldenPicture, place: str) -> None:

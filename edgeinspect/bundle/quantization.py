@@ -37,15 +37,6 @@ def quantize(values: NDArray[np.float64], quantization: Quantization) -> NDArray
     return clipped.astype(quantization.dtype)
 
 
-def dequantize(values: NDArray[np.generic], quantization: Quantization) -> NDArray[np.float64]:
-    """Convert int8 or uint8 to real values.
-
-    Values are widened first, because the difference does not fit in 8 bits.
-    """
-    steps = values.astype(np.int32) - quantization.zero_point
-    return np.asarray(steps * quantization.scale, np.float64)
-
-
 def pixel_table(
     *, mean: Sequence[float], std: Sequence[float], quantization: Quantization
 ) -> NDArray[np.generic]:

@@ -30,6 +30,7 @@ from edgeinspect.clocks import read_beside_mono
 from edgeinspect.control.feed import EventFeed
 from edgeinspect.errors import BeltNotReady, EdgeInspectError, UsageError
 from edgeinspect.faults import FaultName
+from edgeinspect.files import one_line
 from edgeinspect.hw.clock import boot_id as this_boot
 from edgeinspect.line.parts_lock import LockState
 from edgeinspect.part import PartRecord
@@ -395,8 +396,6 @@ class ChallengeService:
 
 
 def _one_line(value: object, name: str) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > 200:
-        raise UsageError(f"The challenge's {name} must be 1 to 200 characters.")
-    if not value.isprintable():
-        raise UsageError(f"The challenge's {name} must be one line.")
+    if not isinstance(value, str) or not one_line.is_one_line(value):
+        raise UsageError(f"The challenge's {name} must be {one_line.EXPECTED}.")
     return value

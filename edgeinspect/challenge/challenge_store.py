@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,7 +21,7 @@ from pydantic import TypeAdapter
 from edgeinspect.challenge.policy import NOTHING_DUE, DueState, Reason
 from edgeinspect.errors import EdgeInspectError, NotGood, StorageFault
 from edgeinspect.files.atomic_file import create_file, make_folder, replace_file
-from edgeinspect.files.json_text import parse_json
+from edgeinspect.files.json_text import finite, parse_json
 from edgeinspect.settings.audit import AuditTrail
 
 CHALLENGES_FOLDER = "challenges"
@@ -116,8 +115,8 @@ class ChallengeStore:
     def prepare(self, content: Mapping[str, object]) -> tuple[int, bytes]:
         """Return the next record's number and file content; writes nothing."""
         number = max(self.numbers(), default=0) + 1
-        finite = _finite({"number": number, **content})
-        return number, json.dumps(finite, indent=1, allow_nan=False).encode() + b"\n"
+        record = finite({"number": number, **content})
+        return number, json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
 
     def put(self, number: int, data: bytes) -> None:
         """Store a prepared record. Raises StorageFault, also if the number is taken."""
@@ -139,14 +138,3 @@ class ChallengeStore:
         if not isinstance(content, dict):
             raise StorageFault(f"{path} is damaged.")
         return content
-
-
-def _finite(value: object) -> object:
-    """NaN and infinities are not JSON: they become null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

@@ -20,9 +20,10 @@ from typing import NamedTuple, TextIO, cast
 import click
 
 from edgeinspect.errors import ConfigError, EdgeInspectError, StorageFault, UsageError
+from edgeinspect.files.one_line import printable
 from edgeinspect.terminal.output import print_json
+from edgeinspect.terminal.signals import unwinding_on_signals
 from edgeinspect.terminal.streams import open_what_is_closed
-from edgeinspect.terminal.unwinding import unwinding_on_signals
 
 INTERRUPTED = 130
 PIPE_CLOSED = 141
@@ -148,7 +149,7 @@ class _Report:
     def _print(self, fields: Mapping[str, object], exit_code: int) -> int:
         # One sentence on one line, whatever characters a file name or a value contains.
         sentence = f"{fields['message']} {fields['next_action']}".rstrip()
-        shown = "".join(c if c.isprintable() else " " for c in sentence)
+        shown = printable(sentence)
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(f"{self._program}: {shown}\n")
             sys.stderr.flush()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeinspect.errors import EdgeInspectError
-from edgeinspect.files.json_text import parse_json
+from edgeinspect.files.json_text import finite, parse_json
 
 PROTOCOL_VERSION = 1
 MAX_REQUEST_BYTES = 16_384
@@ -31,7 +31,7 @@ def encode(message: Mapping[str, object]) -> bytes:
     try:
         text = json.dumps(message, separators=(",", ":"), allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(message), separators=(",", ":"), allow_nan=False)
+        text = json.dumps(finite(message), separators=(",", ":"), allow_nan=False)
     return text.encode() + b"\n"
 
 
@@ -71,13 +71,3 @@ def error_reply(request_id: object, error: Exception) -> bytes:
     if isinstance(error, EdgeInspectError):
         return failure(request_id, type(error).__name__, error.message, error.next_action)
     return failure(request_id, "InternalError", f"{type(error).__name__}: {error}")
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgeinspect.drawing.contact_sheet import Threshold, part_sheet, save_png
 from edgeinspect.errors import EdgeInspectError
 from edgeinspect.files.atomic_file import replace_file
-from edgeinspect.part import Frame, FrameMeta, Region
+from edgeinspect.part import Frame, Region
 from edgeinspect.records.recipes import registered_recipes
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _inspection(bundle: Any, pixels: NDArray[np.uint8], recipe: PartRecipe) -> I
 
     opened = open_inspectors(bundle, engine=EngineSettings(threads=1), roi=recipe.roi)
     try:
-        frame = Frame(FrameMeta(sequence=0, exposure_mono_ns=0, arrived_mono_ns=0), pixels)
+        frame = Frame.of_picture(pixels)
         return opened.inspectors[0].inspect(frame, want_map=True)
     finally:
         opened.close()

@@ -13,6 +13,8 @@ from pathlib import Path
 from edgeinspect.errors import DiskFull, StorageFault
 from edgeinspect.undo import undo_on_error
 
+_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
 
 def replace_file(
     path: Path,
@@ -134,9 +136,26 @@ def storage_faults(path: Path) -> Iterator[None]:
     except StorageFault:
         raise
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        kind = DiskFull if full else StorageFault
-        raise kind(
-            f"{path} could not be written ({error.strerror or error}).",
-            next_action="Free some space." if full else "Check the folder and its permissions.",
-        ) from error
+        raise storage_fault(error, doing=f"write {path}") from error
+
+
+def storage_fault(error: OSError, *, doing: str) -> StorageFault:
+    """What the file system raised, as our error; chain it with ``from``.
+
+    Args:
+        doing: completes "Cannot ...", with the file or folder in it.
+    """
+    if error.errno in _FULL_ERRNOS:
+        return disk_full(doing)
+    return StorageFault(
+        f"Cannot {doing}: {error.strerror or error}.",
+        next_action="Check the folder's permissions, and that the disk is mounted and healthy.",
+    )
+
+
+def disk_full(doing: str) -> DiskFull:
+    """The error of a disk without space; ``doing`` completes "No space is left to ..."."""
+    return DiskFull(
+        f"No space is left to {doing}.",
+        next_action="Free space on that disk or make the storage budget smaller.",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,4 +76,4 @@ def median_run_ns(run: Run, tiles: list[NDArray[np.generic]], *, budget_ns: int)
         start = time.monotonic_ns()
         run(tiles)
         times.append(time.monotonic_ns() - start)
-    return sorted(times)[len(times) // 2]
+    return statistics.median_high(times)

@@ -15,8 +15,8 @@ from typing_extensions import override
 
 from edgeinspect.errors import EdgeInspectError
 from edgeinspect.hw.camera_drops import DropListener, TellsDrops
-from edgeinspect.part import Frame
-from edgeinspect.ports import Camera, CameraControls, Output
+from edgeinspect.part import CameraControls, Frame
+from edgeinspect.ports import Camera, Output
 
 
 class StrobedCamera(Camera):

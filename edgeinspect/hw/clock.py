@@ -13,7 +13,6 @@ from pathlib import Path
 from typing_extensions import override
 
 from edgeinspect.clocks import read_beside_mono
-from edgeinspect.errors import CameraFault
 from edgeinspect.ports import Clock
 
 _TIMESYNCD_MARK = Path("/run/systemd/timesync/synchronized")
@@ -103,24 +102,6 @@ class BootToMono:
         if boot_ns < self._not_before_boot_ns:
             return None
         return MonoStamp(boot_ns - difference_ns, pair.error_ns)
-
-
-def boot_to_mono_ns(boot_ns: int) -> int:
-    """One CLOCK_BOOTTIME stamp on CLOCK_MONOTONIC, within ``LARGEST_ERROR_NS``.
-
-    Whoever converts the stamps of a camera takes ``BootToMono``, which also says how far off each
-    of them can be, and notices a suspended machine.
-
-    Raises:
-        CameraFault: the conversion cannot be bounded.
-    """
-    stamp = BootToMono().convert(boot_ns)
-    if stamp is None:
-        raise CameraFault(
-            "The machine is too busy to tell when a frame was exposed.",
-            next_action="Find out what keeps every processor busy: top -H",
-        )
-    return stamp.mono_ns
 
 
 def boot_id() -> str:

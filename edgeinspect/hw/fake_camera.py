@@ -9,8 +9,8 @@ from typing_extensions import override
 
 from edgeinspect.errors import CameraFault, UsageError
 from edgeinspect.hw.camera_drops import DropListener, tell_nobody
-from edgeinspect.part import Frame
-from edgeinspect.ports import Camera, CameraControls
+from edgeinspect.part import CameraControls, Frame
+from edgeinspect.ports import Camera
 
 
 class CaptureCall(NamedTuple):

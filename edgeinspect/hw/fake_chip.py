@@ -37,7 +37,7 @@ class _Pin:
 
 
 class FakeChip:
-    """The chip, and the io driver for it (``edgeinspect.runtime.opened_wires.IoModule``).
+    """The chip, and the io driver for it (``edgeinspect.hw.registry.IoModule``).
 
     Attributes:
         denied: this user may not use the chip.

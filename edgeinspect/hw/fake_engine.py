@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
 
 from edgeinspect.errors import InferenceFailed
 from edgeinspect.ports import Engine, TensorSpec
@@ -35,27 +34,13 @@ class FakeEngine(Engine):
         output_spec: TensorSpec,
         script: Callable[[Tile], Tile] | Iterable[Tile | Exception],
     ) -> None:
-        self._input_spec = input_spec
-        self._output_spec = output_spec
+        self.input_spec = input_spec
+        self.output_spec = output_spec
+        self.description = "scripted fake engine"
         self._function = script if callable(script) else None
         self._outputs = iter(()) if callable(script) else iter(script)
         self._closed = False
         self.tiles: list[Tile] = []
-
-    @override
-    @property
-    def input_spec(self) -> TensorSpec:
-        return self._input_spec
-
-    @override
-    @property
-    def output_spec(self) -> TensorSpec:
-        return self._output_spec
-
-    @override
-    @property
-    def description(self) -> str:
-        return "scripted fake engine"
 
     def run(self, tiles: Sequence[Tile]) -> list[Tile]:
         """See ``edgeinspect.ports.Engine``.
@@ -69,14 +54,10 @@ class FakeEngine(Engine):
         return [self._answer(tile) for tile in tiles]
 
     def _answer(self, tile: Tile) -> Tile:
-        if not _matches(tile, self._input_spec):
-            raise InferenceFailed(
-                f"A tile of {self._input_spec.dtype} {self._input_spec.shape[1:]} is expected, "
-                f"got {tile.dtype} {tile.shape}."
-            )
+        self.input_spec.check_tile(tile)
         self.tiles.append(tile.copy())
         output = self._function(tile) if self._function is not None else self._next()
-        if not _matches(output, self._output_spec):
+        if not self.output_spec.holds(output):
             raise AssertionError(f"scripted output {output.dtype} {output.shape} is wrong")
         return output
 
@@ -90,7 +71,3 @@ class FakeEngine(Engine):
     def close(self) -> None:
         """Refuse every later run; closing twice is allowed."""
         self._closed = True
-
-
-def _matches(values: Tile, spec: TensorSpec) -> bool:
-    return values.shape == spec.shape[1:] and values.dtype == np.dtype(spec.dtype)

@@ -13,8 +13,8 @@ from typing_extensions import override
 from edgeinspect.errors import CameraFault, UsageError
 from edgeinspect.files.picture_bytes import MAX_PIXELS
 from edgeinspect.hw.picture_file import MAX_FILE_BYTES, read_picture
-from edgeinspect.part import Frame, FrameMeta
-from edgeinspect.ports import Camera, CameraControls
+from edgeinspect.part import CameraControls, Frame, FrameMeta
+from edgeinspect.ports import Camera
 
 if TYPE_CHECKING:
     from edgeinspect.settings.station_file import Camera as CameraWiring

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -23,11 +22,12 @@ from typing import Any
 from typing_extensions import override
 
 from edgeinspect.errors import UsageError
+from edgeinspect.hw.driven_output import DrivenOutput
 from edgeinspect.hw.edge_reader import Told, reader
 from edgeinspect.hw.gpio_chips import holder_of, line_offset, open_chip, vendor
 from edgeinspect.hw.gpio_faults import consumer, gone, line_fault
 from edgeinspect.hw.input_faults import InputFaults, TellsFaults
-from edgeinspect.ports import EdgeInput, EdgeListener, EncoderInput, LevelInput, Output
+from edgeinspect.ports import EdgeInput, EdgeListener, EncoderInput, LevelInput
 from edgeinspect.settings.wiring import Active, Bias, EncoderLine, InputLine, Io, OutputLine
 
 NUMBERS = 1 << 32
@@ -50,9 +50,28 @@ def encoder_input(io: Io, wire: EncoderLine) -> EncoderCounter:
     return EncoderCounter(io, wire)
 
 
-def output(io: Io, wire: OutputLine) -> DrivenLine:
+def output(io: Io, wire: OutputLine) -> DrivenOutput:
     """Open an output at its safe level. Raises LineFault."""
-    return DrivenLine(io, wire)
+    gpiod = vendor()
+    value = gpiod.line.Value
+    settings = gpiod.LineSettings(
+        direction=gpiod.line.Direction.OUTPUT,
+        active_low=wire.active is Active.LOW,
+        output_value=value.INACTIVE,
+    )
+    name, offset, request = _request(io, wire, settings)
+
+    def drive(active: bool) -> None:
+        try:
+            request.set_value(offset, value.ACTIVE if active else value.INACTIVE)
+        except OSError as error:
+            raise line_fault(error, line=name, doing="driven") from error
+
+    def release() -> None:
+        with contextlib.suppress(OSError):
+            request.release()
+
+    return DrivenOutput(name, drive=drive, release=release)
 
 
 class EdgeLine(EdgeInput, TellsFaults):
@@ -126,48 +145,6 @@ class EncoderCounter(EncoderInput, TellsFaults):
     @override
     def close(self) -> None:
         self._events.close()
-
-
-class DrivenLine(Output):
-    """An output; see ``edgeinspect.ports.Output``. Requested at its safe level when it is made."""
-
-    def __init__(self, io: Io, wire: OutputLine) -> None:
-        gpiod = vendor()
-        self._value = gpiod.line.Value
-        settings = gpiod.LineSettings(
-            direction=gpiod.line.Direction.OUTPUT,
-            active_low=wire.active is Active.LOW,
-            output_value=self._value.INACTIVE,
-        )
-        self._lock = threading.Lock()
-        self._name, self._offset, self._request = _request(io, wire, settings)
-        self._closed = False
-
-    @override
-    def drive(self, active: bool) -> None:
-        with self._lock:
-            if self._closed:
-                raise UsageError(f"The closed output {self._name} was driven.")
-            self._set(active)
-
-    @override
-    def close(self) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            try:
-                self._set(False)
-            finally:
-                with contextlib.suppress(OSError):
-                    self._request.release()
-
-    def _set(self, active: bool) -> None:
-        value = self._value.ACTIVE if active else self._value.INACTIVE
-        try:
-            self._request.set_value(self._offset, value)
-        except OSError as error:
-            raise line_fault(error, line=self._name, doing="driven") from error
 
 
 class _Events:

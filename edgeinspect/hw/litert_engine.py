@@ -15,26 +15,28 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from edgeinspect.errors import InferenceFailed, ModelRefused
+from edgeinspect.faults import FaultName
 from edgeinspect.hw.arrangement import BUDGET_NS, Arrangement, candidates, median_run_ns
 from edgeinspect.hw.interpreters import Lane, Loader
-from edgeinspect.ports import Engine, TensorSpec
+from edgeinspect.ports import StationEngine
 
 Tile = NDArray[np.generic]
 
 
-class LiteRtEngine(Engine):
+class LiteRtEngine(StationEngine):
     """One model, loaded into one or several interpreters. Made by ``open_engine`` and its like.
 
     ``run`` may be called from several threads at once; each tile takes whichever interpreter is
     free.
+
+    Attributes:
+        arrangement: how tiles share the cores.
     """
 
     def __init__(self, lanes: Sequence[Lane], *, arrangement: Arrangement, runtime: str) -> None:
         first = lanes[0]
-        self._input_spec = first.input_spec
-        self._output_spec = first.output_spec
-        self._tile_shape = first.input_spec.shape[1:]
-        self._dtype = np.dtype(first.input_spec.dtype)
+        self.input_spec = first.input_spec
+        self.output_spec = first.output_spec
         self._batch = arrangement.batch
         self._idle: queue.SimpleQueue[Lane | None] = queue.SimpleQueue()
         for lane in lanes:
@@ -44,39 +46,20 @@ class LiteRtEngine(Engine):
         if len(lanes) > 1:
             self._helpers = ThreadPoolExecutor(len(lanes) - 1, thread_name_prefix="inference")
         self._closed = threading.Event()
-        self._arrangement = arrangement
-        self._description = f"{runtime}, {first.kernels}, {arrangement}"
+        self.arrangement = arrangement
+        self.description = f"{runtime}, {first.kernels}, {arrangement}"
 
     @override
-    @property
-    def input_spec(self) -> TensorSpec:
-        return self._input_spec
-
-    @override
-    @property
-    def output_spec(self) -> TensorSpec:
-        return self._output_spec
-
-    @override
-    @property
-    def description(self) -> str:
-        return self._description
-
-    @property
-    def arrangement(self) -> Arrangement:
-        """How tiles share the cores."""
-        return self._arrangement
+    def trouble(self) -> dict[FaultName, str]:
+        """See ``edgeinspect.ports.StationEngine``: the CPU is never lost."""
+        return {}
 
     def run(self, tiles: Sequence[Tile]) -> list[Tile]:
         """See ``edgeinspect.ports.Engine``."""
         if self._closed.is_set():
             raise InferenceFailed("The engine is closed.")
         for tile in tiles:
-            if tile.shape != self._tile_shape or tile.dtype != self._dtype:
-                raise InferenceFailed(
-                    f"A tile of {self._dtype} {self._tile_shape} is expected, "
-                    f"got {tile.dtype} {tile.shape}."
-                )
+            self.input_spec.check_tile(tile)
         try:
             return self._run(tiles)
         except (RuntimeError, ValueError) as error:

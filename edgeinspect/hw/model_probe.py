@@ -131,11 +131,11 @@ def try_model(
         return _passed[key]
     with _child(model, wish, source, golden()) as child:
         library = load_library(wish.runtime)  # takes its time while the child takes its own
-        ended = child.wait(deadline_s)
+        limit_s = child.wait(deadline_s)
         answer = _answer(child.answers)
         step = answer.get("step", "before it began")
-        if not ended:
-            raise _hangs(wish, source, step, deadline_s)
+        if limit_s is not None:
+            raise _hangs(wish, source, step, limit_s)
         if child.process.returncode:
             raise _died(child, wish, source, step)
     passed = _verdict(answer, source, child.memory_bytes)
@@ -169,8 +169,12 @@ class _Child:
     words: IO[bytes]
     memory_bytes: int
 
-    def wait(self, step_s: float) -> bool:
-        """False if it still runs, and has begun no new step for that long."""
+    def wait(self, step_s: float) -> float | None:
+        """None once it has ended, else the limit in seconds that it did not keep.
+
+        Args:
+            step_s: the limit for each step; all together have ``LONGEST_TRIAL_S``.
+        """
         descriptor = os.pidfd_open(self.process.pid)
         began_s = time.monotonic()
         step, since_s = b"", began_s
@@ -182,12 +186,14 @@ class _Child:
                 seen = os.pread(self.answers.fileno(), MAX_OUTPUT_BYTES, 0)
                 if seen != step:
                     step, since_s = seen, now_s
-                if now_s - since_s >= step_s or now_s - began_s >= LONGEST_TRIAL_S:
-                    return False
+                if now_s - since_s >= step_s:
+                    return step_s
+                if now_s - began_s >= LONGEST_TRIAL_S:
+                    return LONGEST_TRIAL_S
         finally:
             os.close(descriptor)
         self.process.wait()
-        return True
+        return None
 
 
 @contextlib.contextmanager
@@ -279,11 +285,14 @@ def _verdict(outcome: dict[str, Any], source: str, memory_bytes: int) -> Passed:
     )
 
 
-def _hangs(wish: Wish, source: str, step: str, deadline_s: float) -> EdgeInspectError:
+def _hangs(wish: Wish, source: str, step: str, limit_s: float) -> EdgeInspectError:
+    """The error for a trial that took too long, whether in one step or in all."""
+    what = "the whole trial" if limit_s == LONGEST_TRIAL_S else "it"
+    late = f"{step}: {what} had not ended after {limit_s:.0f} s."
     if wish.delegate == "none":
-        return _refused(f"{source} hangs {step}: it had not ended after {deadline_s:.0f} s.")
+        return _refused(f"{source} hangs {late}")
     return HardwareError(
-        f"The Edge TPU hangs with {source} {step}: it had not ended after {deadline_s:.0f} s.",
+        f"The Edge TPU hangs with {source} {late}",
         next_action="Unplug it and plug it in again; use a USB 3 port with enough power.",
     )
 

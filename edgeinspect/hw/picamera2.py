@@ -25,8 +25,7 @@ from edgeinspect.hw.camera_ring import Exposure, ExposureBegin, ExposureRing, mi
 from edgeinspect.hw.clock import BootToMono
 from edgeinspect.hw.picamera2_controls import libcamera_controls, read_back
 from edgeinspect.hw.picamera2_timeout import ask_for_long_timeout
-from edgeinspect.part import Frame, FrameMeta
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls, Frame, FrameMeta
 from edgeinspect.undo import undo_on_error
 
 if TYPE_CHECKING:
@@ -223,7 +222,7 @@ class Picamera2Camera:
             exposure_mono_ns=exposure.begin_mono_ns,
             exposure_error_ns=exposure.error_ns,
             arrived_mono_ns=self._now_mono_ns(),
-            **read_back(metadata),
+            controls=read_back(metadata),
         )
         return Frame(meta=meta, pixels=pixels)
 

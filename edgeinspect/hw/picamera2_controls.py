@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any
 
 from edgeinspect.errors import CameraFault
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls
 
 _AF_MODE_MANUAL = 0  # libcamera.controls.AfModeEnum.Manual
-
-
-class ReadBack(TypedDict):
-    """Fields of ``edgeinspect.part.FrameMeta``; None where the camera does not say."""
-
-    exposure_us: float | None
-    gain: float | None
-    red_gain: float | None
-    blue_gain: float | None
-    white_balance_k: float | None
-    lens_position: float | None
 
 
 def libcamera_controls(
@@ -93,10 +82,10 @@ def _scalar(bound: Any) -> float | None:
     return float(bound) if isinstance(bound, (int, float)) else None
 
 
-def read_back(metadata: Mapping[str, Any]) -> ReadBack:
+def read_back(metadata: Mapping[str, Any]) -> CameraControls:
     """What the sensor did for this frame, in the recipe's words."""
     red, blue = metadata.get("ColourGains") or (None, None)
-    return ReadBack(
+    return CameraControls(
         exposure_us=_number(metadata.get("ExposureTime")),
         gain=_number(metadata.get("AnalogueGain")),
         red_gain=_number(red),

@@ -1,8 +1,4 @@
-"""Drivers by their explicit names.
-
-A station file names the driver it means. A name that this machine cannot serve is an error with
-the one command that helps; there is never a fallback to another driver.
-"""
+"""Finds the module that implements a driver, by the name in ``settings/driver_tables.py``."""
 
 from __future__ import annotations
 
@@ -10,58 +6,93 @@ import importlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, cast
 
+from edgeinspect.bundle.directory import Bundle
 from edgeinspect.errors import DriverMissing, UsageError
+from edgeinspect.ports import Camera, EdgeInput, EncoderInput, LevelInput, Output, StationEngine
+from edgeinspect.settings.driver_tables import CAMERA_DRIVERS, ENGINES, IO_DRIVERS, DriverEntry
+from edgeinspect.settings.station_file import Camera as CameraWiring
+from edgeinspect.settings.station_file import EngineSettings
+from edgeinspect.settings.wiring import EncoderLine, InputLine, Io, OutputLine
+
+
+class CameraModule(Protocol):
+    """What a module in ``edgeinspect/hw`` that drives cameras offers."""
+
+    def open_driver(self, wiring: CameraWiring) -> Camera:
+        """A camera that is not open yet. Raises UsageError."""
+        ...
+
+
+class IoModule(Protocol):
+    """What a module in ``edgeinspect/hw`` that drives lines offers.
+
+    An output is requested at its safe level when it is made; an input when it is started.
+    Each raises LineFault.
+    """
+
+    def edge_input(self, io: Io, wire: InputLine) -> EdgeInput:
+        """Make an edge input; its ``start`` opens the line."""
+        ...
+
+    def level_input(self, io: Io, wire: InputLine) -> LevelInput:
+        """Make a level input; its ``start`` opens the line."""
+        ...
+
+    def encoder_input(self, io: Io, wire: EncoderLine) -> EncoderInput:
+        """Make an encoder input; its ``start`` opens the line."""
+        ...
+
+    def output(self, io: Io, wire: OutputLine) -> Output:
+        """Open an output at its safe level. Raises LineFault."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DriverEntry:
-    """Where a driver is, and its requirements.
+class Workload:
+    """What an engine is opened for.
 
     Attributes:
-        module: name in this package; see ``IoModule`` and ``CameraModule`` of
-            ``edgeinspect.runtime.opened_wires`` for its functions.
-        library: the vendor's module that must be importable; "" if none is needed.
-        install: the one command that installs it.
+        tiles: of one part.
+        cycle_ns: from one part to the next at the least; None: not known.
     """
 
-    module: str
-    library: str = ""
-    install: str = ""
+    tiles: int
+    cycle_ns: int | None = None
 
 
-CAMERA_DRIVERS: Mapping[str, DriverEntry] = {
-    "folder": DriverEntry(module="edgeinspect.hw.folder_camera"),
-    "picamera2": DriverEntry(
-        module="edgeinspect.hw.picamera2",
-        library="picamera2",
-        install="sudo apt install python3-picamera2",
-    ),
-    "v4l2": DriverEntry(
-        module="edgeinspect.hw.v4l2",
-        library="cv2",  # decodes the pictures of a camera that compresses them
-        install="pip install opencv-python-headless",
-    ),
-}
+class EngineModule(Protocol):
+    """What a module in ``edgeinspect/hw`` that runs models offers."""
 
-IO_DRIVERS: Mapping[str, DriverEntry] = {
-    "rpi-gpio": DriverEntry(
-        module="edgeinspect.hw.rpi_gpio",
-        library="RPi.GPIO",
-        install="pip install rpi-lgpio",
-    ),
-    "gpiod": DriverEntry(
-        module="edgeinspect.hw.gpiod", library="gpiod", install="pip install 'gpiod>=2'"
-    ),
-}
+    def open_station_engine(
+        self, bundle: Bundle, settings: EngineSettings, work: Workload
+    ) -> StationEngine:
+        """An engine with the bundle's model. Raises ModelRefused, HardwareError."""
+        ...
+
+
+def camera_module(name: str) -> CameraModule:
+    """The driver of that name. Raises UsageError, DriverMissing."""
+    return cast(CameraModule, resolve_driver(name, CAMERA_DRIVERS, kind="camera"))
+
+
+def io_module(name: str) -> IoModule:
+    """The driver of that name. Raises UsageError, DriverMissing."""
+    return cast(IoModule, resolve_driver(name, IO_DRIVERS, kind="io"))
+
+
+def engine_module(name: str) -> EngineModule:
+    """The engine for that accelerator. Raises UsageError, DriverMissing."""
+    return cast(EngineModule, resolve_driver(name, ENGINES, kind="engine"))
 
 
 def resolve_driver(name: str, drivers: Mapping[str, DriverEntry], *, kind: str) -> object:
     """The module that implements the driver ``name``.
 
     Args:
-        drivers: ``CAMERA_DRIVERS`` or ``IO_DRIVERS``.
-        kind: "camera" or "io", for the error.
+        drivers: a table of ``edgeinspect.settings.driver_tables``.
+        kind: "camera", "io" or "engine", for the error.
 
     Raises:
         UsageError: no driver of that name exists; lists those that do.

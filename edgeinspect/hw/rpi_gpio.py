@@ -23,9 +23,10 @@ from typing import Any
 from typing_extensions import override
 
 from edgeinspect.errors import DriverMissing, LineFault, UsageError
+from edgeinspect.hw.driven_output import DrivenOutput
 from edgeinspect.hw.gpio_faults import busy, chip_devices, gone, line_fault, no_permission
 from edgeinspect.hw.input_faults import InputFaults, TellsFaults
-from edgeinspect.ports import EdgeInput, EdgeListener, EncoderInput, LevelInput, Output
+from edgeinspect.ports import EdgeInput, EdgeListener, EncoderInput, LevelInput
 from edgeinspect.settings.wiring import Active, Bias, EncoderLine, InputLine, Io, OutputLine
 from edgeinspect.undo import undo_on_error
 
@@ -54,10 +55,21 @@ def encoder_input(io: Io, wire: EncoderLine) -> EncoderPin:
     return EncoderPin(wire)
 
 
-def output(io: Io, wire: OutputLine) -> DrivenPin:
+def output(io: Io, wire: OutputLine) -> DrivenOutput:
     """Open an output at its safe level. Raises LineFault."""
     del io
-    return DrivenPin(wire)
+    number, name = pin_number(wire), pin_name(wire)
+    idle = int(wire.active is Active.LOW)
+    gpio = vendor()
+    _hold(number, name)
+    with _released_on_error(number), _translated(name, "opened"):
+        gpio.setup(number, gpio.OUT, initial=idle)
+
+    def drive(active: bool) -> None:
+        with _translated(name, "driven"):
+            gpio.output(number, int(active) ^ idle)
+
+    return DrivenOutput(name, drive=drive, release=lambda: _release(gpio, number))
 
 
 class EdgePin(EdgeInput, TellsFaults):
@@ -128,42 +140,6 @@ class EncoderPin(EncoderInput, TellsFaults):
     @override
     def close(self) -> None:
         self._pin.close()
-
-
-class DrivenPin(Output):
-    """An output; see ``edgeinspect.ports.Output``. Set up at its safe level when it is made."""
-
-    def __init__(self, wire: OutputLine) -> None:
-        self._number, self._name = pin_number(wire), pin_name(wire)
-        self._lock = threading.Lock()
-        self._closed = False
-        self._idle = int(wire.active is Active.LOW)
-        self._gpio = vendor()
-        _hold(self._number, self._name)
-        with _released_on_error(self._number), _translated(self._name, "opened"):
-            self._gpio.setup(self._number, self._gpio.OUT, initial=self._idle)
-
-    @override
-    def drive(self, active: bool) -> None:
-        with self._lock:
-            if self._closed:
-                raise UsageError(f"The closed output {self._name} was driven.")
-            self._set(active)
-
-    @override
-    def close(self) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            try:
-                self._set(False)
-            finally:
-                _release(self._gpio, self._number)
-
-    def _set(self, active: bool) -> None:
-        with _translated(self._name, "driven"):
-            self._gpio.output(self._number, int(active) ^ self._idle)
 
 
 class _InputPin:

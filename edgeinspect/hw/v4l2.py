@@ -20,8 +20,7 @@ from edgeinspect.hw.camera_pixels import BufferFormat, Layout, pixels_of
 from edgeinspect.hw.camera_ring import Exposure, ExposureBegin, ExposureRing, middle
 from edgeinspect.hw.v4l2_controls import V4l2Controls
 from edgeinspect.hw.v4l2_device import Picture, StreamFormat, V4l2Device, fourcc
-from edgeinspect.part import Frame, FrameMeta
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls, Frame, FrameMeta
 from edgeinspect.undo import undo_on_error
 
 if TYPE_CHECKING:
@@ -242,7 +241,7 @@ class V4l2Camera:
             exposure_mono_ns=exposure.begin_mono_ns,
             exposure_error_ns=exposure.error_ns,
             arrived_mono_ns=self._now_mono_ns(),
-            **controls.read_back(),
+            controls=controls.read_back(),
         )
         return Frame(meta=meta, pixels=pixels)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from edgeinspect.errors import CameraFault
-from edgeinspect.hw.picamera2_controls import ReadBack
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls
 
 # <linux/v4l2-controls.h>
 GAIN = 0x00980913
@@ -60,7 +59,7 @@ class V4l2Controls:
         self._set("gain", GAIN, controls.gain, off=(AUTO_GAIN, 0))
         self._set("lens_position", FOCUS, controls.lens_position, off=(FOCUS_AUTO, 0))
         self._asked = controls
-        self.exposure_us = self.read_back()["exposure_us"]
+        self.exposure_us = self.read_back().exposure_us
 
     def _set(
         self, key: str, control: int, value: float | None, *, off: tuple[int, int] | None = None
@@ -84,11 +83,11 @@ class V4l2Controls:
             self._device.set_control(*off)
         self._device.set_control(control, wanted)
 
-    def read_back(self) -> ReadBack:
+    def read_back(self) -> CameraControls:
         """Return the present values of all requested controls."""
         asked = self._asked
         ticks = self._read(EXPOSURE_100_US, asked.exposure_us)
-        return ReadBack(
+        return CameraControls(
             exposure_us=None if ticks is None else 100.0 * ticks,
             gain=self._read(GAIN, asked.gain),
             red_gain=self._read(RED_BALANCE, asked.red_gain),

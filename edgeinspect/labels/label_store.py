@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -24,7 +23,8 @@ from numpy.typing import NDArray
 
 from edgeinspect.errors import UsageError
 from edgeinspect.files.atomic_file import fsync_folder, make_folder
-from edgeinspect.records.durable import storage_faults
+from edgeinspect.files.one_line import is_one_line
+from edgeinspect.records.durable import database_faults
 from edgeinspect.records.label_database import LabelDatabase, LabelRow
 
 LABELLED_FOLDER = "labelled"
@@ -117,10 +117,10 @@ class LabelStore:
         if defect_class and kind is not LabelKind.DEFECTIVE:
             raise UsageError(f"Only a defective part has a defect class, not a {kind} one.")
         for name, text in (("author", author), ("class", defect_class), ("note", note)):
-            if len(text) > _TEXT_LIMIT or not (text.isprintable() and text == text.strip()):
+            if text and not (is_one_line(text, longest=_TEXT_LIMIT) and text == text.strip()):
                 raise UsageError(
                     f"The {name} {text[:40]!r} cannot be stored.",
-                    next_action=f"Use at most {_TEXT_LIMIT} printable characters in one line.",
+                    next_action=f"Use at most {_TEXT_LIMIT} printable characters on one line.",
                 )
         if not author:
             raise UsageError("A label needs an author.")
@@ -158,12 +158,7 @@ class LabelStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _picture_path(self, part_id: int) -> Path:
@@ -172,7 +167,7 @@ class LabelStore:
     def _keep_picture(self, part_id: int, picture: Path) -> None:
         """Add a second name for the same file, which takes no space and is never evicted."""
         target = self._picture_path(part_id)
-        with storage_faults("keep a labelled picture", self._data_dir):
+        with database_faults("keep a labelled picture", self._data_dir):
             make_folder(target.parent)
             with contextlib.suppress(FileExistsError, FileNotFoundError):
                 os.link(picture, target)

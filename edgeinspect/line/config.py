@@ -7,8 +7,11 @@ is fixed, encoder counts if an encoder is wired.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from edgeinspect.part import CameraControls
 
 ASSUMED_RESTART_NS = 1_000_000_000
 """Assumed time that a belt needs to reach its speed, if nobody has stated it."""
@@ -130,26 +133,22 @@ class ConfirmConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameChecks:
-    """Limits on a frame; None disables a check. See ``FrameQuality`` for the units.
+    """What a frame must be like.
 
-    Tolerances are relative: 0.05 is 5 percent. ``lens_tolerance`` is absolute, in the lens's own
-    unit, because the lens position 0 (infinity) is a normal value.
+    Attributes:
+        limits: by name, see ``edgeinspect.line.checks.all_checks``; a check whose limit is not
+            here is left out.
+        controls: what the camera must report; None leaves a control out.
+        exposure_tolerance, gain_tolerance, white_balance_tolerance: relative, 0.05 is 5 percent.
+        lens_tolerance: in the lens's own unit.
+        reject_frozen: whether a picture with the same content as an earlier one is refused.
     """
 
-    mean_min: float | None = None
-    mean_max: float | None = None
-    clipped_low_max: float | None = None
-    clipped_high_max: float | None = None
-    focus_min: float | None = None
-    exposure_us: float | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    controls: CameraControls = field(default_factory=CameraControls)
     exposure_tolerance: float = 0.05
-    gain: float | None = None
     gain_tolerance: float = 0.05
-    red_gain: float | None = None
-    blue_gain: float | None = None
-    white_balance_k: float | None = None
     white_balance_tolerance: float = 0.05
-    lens_position: float | None = None
     lens_tolerance: float = 0.1
     reject_frozen: bool = True
 

@@ -311,6 +311,9 @@ class RequestLineStop:
     reason: str
 
 
+GateAction = Arm | Release | RejectEverything | EndRejectEverything | RenewLease
+"""What the core asks of the gate; ``PulseSchedule.carry_out`` does it."""
+
 Action = (
     Capture
     | Inspect

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeinspect.line import messages as m
 from edgeinspect.line.config import GateConfig, GateKind
-from edgeinspect.line.messages import GateActivated
 
 FOREVER_NS = 2**62
 """Later than any monotonic time. A window that starts then waits for the belt to move."""
@@ -49,6 +49,25 @@ class PulseSchedule:
     def active(self) -> bool:
         """The level that the output must have now."""
         return self._active
+
+    def carry_out(self, action: m.GateAction, now_mono_ns: int) -> bool:
+        """Do what the core asks of the gate. False: it was a release, and came too late.
+
+        The shells on virtual time call this. The runtime's pulse thread does the same under its
+        lock, with holds of the station's own between the core and the schedule.
+        """
+        match action:
+            case m.Arm():
+                self.arm(action.part_id, action.start_mono_ns, action.end_mono_ns)
+            case m.Release():
+                return self.release(action.part_id, now_mono_ns)
+            case m.RejectEverything():
+                self.reject_everything(action.until_mono_ns)
+            case m.EndRejectEverything():
+                self.end_reject_everything()
+            case m.RenewLease():
+                self.renew_lease(action.until_mono_ns)
+        return True
 
     def arm(self, part_id: int, start_mono_ns: int, end_mono_ns: int) -> None:
         """Set or move the part's window; a released part stays released."""
@@ -98,7 +117,7 @@ class PulseSchedule:
         ]
         return max(lengths, default=0)
 
-    def advance(self, now_mono_ns: int) -> list[GateActivated]:
+    def advance(self, now_mono_ns: int) -> list[m.GateActivated]:
         """Decide the level for ``now_mono_ns``; return the span that began or ended, if any."""
         self._now_mono_ns = now_mono_ns
         wanted = self._demand(now_mono_ns)
@@ -108,9 +127,9 @@ class PulseSchedule:
         self._active = wanted
         if wanted:
             self._since_mono_ns = now_mono_ns
-            return [GateActivated(now_mono_ns, None)]
+            return [m.GateActivated(now_mono_ns, None)]
         self._idle_since_mono_ns = now_mono_ns
-        return [GateActivated(self._since_mono_ns, now_mono_ns)]
+        return [m.GateActivated(self._since_mono_ns, now_mono_ns)]
 
     def next_change_mono_ns(self) -> int | None:
         """Return the next time at which the level may change; None if there is none."""

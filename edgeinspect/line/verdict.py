@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 
+from edgeinspect.line.checks.all_checks import CHECKS
+from edgeinspect.line.checks.control_checks import CONTROL_CHECKS
 from edgeinspect.line.config import ClassThresholds, FrameChecks
 from edgeinspect.part import Doubt, FrameMeta, FrameQuality, Inspection, Verdict, VerdictKind
 
@@ -15,54 +18,28 @@ def cannot_inspect(doubt: Doubt, detail: str = "") -> Verdict:
 
 def judge_controls(meta: FrameMeta, checks: FrameChecks) -> Verdict | None:
     """Compare the camera's reported settings with the recipe's; return None if all is well."""
-    if checks.exposure_us is not None:
-        found = meta.exposure_us
-        if found is None or _off(found, checks.exposure_us, checks.exposure_tolerance):
-            detail = f"exposure {found} us, recipe says {checks.exposure_us} us"
-            return cannot_inspect(Doubt.EXPOSURE_OFF_RECIPE, detail)
-    if checks.gain is not None:
-        found = meta.gain
-        if found is None or _off(found, checks.gain, checks.gain_tolerance):
-            detail = f"gain {found}, recipe says {checks.gain}"
-            return cannot_inspect(Doubt.GAIN_OFF_RECIPE, detail)
-    return _judge_colour_and_lens(meta, checks)
-
-
-def _judge_colour_and_lens(meta: FrameMeta, checks: FrameChecks) -> Verdict | None:
-    colour, lens = checks.white_balance_tolerance, checks.lens_tolerance
-    for what, found, wanted, allowed in (
-        ("red gain", meta.red_gain, checks.red_gain, colour * (checks.red_gain or 0)),
-        ("blue gain", meta.blue_gain, checks.blue_gain, colour * (checks.blue_gain or 0)),
-        (
-            "white balance",
-            meta.white_balance_k,
-            checks.white_balance_k,
-            colour * (checks.white_balance_k or 0),
-        ),
-        ("lens position", meta.lens_position, checks.lens_position, lens),
-    ):
-        if wanted is not None and (found is None or not abs(found - wanted) <= allowed):
-            detail = f"{what} {found}, recipe says {wanted}"
-            return cannot_inspect(Doubt.EXPOSURE_OFF_RECIPE, detail)
+    for check in CONTROL_CHECKS:
+        found: float | None = getattr(meta.controls, check.control)
+        wanted: float | None = getattr(checks.controls, check.control)
+        if wanted is None:
+            continue
+        tolerance: float = getattr(checks, check.tolerance)
+        allowed = tolerance * abs(wanted) if check.is_relative else tolerance
+        if found is None or not abs(found - wanted) <= allowed:
+            return cannot_inspect(check.doubt, check.describe(found, wanted))
     return None
 
 
 def judge_quality(quality: FrameQuality, checks: FrameChecks) -> Verdict | None:
     """Compare the picture's quality with the recipe's limits; return None if all is well."""
-    limits: tuple[tuple[Doubt, str, float, float | None, bool], ...] = (
-        (Doubt.TOO_DARK, "mean grey level", quality.mean, checks.mean_min, True),
-        (Doubt.TOO_BRIGHT, "mean grey level", quality.mean, checks.mean_max, False),
-        (Doubt.TOO_DARK, "share of black", quality.clipped_low, checks.clipped_low_max, False),
-        (Doubt.SATURATED, "share of white", quality.clipped_high, checks.clipped_high_max, False),
-        (Doubt.BLURRED, "focus", quality.focus, checks.focus_min, True),
-    )
-    for doubt, what, found, limit, is_minimum in limits:
+    values = quality.values()
+    for check in CHECKS:
+        limit = checks.limits.get(check.limit)
         if limit is None:
             continue
-        good = found >= limit if is_minimum else found <= limit
-        if not good:
-            word = "below" if is_minimum else "above"
-            return cannot_inspect(doubt, f"{what} {found:.4g} is {word} {limit:g}")
+        value = values.get(check.measurement.name, nan)  # what was not measured is not good
+        if not check.is_good(value, limit):
+            return cannot_inspect(check.doubt, check.describe(value, limit))
     return None
 
 
@@ -98,7 +75,3 @@ def judge_inspection(
     """Return the verdict on a part that was inspected in time."""
     doubt = judge_quality(inspection.quality, checks)
     return doubt if doubt is not None else judge_scores(inspection.scores, thresholds)
-
-
-def _off(found: float, wanted: float, tolerance: float) -> bool:
-    return not abs(found - wanted) <= tolerance * abs(wanted)

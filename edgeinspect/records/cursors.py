@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeinspect.files.atomic_file import share_with_group
-from edgeinspect.records.durable import storage_faults
+from edgeinspect.records.durable import database_faults
 
 CURSORS_DATABASE = "link-cursors.sqlite3"
 _APPLICATION_ID = 0x45494C43  # "EILC"
@@ -77,7 +77,7 @@ class LinkCursors:
     @contextlib.contextmanager
     def _open(self, *, writing: bool) -> Iterator[sqlite3.Connection]:
         address = f"{self._path.resolve().as_uri()}?mode={'rwc' if writing else 'ro'}"
-        with storage_faults("use the links' cursors", self._path.parent):
+        with database_faults("use the links' cursors", self._path.parent):
             connection = sqlite3.connect(
                 address, uri=True, timeout=_BUSY_TIMEOUT_S if writing else 0, isolation_level=None
             )

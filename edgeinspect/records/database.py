@@ -19,12 +19,11 @@ from pathlib import Path
 from edgeinspect.errors import DataFromNewerVersion, StorageFault
 from edgeinspect.files.atomic_file import fsync_folder, remove_quietly, share_with_group
 from edgeinspect.files.set_aside import set_aside
-from edgeinspect.records.durable import storage_fault, storage_faults
+from edgeinspect.records.durable import database_fault, database_faults, immediate
 from edgeinspect.records.schema import (
     APPLICATION_ID,
     SCHEMA_VERSION,
     migrate,
-    roll_back,
     schema_damage,
     version_of,
 )
@@ -72,7 +71,7 @@ def open_for_writing(data_dir: Path, *, check_limit_s: float = 1.0) -> OpenedDat
         DiskFull: there is no space to create or migrate it.
     """
     path = data_dir / DATABASE_NAME
-    with storage_faults("open the records database", data_dir):
+    with database_faults("open the records database", data_dir):
         try:
             connection, integrity = _open_checked(path, check_limit_s)
         except _DamagedError:
@@ -96,7 +95,7 @@ def copy_database(connection: sqlite3.Connection, target: Path) -> None:
 
     Raises StorageFault, DiskFull; then there is no new file.
     """
-    with storage_faults("write the records anew", target.parent):
+    with database_faults("write the records anew", target.parent):
         target.unlink(missing_ok=True)
         with undo_on_error(remove_quietly, target):
             with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
@@ -118,7 +117,7 @@ def open_for_reading(data_dir: Path) -> sqlite3.Connection:
         StorageFault: there is no database, or it cannot be read.
     """
     path = data_dir / DATABASE_NAME
-    with storage_faults("read the records", data_dir):
+    with database_faults("read the records", data_dir):
         if not path.is_file():
             raise StorageFault(
                 f"There are no records in {data_dir}.",
@@ -126,7 +125,7 @@ def open_for_reading(data_dir: Path) -> sqlite3.Connection:
             )
     connection = _connect_read_only(path)
     with undo_on_error(connection.close):
-        with storage_faults("read the records", data_dir):
+        with database_faults("read the records", data_dir):
             version = version_of(connection)
         _refuse_newer(version, path)
         if version == 0:
@@ -146,11 +145,8 @@ def open_for_reading(data_dir: Path) -> sqlite3.Connection:
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection, *, doing: str, path: Path) -> Iterator[None]:
     """Commit the changes of the block durably, or none of them. Raises StorageFault, DiskFull."""
-    with storage_faults(doing, path):
-        connection.execute("BEGIN IMMEDIATE")
-        with undo_on_error(roll_back, connection):
-            yield
-            connection.execute("COMMIT")
+    with database_faults(doing, path), immediate(connection):
+        yield
 
 
 class _DamagedError(Exception):
@@ -253,17 +249,17 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
         return _connect_address(address)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
-            raise storage_fault(error, doing="read the records", path=path.parent) from error
+            raise database_fault(error, doing="read the records", path=path.parent) from error
         if any(_size(path.with_name(f"{path.name}{log}")) for log in ("-wal", "-journal")):
             raise StorageFault(
                 f"{path.parent} is read-only and holds records that are still in the log.",
                 next_action="Copy the whole directory to a writable place and read it there.",
             ) from error
         # Nobody can be writing: the directory is read-only and there is no log beside the file.
-        with storage_faults("read the records", path.parent):
+        with database_faults("read the records", path.parent):
             return _connect_address(f"{address}&immutable=1")
     except sqlite3.Error as error:
-        raise storage_fault(error, doing="read the records", path=path.parent) from error
+        raise database_fault(error, doing="read the records", path=path.parent) from error
 
 
 def _connect_address(address: str) -> sqlite3.Connection:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeinspect.errors import DiskFull, StorageFault
-from edgeinspect.files.atomic_file import fsync_folder
+from edgeinspect.errors import StorageFault
+from edgeinspect.files.atomic_file import disk_full, storage_fault
+from edgeinspect.undo import undo_on_error
 
-_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NEARLY_FULL_BYTES = 64 * 1024
 
 
@@ -36,48 +35,57 @@ def write_new_file(path: Path, data: bytes) -> None:
         raise
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Give a file new content atomically and durably."""
-    temporary = path.with_name(f".{path.name}.partial")
-    write_new_file(temporary, data)
-    temporary.replace(path)
-    fsync_folder(path.parent)
-
-
 def free_bytes(directory: Path) -> int:
     """Bytes that an ordinary user may still write on the file system of ``directory``."""
     space = os.statvfs(directory)
     return space.f_bavail * space.f_frsize
 
 
-def storage_fault(error: sqlite3.Error | OSError, *, doing: str, path: Path) -> StorageFault:
-    """Translate an error of the database or the file system; chain it with ``from``."""
-    if isinstance(error, StorageFault):
-        return error
+def database_fault(error: sqlite3.Error | OSError, *, doing: str, path: Path) -> StorageFault:
+    """Translate an error of the database or the file system; chain it with ``from``.
+
+    Args:
+        doing: completes "Cannot ... in path".
+    """
+    doing = f"{doing} in {path}"
+    if isinstance(error, OSError):
+        return storage_fault(error, doing=doing)
     if _is_full(error, path):
-        return DiskFull(
-            f"No space is left to {doing} in {path}.",
-            next_action="Free space on that disk or make the storage budget smaller.",
-        )
-    cause = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return disk_full(doing)
     return StorageFault(
-        f"Cannot {doing} in {path}: {cause}.",
+        f"Cannot {doing}: {error}.",
         next_action="Check that the disk is healthy, mounted and writable.",
     )
 
 
 @contextlib.contextmanager
-def storage_faults(doing: str, path: Path) -> Iterator[None]:
+def database_faults(doing: str, path: Path) -> Iterator[None]:
     """Raise StorageFault or DiskFull for every error of the database or the file system."""
     try:
         yield
+    except StorageFault:
+        raise
     except (sqlite3.Error, OSError) as error:
-        raise storage_fault(error, doing=doing, path=path) from error
+        raise database_fault(error, doing=doing, path=path) from error
 
 
-def _is_full(error: sqlite3.Error | OSError, path: Path) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in _FULL_ERRNOS
+@contextlib.contextmanager
+def immediate(connection: sqlite3.Connection) -> Iterator[None]:
+    """One transaction: all that the block does, or nothing of it, on a connection in autocommit."""
+    connection.execute("BEGIN IMMEDIATE")
+    with undo_on_error(_roll_back, connection):
+        yield
+        connection.execute("COMMIT")
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """Undo the open transaction unless SQLite already has; never hides the first error."""
+    with contextlib.suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _is_full(error: sqlite3.Error, path: Path) -> bool:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code != sqlite3.SQLITE_IOERR:
         return code == sqlite3.SQLITE_FULL

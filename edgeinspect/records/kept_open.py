@@ -23,7 +23,7 @@ from edgeinspect.records.database import (
     copy_database,
     open_for_writing,
 )
-from edgeinspect.records.durable import storage_faults
+from edgeinspect.records.durable import database_faults
 from edgeinspect.records.part_ids import COUNTER_NAME
 from edgeinspect.records.records_lock import LOCK_NAME, DataDirectoryLock
 from edgeinspect.records.records_place import WatchedPlaces
@@ -73,7 +73,7 @@ class KeptOpenDatabase:
         if self._closed:
             raise UsageError("The records are closed.")
         try:
-            with storage_faults("use the records", self._data_dir):
+            with database_faults("use the records", self._data_dir):
                 self._repair()
                 self.refuse_displaced()
                 yield self._connection or self.open()
@@ -132,7 +132,7 @@ class KeptOpenDatabase:
     def _repair(self) -> None:
         """Put the files back where they belong, if they are not there."""
         if self._must_mend and self._places.displaced():
-            with storage_faults("put the records back", self._data_dir):
+            with database_faults("put the records back", self._data_dir):
                 self._own_folder()
                 self._put_database_back()
                 self._set_strangers_aside()

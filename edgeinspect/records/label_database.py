@@ -13,7 +13,7 @@ from typing import NamedTuple
 from edgeinspect.errors import DataFromNewerVersion, StorageFault
 from edgeinspect.files.atomic_file import share_with_group
 from edgeinspect.records.database import transaction
-from edgeinspect.records.durable import storage_faults
+from edgeinspect.records.durable import database_faults
 from edgeinspect.records.needed import LABELS_DATABASE
 
 _APPLICATION_ID = 0x45494C42  # "EILB"
@@ -76,7 +76,7 @@ class LabelDatabase:
                 raise StorageFault(f"There is no data directory {self._data_dir}.")
             self._connection = _open(self._data_dir)
         values = (part_id, label, defect_class, author, labelled_wall, note)
-        with storage_faults("keep a label", self._data_dir):
+        with database_faults("keep a label", self._data_dir):
             (label_id,) = self._connection.execute(
                 "INSERT INTO labels (part_id, label, defect_class, author, labelled_wall, note)"
                 " VALUES (?, ?, ?, ?, ?, ?) RETURNING label_id",
@@ -89,7 +89,7 @@ class LabelDatabase:
         if self._connection is None:
             return []
         chosen = "" if part_id is None else "WHERE part_id = :part_id"
-        with storage_faults("read the labels", self._data_dir):
+        with database_faults("read the labels", self._data_dir):
             rows = self._connection.execute(
                 f"SELECT {', '.join(LabelRow._fields)} FROM labels {chosen} ORDER BY label_id",  # noqa: S608
                 {"part_id": part_id},
@@ -105,7 +105,7 @@ class LabelDatabase:
 
 def _open(data_dir: Path) -> sqlite3.Connection:
     path = data_dir / LABELS_DATABASE
-    with storage_faults("open the labels", data_dir), contextlib.ExitStack() as opened:
+    with database_faults("open the labels", data_dir), contextlib.ExitStack() as opened:
         connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
         opened.callback(connection.close)
         _prepare(connection, path)

@@ -20,9 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeinspect.errors import UsageError
+from edgeinspect.files.atomic_file import replace_file
 from edgeinspect.files.set_aside import set_aside
 from edgeinspect.records.database import transaction
-from edgeinspect.records.durable import replace_file, storage_faults
+from edgeinspect.records.durable import database_faults
 
 COUNTER_NAME = "next-part-id"
 MAX_DRAWN_ID = 10**15
@@ -103,7 +104,7 @@ class PartIds:
 
     def _store(self, connection: sqlite3.Connection, next_part_id: int) -> None:
         path = self._data_dir / COUNTER_NAME
-        with storage_faults("reserve part ids", self._data_dir):
+        with database_faults("reserve part ids", self._data_dir):
             if path.is_dir():
                 set_aside(path)
             replace_file(path, f"{next_part_id}\n".encode("ascii"))

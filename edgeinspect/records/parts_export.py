@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
@@ -14,7 +13,9 @@ from typing import Any, TextIO
 from edgeinspect.errors import UsageError
 from edgeinspect.files.atomic_file import fsync_folder, remove_quietly
 from edgeinspect.files.csv_cells import write_table
-from edgeinspect.records.durable import storage_faults
+from edgeinspect.files.json_text import finite
+from edgeinspect.part import CameraControls
+from edgeinspect.records.durable import database_faults
 from edgeinspect.records.reader import StoredPart
 from edgeinspect.undo import undo_on_error
 
@@ -57,6 +58,10 @@ COLUMNS: dict[str, str] = {
     "frame_arrived_mono_ns": "int64",
     "frame_exposure_us": "float64",
     "frame_gain": "float64",
+    "frame_red_gain": "float64",
+    "frame_blue_gain": "float64",
+    "frame_white_balance_k": "float64",
+    "frame_lens_position": "float64",
     "frame_source": "string",
     "frame_view": "string",
     "scores": "string",
@@ -71,6 +76,7 @@ COLUMNS: dict[str, str] = {
     "quality_clipped_low": "float64",
     "quality_clipped_high": "float64",
     "quality_focus": "float64",
+    "quality_others": "string",
     "preprocess_ns": "int64",
     "invoke_ns": "int64",
     "postprocess_ns": "int64",
@@ -104,11 +110,12 @@ def part_as_dict(part: StoredPart) -> dict[str, Any]:
         "recorded_mono_ns": part.recorded_mono_ns,
         **_named(record, "", _RECORD_FIELDS),
         **_named(record.frame, "frame_", _FRAME_FIELDS),
+        **_named(record.frame and record.frame.controls, "frame_", CameraControls.names()),
         **_inspection_as_dict(part),
         "image": None if part.image is None else str(part.image),
         "image_kind": None if part.image_kind is None else part.image_kind.value,
     }
-    return {name: _json_value(row[name]) for name in COLUMNS}
+    return {name: finite(row[name]) for name in COLUMNS}
 
 
 def export_parts(
@@ -130,7 +137,7 @@ def export_parts(
     writer = _WRITERS[format]
     temporary = path.with_name(f".{path.name}.partial")
     rows = _Counted((part_as_dict(part) for part in parts), progress)
-    writing = storage_faults("write the export", path.parent)
+    writing = database_faults("write the export", path.parent)
     with writing, undo_on_error(remove_quietly, temporary):
         writer(rows, temporary)
         _fsync(temporary)
@@ -213,8 +220,6 @@ _FRAME_FIELDS = (
     "exposure_mono_ns",
     "exposure_error_ns",
     "arrived_mono_ns",
-    "exposure_us",
-    "gain",
     "source",
     "view",
 )
@@ -237,7 +242,7 @@ def _inspection_as_dict(part: StoredPart) -> dict[str, Any]:
         **_named(
             inspection and inspection.quality,
             "quality_",
-            ("mean", "clipped_low", "clipped_high", "focus"),
+            ("mean", "clipped_low", "clipped_high", "focus", "others"),
         ),
         **_named(
             inspection and inspection.times,
@@ -249,16 +254,6 @@ def _inspection_as_dict(part: StoredPart) -> dict[str, Any]:
 
 def _named(value: object, prefix: str, fields: Iterable[str]) -> dict[str, Any]:
     return {f"{prefix}{field}": getattr(value, field, None) for field in fields}
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _json_value(item) for name, item in value.items()}
-    if isinstance(value, tuple):
-        return [_json_value(item) for item in value]
-    return value
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from edgeinspect.errors import NotGood, StorageFault
 from edgeinspect.part import GateOutcome, PartRecord, VerdictKind
 from edgeinspect.records.database import open_for_reading
-from edgeinspect.records.durable import storage_faults
+from edgeinspect.records.durable import database_faults
 from edgeinspect.records.images import ImageKind, decode_png
 from edgeinspect.records.rows import decode_record
 
@@ -186,7 +185,7 @@ class RecordReader:
         Raises:
             StorageFault: The database cannot be read.
         """
-        with storage_faults("read the records", self._data_dir):
+        with database_faults("read the records", self._data_dir):
             return self._connection.execute(sql, values).fetchall()
 
     @contextlib.contextmanager
@@ -199,17 +198,17 @@ class RecordReader:
         if self._connection.in_transaction:
             yield
             return
-        with storage_faults("read the records", self._data_dir):
+        with database_faults("read the records", self._data_dir):
             self._connection.execute("BEGIN")
         try:
             yield
         finally:
-            with storage_faults("read the records", self._data_dir):
+            with database_faults("read the records", self._data_dir):
                 self._connection.execute("COMMIT")
 
     def numbers(self, sql: str, values: dict[str, Any]) -> NDArray[np.float64]:
         """Return the only column of a statement, shape (rows,). Raises StorageFault."""
-        with storage_faults("read the records", self._data_dir):
+        with database_faults("read the records", self._data_dir):
             cursor = self._connection.execute(sql, values)
             return np.fromiter((row[0] for row in cursor), np.float64)
 
@@ -220,12 +219,7 @@ class RecordReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _stored_part(self, row: sqlite3.Row) -> StoredPart:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgeinspect.errors import StationBusy, StorageFault
 from edgeinspect.files.file_lock import is_at, open_lock_file, try_lock
-from edgeinspect.records.durable import storage_faults
+from edgeinspect.records.durable import database_faults
 from edgeinspect.undo import undo_on_error
 
 LOCK_NAME = "lock"
@@ -84,7 +84,7 @@ def _take(data_dir: Path, *, held: tuple[int, ...] = ()) -> tuple[int, ...]:
 
 def _locked(path: Path, data_dir: Path) -> list[int]:
     is_folder = path.name != LOCK_NAME
-    with storage_faults("lock the data directory", data_dir):
+    with database_faults("lock the data directory", data_dir):
         descriptor = (
             os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             if is_folder

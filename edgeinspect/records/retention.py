@@ -28,7 +28,7 @@ from edgeinspect.ports import Clock
 from edgeinspect.records import database
 from edgeinspect.records.cursors import LinkCursor, LinkCursors
 from edgeinspect.records.database import DATABASE_NAME, open_for_writing, transaction
-from edgeinspect.records.durable import free_bytes, storage_faults
+from edgeinspect.records.durable import database_faults, free_bytes
 from edgeinspect.records.needed import NeededParts
 from edgeinspect.records.records_lock import DataDirectoryLock
 from edgeinspect.records.rollups import roll_up
@@ -366,12 +366,12 @@ def compact(data_dir: Path) -> tuple[int, int]:
     """
     path = data_dir / DATABASE_NAME
     with contextlib.ExitStack() as stack:
-        with storage_faults("make the records smaller", data_dir):
+        with database_faults("make the records smaller", data_dir):
             before = path.stat().st_size
         stack.callback(DataDirectoryLock(data_dir).release)
         connection = open_for_writing(data_dir).connection
         stack.callback(connection.close)
-        with storage_faults("make the records smaller", data_dir):
+        with database_faults("make the records smaller", data_dir):
             remake(connection)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return before, path.stat().st_size

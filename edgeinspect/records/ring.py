@@ -22,8 +22,8 @@ from edgeinspect.files.atomic_file import fsync_folder, make_folder
 from edgeinspect.files.set_aside import set_aside
 from edgeinspect.records.database import transaction
 from edgeinspect.records.durable import (
+    database_faults,
     free_bytes,
-    storage_faults,
     write_new_file,
 )
 from edgeinspect.records.images import ImageKind, ImagePolicy, encode_png, image_path
@@ -103,7 +103,7 @@ class ImageRing:
 
     def load(self, connection: sqlite3.Connection) -> RingAudit:
         """Complete interrupted evictions and compare the files with the index."""
-        with storage_faults("check the images", self._data_dir):
+        with database_faults("check the images", self._data_dir):
             folder = self._data_dir / IMAGES_FOLDER
             if not folder.is_dir():
                 set_aside(folder)
@@ -197,7 +197,7 @@ class ImageRing:
             )
         for _, rank, size in victims:
             self._bytes_by_rank[rank] -= size
-        with storage_faults("evict images", self._data_dir):
+        with database_faults("evict images", self._data_dir):
             self._remove_evicted(connection)
         return sum(size for _, _, size in victims)
 

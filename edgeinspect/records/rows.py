@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeinspect.part import (
+    CameraControls,
     Doubt,
     FrameMeta,
     FrameQuality,
@@ -29,6 +30,10 @@ from edgeinspect.part import (
 SqlValue = int | float | str | bytes | None
 
 _HEADER = struct.Struct("<HH")
+_FRAME = (
+    *("sequence", "exposure_mono_ns", "exposure_error_ns", "arrived_mono_ns"),
+    *("source", "view"),
+)
 _TIMES = ("preprocess_ns", "invoke_ns", "postprocess_ns", "quality_ns")
 
 
@@ -100,19 +105,18 @@ def decode_order_statistics(blob: bytes) -> tuple[tuple[float, ...], ...]:
 
 
 def _encode_frame(frame: FrameMeta | None) -> dict[str, SqlValue]:
-    names = ("sequence", "exposure_mono_ns", "exposure_error_ns", "arrived_mono_ns")
     if frame is None:
-        rest = ("exposure_us", "gain", "source", "view")
-        return {f"frame_{name}": None for name in (*names, *rest)}
+        return {f"frame_{name}": None for name in (*_FRAME, *CameraControls.names())}
     return {
         "frame_sequence": int(frame.sequence),
         "frame_exposure_mono_ns": int(frame.exposure_mono_ns),
         "frame_exposure_error_ns": int(frame.exposure_error_ns),
         "frame_arrived_mono_ns": int(frame.arrived_mono_ns),
-        "frame_exposure_us": _real(frame.exposure_us),
-        "frame_gain": _real(frame.gain),
         "frame_source": _text(frame.source),
         "frame_view": _text(frame.view),
+        **{
+            f"frame_{name}": _real(getattr(frame.controls, name)) for name in CameraControls.names()
+        },
     }
 
 
@@ -122,10 +126,9 @@ def _decode_frame(row: Mapping[str, Any]) -> FrameMeta | None:
     return FrameMeta(
         sequence=row["frame_sequence"],
         exposure_mono_ns=row["frame_exposure_mono_ns"],
-        exposure_error_ns=row["frame_exposure_error_ns"] or 0,  # rows of schema 2 lack it
+        exposure_error_ns=row["frame_exposure_error_ns"] or 0,  # empty before schema 3
         arrived_mono_ns=row["frame_arrived_mono_ns"],
-        exposure_us=row["frame_exposure_us"],
-        gain=row["frame_gain"],
+        controls=CameraControls(**{name: row[f"frame_{name}"] for name in CameraControls.names()}),
         source=row["frame_source"],
         view=row["frame_view"],
     )
@@ -153,6 +156,7 @@ def _encode_inspection(inspection: Inspection | None) -> dict[str, SqlValue]:
         "quality_clipped_low": None if quality is None else _real(quality.clipped_low),
         "quality_clipped_high": None if quality is None else _real(quality.clipped_high),
         "quality_focus": None if quality is None else _real(quality.focus),
+        "quality_others": None if quality is None else _json(quality.others),
         **{
             name: None if inspection is None else int(getattr(inspection.times, name))
             for name in _TIMES
@@ -177,6 +181,7 @@ def _decode_inspection(row: Mapping[str, Any]) -> Inspection | None:
             clipped_low=_float(row["quality_clipped_low"]),
             clipped_high=_float(row["quality_clipped_high"]),
             focus=_float(row["quality_focus"]),
+            others=_by_name(row["quality_others"]),
         ),
         order_statistics=decode_order_statistics(row["order_statistics"]),
         worst_region=worst,
@@ -198,6 +203,16 @@ def _float(value: float | None) -> float:
 
 def _numbers(values: Sequence[float]) -> str:
     return json.dumps([_real(value) for value in values], separators=(",", ":"))
+
+
+def _json(values: Mapping[str, float]) -> str | None:
+    """NULL rather than an empty object: a station without further checks pays nothing for them."""
+    found = {name: _real(value) for name, value in values.items()}
+    return json.dumps(found, separators=(",", ":")) if found else None
+
+
+def _by_name(text: str | None) -> dict[str, float]:
+    return {name: _float(value) for name, value in json.loads(text or "{}").items()}
 
 
 def _text(value: str) -> str:

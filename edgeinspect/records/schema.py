@@ -11,7 +11,7 @@ import contextlib
 import re
 import sqlite3
 
-from edgeinspect.undo import undo_on_error
+from edgeinspect.records.durable import immediate
 
 APPLICATION_ID = 0x45494E53
 """``PRAGMA application_id`` of our databases: "EINS"."""
@@ -146,7 +146,15 @@ CREATE TABLE retention (
 INSERT INTO retention SELECT 1, coalesce(max(part_id), 0), 0, '', 0, 0, 0 FROM parts;
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+_VERSION_5 = """
+ALTER TABLE parts ADD COLUMN frame_red_gain REAL;
+ALTER TABLE parts ADD COLUMN frame_blue_gain REAL;
+ALTER TABLE parts ADD COLUMN frame_white_balance_k REAL;
+ALTER TABLE parts ADD COLUMN frame_lens_position REAL;
+ALTER TABLE parts ADD COLUMN quality_others TEXT
+"""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 """``MIGRATIONS[v]`` takes a database from version v to v + 1."""
 
 _OF_ONE_ROW = {"part_id_reservation", "retention"}
@@ -219,8 +227,7 @@ def migrate(connection: sqlite3.Connection, *, to_version: int | None = None) ->
     """
     last = SCHEMA_VERSION if to_version is None else to_version
     for version in range(version_of(connection), last):
-        connection.execute("BEGIN IMMEDIATE")
-        with undo_on_error(roll_back, connection):
+        with immediate(connection):
             for statement in _statements(MIGRATIONS[version]):
                 if new := _NEW_COLUMN.fullmatch(statement):
                     _add_column(connection, *new.groups())
@@ -228,14 +235,6 @@ def migrate(connection: sqlite3.Connection, *, to_version: int | None = None) ->
                     connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {version + 1}")
-            connection.execute("COMMIT")
-
-
-def roll_back(connection: sqlite3.Connection) -> None:
-    """Undo the open transaction unless SQLite already has; never hides the first error."""
-    with contextlib.suppress(sqlite3.Error):
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
 
 
 _NEW_COLUMN = re.compile(r"ALTER TABLE (\w+) ADD COLUMN (\w+ \w+)")

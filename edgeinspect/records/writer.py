@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -25,7 +24,7 @@ from edgeinspect.files.atomic_file import make_folder
 from edgeinspect.part import PartRecord
 from edgeinspect.ports import Clock
 from edgeinspect.records.database import OpenedDatabase, transaction
-from edgeinspect.records.durable import storage_faults
+from edgeinspect.records.durable import database_faults
 from edgeinspect.records.images import ImageKind, ImagePolicy
 from edgeinspect.records.kept_open import KeptOpenDatabase
 from edgeinspect.records.part_ids import COUNTER_NAME, Draw, PartIds
@@ -145,7 +144,7 @@ class RecordWriter:
         self._retention = Retention(data_dir, record_policy or RecordPolicy(), clock)
         self._reserve = SpaceReserve(data_dir, size_bytes=reserve_bytes)
         self._upkeep_from_mono_ns = 0
-        with storage_faults("create the data directory", data_dir):
+        with database_faults("create the data directory", data_dir):
             make_folder(data_dir)
         self._kept = KeptOpenDatabase(
             data_dir, check_limit_s=check_limit_s, on_open=self._on_opened
@@ -255,12 +254,7 @@ class RecordWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _write(self, batch: Sequence[RecordEntry]) -> Acknowledgement:

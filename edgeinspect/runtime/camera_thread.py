@@ -9,7 +9,8 @@ from edgeinspect.errors import CameraLost
 from edgeinspect.faults import FaultName
 from edgeinspect.hw.camera_drops import TellsDrops
 from edgeinspect.line.messages import Capture, CaptureFailed, FrameArrived
-from edgeinspect.ports import Camera, CameraControls, Clock
+from edgeinspect.part import CameraControls
+from edgeinspect.ports import Camera, Clock
 from edgeinspect.runtime.fault_board import FaultBoard
 from edgeinspect.runtime.queues import BoundedQueue
 

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from edgeinspect.bundle.card import Card
 from edgeinspect.bundle.directory import Bundle
 from edgeinspect.bundle.inspector import Inspector
-from edgeinspect.errors import ConfigError, EdgeInspectError, InferenceFailed, Misaligned
-from edgeinspect.part import Frame, FrameMeta
+from edgeinspect.errors import ConfigError, EdgeInspectError, Misaligned
+from edgeinspect.part import Frame
 from edgeinspect.ports import TensorSpec
+from edgeinspect.settings.driver_tables import SIM
 from edgeinspect.settings.recipe import Recipe
-from edgeinspect.settings.station_file import Camera, CameraDriver
+from edgeinspect.settings.station_file import Camera
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,11 @@ class KnownFrame:
 
 def expected_frame(camera: Camera) -> KnownFrame | None:
     """What the station file says of its frames; None where it says nothing."""
-    if camera.driver is CameraDriver.SIM:
+    if camera.driver == SIM:
         from edgeinspect.sim.product import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 
         return KnownFrame((FRAME_HEIGHT_PX, FRAME_WIDTH_PX), "of the simulated line")
-    if camera.driver is CameraDriver.FOLDER:
+    if camera.replays_files:
         return _first_picture(camera)
     if camera.width_px is None or camera.height_px is None:
         return None
@@ -84,10 +85,9 @@ def recorded_frame(data_dir: Path) -> KnownFrame | None:
 def check_fits(recipe: Recipe, bundle: Bundle, frame: KnownFrame) -> None:
     """Raises ConfigError: no part on such a frame could ever be inspected under the recipe."""
     region = None if recipe.roi is None else recipe.roi.region
-    meta = FrameMeta(sequence=0, exposure_mono_ns=0, arrived_mono_ns=0)
     try:
         inspector = Inspector(bundle, _NoEngine(bundle.card), region)
-        inspector.inspect(Frame(meta, np.zeros(frame.shape, np.uint8)))
+        inspector.inspect(Frame.of_picture(np.zeros(frame.shape, np.uint8)))
     except Misaligned:
         return  # a blank frame lies like nothing
     except (EdgeInspectError, ValueError) as error:
@@ -113,8 +113,7 @@ class _NoEngine:
     def run(self, tiles: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
         """Raises InferenceFailed, as the engine would, for a tile that is not the model's."""
         for tile in tiles:
-            if tile.shape != self.input_spec.shape[1:]:
-                raise InferenceFailed(f"A tile of {self.input_spec.shape[1:]} is expected.")
+            self.input_spec.check_tile(tile)
         answer = np.zeros(self.output_spec.shape[1:], self.output_spec.dtype)
         return [answer for _ in tiles]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
+import numpy as np
+
 from edgeinspect.part import PartRecord
 
 
@@ -20,13 +22,12 @@ class Reservoir:
 
     def percentiles(self) -> Mapping[str, float]:
         """p50, p90, p99, the largest value and how many there are; {} if there are none."""
-        values = sorted(self._values.copy())
+        values = list(self._values.copy())
         if not values:
             return {}
-        last = len(values) - 1
-        ranks = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
-        found: dict[str, float] = {name: values[round(rank * last)] for name, rank in ranks.items()}
-        return found | {"samples": len(values)}
+        # Values that occurred, not means of two.
+        found = np.percentile(values, (50, 90, 99, 100), method="nearest").tolist()
+        return dict(zip(("p50", "p90", "p99", "max"), found, strict=True), samples=len(values))
 
 
 class StageLatencies:

@@ -107,6 +107,10 @@ Item = m.Event | SwapRecipe | EncoderMailbox | StopMailbox
 class LineShell:
     """Joins the core to the threads around it.
 
+    The simulated line and ``replay`` carry out the same actions on virtual time. They share
+    ``PulseSchedule.carry_out`` with each other and nothing with this shell, where every action
+    ends in a queue, a thread or a device.
+
     Args:
         able_to_inspect: While it returns False the heartbeat pauses.
     """

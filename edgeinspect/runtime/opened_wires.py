@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar
 
 from edgeinspect.errors import UsageError
 from edgeinspect.hw.camera_strobe import StrobedCamera
 from edgeinspect.hw.opened import Drivers
-from edgeinspect.hw.registry import CAMERA_DRIVERS, IO_DRIVERS, resolve_driver
+from edgeinspect.hw.registry import IoModule, camera_module, io_module
 from edgeinspect.ports import Camera, EdgeInput, EncoderInput, LevelInput, Output
-from edgeinspect.settings.station_file import Camera as CameraWiring
+from edgeinspect.settings.driver_tables import SIM
 from edgeinspect.settings.station_file import StationFile
-from edgeinspect.settings.wiring import EncoderLine, InputLine, Io, OutputLine
+from edgeinspect.settings.wiring import InputLine, OutputLine
 
 LIGHTS = {
     "green": "stack_light_green",
@@ -24,38 +24,6 @@ LIGHTS = {
 Driver = TypeVar("Driver", EdgeInput, LevelInput, EncoderInput, Output)
 
 
-class IoModule(Protocol):
-    """What a module in ``edgeinspect/hw`` that drives lines offers.
-
-    An output is requested at its safe level when it is made; an input when it is started.
-    Each raises LineFault.
-    """
-
-    def edge_input(self, io: Io, wire: InputLine) -> EdgeInput:
-        """Make an edge input; its ``start`` opens the line."""
-        ...
-
-    def level_input(self, io: Io, wire: InputLine) -> LevelInput:
-        """Make a level input; its ``start`` opens the line."""
-        ...
-
-    def encoder_input(self, io: Io, wire: EncoderLine) -> EncoderInput:
-        """Make an encoder input; its ``start`` opens the line."""
-        ...
-
-    def output(self, io: Io, wire: OutputLine) -> Output:
-        """Open an output at its safe level. Raises LineFault."""
-        ...
-
-
-class CameraModule(Protocol):
-    """What a module in ``edgeinspect/hw`` that drives cameras offers."""
-
-    def open_driver(self, wiring: CameraWiring) -> Camera:
-        """Make the camera driver; its ``open`` opens the camera."""
-        ...
-
-
 def open_drivers(station: StationFile) -> Drivers:
     """Make every driver that the station file names; outputs then are at their safe level.
 
@@ -64,15 +32,12 @@ def open_drivers(station: StationFile) -> Drivers:
         HardwareError: a line or the camera cannot be opened; everything is closed again.
         UsageError: the station file is for the simulated line, or the camera's folder is empty.
     """
-    if station.io.driver == "sim" or station.camera.driver == "sim":
+    if SIM in (station.io.driver, station.camera.driver):
         raise UsageError(
             f"The station file of {station.id} is wired to the simulated line, not to hardware."
         )
-    io = resolve_driver(station.io.driver.value, IO_DRIVERS, kind="io")
-    camera = resolve_driver(station.camera.driver.value, CAMERA_DRIVERS, kind="camera")
-    return _lines(
-        station, cast(IoModule, io), cast(CameraModule, camera).open_driver(station.camera)
-    )
+    io, camera = io_module(station.io.driver), camera_module(station.camera.driver)
+    return _lines(station, io, camera.open_driver(station.camera))
 
 
 def _lines(station: StationFile, module: IoModule, camera: Camera) -> Drivers:

@@ -13,11 +13,11 @@ from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle, shipped_bundl
 from edgeinspect.bundle.signature import load_trusted_keys
 from edgeinspect.errors import ConfigError, EdgeInspectError, ModelRefused
 from edgeinspect.line.config import LineConfig
-from edgeinspect.part import Region
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls, Region
 from edgeinspect.runtime.frame_fit import check_fits, expected_frame
 from edgeinspect.settings.compile import camera_controls, line_config
 from edgeinspect.settings.digest import recipe_digest
+from edgeinspect.settings.driver_tables import SIM
 from edgeinspect.settings.recipe import (
     BundleReference,
     Checks,
@@ -30,7 +30,6 @@ from edgeinspect.settings.recipe import (
 from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.settings.station_file import StationFile
 from edgeinspect.settings.uncovered import describe_uncovered_faults
-from edgeinspect.settings.wiring import IoDriver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +173,7 @@ def stored_recipe(station: StationFile, *, store_first: bool = True) -> Recipe:
     store = RecipeStore(station.recipes_dir)
     if isinstance(station.recipe, int):
         return store.load(station.product, station.recipe)
-    is_simulated = station.io.driver is IoDriver.SIM and station.product == SIM_BUNDLE
+    is_simulated = station.io.driver == SIM and station.product == SIM_BUNDLE
     if is_simulated and not store.revisions(station.product):
         draft = simulated_recipe(load_bundle(shipped_bundle(SIM_BUNDLE)))
         if not store_first:
@@ -256,11 +255,11 @@ def find_bundle_directory(digest: str, *folders: Path) -> Path | None:
 
 def refuse_half_simulated(station: StationFile) -> None:
     """A simulated line needs both its camera and its wires to be simulated. Raises ConfigError."""
-    camera_sim = station.camera.driver.value == "sim"
-    if camera_sim != (station.io.driver is IoDriver.SIM):
+    camera_sim = station.camera.driver == SIM
+    if camera_sim != (station.io.driver == SIM):
         raise ConfigError(
             file=f"station {station.id}",
             key="io.driver",
-            value=station.io.driver.value,
+            value=station.io.driver,
             expected="sim together with camera.driver sim, because they are one simulated line",
         )

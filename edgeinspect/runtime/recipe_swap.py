@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from edgeinspect.errors import UsageError
 from edgeinspect.hw.opened import Drivers
 from edgeinspect.line.config import LineConfig, Tracking
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls
 from edgeinspect.runtime.inspection import InspectorSet
 
 

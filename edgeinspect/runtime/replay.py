@@ -27,7 +27,15 @@ from edgeinspect.line import messages as m
 from edgeinspect.line.config import GateConfig, LineConfig, TrackConfig, TriggerConfig
 from edgeinspect.line.core import LineCore
 from edgeinspect.line.reject import PulseSchedule
-from edgeinspect.part import Frame, FrameMeta, Inspection, PartRecord, ScoreMap, VerdictKind
+from edgeinspect.part import (
+    CameraControls,
+    Frame,
+    FrameMeta,
+    Inspection,
+    PartRecord,
+    ScoreMap,
+    VerdictKind,
+)
 from edgeinspect.runtime.inspection import FrameInspector
 from edgeinspect.runtime.line_thread import FinishedPart
 from edgeinspect.runtime.recorder_thread import RecordSink
@@ -101,12 +109,7 @@ def replay_config(config: LineConfig, *, workers: int, reject_frozen: bool = Fal
     latency_ns = _latency_ns(workers)
     checks = dataclasses.replace(
         config.checks,
-        exposure_us=None,
-        gain=None,
-        red_gain=None,
-        blue_gain=None,
-        white_balance_k=None,
-        lens_position=None,
+        controls=CameraControls(),
         reject_frozen=reject_frozen,
     )
     return dataclasses.replace(
@@ -374,25 +377,17 @@ class _Conveyor:
             self._carry_out(self._core.handle(span, self._now_mono_ns))
 
     def _carry_out(self, actions: Sequence[m.Action]) -> None:
-        gate = self._gate
         for action in actions:
             if isinstance(action, m.Capture):
                 self._capture(action)
             elif isinstance(action, m.Inspect):
                 self._inspect(action)
-            elif isinstance(action, m.Arm):
-                gate.arm(action.part_id, action.start_mono_ns, action.end_mono_ns)
-            elif isinstance(action, m.Release):
-                if not gate.release(action.part_id, self._now_mono_ns):
-                    self._handle(m.ReleaseTooLate(action.part_id))
-            elif isinstance(action, m.RejectEverything):
-                gate.reject_everything(action.until_mono_ns)
-            elif isinstance(action, m.EndRejectEverything):
-                gate.end_reject_everything()
-            elif isinstance(action, m.RenewLease):
-                gate.renew_lease(action.until_mono_ns)
             elif isinstance(action, m.Record):
                 self._records.append(action.record)
+            elif isinstance(action, m.GateAction):
+                on_time = self._gate.carry_out(action, self._now_mono_ns)
+                if not on_time and isinstance(action, m.Release):
+                    self._handle(m.ReleaseTooLate(action.part_id))
 
     def _capture(self, action: m.Capture) -> None:
         exposure_mono_ns = action.not_before_mono_ns

@@ -50,11 +50,6 @@ class Notifier:
         watchdog_ns = int(usec) * 1000 if usec.isdecimal() and int(usec) and meant else None
         return cls(found.get("NOTIFY_SOCKET") or None, watchdog_ns=watchdog_ns)
 
-    @property
-    def is_heard(self) -> bool:
-        """Whether somebody listens."""
-        return self._socket is not None
-
     def send(self, **fields: str) -> bool:
         """Send e.g. ``READY="1", STATUS="inspecting"``; False if nobody got it."""
         if self._socket is None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeinspect.errors import NotGood, StorageFault, UsageError
+from edgeinspect.files import one_line
 from edgeinspect.files.atomic_file import (
     fsync_folder,
     make_folder,
@@ -41,7 +42,7 @@ FIRST_PREVIOUS = "0" * 64
 """``previous`` of the first entry."""
 
 _ACTION = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
-_TEXT = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_TEXT = re.compile(one_line.STORED)
 _KINDS: dict[str, type] = {
     "sequence": int,
     "time": str,
@@ -162,7 +163,7 @@ class AuditTrail:
 
         Args:
             action: lower-case words joined by dots, e.g. "output.manual".
-            author, reason: 1 to 200 characters in one line.
+            author, reason: 1 to 200 characters on one line.
             details: what JSON can hold, finite numbers only.
 
         Raises:
@@ -358,7 +359,7 @@ def _checked(
         if not _TEXT.fullmatch(text) or not text.strip():
             raise UsageError(
                 f"The {name} {text[:40]!r} cannot be kept.",
-                next_action=f"Give a {name} of 1 to 200 characters in one line.",
+                next_action=f"Give a {name} of {one_line.EXPECTED}.",
             )
     try:
         kept: dict[str, Any] = json.loads(json.dumps(dict(details), allow_nan=False))

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from edgeinspect.files import one_line
+
 
 class Section(BaseModel):
     """Immutable; unknown keys, NaN and infinities fail."""
@@ -27,8 +29,8 @@ Name = Annotated[
 ]
 Label = Annotated[
     str,
-    StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$"),
-    Field(description="1 to 200 characters in one line"),
+    StringConstraints(pattern=f"^{one_line.STORED}$"),
+    Field(description=one_line.EXPECTED),
 ]
 Sha256 = Annotated[
     str,

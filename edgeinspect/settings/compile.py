@@ -21,11 +21,12 @@ from edgeinspect.line.config import (
     Tracking,
     TriggerConfig,
 )
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls
 from edgeinspect.settings.distances import DelayTrack, Distances, distances_of
+from edgeinspect.settings.driver_tables import IO_DRIVERS, SIM
 from edgeinspect.settings.recipe import Recipe
-from edgeinspect.settings.station_file import CameraDriver, StationFile
-from edgeinspect.settings.wiring import EncoderLine, Io, IoDriver
+from edgeinspect.settings.station_file import StationFile
+from edgeinspect.settings.wiring import EncoderLine, Io
 
 LEAST_PARTS_IN_FLIGHT = 64
 KERNEL_JITTER_NS = 1_000_000
@@ -70,15 +71,7 @@ def line_config(station: StationFile, recipe: Recipe, *, recipe_digest: str) -> 
 
 def camera_controls(recipe: Recipe) -> CameraControls:
     """What the revision asks of the camera."""
-    camera = recipe.camera
-    return CameraControls(
-        exposure_us=camera.exposure_us,
-        gain=camera.gain,
-        red_gain=camera.red_gain,
-        blue_gain=camera.blue_gain,
-        white_balance_k=camera.white_balance_k,
-        lens_position=camera.lens_position,
-    )
+    return CameraControls(**recipe.camera.model_dump())
 
 
 def with_timing(station: StationFile, recipe: Recipe) -> StationFile:
@@ -141,12 +134,12 @@ def _track(station: StationFile, d: Distances) -> TrackConfig:
 
 
 def _with_encoder(track: TrackConfig, encoder: EncoderLine, io: Io) -> TrackConfig:
-    late_stamps = io.driver is IoDriver.RPI_GPIO
+    kernel_stamps = io.driver == SIM or IO_DRIVERS[io.driver].kernel_stamps
     return replace(
         track,
         encoder_timeout_ns=_ns(encoder.timeout_ms),
         encoder_max_counts_per_s=encoder.max_counts_per_s,
-        encoder_jitter_ns=CALLBACK_JITTER_NS if late_stamps else KERNEL_JITTER_NS,
+        encoder_jitter_ns=KERNEL_JITTER_NS if kernel_stamps else CALLBACK_JITTER_NS,
     )
 
 
@@ -173,7 +166,7 @@ def _confirm(station: StationFile) -> ConfirmConfig | None:
 def _checks(station: StationFile, recipe: Recipe) -> FrameChecks:
     """A folder shows its pictures again and again, and says so; no other camera may."""
     checks = frame_checks(recipe)
-    if station.camera.driver is CameraDriver.FOLDER:
+    if station.camera.replays_files:
         return replace(checks, reject_frozen=False)
     return checks
 
@@ -182,20 +175,11 @@ def frame_checks(recipe: Recipe) -> FrameChecks:
     """The revision's limits on a frame, as the line takes them."""
     checks = recipe.checks
     return FrameChecks(
-        mean_min=checks.mean_min,
-        mean_max=checks.mean_max,
-        clipped_low_max=checks.clipped_low_max,
-        clipped_high_max=checks.clipped_high_max,
-        focus_min=checks.focus_min,
-        exposure_us=recipe.camera.exposure_us,
+        limits=checks.limits(),
+        controls=camera_controls(recipe),
         exposure_tolerance=checks.exposure_tolerance,
-        gain=recipe.camera.gain,
         gain_tolerance=checks.gain_tolerance,
-        red_gain=recipe.camera.red_gain,
-        blue_gain=recipe.camera.blue_gain,
-        white_balance_k=recipe.camera.white_balance_k,
         white_balance_tolerance=checks.white_balance_tolerance,
-        lens_position=recipe.camera.lens_position,
         lens_tolerance=checks.lens_tolerance,
         reject_frozen=checks.reject_frozen,
     )

@@ -8,13 +8,16 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self
+from itertools import product
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, create_model, model_validator
 
 from edgeinspect.errors import ConfigError
 from edgeinspect.files.yaml_expected import Rule
 from edgeinspect.files.yaml_file import dump_yaml, load_model
+from edgeinspect.line.checks.all_checks import CHECKS
+from edgeinspect.line.checks.frame_check import Bound
 from edgeinspect.part import Region
 from edgeinspect.settings.base import (
     Counts,
@@ -72,28 +75,51 @@ class CameraSettings(Section):
         return self
 
 
-class Checks(Section):
-    """Limits on a frame's ROI; None leaves a check out. Units as in ``FrameQuality``.
+if TYPE_CHECKING:
+    _Limits = Section
+else:
+    _Limits = create_model(
+        "_Limits",
+        __base__=Section,
+        **{
+            check.limit: (
+                float | None,
+                Field(default=check.default, ge=check.lowest, le=check.highest),
+            )
+            for check in CHECKS
+        },
+    )
+
+
+class Checks(_Limits):
+    """Limits on a frame: one for each check of ``edgeinspect.line.checks``; None leaves it out.
 
     The defaults are generous: they catch a covered lens, a dead light and a blinded sensor.
     """
 
-    mean_min: float | None = Field(default=8.0, ge=0, le=255)
-    mean_max: float | None = Field(default=247.0, ge=0, le=255)
-    clipped_low_max: float | None = Field(default=0.9, ge=0, le=1)
-    clipped_high_max: float | None = Field(default=0.5, ge=0, le=1)
-    focus_min: float | None = Field(default=None, ge=0, le=1e6)
     exposure_tolerance: Share = 0.05
     gain_tolerance: Share = 0.05
     white_balance_tolerance: Share = 0.05
     lens_tolerance: float = Field(default=0.1, ge=0, le=100_000)
     reject_frozen: bool = True
 
+    def limits(self) -> dict[str, float]:
+        """The limits that are set, by name."""
+        values = {check.limit: getattr(self, check.limit) for check in CHECKS}
+        return {name: value for name, value in values.items() if value is not None}
+
     @model_validator(mode="after")
     def _check_order(self) -> Self:
-        low, high = self.mean_min, self.mean_max
-        if low is not None and high is not None and low >= high:
-            raise Rule("mean_min", value=low, expected=f"less than mean_max ({high:g})")
+        limits = self.limits()
+        for low, high in product(CHECKS, CHECKS):
+            both = low.limit in limits and high.limit in limits
+            if not both or low.measurement is not high.measurement:
+                continue
+            if (low.bound, high.bound) != (Bound.AT_LEAST, Bound.AT_MOST):
+                continue
+            if limits[low.limit] >= limits[high.limit]:
+                expected = f"less than {high.limit} ({limits[high.limit]:g})"
+                raise Rule(low.limit, value=limits[low.limit], expected=expected)
         return self
 
 

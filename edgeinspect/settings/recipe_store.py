@@ -16,6 +16,7 @@ import datetime
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import AwareDatetime, Field
@@ -73,6 +74,16 @@ class JobPointer(Section):
     reason: Label
     since: AwareDatetime
     audit: Sha256 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """Who makes which revision the active one, and why; ``note`` is more for the audit trail."""
+
+    action: str
+    author: str
+    reason: str
+    note: Mapping[str, object]
 
 
 class RecipeStore:
@@ -211,21 +222,12 @@ class RecipeStore:
         """
         self._load(product, revision)
         with self._changing():
-            recipe, digest = self._load(product, revision)
             before = self._expected(product, expected_active)
             history: tuple[int, ...] = () if before is None else before.history
             if before is not None and before.revision != revision:
                 history = (*history, before.revision)
-            self._point(
-                "recipe.apply",
-                recipe,
-                digest,
-                history=history,
-                author=author,
-                reason=reason,
-                note=note,
-            )
-        return recipe
+            change = _Change("recipe.apply", author, reason, note or {})
+            return self._point(change, product, revision, history=history)
 
     def rollback(
         self,
@@ -246,27 +248,21 @@ class RecipeStore:
         """
         self.previous(product)
         with self._changing():
-            pointer = self._expected(product, expected_active)
-            revision = self.previous(product)
-            recipe, digest = self._load(product, revision)
-            history = () if pointer is None else pointer.history[:-1]
-            self._point(
-                "recipe.rollback",
-                recipe,
-                digest,
-                history=history,
-                author=author,
-                reason=reason,
-                note=note,
-            )
-        return recipe
+            self._expected(product, expected_active)
+            pointer = self._with_previous(product)
+            change = _Change("recipe.rollback", author, reason, note or {})
+            *history, revision = pointer.history
+            return self._point(change, product, revision, history=tuple(history))
 
     def previous(self, product: str) -> int:
         """The revision that a rollback takes. Raises UsageError if there is none."""
+        return self._with_previous(product).history[-1]
+
+    def _with_previous(self, product: str) -> ActivePointer:
         pointer = self.active_pointer(product)
         if pointer is None or not pointer.history:
             raise UsageError(f"{product} has no earlier active revision to go back to.")
-        return pointer.history[-1]
+        return pointer
 
     def job(self, station_product: str) -> str:
         """The product that runs: the last changeover's, else the station file's."""
@@ -358,34 +354,26 @@ class RecipeStore:
             number += 1
 
     def _point(
-        self,
-        action: str,
-        recipe: Recipe,
-        sha256: str,
-        *,
-        history: tuple[int, ...],
-        author: str,
-        reason: str,
-        note: Mapping[str, object] | None,
-    ) -> None:
-        details = {
-            **(note or {}),
-            "product": recipe.product,
-            "revision": recipe.revision,
-            "sha256": sha256,
-        }
-        entry = self._audit.append(action, author=author, reason=reason, details=details)
+        self, change: _Change, product: str, revision: int, *, history: tuple[int, ...]
+    ) -> Recipe:
+        """Announce that the revision is the active one, and make it so."""
+        recipe, sha256 = self._load(product, revision)
+        details = {**change.note, "product": product, "revision": revision, "sha256": sha256}
+        entry = self._audit.append(
+            change.action, author=change.author, reason=change.reason, details=details
+        )
         pointer = ActivePointer(
-            revision=recipe.revision,
+            revision=revision,
             sha256=sha256,
             history=history[-LONGEST_HISTORY:],
-            author=author,
-            reason=reason,
+            author=change.author,
+            reason=change.reason,
             activated=self._now_wall(),
             audit=entry.digest,
         )
         text = dump_yaml(pointer.model_dump(mode="json"))
-        replace_file(self._folder(recipe.product) / ACTIVE_FILE, text.encode())
+        replace_file(self._folder(product) / ACTIVE_FILE, text.encode())
+        return recipe
 
     def _stamped(self, draft: Recipe, number: int) -> Recipe:
         fields = {key: getattr(draft, key) for key in Recipe.model_fields}

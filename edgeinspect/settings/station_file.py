@@ -8,7 +8,6 @@ in them;
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -38,19 +37,16 @@ from edgeinspect.settings.distances import (
     check_stop_signal,
     distances_of,
 )
+from edgeinspect.settings.driver_tables import (
+    CAMERA_DRIVERS,
+    SIM,
+    CameraDriverName,
+    EngineName,
+)
 from edgeinspect.settings.wiring import EncoderLine, Io, Lines, check_wires
 
 KEYS_FOLDER = "keys"
 """Beside the station file: the keys whose holders may vouch for bundles. It is root's."""
-
-
-class CameraDriver(StrEnum):
-    """The camera drivers by their names in the station file."""
-
-    SIM = "sim"
-    FOLDER = "folder"
-    PICAMERA2 = "picamera2"
-    V4L2 = "v4l2"
 
 
 class Camera(Section):
@@ -65,7 +61,7 @@ class Camera(Section):
         stamp_error_ms: the largest error of the camera's stamps; None: unknown, treated as 0.
     """
 
-    driver: CameraDriver
+    driver: CameraDriverName
     device: Label | None = None
     width_px: int | None = Field(default=None, ge=16, le=16384)
     height_px: int | None = Field(default=None, ge=16, le=16384)
@@ -75,11 +71,16 @@ class Camera(Section):
     strobe_lead_ms: Milliseconds = 1.0
     stamp_error_ms: Milliseconds | None = None
 
+    @property
+    def replays_files(self) -> bool:
+        """Whether its pictures come from files; see ``CameraEntry``."""
+        return self.driver != SIM and CAMERA_DRIVERS[self.driver].replays_files
+
     @model_validator(mode="after")
     def _check_device(self) -> Self:
-        if self.device is None and self.driver in (CameraDriver.FOLDER, CameraDriver.V4L2):
-            what = "the folder" if self.driver is CameraDriver.FOLDER else "e.g. /dev/video0"
-            expected = f"{what}, for the driver {self.driver.value}"
+        entry = CAMERA_DRIVERS.get(self.driver)
+        if self.device is None and entry is not None and entry.device:
+            expected = f"{entry.device}, for the driver {self.driver}"
             raise Rule("device", value=None, expected=expected)
         if (self.width_px is None) != (self.height_px is None):
             key = "width_px" if self.width_px is None else "height_px"
@@ -143,7 +144,7 @@ class EngineSettings(Section):
     runtime: Literal["auto", "litert", "tflite-runtime"] = "auto"
     arrangement: Literal["auto", "threads", "interpreters", "batch"] = "auto"
     threads: int | None = Field(default=None, ge=1, le=64)
-    delegate: Literal["none", "edgetpu"] = "none"
+    delegate: EngineName = "none"
     device: AcceleratorName | None = None
     deadline_ms: PositiveMilliseconds = 500.0
     when_lost: Literal["reject", "cpu"] = "reject"
@@ -437,7 +438,7 @@ def _resolve(station: StationFile, folder: Path) -> StationFile:
     }
     control = station.control.model_copy(update=sockets)
     camera = station.camera
-    if camera.driver is CameraDriver.FOLDER and camera.device is not None:
+    if camera.device is not None and camera.replays_files:
         camera = camera.model_copy(update={"device": str(folder / camera.device)})
     challenge = station.challenge
     if challenge is not None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from edgeinspect.line.config import ASSUMED_RESTART_NS, GateKind, ReviewAction
 from edgeinspect.settings.distances import DelayTrack
+from edgeinspect.settings.driver_tables import CAMERA_DRIVERS, IO_DRIVERS, SIM
 from edgeinspect.settings.recipe import Recipe
-from edgeinspect.settings.station_file import Camera, CameraDriver, StationFile
-from edgeinspect.settings.wiring import IoDriver
+from edgeinspect.settings.station_file import Camera, StationFile
+
+_SIM_PROOF = "stamps are exact; pixels that were shown before are refused"
 
 
 def describe_uncovered_faults(station: StationFile, recipe: Recipe | None = None) -> list[str]:
@@ -22,8 +24,11 @@ def describe_uncovered_faults(station: StationFile, recipe: Recipe | None = None
         )
     if isinstance(station.track, DelayTrack):
         faults += _belt_faults(station, station.track)
-    if station.camera.driver is CameraDriver.FOLDER:
-        faults.append("camera.driver is folder: pictures come from files, whatever is on the belt.")
+    camera = station.camera
+    if camera.replays_files:
+        faults.append(
+            f"camera.driver is {camera.driver}: pictures come from files, whatever is on the belt."
+        )
     elif recipe is not None and not recipe.checks.reject_frozen:
         faults.append(
             "checks.reject_frozen is false in the recipe: an old picture passes if the camera"
@@ -35,7 +40,7 @@ def describe_uncovered_faults(station: StationFile, recipe: Recipe | None = None
             " (encoder.max_counts_per_s is not stated): parts on the belt are not where they are"
             " expected."
         )
-    if station.io.driver is IoDriver.SIM:
+    if station.io.driver == SIM:
         faults.append("io.driver is sim: no real gate is driven.")
     return faults
 
@@ -44,29 +49,24 @@ def describe_frames(camera: Camera) -> str:
     """Describe in one sentence what the camera's driver can prove about a frame."""
     error_ms = camera.stamp_error_ms or 0.0
     declared = f", off by up to {error_ms:g} ms as stated" if error_ms else ""
-    again = "pixels that were shown before are refused"
-    return {
-        CameraDriver.PICAMERA2: "picamera2: the sensor's stamps must rise, and each is converted"
-        f" with a bound on its error{declared}; frames carry no number of the sensor's; {again}",
-        CameraDriver.V4L2: "v4l2: the kernel's stamps and numbers must rise; a USB camera's stamps"
-        f" are later than its exposures{declared}; {again}",
-        CameraDriver.FOLDER: "folder: files, shown again and again, stamped when asked for",
-        CameraDriver.SIM: f"sim: stamps are exact; {again}",
-    }[camera.driver]
+    proof = _SIM_PROOF if camera.driver == SIM else CAMERA_DRIVERS[camera.driver].proof
+    return f"{camera.driver}: {proof.format(error=declared)}"
 
 
 def _stamp_faults(station: StationFile) -> list[str]:
     faults = []
-    if station.camera.driver is CameraDriver.V4L2 and station.camera.stamp_error_ms is None:
+    camera, io = station.camera, station.io
+    is_late = camera.driver != SIM and CAMERA_DRIVERS[camera.driver].stamps_are_late
+    if is_late and camera.stamp_error_ms is None:
         faults.append(
             "The camera stamps a frame later than it exposed it, by an unknown time"
             " (camera.stamp_error_ms is not stated): a picture of another place on the belt can"
             " count as the part's."
         )
-    if station.io.driver is IoDriver.RPI_GPIO:
+    if io.driver != SIM and not IO_DRIVERS[io.driver].kernel_stamps:
         faults.append(
             "Edges are stamped when the library's thread receives them, not by the kernel"
-            " (io.driver is rpi-gpio): on a busy machine a part is taken for behind its true"
+            f" (io.driver is {io.driver}): on a busy machine a part is taken for behind its true"
             " place. The driver gpiod has the kernel's stamps."
         )
     return faults

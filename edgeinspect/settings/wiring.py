@@ -11,14 +11,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from edgeinspect.files.yaml_expected import Rule
 from edgeinspect.settings.base import Label, Milliseconds, Section
-
-
-class IoDriver(StrEnum):
-    """The GPIO drivers by their names in the station file."""
-
-    RPI_GPIO = "rpi-gpio"
-    GPIOD = "gpiod"
-    SIM = "sim"
+from edgeinspect.settings.driver_tables import IO_DRIVERS, SIM, IoDriverName, LineNames
 
 
 class Active(StrEnum):
@@ -51,7 +44,7 @@ class Io(Section):
         chip: label of the GPIO chip, e.g. ``pinctrl-rp1``; a line may name another.
     """
 
-    driver: IoDriver
+    driver: IoDriverName
     chip: Label | None = None
 
 
@@ -135,10 +128,11 @@ def check_wires(io: Io, lines: Lines, encoder: EncoderLine | None) -> None:
     wires = [(("lines", key), wire) for key, wire in lines.wired()]
     if encoder is not None:
         wires.append((("encoder",), encoder))  # type: ignore[arg-type]
+    names = LineNames.ANY if io.driver == SIM else IO_DRIVERS[io.driver].names
     for key_path, wire in wires:
-        if io.driver is IoDriver.RPI_GPIO:
-            _check_bcm(key_path, wire)
-        elif io.driver is IoDriver.GPIOD and io.chip is None and wire.chip is None:
+        if names is LineNames.BCM_NUMBER:
+            _check_bcm(key_path, wire, io.driver)
+        elif names is LineNames.CHIP_AND_LINE and io.chip is None and wire.chip is None:
             expected = "the chip's label (here, or io.chip for all lines)"
             raise Rule(*key_path, "chip", value=None, expected=expected)
         pin = (wire.chip or io.chip, wire.line)
@@ -148,14 +142,14 @@ def check_wires(io: Io, lines: Lines, encoder: EncoderLine | None) -> None:
         used[pin] = ".".join(key_path)
 
 
-def _check_bcm(key_path: tuple[str, ...], wire: OutputLine) -> None:
+def _check_bcm(key_path: tuple[str, ...], wire: OutputLine, driver: str) -> None:
     number = wire.line
     if isinstance(number, str):
         named = re.fullmatch(r"GPIO([0-9]{1,2})", number)
         number = int(named[1]) if named else -1
     if not 0 <= number <= 27:
-        expected = "a BCM number from 0 to 27, or GPIO0 to GPIO27, for the driver rpi-gpio"
+        expected = f"a BCM number from 0 to 27, or GPIO0 to GPIO27, for the driver {driver}"
         raise Rule(*key_path, "line", value=wire.line, expected=expected)
     if wire.chip is not None:
-        expected = "no chip for the driver rpi-gpio, which knows one only"
+        expected = f"no chip for the driver {driver}, which knows one only"
         raise Rule(*key_path, "chip", value=wire.chip, expected=expected)

@@ -128,8 +128,12 @@ class VirtualCamera:
         self._world = world
         self._rng = rng
         self._eye = eye
-        self._exposure_us = EXPOSURE_US if checks.exposure_us is None else checks.exposure_us
-        self._gain = GAIN if checks.gain is None else checks.gain
+        asked = checks.controls
+        self._controls = replace(
+            asked,
+            exposure_us=EXPOSURE_US if asked.exposure_us is None else asked.exposure_us,
+            gain=GAIN if asked.gain is None else asked.gain,
+        )
         self._truth = truth
         self._agenda = agenda
         self._sequence = 0
@@ -261,7 +265,7 @@ class VirtualCamera:
         self._sequence += 1
         self._truth.frames[self._sequence] = FrameTruth(part, view.placed, exposure_ns)
         stamp = self._sequence, exposure_ns, exposure_ns + 8 * MS
-        meta = FrameMeta(*stamp, self._exposure_us, self._gain)
+        meta = FrameMeta(*stamp, self._controls)
         return Frame(meta, pixels)
 
     def _stale(self, previous: Frame, view: LensView) -> Frame:
@@ -276,12 +280,12 @@ class VirtualCamera:
 
 
 def _off_recipe(frame: Frame, rng: Random) -> Frame:
-    meta = frame.meta
+    controls = frame.meta.controls
     if rng.random() < 0.5:
-        meta = replace(meta, exposure_us=1.5 * (meta.exposure_us or 0.0))
+        controls = replace(controls, exposure_us=1.5 * (controls.exposure_us or 0.0))
     else:
-        meta = replace(meta, gain=2.0 * (meta.gain or 0.0))
-    return Frame(meta, frame.pixels)
+        controls = replace(controls, gain=2.0 * (controls.gain or 0.0))
+    return Frame(replace(frame.meta, controls=controls), frame.pixels)
 
 
 class VirtualEngine:

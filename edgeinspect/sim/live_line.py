@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from random import Random
 
@@ -20,10 +20,9 @@ from typing_extensions import override
 from edgeinspect.errors import CameraFault, LineFault
 from edgeinspect.hw.opened import Drivers
 from edgeinspect.line.config import LineConfig
-from edgeinspect.part import Frame, FrameMeta, PartRecord
+from edgeinspect.part import CameraControls, Frame, FrameMeta, PartRecord
 from edgeinspect.ports import (
     Camera,
-    CameraControls,
     EdgeInput,
     EdgeListener,
     EncoderInput,
@@ -203,7 +202,7 @@ class SimCamera(Camera):
         number = view.part.number if view.part is not None else None
         self._line.truth.frames[self._sequence] = FrameTruth(number, view.placed, exposure_ns)
         now_ns = time.monotonic_ns()
-        meta = FrameMeta(self._sequence, exposure_ns, now_ns, **asdict(controls))
+        meta = FrameMeta(self._sequence, exposure_ns, now_ns, controls)
         return Frame(meta, pixels)
 
     def check(self) -> None:

@@ -21,6 +21,7 @@ from edgeinspect.line.config import (
     Tracking,
     TriggerConfig,
 )
+from edgeinspect.part import CameraControls
 
 MS = 1_000_000
 SECOND = 1_000_000_000
@@ -127,7 +128,10 @@ def line_config(
             ClassThresholds(name=DEFECT_CLASS, review=review, reject=reject),
             ClassThresholds(name=MISPLACED_CLASS, review=0.5, reject=0.5),
         ),
-        checks=FrameChecks(mean_min=40.0, focus_min=50.0, exposure_us=EXPOSURE_US, gain=GAIN),
+        checks=FrameChecks(
+            limits={"mean_min": 40.0, "focus_min": 50.0},
+            controls=CameraControls(exposure_us=EXPOSURE_US, gain=GAIN),
+        ),
         review_action=ReviewAction.REJECT,
         confirm=ConfirmConfig(earliest_ns=20 * MS, latest_ns=120 * MS),
         alarms=AlarmConfig(),

@@ -164,9 +164,9 @@ class Process:
             m.Capture: lambda a, t: line.camera.capture(a, self.post, t),
             m.Inspect: lambda a, t: line.engine.inspect(a, self.post, t),
             m.Arm: self._arm,
-            m.Release: self._release,
-            m.RejectEverything: self._reject_everything,
-            m.EndRejectEverything: self._end_reject_everything,
+            m.Release: self._move_gate,
+            m.RejectEverything: self._move_gate,
+            m.EndRejectEverything: self._move_gate,
             m.RenewLease: self._renew_lease,
             m.Record: self._record,
             m.RaiseAlarm: line.raise_alarm,
@@ -255,26 +255,16 @@ class Process:
 
     def _arm(self, action: m.Arm, now_ns: int) -> None:
         self._line.store.keep_ahead_of(action.part_id)
-        self._schedule.arm(action.part_id, action.start_mono_ns, action.end_mono_ns)
-        self._replan = True
-
-    def _release(self, action: m.Release, now_ns: int) -> None:
-        if not self._schedule.release(action.part_id, now_ns):
-            self._inbox.append(m.ReleaseTooLate(action.part_id))
-        self._replan = True
-
-    def _reject_everything(self, action: m.RejectEverything, now_ns: int) -> None:
-        self._schedule.reject_everything(action.until_mono_ns)
-        self._replan = True
-
-    def _end_reject_everything(self, action: m.EndRejectEverything, now_ns: int) -> None:
-        self._schedule.end_reject_everything()
-        self._replan = True
+        self._move_gate(action, now_ns)
 
     def _renew_lease(self, action: m.RenewLease, now_ns: int) -> None:
-        self._schedule.renew_lease(action.until_mono_ns)
-        self._replan = True
+        self._move_gate(action, now_ns)
         self._line.world.control.beat(now_ns)
+
+    def _move_gate(self, action: m.GateAction, now_ns: int) -> None:
+        if not self._schedule.carry_out(action, now_ns) and isinstance(action, m.Release):
+            self._inbox.append(m.ReleaseTooLate(action.part_id))
+        self._replan = True
 
     def _record(self, action: m.Record, now_ns: int) -> None:
         self.unwritten.append(action.record)

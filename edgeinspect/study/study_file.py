@@ -19,6 +19,7 @@ import numpy as np
 
 from edgeinspect.errors import ConfigError, UsageError
 from edgeinspect.files.csv_cells import restored, write_table
+from edgeinspect.files.one_line import is_one_line
 from edgeinspect.files.yaml_expected import MISSING, Found
 from edgeinspect.study.study import BAD, GOOD, Study
 
@@ -263,7 +264,7 @@ def _reference(
 
 def _name(path: Path, line: int, column: str, cells: dict[str, str]) -> str:
     name = cells[column]
-    if not 0 < len(name) <= 100 or not name.isprintable():
+    if not is_one_line(name, longest=100):
         raise _wrong(path, line, column, name or MISSING, "a name of 1 to 100 characters")
     return name
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from edgeinspect.files.json_text import finite
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -40,7 +41,7 @@ def print_json(value: Mapping[str, object]) -> None:
 
 def json_line(value: Mapping[str, object]) -> str:
     """What ``print_json`` prints."""
-    return json.dumps(_finite(value), ensure_ascii=False) + "\n"
+    return json.dumps(finite(value), ensure_ascii=False) + "\n"
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -100,13 +101,3 @@ def table(
     for row in rows:
         made.add_row(*(value if isinstance(value, Text) else Text(str(value)) for value in row))
     return made
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value

@@ -10,7 +10,7 @@ import numpy as np
 from edgeinspect.errors import InferenceFailed, NotGood
 from edgeinspect.line.config import FrameChecks
 from edgeinspect.line.verdict import judge_quality
-from edgeinspect.part import Frame, FrameMeta, Inspection, VerdictKind
+from edgeinspect.part import Frame, Inspection, VerdictKind
 from edgeinspect.records.reader import PartFilter, RecordReader, StoredPart
 from edgeinspect.records.score_table import VERDICTS, ScoreColumns
 
@@ -102,7 +102,7 @@ def _scores(
 ) -> tuple[list[float], str]:
     """The new scores, or NaN and why there are none."""
     pixels = reader.picture(part)
-    frame = Frame(FrameMeta(sequence=0, exposure_mono_ns=0, arrived_mono_ns=0), pixels)
+    frame = Frame.of_picture(pixels)
     nothing = [float("nan")] * classes
     try:
         inspection = inspect(frame)

@@ -229,11 +229,6 @@ def _with_defects(
     )
 
 
-def more_parts_needed(parts: int, failures: int, *, rate: float, confidence: float) -> int:
-    """How many more parts without a further failure would show the rate; 0 if these do."""
-    return max(0, parts_needed(rate=rate, confidence=confidence, failures=failures) - parts)
-
-
 def _too_few(parts: int, kind: str, rate: float, confidence: float) -> str:
     needed = parts_needed(rate=rate, confidence=confidence)
     thumb = f" (rule of three: about {rule_of_three(rate)})" if confidence == 0.95 else ""

@@ -12,7 +12,6 @@ from edgeinspect.bundle.card import InputCard
 from edgeinspect.bundle.preprocess import Preprocessor
 from edgeinspect.bundle.quantization import (
     PixelPath,
-    dequantize,
     pixel_table,
     quantize,
     round_half_away,
@@ -76,21 +75,6 @@ def test_rounding_is_to_the_nearest_and_halves_away_from_zero(values: list[float
         assert abs(result - value) <= 0.5
         if abs(value - round(value)) == 0.5:
             assert abs(result) > abs(value)
-
-
-@given(
-    st.sampled_from(["int8", "uint8"]),
-    st.floats(1e-4, 4.0),
-    st.integers(0, 255),
-    st.integers(0, 255),
-)
-def test_dequantizing_a_quantized_level_gives_it_back(
-    dtype: str, scale: float, offset: int, level: int
-) -> None:
-    lowest = int(np.iinfo(dtype).min)
-    quantization = Quantization(dtype=dtype, scale=scale, zero_point=lowest + offset)
-    value = np.array([lowest + level]).astype(dtype)
-    assert quantize(dequantize(value, quantization), quantization) == value
 
 
 def test_halves_round_as_tflite_rounds_them() -> None:

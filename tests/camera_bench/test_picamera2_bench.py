@@ -29,7 +29,8 @@ pytest.importorskip("picamera2", reason="picamera2 is not installed in this envi
 
 from edgeinspect.errors import CameraFault  # noqa: E402
 from edgeinspect.hw.picamera2 import Picamera2Camera  # noqa: E402
-from edgeinspect.ports import Camera, CameraControls  # noqa: E402
+from edgeinspect.part import CameraControls  # noqa: E402
+from edgeinspect.ports import Camera  # noqa: E402
 from edgeinspect.settings.station_file import Camera as CameraWiring  # noqa: E402
 from tests.camera_bench import shims  # noqa: E402
 from tests.helpers.camera_contract import NO_CONTROLS, CameraContract, S  # noqa: E402

@@ -20,8 +20,7 @@ from edgeinspect.cli.main import application
 from edgeinspect.errors import CameraFault
 from edgeinspect.hw import registry as hw_open
 from edgeinspect.hw.fake_chip import FakeChip
-from edgeinspect.part import Frame, FrameMeta, FrameQuality
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls, Frame, FrameMeta, FrameQuality
 from edgeinspect.records.records_lock import DataDirectoryLock
 from edgeinspect.settings.recipe import RoiBox, default_recipe
 from edgeinspect.settings.recipe_store import RecipeStore
@@ -213,7 +212,7 @@ def test_stream_check_judges_repetition_and_settings(
 def test_stream_figures() -> None:
     ms = 1_000_000
     metas = [
-        FrameMeta(number, at * ms, at * ms + 8 * ms, exposure_us=500.0)
+        FrameMeta(number, at * ms, at * ms + 8 * ms, CameraControls(exposure_us=500.0))
         for number, at in ((1, 0), (2, 10), (4, 30), (5, 40))
     ]
     fields = stream_fields(metas, CameraControls(exposure_us=700.0))
@@ -223,7 +222,7 @@ def test_stream_figures() -> None:
 
 
 def test_what_a_camera_does_not_say_is_believed_here() -> None:
-    meta = FrameMeta(1, 0, 0, lens_position=0.02)
+    meta = FrameMeta(1, 0, 0, CameraControls(lens_position=0.02))
     asked = CameraControls(exposure_us=500.0, lens_position=0.0)
     assert off_controls(meta, asked) == ""
     assert "does not report exposure_us" in off_controls(meta, asked, must_report=True)

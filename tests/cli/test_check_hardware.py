@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from edgeinspect.assembly.finding import Finding
 from edgeinspect.cli.application import run_command_line
 from edgeinspect.cli.check import hardware_measure, hardware_run, hardware_steps
 from edgeinspect.cli.check.hardware_report import report_fields, report_html
-from edgeinspect.cli.check.hardware_steps import Person, Step, acceptance
+from edgeinspect.cli.check.hardware_steps import Person, acceptance
 from edgeinspect.cli.main import application
 from edgeinspect.errors import CameraFault
 from edgeinspect.hw import registry as hw_open
@@ -73,7 +74,7 @@ def someone(chip: FakeChip, *, deaf: str = "", answers: bool = True) -> Person:
     return Person(ask=lambda question: answers, instruct=tell)
 
 
-def steps_of(station: Path, person: Person | None, board: BoardState = BOARD) -> dict[str, Step]:
+def steps_of(station: Path, person: Person | None, board: BoardState = BOARD) -> dict[str, Finding]:
     return {s.name: s for s in acceptance(station, person=person, board=FakeBoard([board]))}
 
 
@@ -176,11 +177,11 @@ def test_wrong_usage(bench: Bench, station: Path, capsys: pytest.CaptureFixture[
 
 
 def test_the_page_escapes_and_tells_the_verdict() -> None:
-    steps = [Step(name="<b>", state="ok", detail="a < b", figures={"x": 1.23456})]
+    steps = [Finding(name="<b>", state="ok", detail="a < b", figures={"x": 1.23456})]
     fields = report_fields(Path("s.yaml"), "s", steps, author="<i>", when="2026-01-01T00:00:00")
     page = report_html(fields).decode()
     assert fields["good"] and "Accepted." in page and "1.235" in page
-    emulated = [*steps, Step(name="camera", state="ok", detail="", emulated="vivid")]
+    emulated = [*steps, Finding(name="camera", state="ok", detail="", emulated="vivid")]
     fields = report_fields(Path("s.yaml"), "s", emulated, author="mia", when="2026")
     assert fields["good"] and not fields["accepted"]
     assert "the machine is not accepted" in report_html(fields).decode()

@@ -67,7 +67,7 @@ def test_start_loads_its_command_line_library_and_little_of_its_own() -> None:
     command_line = {
         *("edgeinspect.cli", "edgeinspect.cli.application", "edgeinspect.cli.main"),
         *("edgeinspect.terminal", "edgeinspect.terminal.output"),
-        *("edgeinspect.terminal.streams", "edgeinspect.terminal.unwinding"),
+        *("edgeinspect.terminal.streams", "edgeinspect.terminal.signals"),
     }
     assert own == command_line | {"edgeinspect.errors"}
 

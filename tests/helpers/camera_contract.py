@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edgeinspect.errors import CameraFault, EdgeInspectError
-from edgeinspect.ports import Camera, CameraControls
+from edgeinspect.part import CameraControls
+from edgeinspect.ports import Camera
 
 NO_CONTROLS = CameraControls()
 S = 1_000_000_000

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pytest
 
 from edgeinspect.errors import LineFault, UsageError
-from edgeinspect.runtime.opened_wires import IoModule
+from edgeinspect.hw.registry import IoModule
 from edgeinspect.settings.wiring import Active, EncoderLine, InputLine, Io, OutputLine
 
 PATIENCE_S = 60.0

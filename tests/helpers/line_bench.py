@@ -139,21 +139,13 @@ class Bench:
         self.actions += actions
         for action in actions:
             match action:
-                case m.Arm():
-                    self.schedule.arm(action.part_id, action.start_mono_ns, action.end_mono_ns)
-                case m.Release():
-                    if not self.schedule.release(action.part_id, self.now):
-                        self._carry_out(
-                            self.core.handle(m.ReleaseTooLate(action.part_id), self.now)
-                        )
-                case m.RejectEverything():
-                    self.schedule.reject_everything(action.until_mono_ns)
-                case m.EndRejectEverything():
-                    self.schedule.end_reject_everything()
-                case m.RenewLease():
-                    self.schedule.renew_lease(action.until_mono_ns)
                 case m.Record():
                     self.records.append(action.record)
+                case m.Release() if not self.schedule.carry_out(action, self.now):
+                    late = m.ReleaseTooLate(action.part_id)
+                    self._carry_out(self.core.handle(late, self.now))
+                case m.Arm() | m.RejectEverything() | m.EndRejectEverything() | m.RenewLease():
+                    self.schedule.carry_out(action, self.now)
                 case _:
                     pass
         return actions

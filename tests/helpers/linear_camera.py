@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 
 import numpy as np
 
-from edgeinspect.part import Frame, FrameMeta
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls, Frame, FrameMeta
 
 
 class LinearCamera:
@@ -44,7 +42,7 @@ class LinearCamera:
         pixels += self._noise.normal(0, 0 if self.repeats else 1, pixels.shape)
         self._sequence += 1
         begin = max(not_before_mono_ns, time.monotonic_ns() - 1)
-        meta = FrameMeta(self._sequence, begin, begin + 2_000_000, **dataclasses.asdict(now))
+        meta = FrameMeta(self._sequence, begin, begin + 2_000_000, now)
         return Frame(meta, np.clip(pixels, 0, 255).astype(np.uint8))
 
     def check(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.part import (
+    CameraControls,
     Doubt,
     FrameMeta,
     FrameQuality,
@@ -77,8 +79,9 @@ def sample_record(part_id: int, *, digest: str = "d1" * 32) -> PartRecord:
             part_id + 7,
             trigger + 60,
             trigger + 70,
-            500.0,
-            1.5,
+            CameraControls(
+                exposure_us=500.0, gain=1.5, red_gain=1.75, blue_gain=2.25, lens_position=0.25
+            ),
             "a.png",
             exposure_error_ns=part_id * 100,
         ),
@@ -90,6 +93,12 @@ def sample_record(part_id: int, *, digest: str = "d1" * 32) -> PartRecord:
         window_end_mono_ns=trigger + 940_000_000,
         encoder_count=part_id * 11,
     )
+
+
+def record_with_quality(quality: FrameQuality) -> PartRecord:
+    record = sample_record(1)
+    assert record.inspection is not None
+    return replace(record, inspection=replace(record.inspection, quality=quality))
 
 
 def sample_inspection(score: float) -> Inspection:

@@ -24,8 +24,8 @@ from edgeinspect.hw.fake_camera import CaptureCall, FakeCamera
 from edgeinspect.hw.folder_camera import FolderCamera
 from edgeinspect.hw.v4l2 import V4l2Camera
 from edgeinspect.hw.v4l2_device import V4l2Device
-from edgeinspect.part import Frame
-from edgeinspect.ports import Camera, CameraControls
+from edgeinspect.part import CameraControls, Frame
+from edgeinspect.ports import Camera
 from edgeinspect.settings.station_file import Camera as CameraWiring
 from tests.helpers.camera_contract import CameraContract
 from tests.helpers.fake_v4l2 import MS, FakeV4l2Device

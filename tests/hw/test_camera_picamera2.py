@@ -24,9 +24,8 @@ from edgeinspect.hw import picamera2_timeout
 from edgeinspect.hw.clock import LARGEST_ERROR_NS, BootToMono
 from edgeinspect.hw.picamera2 import Picamera2Camera, _number, camera_ids, open_driver
 from edgeinspect.hw.picamera2_controls import libcamera_controls, read_back
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls
 from edgeinspect.settings.station_file import Camera as CameraWiring
-from edgeinspect.settings.station_file import CameraDriver
 
 MS = 1_000_000
 ADVERTISED: dict[str, tuple[Any, Any, Any]] = {
@@ -75,9 +74,7 @@ def test_what_the_camera_cannot_do_is_refused(
 
 
 def test_metadata_is_read_back_in_the_recipes_words() -> None:
-    assert read_back({"SensorTimestamp": 5}) == dict.fromkeys(
-        ("exposure_us", "gain", "red_gain", "blue_gain", "white_balance_k", "lens_position")
-    )
+    assert read_back({"SensorTimestamp": 5}) == CameraControls()
     metadata = {
         "ExposureTime": 249,
         "AnalogueGain": 1.49,
@@ -85,7 +82,14 @@ def test_metadata_is_read_back_in_the_recipes_words() -> None:
         "ColourTemperature": 4100,
         "LensPosition": 2.0,
     }
-    assert list(read_back(metadata).values()) == [249.0, 1.49, 1.8, 2.1, 4100.0, 2.0]
+    assert read_back(metadata) == CameraControls(
+        exposure_us=249.0,
+        gain=1.49,
+        red_gain=1.8,
+        blue_gain=2.1,
+        white_balance_k=4100.0,
+        lens_position=2.0,
+    )
 
 
 CAMERAS: list[Mapping[str, Any]] = [
@@ -146,7 +150,7 @@ def test_a_library_that_is_missing_says_what_to_install(monkeypatch: pytest.Monk
 
 
 def wiring(**keys: Any) -> CameraWiring:
-    return CameraWiring(driver=CameraDriver.PICAMERA2, **keys)
+    return CameraWiring(driver="picamera2", **keys)
 
 
 class Request:
@@ -260,7 +264,8 @@ def test_frames_carry_their_settings_and_their_buffers_go_back(
         made.pre_callback(request)
     frame = camera.capture(not_before_mono_ns=now, deadline_mono_ns=now + 10_000 * MS)
     assert frame.pixels.shape == (4, 8) and (frame.pixels == 5).all()
-    assert (frame.meta.exposure_us, frame.meta.gain) == (500.0, 1.5)
+    found = frame.meta.controls
+    assert (found.exposure_us, found.gain) == (500.0, 1.5)
     assert 0 <= frame.meta.exposure_mono_ns - now < 1000 * MS
     assert 0 < frame.meta.exposure_error_ns <= LARGEST_ERROR_NS
     camera.apply(CameraControls(exposure_us=700))

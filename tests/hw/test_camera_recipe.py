@@ -11,19 +11,22 @@ from pydantic import ValidationError
 from edgeinspect.files.yaml_expected import Rule
 from edgeinspect.line.config import FrameChecks
 from edgeinspect.line.verdict import judge_controls
-from edgeinspect.part import Doubt, FrameMeta
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls, Doubt, FrameMeta
 from edgeinspect.runtime.replay import replay_config
 from edgeinspect.settings.compile import camera_controls, line_config
 from edgeinspect.settings.recipe import CameraSettings, default_recipe
 from edgeinspect.settings.station_file import example_station
 
-META = FrameMeta(1, 0, 0, red_gain=1.8, blue_gain=2.2, white_balance_k=4000.0, lens_position=0.05)
-GOOD = FrameChecks(red_gain=1.75, blue_gain=2.25, white_balance_k=4100.0, lens_position=0.0)
+FOUND = CameraControls(red_gain=1.8, blue_gain=2.2, white_balance_k=4000.0, lens_position=0.05)
+GOOD = FrameChecks(
+    controls=CameraControls(
+        red_gain=1.75, blue_gain=2.25, white_balance_k=4100.0, lens_position=0.0
+    )
+)
 
 
 def test_a_frame_as_the_recipe_says() -> None:
-    assert judge_controls(META, GOOD) is None
+    assert judge_controls(FrameMeta(1, 0, 0, FOUND), GOOD) is None
     assert judge_controls(FrameMeta(1, 0, 0), FrameChecks()) is None
 
 
@@ -39,7 +42,8 @@ def test_a_frame_as_the_recipe_says() -> None:
     ],
 )
 def test_anything_else_is_off_the_recipe(key: str, value: float | None, words: str) -> None:
-    verdict = judge_controls(dataclasses.replace(META, **{key: value}), GOOD)
+    found = dataclasses.replace(FOUND, **{key: value})
+    verdict = judge_controls(FrameMeta(1, 0, 0, found), GOOD)
     assert verdict is not None and verdict.doubt is Doubt.EXPOSURE_OFF_RECIPE
     assert words in verdict.detail
 
@@ -55,8 +59,8 @@ def test_the_recipes_settings_reach_the_camera_and_the_checks(tmp_path: Path) ->
     config = line_config(
         example_station("normally-rejecting", data_dir=tmp_path), recipe, recipe_digest=""
     )
-    checks = config.checks
-    assert (checks.red_gain, checks.blue_gain, checks.lens_position) == (1.5, 2.0, 3.0)
+    asked = config.checks.controls
+    assert (asked.red_gain, asked.blue_gain, asked.lens_position) == (1.5, 2.0, 3.0)
     # Files carry none of it.
     assert judge_controls(FrameMeta(1, 0, 0), replay_config(config, workers=1).checks) is None
 

@@ -9,8 +9,7 @@ from edgeinspect.faults import FaultName
 from edgeinspect.hw.camera_strobe import StrobedCamera
 from edgeinspect.hw.fake_camera import CaptureCall, FakeCamera
 from edgeinspect.hw.fake_io import FakeOutput
-from edgeinspect.part import Frame
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls, Frame
 from tests.helpers.runtime_rig import make_frame
 
 MS = 1_000_000

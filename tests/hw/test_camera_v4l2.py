@@ -14,16 +14,15 @@ from edgeinspect.hw import v4l2_controls as c
 from edgeinspect.hw import v4l2_device
 from edgeinspect.hw.v4l2 import V4l2Camera
 from edgeinspect.hw.v4l2_device import V4l2Device
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls
 from edgeinspect.settings.station_file import Camera as CameraWiring
-from edgeinspect.settings.station_file import CameraDriver
 from tests.helpers.fake_v4l2 import MS, FakeV4l2Device
 
 NONE = CameraControls()
 
 
 def camera_on(device: FakeV4l2Device, **wiring: object) -> V4l2Camera:
-    section = CameraWiring(driver=CameraDriver.V4L2, device="/dev/video9", **wiring)  # type: ignore[arg-type]
+    section = CameraWiring(driver="v4l2", device="/dev/video9", **wiring)  # type: ignore[arg-type]
     return V4l2Camera(section, open_device=lambda path: device)
 
 
@@ -104,7 +103,7 @@ def test_a_known_exposure_time_is_taken_off_a_stamp_at_its_end() -> None:
     device.expose(now + 3 * MS)
     frame = camera.capture(not_before_mono_ns=now, deadline_mono_ns=now + 5000 * MS)
     assert frame.meta.exposure_mono_ns == now + 1 * MS
-    assert frame.meta.exposure_us == 2000.0
+    assert frame.meta.controls.exposure_us == 2000.0
     assert device.controls[c.EXPOSURE_AUTO] == 1
     camera.close()
 
@@ -142,7 +141,7 @@ def test_a_frame_whose_counter_or_stamp_does_not_rise_is_dropped_and_counted(
 def test_numbers_go_on_when_the_camera_is_opened_again() -> None:
     devices = [FakeV4l2Device(), FakeV4l2Device()]
     to_open = iter(devices)
-    section = CameraWiring(driver=CameraDriver.V4L2, device="/dev/video9", external_trigger=True)
+    section = CameraWiring(driver="v4l2", device="/dev/video9", external_trigger=True)
     camera = V4l2Camera(section, open_device=lambda path: next(to_open))
     sequences = []
     for device in devices:
@@ -189,7 +188,8 @@ def test_a_control_that_does_not_hold_shows_in_every_frame() -> None:
     now = time.monotonic_ns()
     device.expose(now + 1, at_start=True)
     meta = camera.capture(not_before_mono_ns=now, deadline_mono_ns=now + 5000 * MS).meta
-    assert (meta.gain, meta.white_balance_k, meta.lens_position) == (0.0, 4600.0, 120.0)
+    found = meta.controls
+    assert (found.gain, found.white_balance_k, found.lens_position) == (0.0, 4600.0, 120.0)
     assert (device.controls[c.AUTO_WHITE_BALANCE], device.controls[c.FOCUS_AUTO]) == (0, 0)
     camera.close()
 

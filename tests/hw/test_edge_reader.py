@@ -14,7 +14,7 @@ import pytest
 from edgeinspect.errors import LineFault
 from edgeinspect.hw import gpiod as gpiod_driver
 from edgeinspect.hw.edge_reader import EdgeReader, Told
-from edgeinspect.settings.wiring import EncoderLine, InputLine, Io, IoDriver
+from edgeinspect.settings.wiring import EncoderLine, InputLine, Io
 
 PATIENCE_S = 30.0
 _EDGE = struct.Struct("<q")
@@ -237,7 +237,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeRequest]:
     return made
 
 
-IO = Io(driver=IoDriver.GPIOD, chip="pinctrl-rp1")
+IO = Io(driver="gpiod", chip="pinctrl-rp1")
 
 
 def test_gpiod_tells_every_count_and_puts_the_trigger_between_them(

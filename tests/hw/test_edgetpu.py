@@ -13,8 +13,9 @@ import pytest
 from edgeinspect.bundle.directory import EDGETPU_MODEL_FILE, load_bundle, write_bundle
 from edgeinspect.errors import DriverMissing, HardwareError, InferenceFailed, ModelRefused
 from edgeinspect.faults import FaultName
-from edgeinspect.hw import edgetpu, model_probe
-from edgeinspect.hw.edgetpu import EdgeTpu, EdgeTpuEngine, LatencyWatch
+from edgeinspect.hw import edgetpu, edgetpu_engine, model_probe
+from edgeinspect.hw.edgetpu import EdgeTpu
+from edgeinspect.hw.edgetpu_engine import EdgeTpuEngine, LatencyWatch
 from edgeinspect.hw.interpreters import EDGETPU_VARIABLE
 from edgeinspect.hw.litert import open_engine, open_model
 from edgeinspect.hw.model_probe import Wish
@@ -292,7 +293,7 @@ def test_accelerators_are_found_by_id_before_and_after_their_firmware(tmp_path: 
 
 
 def test_the_runner_hands_errors_over() -> None:
-    runner = edgetpu._Runner()
+    runner = edgetpu_engine._Runner()
 
     def fail() -> list[np.ndarray]:
         raise KeyError("x")

@@ -10,7 +10,7 @@ import pytest
 
 from edgeinspect.hw import rpi_gpio
 from edgeinspect.hw.fake_chip import FakeChip
-from edgeinspect.settings.wiring import Io, IoDriver
+from edgeinspect.settings.wiring import Io
 from tests.helpers.gpio_contract import GpioContract
 
 LABEL = "pinctrl-bcm2711"
@@ -22,7 +22,7 @@ class FakeBench:
 
     def __init__(self) -> None:
         self.module = FakeChip(LABEL)
-        self.io = Io(driver=IoDriver.GPIOD, chip=LABEL)
+        self.io = Io(driver="gpiod", chip=LABEL)
         self.pull, self.level = self.module.pull, self.module.level
         self.unplug = self.module.unplug
 
@@ -40,7 +40,7 @@ class FakeBench:
 
     @contextlib.contextmanager
     def without_chip(self) -> Iterator[Io]:
-        yield Io(driver=IoDriver.GPIOD, chip="pinctrl-rp1")
+        yield Io(driver="gpiod", chip="pinctrl-rp1")
 
     @contextlib.contextmanager
     def watched(self, offset: int) -> Iterator[Callable[[], list[bool]]]:

@@ -59,6 +59,15 @@ def test_a_model_that_never_ends_is_told_with_its_time() -> None:
         try_model(edited(ABSURD[ENDLESS]), CPU, source="m", deadline_s=8.0)
 
 
+def test_a_trial_that_takes_too_long_in_all_names_that_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model_probe, "LONGEST_TRIAL_S", 1.0)
+    words = r"^m hangs .*: the whole trial had not ended after 1 s\."
+    with pytest.raises(ModelRefused, match=words):
+        try_model(edited(ABSURD[ENDLESS]), CPU, source="m", deadline_s=90.0)
+
+
 @pytest.mark.parametrize(
     ("mode", "words"),
     [

@@ -22,7 +22,8 @@ from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeEncoder, FakeLevelInput, FakeOutput
 from edgeinspect.hw.folder_camera import FolderCamera, list_pictures
 from edgeinspect.hw.picture_file import read_picture
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls
+from edgeinspect.settings.driver_tables import CAMERA_DRIVERS, IO_DRIVERS, DriverEntry
 from tests.helpers.runtime_rig import make_frame
 
 NO_CONTROLS = CameraControls()
@@ -206,13 +207,13 @@ def test_boot_time_is_converted_by_the_present_difference() -> None:
 
 def test_drivers_are_never_replaced_by_others() -> None:
     with pytest.raises(UsageError, match="there are: gpiod, rpi-gpio"):
-        hw_open.resolve_driver("auto", hw_open.IO_DRIVERS, kind="io")
+        hw_open.resolve_driver("auto", IO_DRIVERS, kind="io")
     with pytest.raises(DriverMissing, match="Run: sudo apt install python3-picamera2"):
-        hw_open.resolve_driver("picamera2", hw_open.CAMERA_DRIVERS, kind="camera")
-    entry = {"x": hw_open.DriverEntry(module="edgeinspect.hw.nothing", library="json")}
+        hw_open.resolve_driver("picamera2", CAMERA_DRIVERS, kind="camera")
+    entry = {"x": DriverEntry(module="edgeinspect.hw.nothing", library="json")}
     with pytest.raises(DriverMissing, match="has no io driver x yet"):
         hw_open.resolve_driver("x", entry, kind="io")
-    entry = {"x": hw_open.DriverEntry(module="edgeinspect.hw.clock")}
+    entry = {"x": DriverEntry(module="edgeinspect.hw.clock")}
     assert hw_open.resolve_driver("x", entry, kind="io") is clock
 
 

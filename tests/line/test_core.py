@@ -17,7 +17,14 @@ from edgeinspect.line.config import (
     LineConfig,
     ReviewAction,
 )
-from edgeinspect.part import Doubt, FrameQuality, GateOutcome, PartRecord, VerdictKind
+from edgeinspect.part import (
+    CameraControls,
+    Doubt,
+    FrameQuality,
+    GateOutcome,
+    PartRecord,
+    VerdictKind,
+)
 from tests.helpers.core_samples import BOTH_GATES, T, was_rejected
 from tests.helpers.line_bench import (
     GOOD_QUALITY,
@@ -295,11 +302,11 @@ def test_camera_that_fails_is_named_with_its_words() -> None:
 
 
 QUALITY_CASES = [
-    (FrameChecks(mean_min=130.0), Doubt.TOO_DARK),
-    (FrameChecks(mean_max=110.0), Doubt.TOO_BRIGHT),
-    (FrameChecks(focus_min=91.0), Doubt.BLURRED),
-    (FrameChecks(exposure_us=500.0), Doubt.EXPOSURE_OFF_RECIPE),
-    (FrameChecks(gain=2.0), Doubt.GAIN_OFF_RECIPE),
+    (FrameChecks(limits={"mean_min": 130.0}), Doubt.TOO_DARK),
+    (FrameChecks(limits={"mean_max": 110.0}), Doubt.TOO_BRIGHT),
+    (FrameChecks(limits={"focus_min": 91.0}), Doubt.BLURRED),
+    (FrameChecks(controls=CameraControls(exposure_us=500.0)), Doubt.EXPOSURE_OFF_RECIPE),
+    (FrameChecks(controls=CameraControls(gain=2.0)), Doubt.GAIN_OFF_RECIPE),
 ]
 
 
@@ -315,9 +322,9 @@ def test_picture_off_the_recipe_is_not_judged(checks: FrameChecks, doubt: Doubt)
 def test_clipping_is_judged_by_share() -> None:
     quality = FrameQuality(mean=120.0, clipped_low=0.2, clipped_high=0.3, focus=90.0)
     cases = [
-        (FrameChecks(clipped_low_max=0.1), Doubt.TOO_DARK),
-        (FrameChecks(clipped_high_max=0.1), Doubt.SATURATED),
-        (FrameChecks(clipped_low_max=0.2, clipped_high_max=0.3), None),
+        (FrameChecks(limits={"clipped_low_max": 0.1}), Doubt.TOO_DARK),
+        (FrameChecks(limits={"clipped_high_max": 0.1}), Doubt.SATURATED),
+        (FrameChecks(limits={"clipped_low_max": 0.2, "clipped_high_max": 0.3}), None),
     ]
     for checks, doubt in cases:
         bench = Bench(line_config(checks=checks))
@@ -330,7 +337,7 @@ def test_clipping_is_judged_by_share() -> None:
 
 def test_not_a_number_in_the_quality_is_a_doubt() -> None:
     quality = replace(GOOD_QUALITY, focus=float("nan"))
-    bench = Bench(line_config(checks=FrameChecks(focus_min=10.0)))
+    bench = Bench(line_config(checks=FrameChecks(limits={"focus_min": 10.0})))
     bench.trigger(T)
     bench.frame(T + 65 * MS, T + 70 * MS)
     bench.give(m.Inspected(1, seen(0.1, quality=quality)), T + 90 * MS)

@@ -9,30 +9,22 @@ import pytest
 
 from edgeinspect.line.config import ClassThresholds, FrameChecks
 from edgeinspect.line.verdict import judge_controls, judge_quality, judge_scores
-from edgeinspect.part import Doubt, FrameMeta, FrameQuality, VerdictKind
+from edgeinspect.part import CameraControls, Doubt, FrameMeta, FrameQuality, VerdictKind
 
-WANTED = FrameChecks(
+EXACT = CameraControls(
     exposure_us=512.0,
-    exposure_tolerance=0.125,
     gain=4.0,
-    gain_tolerance=0.25,
     red_gain=2.0,
     blue_gain=1.0,
     white_balance_k=4096.0,
-    white_balance_tolerance=0.25,
     lens_position=8.0,
-    lens_tolerance=0.5,
 )
-EXACT = FrameMeta(
-    1,
-    0,
-    0,
-    exposure_us=512.0,
-    gain=4.0,
-    red_gain=2.0,
-    blue_gain=1.0,
-    white_balance_k=4096.0,
-    lens_position=8.0,
+WANTED = FrameChecks(
+    controls=EXACT,
+    exposure_tolerance=0.125,
+    gain_tolerance=0.25,
+    white_balance_tolerance=0.25,
+    lens_tolerance=0.5,
 )
 LIMITS = [
     ("exposure_us", 448.0, 576.0),
@@ -45,14 +37,18 @@ LIMITS = [
 """Lowest and highest value that ``WANTED`` allows."""
 
 
+def frame_with(**controls: float | None) -> FrameMeta:
+    return FrameMeta(1, 0, 0, replace(EXACT, **controls))
+
+
 @pytest.mark.parametrize(("control", "lowest", "highest"), LIMITS)
 def test_a_control_may_be_off_by_exactly_its_tolerance(
     control: str, lowest: float, highest: float
 ) -> None:
     for allowed in (lowest, highest):
-        assert judge_controls(replace(EXACT, **{control: allowed}), WANTED) is None
+        assert judge_controls(frame_with(**{control: allowed}), WANTED) is None
     for off in (math.nextafter(lowest, 0.0), math.nextafter(highest, 1e9), 0.0, math.nan, None):
-        verdict = judge_controls(replace(EXACT, **{control: off}), WANTED)
+        verdict = judge_controls(frame_with(**{control: off}), WANTED)
         assert verdict is not None and verdict.kind is VerdictKind.CANNOT_INSPECT
         gain = control == "gain"
         assert verdict.doubt is (Doubt.GAIN_OFF_RECIPE if gain else Doubt.EXPOSURE_OFF_RECIPE)
@@ -64,9 +60,9 @@ def test_a_control_that_the_recipe_leaves_out_is_not_checked(
     control: str, lowest: float, highest: float
 ) -> None:
     del lowest
-    free = replace(WANTED, **{control: None})
-    assert judge_controls(replace(EXACT, **{control: 10 * highest}), free) is None
-    assert judge_controls(replace(EXACT, **{control: None}), free) is None
+    free = replace(WANTED, controls=replace(EXACT, **{control: None}))
+    assert judge_controls(frame_with(**{control: 10 * highest}), free) is None
+    assert judge_controls(frame_with(**{control: None}), free) is None
 
 
 QUALITY = FrameQuality(mean=100.0, focus=50.0, clipped_low=0.125, clipped_high=0.25)
@@ -83,11 +79,10 @@ QUALITY_LIMITS = [
 def test_a_quality_may_be_exactly_at_its_limit(
     limit: str, value: float, doubt: Doubt, word: str
 ) -> None:
-    unlimited = FrameChecks(**{name: None for name, *_ in QUALITY_LIMITS})
-    assert judge_quality(QUALITY, unlimited) is None
-    assert judge_quality(QUALITY, replace(unlimited, **{limit: value})) is None
+    assert judge_quality(QUALITY, FrameChecks()) is None
+    assert judge_quality(QUALITY, FrameChecks(limits={limit: value})) is None
     beyond = math.nextafter(value, 1e9 if word == "below" else 0.0)
-    verdict = judge_quality(QUALITY, replace(unlimited, **{limit: beyond}))
+    verdict = judge_quality(QUALITY, FrameChecks(limits={limit: beyond}))
     assert verdict is not None and verdict.doubt is doubt
     assert f"is {word} " in verdict.detail
 

@@ -2,7 +2,8 @@
 
 ``earlier/2026-11-22`` was written by the program of that evening: station file, recipe, and
 its records as SQL. The database is the first schema's; it has a column that was dropped before
-any release, as a later version's rows might.
+any release, as a later version's rows might. ``earlier/schema-4`` holds the records of
+``sample_record`` for parts 1 to 8, as the last program with that schema wrote them.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.errors import DataFromNewerVersion
+from edgeinspect.part import CameraControls
 from edgeinspect.records import RecordEntry, RecordReader, RecordWriter, database, schema
 from edgeinspect.records.retention import RecordPolicy
 from edgeinspect.runtime.plan import make_plan
@@ -81,6 +84,25 @@ def test_records_are_read_and_gone_on_with(data: Path) -> None:
         assert len(list(reader.parts())) == sum(VERDICTS.values()) + 1
 
 
+def test_the_previous_schemas_records_are_read_and_gone_on_with(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "records.sqlite3")
+    connection.executescript((EARLIER.with_name("schema-4") / "records.sql").read_text())
+    connection.close()
+    with RecordWriter(tmp_path, clock=StepClock(), reserve_bytes=0, draw=lambda below: 0) as writer:
+        new = writer.reserve_part_ids(1)[0]
+        writer.write([RecordEntry(sample_record(new))])
+    with RecordReader(tmp_path) as reader:
+        *old, last = [part.record for part in reader.parts()]
+    assert last == sample_record(new)
+    assert [record.part_id for record in old] == list(range(1, 9))
+    for found in old:
+        sample = sample_record(found.part_id)
+        assert found.frame is not None and sample.frame is not None
+        # What schema 4 did not keep is None now, and everything else is as it was recorded.
+        kept = CameraControls(exposure_us=500.0, gain=1.5)
+        assert found == replace(sample, frame=replace(sample.frame, controls=kept))
+
+
 def test_station_file_and_active_recipe_still_make_a_plan(data: Path) -> None:
     station = load_station(data.parent / "station.yaml")
     recipe = RecipeStore(station.recipes_dir).active(station.product)
@@ -124,7 +146,7 @@ def test_going_back_to_the_older_system_is_refused_and_changes_nothing(
         database.open_for_writing(data).connection.close()
     before = everything(data)
     for attempt in (RecordReader, database.open_for_writing):
-        with pytest.raises(DataFromNewerVersion, match="is at version 5; this edgeinspect knows 4"):
+        with pytest.raises(DataFromNewerVersion, match="is at version 6; this edgeinspect knows 5"):
             attempt(data)
     assert everything(data) == before
     # what there is to inspect with is not touched by the records' version

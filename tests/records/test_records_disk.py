@@ -117,7 +117,7 @@ def test_a_read_only_directory(disk: Path) -> None:
         writer.write([sample_entry(i) for i in range(1, 4)])
     _mount("-o", "remount,ro", str(disk))
     assert _recorded(disk) == [1, 2, 3]
-    with pytest.raises(StorageFault, match=r"lock could not be written.*Read-only"):
+    with pytest.raises(StorageFault, match=r"Cannot write .*lock: Read-only"):
         open_writer(disk)
 
 

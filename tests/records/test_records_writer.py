@@ -540,7 +540,7 @@ def test_the_integrity_check_ends_in_time(tmp_path: Path) -> None:
 
 def test_a_data_directory_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    with pytest.raises(StorageFault, match=r"data could not be written \(File exists\)"):
+    with pytest.raises(StorageFault, match=r"Cannot write .*data: File exists"):
         open_writer(tmp_path / "data")
 
 

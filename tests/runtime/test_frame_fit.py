@@ -16,7 +16,7 @@ from edgeinspect.part import Region
 from edgeinspect.runtime.frame_fit import KnownFrame, check_fits, expected_frame, recorded_frame
 from edgeinspect.runtime.plan import bundle_recipe, make_plan
 from edgeinspect.settings.recipe import Recipe
-from edgeinspect.settings.station_file import Camera, CameraDriver, example_station
+from edgeinspect.settings.station_file import Camera, example_station
 
 BUNDLE = load_bundle(shipped_bundle(SIM_BUNDLE))
 FRAME = KnownFrame((360, 480), "of the test")
@@ -52,16 +52,16 @@ def test_what_cannot_be_inspected_is_refused_by_name(
 
 def test_the_station_file_says_what_frames_come(tmp_path: Path) -> None:
     def camera(**fields: Any) -> Camera:
-        return Camera(**{"driver": CameraDriver.V4L2, "device": "/dev/video0", **fields})
+        return Camera(**{"driver": "v4l2", "device": "/dev/video0", **fields})
 
     assert expected_frame(camera()) is None
     wide = expected_frame(camera(width_px=1280, height_px=720))
     assert wide is not None and (wide.shape, wide.size) == ((720, 1280), "1280 x 720 px, grey")
     colored = expected_frame(camera(width_px=1280, height_px=720, color="rgb"))
     assert colored is not None and colored.shape == (720, 1280, 3)
-    simulated = expected_frame(Camera(driver=CameraDriver.SIM))
+    simulated = expected_frame(Camera(driver="sim"))
     assert simulated is not None and simulated.shape == (360, 480)
-    folder = Camera(driver=CameraDriver.FOLDER, device=str(tmp_path))
+    folder = Camera(driver="folder", device=str(tmp_path))
     assert expected_frame(folder) is None
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((50, 60), np.uint8))
     pictured = expected_frame(folder)

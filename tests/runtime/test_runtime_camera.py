@@ -8,7 +8,7 @@ from edgeinspect.errors import CameraFault, CameraLost
 from edgeinspect.faults import FaultName
 from edgeinspect.hw.fake_camera import Answer, FakeCamera
 from edgeinspect.line.messages import Capture, CaptureFailed, FrameArrived
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls
 from edgeinspect.runtime.camera_thread import CameraThread
 from edgeinspect.runtime.fault_board import FaultBoard
 from tests.helpers.pulse_bench import MS, ManualClock

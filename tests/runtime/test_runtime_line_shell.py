@@ -14,7 +14,7 @@ from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeOutput
 from edgeinspect.line import messages as m
 from edgeinspect.line.parts_lock import LockState
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls
 from edgeinspect.runtime.camera_thread import CameraThread
 from edgeinspect.runtime.fault_board import FaultBoard
 from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet

@@ -16,8 +16,7 @@ from edgeinspect.faults import FaultName
 from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeOutput
 from edgeinspect.line.config import GateKind
-from edgeinspect.part import Doubt, GateOutcome, VerdictKind
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls, Doubt, GateOutcome, VerdictKind
 from edgeinspect.runtime.station_status import StationState
 from tests.helpers.runtime_rig import (
     BAD,

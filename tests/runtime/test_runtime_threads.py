@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeinspect.assembly.run_until_stopped import run_until_stopped, stop_on_signals
+from edgeinspect.assembly.run_until_stopped import run_until_stopped
 from edgeinspect.control.client import ControlClient
 from edgeinspect.control.feed import EventFeed
 from edgeinspect.control.server import ControlServer
@@ -36,6 +36,7 @@ from edgeinspect.runtime.recorder_thread import RecorderThread
 from edgeinspect.runtime.station_status import StationState, lights_for, stops_inspection
 from edgeinspect.runtime.supervisor import Supervisor, Watch
 from edgeinspect.runtime.threads import StationThread
+from edgeinspect.terminal.signals import stop_on_signals
 from tests.helpers.line_records import record
 from tests.helpers.pulse_bench import MS, ManualClock
 from tests.helpers.runtime_rig import (

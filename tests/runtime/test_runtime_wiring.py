@@ -17,8 +17,8 @@ from edgeinspect.hw.fake_io import FakeEdgeInput, FakeLevelInput, FakeOutput
 from edgeinspect.hw.folder_camera import FolderCamera
 from edgeinspect.hw.opened import Drivers
 from edgeinspect.runtime import opened_wires
-from edgeinspect.settings.station_file import Camera, CameraDriver, StationFile, example_station
-from edgeinspect.settings.wiring import InputLine, Io, IoDriver, OutputLine
+from edgeinspect.settings.station_file import Camera, StationFile, example_station
+from edgeinspect.settings.wiring import InputLine, Io, OutputLine
 
 Fake = TypeVar("Fake", FakeEdgeInput, FakeLevelInput, FakeOutput)
 
@@ -29,8 +29,8 @@ def station(tmp_path: Path) -> StationFile:
     folder.mkdir()
     cv2.imwrite(str(folder / "a.png"), np.zeros((4, 4), np.uint8))
     example = example_station("normally-passing-guarded", data_dir=tmp_path)
-    camera = Camera(driver=CameraDriver.FOLDER, device=str(folder))
-    io = Io(driver=IoDriver.GPIOD, chip="pinctrl-rp1")
+    camera = Camera(driver="folder", device=str(folder))
+    io = Io(driver="gpiod", chip="pinctrl-rp1")
     return example.model_copy(update={"camera": camera, "io": io})
 
 
@@ -64,7 +64,7 @@ def opened(station: StationFile, module: FakeModule, monkeypatch: pytest.MonkeyP
     def resolve(name: str, drivers: object, *, kind: str) -> object:
         return module if kind == "io" else real(name, drivers, kind=kind)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(opened_wires, "resolve_driver", resolve)
+    monkeypatch.setattr(hw_open, "resolve_driver", resolve)
     return opened_wires.open_drivers(station)
 
 

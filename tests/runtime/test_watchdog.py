@@ -133,7 +133,7 @@ def test_what_systemd_asks_of_the_process() -> None:
         ({"WATCHDOG_USEC": "0"}, None),
     ):
         notifier = Notifier.from_environment(environment)
-        assert (notifier.watchdog_ns, notifier.is_heard) == (watchdog_ns, False)
+        assert (notifier.watchdog_ns, notifier.send(READY="1")) == (watchdog_ns, False)
     assert ServiceWatchdog(Notifier(None, watchdog_ns=400_000_000), FakeStation()).period_s == 0.1
     with pytest.raises(UsageError, match="not a Unix socket"):
         Notifier.from_environment({"NOTIFY_SOCKET": "tcp:1"})

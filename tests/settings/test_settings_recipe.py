@@ -15,8 +15,7 @@ from edgeinspect.files.yaml_file import dump_yaml, parse_yaml, validate
 from edgeinspect.line.config import ASSUMED_RESTART_NS, GateKind, ReviewAction, Tracking
 from edgeinspect.line.core import LineCore
 from edgeinspect.line.messages import EncoderCount, RequestLineStop
-from edgeinspect.part import Region
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls, Region
 from edgeinspect.settings.compile import camera_controls, line_config, with_timing
 from edgeinspect.settings.digest import recipe_digest
 from edgeinspect.settings.recipe import (
@@ -32,9 +31,8 @@ from edgeinspect.settings.recipe import (
 )
 from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.settings.station_file import Camera as CameraWiring
-from edgeinspect.settings.station_file import CameraDriver, StationFile, example_station
+from edgeinspect.settings.station_file import StationFile, example_station
 from edgeinspect.settings.uncovered import describe_uncovered_faults
-from edgeinspect.settings.wiring import IoDriver
 
 DIGEST = "ab" * 32
 NOON = datetime.datetime(2026, 3, 14, 12, tzinfo=datetime.UTC)
@@ -202,7 +200,7 @@ def test_compiled_encoder_track_stays_in_counts() -> None:
 
 def test_counts_stamped_by_a_thread_may_come_in_bunches() -> None:
     kernel = station("raspberry-pi-5")
-    io = kernel.io.model_copy(update={"driver": IoDriver.RPI_GPIO})
+    io = kernel.io.model_copy(update={"driver": "rpi-gpio"})
     callbacks = kernel.model_copy(update={"io": io})
     config = line_config(callbacks, recipe(), recipe_digest="d")
     assert config.track.encoder_jitter_ns == 100_000_000
@@ -233,15 +231,16 @@ def test_a_long_belt_has_room_for_all_its_parts() -> None:
 def test_checks_follow_the_camera_settings() -> None:
     asked = recipe(camera=CameraSettings(exposure_us=300, gain=2))
     checks = line_config(station(), asked, recipe_digest="d").checks
-    assert (checks.exposure_us, checks.gain, checks.reject_frozen) == (300, 2, True)
+    found = checks.controls.exposure_us, checks.controls.gain, checks.reject_frozen
+    assert found == (300, 2, True)
     assert camera_controls(asked) == CameraControls(exposure_us=300, gain=2)
 
 
 def test_a_folder_may_show_its_pictures_again_and_no_other_camera() -> None:
-    folder = CameraWiring(driver=CameraDriver.FOLDER, device="/pictures")
+    folder = CameraWiring(driver="folder", device="/pictures")
     shown = station().model_copy(update={"camera": folder})
     assert not line_config(shown, recipe(), recipe_digest="d").checks.reject_frozen
-    usb = CameraWiring(driver=CameraDriver.V4L2, device="/dev/video0")
+    usb = CameraWiring(driver="v4l2", device="/dev/video0")
     live = station().model_copy(update={"camera": usb})
     assert line_config(live, recipe(), recipe_digest="d").checks.reject_frozen
 

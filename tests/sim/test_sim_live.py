@@ -10,8 +10,7 @@ import pytest
 
 from edgeinspect.errors import CameraFault, LineFault
 from edgeinspect.hw.clock import SystemClock
-from edgeinspect.part import Frame, Inspection, PartRecord, VerdictKind
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls, Frame, Inspection, PartRecord, VerdictKind
 from edgeinspect.runtime.inspection import InspectorSet
 from edgeinspect.runtime.line_thread import FinishedPart
 from edgeinspect.runtime.recipe_swap import PreparedRecipe

@@ -18,8 +18,8 @@ import pytest
 from edgeinspect.control.client import ControlClient
 from edgeinspect.errors import StationUnreachable
 from edgeinspect.records.reader import RecordReader
+from edgeinspect.terminal.signals import unwinding_on_signals
 from edgeinspect.terminal.streams import Journal, journal_on_stderr, write_within
-from edgeinspect.terminal.unwinding import unwinding_on_signals
 from tests.helpers.runtime_rig import wait_until
 
 STATION = "from edgeinspect.cli.main import main; main()"

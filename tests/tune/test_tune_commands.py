@@ -205,7 +205,7 @@ def test_pictures_are_scored_again(tmp_path: Path) -> None:
             PartFilter(),
             inspect,
             classes=("scratch", "pit"),
-            checks=FrameChecks(mean_min=200.0),
+            checks=FrameChecks(limits={"mean_min": 200.0}),
             limit=2,
         )
     assert calls[0] == (24, 24)

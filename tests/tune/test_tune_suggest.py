@@ -11,7 +11,6 @@ from scipy import stats
 from edgeinspect.errors import NotGood, UsageError
 from edgeinspect.intervals import allowed_exceedances, parts_needed, upper_bound
 from edgeinspect.tune.suggest import (
-    more_parts_needed,
     suggest_from_good,
     suggest_least_cost,
     suggest_under_escape_bound,
@@ -73,8 +72,6 @@ def test_equal_scores_are_named() -> None:
 def test_too_few_good_parts_are_told_how_many_more(parts: int, more: int) -> None:
     with pytest.raises(NotGood, match=f"takes 299 without a single failure .*300.*, {more} more"):
         suggest_from_good([0.1] * parts, false_reject_rate=0.01, confidence=0.95)
-    assert more_parts_needed(parts, 0, rate=0.01, confidence=0.95) == more
-    assert more_parts_needed(400, 0, rate=0.01, confidence=0.95) == 0
 
 
 def test_good_parts_at_the_highest_score_are_refused() -> None:

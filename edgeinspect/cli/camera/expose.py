@@ -238,7 +238,9 @@ def search(opened: OpenedCamera, goal: Goal) -> list[tuple[Light, FrameQuality, 
 
 
 def _is_usb(opened: OpenedCamera) -> bool:
-    return opened.station.camera.driver.value == "v4l2"
+    from edgeinspect.settings.driver_tables import CAMERA_DRIVERS
+
+    return CAMERA_DRIVERS[opened.station.camera.driver].own_units
 
 
 def _store(opened: OpenedCamera, recipe: Recipe, light: Light, *, author: str, reason: str) -> int:

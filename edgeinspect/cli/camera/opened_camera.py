@@ -7,7 +7,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.text import Text
 
-    from edgeinspect.part import Frame, FrameMeta, Region
-    from edgeinspect.ports import Camera, CameraControls
-    from edgeinspect.runtime.opened_wires import CameraModule
+    from edgeinspect.part import CameraControls, Frame, FrameMeta, Region
+    from edgeinspect.ports import Camera
     from edgeinspect.settings.recipe import Recipe
     from edgeinspect.settings.station_file import StationFile
 
@@ -116,7 +115,7 @@ def off_controls(
             does. If False, such a camera (a folder) is trusted.
     """
     for key, asked in dataclasses.asdict(controls).items():
-        found = getattr(meta, key)
+        found = getattr(meta.controls, key)
         allowed = tolerance * max(abs(asked or 0), 1.0 if key == "lens_position" else 0.0)
         if asked is not None and found is not None and abs(found - asked) > allowed:
             return f"{key} is {found:g} instead of {asked:g}"
@@ -151,25 +150,25 @@ def opened_camera(config: Path | None, *, force: bool) -> Iterator[OpenedCamera]
             next_action="Give --config STATION_FILE.",
         )
     from edgeinspect.hw.camera_strobe import StrobedCamera
-    from edgeinspect.hw.registry import CAMERA_DRIVERS, resolve_driver
+    from edgeinspect.hw.registry import camera_module
     from edgeinspect.settings.compile import camera_controls
-    from edgeinspect.settings.station_file import CameraDriver, load_station
-    from edgeinspect.settings.wiring import IoDriver
+    from edgeinspect.settings.driver_tables import SIM
+    from edgeinspect.settings.station_file import load_station
 
     station = load_station(config)
-    if station.camera.driver is CameraDriver.SIM:
+    if station.camera.driver == SIM:
         raise UsageError(
             f"The camera of {station.id} is simulated; there is nothing to set up.",
             next_action="Give a station file with another camera.driver.",
         )
     recipe = _active_recipe(station)
-    from edgeinspect.ports import CameraControls
+    from edgeinspect.part import CameraControls
 
     controls = camera_controls(recipe) if recipe is not None else CameraControls()
-    module = resolve_driver(station.camera.driver.value, CAMERA_DRIVERS, kind="camera")
+    module = camera_module(station.camera.driver)
     with idle_station(station, force=force), contextlib.ExitStack() as closing:
-        camera = cast("CameraModule", module).open_driver(station.camera)
-        if station.lines.strobe is not None and station.io.driver is not IoDriver.SIM:
+        camera = module.open_driver(station.camera)
+        if station.lines.strobe is not None and station.io.driver != SIM:
             lamp = io_module(station).output(station.io, station.lines.strobe)
             closing.callback(lamp.close)
             lead_ns = round(station.camera.strobe_lead_ms * 1e6)
@@ -210,10 +209,9 @@ def quality_fields(pixels: NDArray[np.uint8]) -> dict[str, float]:
     """Measure mean, clipping and focus of these pixels, named as in ``FrameQuality``."""
     from edgeinspect.line.quality import measure_quality
 
-    return dataclasses.asdict(measure_quality(pixels))
+    return measure_quality(pixels).values()
 
 
 def read_back_fields(meta: FrameMeta) -> dict[str, object]:
     """Return the settings that the camera reports for this frame; None where it reports none."""
-    keys = ("exposure_us", "gain", "red_gain", "blue_gain", "white_balance_k", "lens_position")
-    return {key: getattr(meta, key) for key in keys}
+    return dataclasses.asdict(meta.controls)

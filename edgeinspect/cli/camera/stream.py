@@ -13,8 +13,7 @@ from edgeinspect.cli.camera.opened_camera import camera_options, off_controls, o
 from edgeinspect.terminal.output import examples, json_option, print_json, progress, say, table
 
 if TYPE_CHECKING:
-    from edgeinspect.part import FrameMeta
-    from edgeinspect.ports import CameraControls
+    from edgeinspect.part import CameraControls, FrameMeta
 
 
 @click.command(

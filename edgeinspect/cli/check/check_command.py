@@ -12,7 +12,7 @@ from edgeinspect.errors import UsageError
 from edgeinspect.terminal.output import examples, json_option, print_json, say
 
 if TYPE_CHECKING:
-    from edgeinspect.assembly.preflight import Finding
+    from edgeinspect.assembly.finding import Finding
 
 _SIGNS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}
 

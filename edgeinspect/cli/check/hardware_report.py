@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeinspect.cli.check.hardware_steps import Step
+from edgeinspect.assembly.finding import Finding
 from edgeinspect.errors import StorageFault
 from edgeinspect.files.atomic_file import make_folder, replace_file
 from edgeinspect.files.html_report import render
@@ -18,7 +18,7 @@ _KINDS = {"ok": "good", "warn": "warn", "fail": "bad", "not tried": "quiet"}
 
 
 def report_fields(
-    station_file: Path, station_id: str, steps: Sequence[Step], *, author: str, when: str
+    station_file: Path, station_id: str, steps: Sequence[Finding], *, author: str, when: str
 ) -> dict[str, Any]:
     """Put the report together as one JSON object."""
     code = next((step.exit_code for step in steps if step.state == "fail"), 0)

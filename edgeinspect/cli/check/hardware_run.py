@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from edgeinspect.assembly.finding import Finding
 from edgeinspect.cli.check.hardware_report import now_utc, report_fields, write_report
-from edgeinspect.cli.check.hardware_steps import Person, Step, acceptance
+from edgeinspect.cli.check.hardware_steps import Person, acceptance
 from edgeinspect.errors import EdgeInspectError, UsageError
 from edgeinspect.terminal.output import print_json, say
 
@@ -33,7 +34,7 @@ def run_acceptance(subject: Path, *, author: str | None, report: Path | None, as
             next_action="Leave out one of them.",
         )
     station_id = _announced(subject, author)
-    steps: list[Step] = []
+    steps: list[Finding] = []
     person = Person(ask=_ask, instruct=say) if author else None
     for step in acceptance(subject, person=person):
         steps.append(step)
@@ -85,7 +86,7 @@ def _ask(question: str) -> bool:
     return click.confirm(question, default=None)
 
 
-def _say_step(step: Step) -> None:
+def _say_step(step: Finding) -> None:
     from rich.text import Text
 
     words = Text(f"{step.state:9} ", _STYLES[step.state])

@@ -6,17 +6,19 @@ import dataclasses
 import platform
 import queue
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeinspect.assembly.finding import Finding
 from edgeinspect.cli.check import hardware_measure as measure
 from edgeinspect.errors import EdgeInspectError
 
 if TYPE_CHECKING:
-    from edgeinspect.ports import Board, CameraControls
-    from edgeinspect.runtime.opened_wires import IoModule
+    from edgeinspect.hw.registry import IoModule
+    from edgeinspect.part import CameraControls
+    from edgeinspect.ports import Board
     from edgeinspect.settings.station_file import StationFile
     from edgeinspect.settings.wiring import InputLine, OutputLine
 
@@ -27,29 +29,6 @@ _SLOW_FSYNC_MS, _SLOW_DISK_MB_PER_S = 50.0, 5.0
 _LATE_US = 1000.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """The result of one step.
-
-    Attributes:
-        name: what was tested.
-        state: "ok", "warn", "fail", or "not tried" if nobody was there to help.
-        detail: what was found.
-        next_action: what to do about it; "" if nothing.
-        figures: measured values; each name ends in its unit.
-        emulated: what emulates this hardware; "" if it is real.
-        exit_code: the command's exit code after a failure, else 0.
-    """
-
-    name: str
-    state: str
-    detail: str
-    next_action: str = ""
-    figures: Mapping[str, object] = field(default_factory=dict)
-    emulated: str = ""
-    exit_code: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Person:
     """The person at the machine: ``ask`` puts a yes-or-no question, ``instruct`` shows a text."""
@@ -58,7 +37,9 @@ class Person:
     instruct: Callable[[str], None]
 
 
-def acceptance(path: Path, *, person: Person | None, board: Board | None = None) -> Iterator[Step]:
+def acceptance(
+    path: Path, *, person: Person | None, board: Board | None = None
+) -> Iterator[Finding]:
     """Test everything that the station file names, one step after another.
 
     Args:
@@ -74,13 +55,12 @@ def acceptance(path: Path, *, person: Person | None, board: Board | None = None)
     from edgeinspect.settings.station_file import load_station
 
     machine = measure.machine_emulation()
-    for finding in check_station(path):
-        yield Step(**{f.name: getattr(finding, f.name) for f in dataclasses.fields(finding)})
+    yield from check_station(path)
     try:
         station = load_station(path)
     except EdgeInspectError:
         return  # the findings above report why
-    yield Step(name="machine", state="ok", detail=_machine_words(), emulated=machine)
+    yield Finding(name="machine", state="ok", detail=_machine_words(), emulated=machine)
     yield from _board(station, board or SystemBoard(), machine)
     yield from _guarded("storage", lambda: _storage(station, machine))
     yield from _guarded("punctuality", lambda: _punctuality(machine))
@@ -90,25 +70,14 @@ def acceptance(path: Path, *, person: Person | None, board: Board | None = None)
     yield from _lines(station, person)
 
 
-def _guarded(name: str, steps: Callable[[], Iterator[Step]]) -> Iterator[Step]:
+def _guarded(name: str, steps: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from steps()
     except EdgeInspectError as error:
-        yield _failed(name, error)
+        yield Finding.failed(name, error)
     except OSError as error:
         words = str(error.strerror or error)
-        yield Step(name=name, state="fail", detail=f"{words}.", exit_code=4)
-
-
-def _failed(name: str, error: EdgeInspectError, *, emulated: str = "") -> Step:
-    return Step(
-        name=name,
-        state="fail",
-        detail=error.message,
-        next_action=error.next_action,
-        exit_code=error.exit_code,
-        emulated=emulated,
-    )
+        yield Finding(name=name, state="fail", detail=f"{words}.", exit_code=4)
 
 
 def _machine_words() -> str:
@@ -116,7 +85,7 @@ def _machine_words() -> str:
     return f"{name.node}, {name.machine}, Linux {name.release}, Python {platform.python_version()}"
 
 
-def _board(station: StationFile, board: Board, machine: str) -> Iterator[Step]:
+def _board(station: StationFile, board: Board, machine: str) -> Iterator[Finding]:
     import shutil
 
     from edgeinspect.health.machine_health import machine_health
@@ -132,7 +101,7 @@ def _board(station: StationFile, board: Board, machine: str) -> Iterator[Step]:
     )
     states = {"ok": "ok", "warn": "warn", "bad": "fail"}
     for item in items:
-        yield Step(
+        yield Finding(
             name=item.name,
             state=states.get(item.state.value, "warn"),
             detail=item.detail,
@@ -141,7 +110,7 @@ def _board(station: StationFile, board: Board, machine: str) -> Iterator[Step]:
             exit_code=4 if item.state.value == "bad" else 0,
         )
     if state.model:
-        yield Step(name="board", state="ok", detail=state.model, emulated=machine)
+        yield Finding(name="board", state="ok", detail=state.model, emulated=machine)
 
 
 def _existing(folder: Path) -> Path:
@@ -150,11 +119,11 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _storage(station: StationFile, machine: str) -> Iterator[Step]:
+def _storage(station: StationFile, machine: str) -> Iterator[Finding]:
     folder = _existing(station.data_dir)
     found = measure.disk_figures(folder)
     slow = found.fsync_ms_p99 > _SLOW_FSYNC_MS or found.write_mb_per_s < _SLOW_DISK_MB_PER_S
-    yield Step(
+    yield Finding(
         name="storage speed",
         state="warn" if slow else "ok",
         detail=f"{found.write_mb_per_s:.0f} MB/s; one durable record takes "
@@ -172,7 +141,7 @@ def _storage(station: StationFile, machine: str) -> Iterator[Step]:
         state = "warn"
         words = (said + ": " if said else "") + "this medium does not report its wear"
     budget = station.storage.max_image_bytes / 1e9
-    yield Step(
+    yield Finding(
         name="storage endurance",
         state=state,
         detail=f"{words}; pictures may use {budget:.1f} GB",
@@ -182,7 +151,7 @@ def _storage(station: StationFile, machine: str) -> Iterator[Step]:
     )
 
 
-def _punctuality(machine: str) -> Iterator[Step]:
+def _punctuality(machine: str) -> Iterator[Finding]:
     import numpy as np
 
     idle = measure.timer_lateness_us()
@@ -190,12 +159,12 @@ def _punctuality(machine: str) -> Iterator[Step]:
     with measure.loaded(lambda: grid @ grid):
         busy = measure.timer_lateness_us()
     figures = {
-        f"late_us_{name}_{share}": late[min(len(late) - 1, int(share_of * len(late)))]
+        f"late_us_{name}_{share}": float(np.percentile(late, percent, method="higher"))
         for name, late in (("idle", idle), ("loaded", busy))
-        for share, share_of in (("median", 0.5), ("p99", 0.99), ("max", 1.0))
+        for share, percent in (("median", 50), ("p99", 99), ("max", 100))
     }
     worst = figures["late_us_loaded_p99"]
-    yield Step(
+    yield Finding(
         name="punctuality",
         state="warn" if worst > _LATE_US else "ok",
         detail="99 of 100 times a real-time thread wakes at most "
@@ -210,12 +179,12 @@ def _punctuality(machine: str) -> Iterator[Step]:
     )
 
 
-def _edgetpu(station: StationFile) -> Iterator[Step]:
+def _edgetpu(station: StationFile) -> Iterator[Finding]:
     from edgeinspect.hw.edgetpu import find_edgetpus
 
     found = find_edgetpus()
     if not found:
-        yield Step(
+        yield Finding(
             name="edge tpu",
             state="fail",
             detail="the kernel finds no Edge TPU on USB or PCIe",
@@ -223,7 +192,7 @@ def _edgetpu(station: StationFile) -> Iterator[Step]:
             exit_code=4,
         )
     for device in found:
-        yield Step(
+        yield Finding(
             name="edge tpu",
             state="warn" if device.is_slow_port else "ok",
             detail=f"{device.kind} at {device.place} {device.detail}"
@@ -234,30 +203,31 @@ def _edgetpu(station: StationFile) -> Iterator[Step]:
         )
 
 
-def _camera(path: Path) -> Iterator[Step]:
+def _camera(path: Path) -> Iterator[Finding]:
     from edgeinspect.cli.camera.opened_camera import opened_camera, quality_fields
     from edgeinspect.cli.camera.stream import stream_fields
-    from edgeinspect.settings.station_file import CameraDriver, load_station
+    from edgeinspect.settings.driver_tables import SIM
+    from edgeinspect.settings.station_file import load_station
 
     wiring = load_station(path).camera
-    if wiring.driver is CameraDriver.SIM:
-        yield Step(name="camera", state="ok", detail="simulated line", emulated="simulated line")
+    if wiring.driver == SIM:
+        yield Finding(name="camera", state="ok", detail="simulated line", emulated="simulated line")
         return
-    emulated = _camera_emulation(wiring.driver.value, wiring.device or "")
+    emulated = _camera_emulation(wiring.driver, wiring.device or "")
     try:
         with opened_camera(path, force=False) as opened:
             frames = [opened.frame() for _ in range(_FRAMES)]
             quality = quality_fields(opened.roi_pixels(frames[-1]))
     except EdgeInspectError as error:
-        yield _failed("camera", error, emulated=emulated)
+        yield Finding.failed("camera", error, emulated=emulated)
         return
     figures = stream_fields([frame.meta for frame in frames], opened.controls)
     wrong = str(figures["off_recipe_detail"])
     height, width = frames[-1].pixels.shape[:2]
-    yield Step(
+    yield Finding(
         name="camera",
         state="fail" if wrong else "ok",
-        detail=f"{wiring.driver.value}, {width} x {height}, "
+        detail=f"{wiring.driver}, {width} x {height}, "
         f"{figures['frames_per_s']:.1f} frames/s, frames {figures['age_ms_median']:.1f} ms old"
         + (f"; {wrong}" if wrong else _settings_words(opened.controls)),
         next_action="Correct it with: edgeinspect camera expose" if wrong else "",
@@ -277,6 +247,8 @@ def _camera_emulation(driver: str, device: str) -> str:
         return "folder of pictures"
     if driver == "v4l2":
         return measure.video_emulation(device)
+    if driver != "picamera2":
+        return ""
     from edgeinspect.hw.picamera2 import camera_ids
 
     try:
@@ -288,12 +260,12 @@ def _camera_emulation(driver: str, device: str) -> str:
     return "" if real or not ids else f"libcamera's {ids[0]}"
 
 
-def _lines(station: StationFile, person: Person | None) -> Iterator[Step]:
+def _lines(station: StationFile, person: Person | None) -> Iterator[Finding]:
     from edgeinspect.cli.io.opened_lines import idle_station, inputs_of, io_module, outputs_of
-    from edgeinspect.settings.wiring import IoDriver
+    from edgeinspect.settings.driver_tables import SIM
 
-    if station.io.driver is IoDriver.SIM:
-        yield Step(name="lines", state="ok", detail="simulated line", emulated="simulated line")
+    if station.io.driver == SIM:
+        yield Finding(name="lines", state="ok", detail="simulated line", emulated="simulated line")
         return
     try:
         module = io_module(station)
@@ -303,18 +275,18 @@ def _lines(station: StationFile, person: Person | None) -> Iterator[Step]:
             for name, out in outputs_of(station).items():
                 yield _output(station, module, name, out, person)
     except EdgeInspectError as error:
-        yield _failed("lines", error)
+        yield Finding.failed("lines", error)
 
 
 def _input(
     station: StationFile, module: IoModule, name: str, wire: InputLine, person: Person | None
-) -> Step:
+) -> Finding:
     emulated = _line_emulation(station, wire.chip)
     news: queue.SimpleQueue[int] = queue.SimpleQueue()
     try:
         close = _started(station, module, name, wire, news)
     except EdgeInspectError as error:
-        return _failed(f"input {name}", error, emulated=emulated)
+        return Finding.failed(f"input {name}", error, emulated=emulated)
     try:
         if person is None:
             return _not_tried(f"input {name}", f"line {wire.line} opens; no edge requested")
@@ -324,7 +296,7 @@ def _input(
         try:
             edge = news.get(timeout=_EDGE_WAIT_S)
         except queue.Empty:
-            return Step(
+            return Finding(
                 name=f"input {name}",
                 state="fail",
                 detail=f"line {wire.line}: no edge within {_EDGE_WAIT_S:.0f} s",
@@ -336,7 +308,7 @@ def _input(
         edges = 1 + news.qsize()
         age_ms = (time.monotonic_ns() - edge) / 1e6
         bounced = edges > 1 and name != "encoder"
-        return Step(
+        return Finding(
             name=f"input {name}",
             state="warn" if bounced else "ok",
             detail=f"line {wire.line}: {edges} edge{'s' if edges > 1 else ''}",
@@ -371,13 +343,13 @@ def _started(
 
 def _output(
     station: StationFile, module: IoModule, name: str, wire: OutputLine, person: Person | None
-) -> Step:
+) -> Finding:
     emulated = _line_emulation(station, wire.chip)
     step = f"output {name}"
     try:
         output = module.output(station.io, wire)
     except EdgeInspectError as error:
-        return _failed(step, error, emulated=emulated)
+        return Finding.failed(step, error, emulated=emulated)
     try:
         if person is None:
             return _not_tried(step, f"line {wire.line} is held at its safe level; not driven")
@@ -391,10 +363,10 @@ def _output(
             time.sleep(_DRIVE_S)
         good = person.ask(f"Did {words} switch on twice, and is it off now?")
     except EdgeInspectError as error:
-        return _failed(step, error, emulated=emulated)
+        return Finding.failed(step, error, emulated=emulated)
     finally:
         output.close()
-    return Step(
+    return Finding(
         name=step,
         state="ok" if good else "fail",
         detail=f"line {wire.line}: " + ("seen to move" if good else "not seen to move"),
@@ -404,8 +376,8 @@ def _output(
     )
 
 
-def _not_tried(name: str, detail: str) -> Step:
-    return Step(name=name, state="not tried", detail=detail)
+def _not_tried(name: str, detail: str) -> Finding:
+    return Finding(name=name, state="not tried", detail=detail)
 
 
 def _line_emulation(station: StationFile, chip: str | None) -> str:

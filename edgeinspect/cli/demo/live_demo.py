@@ -15,7 +15,6 @@ from rich.live import Live
 from typing_extensions import override
 
 from edgeinspect.assembly.assemble import AssembledStation
-from edgeinspect.assembly.run_until_stopped import stop_on_signals
 from edgeinspect.assembly.simulated_station import SimulatedLine
 from edgeinspect.faults import FaultName
 from edgeinspect.line.config import LineConfig
@@ -30,6 +29,7 @@ from edgeinspect.screens.live.live_screen import LiveScreen
 from edgeinspect.screens.live.live_view import BeltPart, LastPart, LiveView
 from edgeinspect.screens.screen_picture import save_screen
 from edgeinspect.sim.truth import Account
+from edgeinspect.terminal.signals import stop_on_signals
 
 FRAMES_PER_S = 8
 _SETTLE_S = 15.0
@@ -120,7 +120,6 @@ class LiveDemo:
         self._last: deque[LastPart] = deque(maxlen=_LAST_PARTS)
         self._reasons: Counter[str] = Counter()
         self._done = 0
-        self._missed = 0
         self._following = 0
         self._began_s = 0.0
         self._picture: Picture | None = None
@@ -197,8 +196,7 @@ class LiveDemo:
             self._seen.popitem(last=False)
 
     def _take_events(self, show: Show) -> None:
-        missed, entries = self._assembled.station.feed.read(self._following, 2000)
-        self._missed += missed
+        _, entries = self._assembled.station.feed.read(self._following, 2000)
         for entry in entries:
             self._following = entry.sequence + 1
             if entry.fields["event"] == "part":

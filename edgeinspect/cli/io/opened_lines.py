@@ -12,7 +12,7 @@ import click
 from edgeinspect.errors import StationBusy, UsageError
 
 if TYPE_CHECKING:
-    from edgeinspect.runtime.opened_wires import IoModule
+    from edgeinspect.hw.registry import IoModule
     from edgeinspect.settings.station_file import StationFile
     from edgeinspect.settings.wiring import InputLine, OutputLine
 
@@ -44,11 +44,11 @@ def wired_station(config: Path | None) -> StationFile:
     """Load a station file that names real hardware. Raises UsageError, ConfigError."""
     if config is None:
         raise UsageError("No station file given.", next_action="Give --config STATION_FILE.")
+    from edgeinspect.settings.driver_tables import SIM
     from edgeinspect.settings.station_file import load_station
-    from edgeinspect.settings.wiring import IoDriver
 
     station = load_station(config)
-    if station.io.driver is IoDriver.SIM:
+    if station.io.driver == SIM:
         raise UsageError(
             f"The station {station.id} uses the simulated line, so it has no real wires.",
             next_action="Give a station file with another io.driver.",
@@ -82,9 +82,9 @@ def idle_station(station: StationFile, *, force: bool) -> Iterator[None]:
 
 def io_module(station: StationFile) -> IoModule:
     """Return the station's io driver module. Raises DriverMissing."""
-    from edgeinspect.hw.registry import IO_DRIVERS, resolve_driver
+    from edgeinspect.hw import registry
 
-    return cast("IoModule", resolve_driver(station.io.driver.value, IO_DRIVERS, kind="io"))
+    return registry.io_module(station.io.driver)
 
 
 def inputs_of(station: StationFile) -> dict[str, InputLine]:

@@ -24,7 +24,7 @@ from edgeinspect.errors import LineFault
 from edgeinspect.terminal.output import examples, json_option, print_json, say
 
 if TYPE_CHECKING:
-    from edgeinspect.runtime.opened_wires import IoModule
+    from edgeinspect.hw.registry import IoModule
     from edgeinspect.settings.wiring import InputLine, Io
 
 _News = tuple[str, bool, int]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeinspect.errors import StorageFault, UsageError
+from edgeinspect.files import one_line
 
 if TYPE_CHECKING:
     from edgeinspect.settings.audit import Anchor
@@ -54,10 +55,10 @@ def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def _one_line(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     del ctx, parameter
     text = value.strip()
-    if not (text.isprintable() and 1 <= len(text) <= 200):
+    if not one_line.is_one_line(text):
         raise UsageError(
             f"--reason: {value[:40]!r} is not a valid reason.",
-            next_action="Give a reason of 1 to 200 characters on one line.",
+            next_action=f"Give a reason of {one_line.EXPECTED}.",
         )
     return text
 

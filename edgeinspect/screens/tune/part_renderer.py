@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeinspect.drawing.canvas import Rgb, crop, small_overlay
 from edgeinspect.errors import EdgeInspectError, NotGood
-from edgeinspect.part import Frame, FrameMeta, Region, ScoreMap
+from edgeinspect.part import Frame, Region, ScoreMap
 from edgeinspect.records.reader import RecordReader
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class PartRenderer:
         try:
             if self._inspectors is None:
                 self._inspectors = self._open()
-            frame = Frame(FrameMeta(sequence=0, exposure_mono_ns=0, arrived_mono_ns=0), pixels)
+            frame = Frame.of_picture(pixels)
             return self._inspectors.inspectors[0].inspect(frame, want_map=True).score_map
         except EdgeInspectError as error:
             self._refused = f"no score map: {error.message}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from edgeinspect.hw import gpiod as gpiod_driver
 from edgeinspect.hw import rpi_gpio as rpi_driver
-from edgeinspect.settings.wiring import Io, IoDriver
+from edgeinspect.settings.wiring import Io
 from tests.vm.guest.gpio_sim import LABEL, KernelTrace, SimChip
 
 PI_4B_REVISION = "c03111"
@@ -73,11 +73,11 @@ class GpiodBench(SimBench):
 
     def __init__(self, chip: SimChip) -> None:
         super().__init__(chip)
-        self.io = Io(driver=IoDriver.GPIOD, chip=self.label)
+        self.io = Io(driver="gpiod", chip=self.label)
 
     @contextlib.contextmanager
     def without_chip(self) -> Iterator[Io]:
-        yield Io(driver=IoDriver.GPIOD, chip="pinctrl-rp1")
+        yield Io(driver="gpiod", chip="pinctrl-rp1")
 
 
 class RpiBench(SimBench):
@@ -88,7 +88,7 @@ class RpiBench(SimBench):
 
     def __init__(self, chip: SimChip) -> None:
         super().__init__(chip)
-        self.io = Io(driver=IoDriver.RPI_GPIO)
+        self.io = Io(driver="rpi-gpio")
         os.environ["RPI_LGPIO_REVISION"] = PI_4B_REVISION
         os.environ["RPI_LGPIO_CHIP"] = str(chip.number)
 

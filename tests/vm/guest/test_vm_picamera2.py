@@ -17,9 +17,9 @@ import pytest
 from edgeinspect.errors import CameraFault
 from edgeinspect.hw import camera_ring
 from edgeinspect.hw import picamera2 as driver
-from edgeinspect.ports import Camera, CameraControls
+from edgeinspect.part import CameraControls
+from edgeinspect.ports import Camera
 from edgeinspect.settings.station_file import Camera as CameraWiring
-from edgeinspect.settings.station_file import CameraDriver
 
 TESTS = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TESTS / "camera_bench/stubs"))
@@ -58,9 +58,7 @@ def _a_slow_camera_is_no_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def camera_of(*, device: str | None = None, size: tuple[int, int] = SIZE) -> driver.Picamera2Camera:
     return driver.Picamera2Camera(
-        CameraWiring(
-            driver=CameraDriver.PICAMERA2, device=device, width_px=size[0], height_px=size[1]
-        )
+        CameraWiring(driver="picamera2", device=device, width_px=size[0], height_px=size[1])
     )
 
 

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from edgeinspect.hw.v4l2 import V4l2Camera
-from edgeinspect.ports import CameraControls
+from edgeinspect.part import CameraControls
 from edgeinspect.settings.station_file import Camera as CameraWiring
-from edgeinspect.settings.station_file import CameraDriver
 from tests.vm.guest.vivid import vivid_camera
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -31,7 +30,7 @@ def vivid() -> Iterator[str]:
 
 
 def test_v4l2_frames_are_stamped_by_the_kernel(vivid: str, report: Report) -> None:
-    wiring = CameraWiring(driver=CameraDriver.V4L2, device=vivid, width_px=640, height_px=360)
+    wiring = CameraWiring(driver="v4l2", device=vivid, width_px=640, height_px=360)
     ages = []
     with closing(V4l2Camera(wiring)) as camera:
         camera.open(CameraControls())

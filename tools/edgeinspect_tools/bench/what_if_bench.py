@@ -19,6 +19,7 @@ from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle
 from edgeinspect.errors import NotGood
 from edgeinspect.line.scores import ORDER_STATISTIC_RANKS
 from edgeinspect.part import (
+    CameraControls,
     FrameMeta,
     FrameQuality,
     GateOutcome,
@@ -140,7 +141,7 @@ def _pool(plan: StationPlan, seed: int) -> list[PartRecord]:
             verdict=verdict,
             gate_outcome=GateOutcome.PASSED,
             recipe_digest=plan.digest,
-            frame=FrameMeta(number, 10**15, 10**15, 250.0, 1.5),
+            frame=FrameMeta(number, 10**15, 10**15, CameraControls(exposure_us=250.0, gain=1.5)),
             inspection=inspection,
             frame_mono_ns=10**15,
             verdict_mono_ns=10**15,

@@ -7,19 +7,19 @@ needs no network. pip's own settings and variables (``PIP_INDEX_URL``, ``PIP_FIN
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeinspect.errors import DriverMissing, StorageFault
 from edgeinspect.files.atomic_file import make_folder, replace_file
+from edgeinspect.files.file_lock import exclusive
 from edgeinspect.undo import undo_on_error
 
 INSTALL_DEADLINE_S = 3600
@@ -70,7 +70,8 @@ class Environment:
         if self.is_ready():
             return
         make_folder(self.folder)
-        with _locked(self.folder / f".{self.path.name}.lock"):
+        lock = self.folder / f".{self.path.name}.lock"
+        with exclusive(lock, timeout_s=INSTALL_DEADLINE_S):
             if self.is_ready():
                 return
             say(f"Making the environment {self.path} for {', '.join(self.requirements)}.")
@@ -138,14 +139,3 @@ def _kill(process: subprocess.Popen[str]) -> tuple[str, str]:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     return process.communicate()
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    try:
-        file = path.open("w")
-    except OSError as error:
-        raise StorageFault(f"{path} cannot be written: {error.strerror}.") from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

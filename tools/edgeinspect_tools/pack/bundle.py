@@ -11,7 +11,7 @@ import numpy as np
 
 import edgeinspect
 from edgeinspect.bundle.card import Card, Fit, ThresholdCard
-from edgeinspect.bundle.certificate import Certificate, Tolerance
+from edgeinspect.bundle.certificate import Certificate
 from edgeinspect.bundle.directory import Bundle, write_bundle
 from edgeinspect.bundle.golden import (
     GoldenReport,
@@ -21,13 +21,12 @@ from edgeinspect.bundle.golden import (
 )
 from edgeinspect.bundle.preprocess import to_gray
 from edgeinspect.bundle.reference import REFERENCE_FILE
-from edgeinspect.errors import ModelRefused
 from edgeinspect.hw.litert import Kernels, open_model
 from edgeinspect.hw.picture_file import read_picture
 from edgeinspect_tools.data.dataset import Dataset, Split
 from edgeinspect_tools.data.training_data import SPLIT_FILE, split_bytes
 from edgeinspect_tools.pack.model_card import model_card_html
-from edgeinspect_tools.pack.wrap_model import drawn_pictures
+from edgeinspect_tools.pack.wrap_model import drawn_pictures, tolerance_for
 from edgeinspect_tools.quantize.draft_bundle import FLOAT_MODEL, bundle_in_memory, card_of
 from edgeinspect_tools.quantize.gap import score_int8
 from edgeinspect_tools.quantize.int8_candidates import check_gap
@@ -120,7 +119,7 @@ def pack(
         card, trained.int8_model, drawn_pictures(card.input) if shown is None else shown
     )
     certificate = Certificate(
-        tolerance=tolerance_for(spread_of),
+        tolerance=tolerance_for(spread_of, card.name),
         comparison={
             **found.as_dict(),
             "accepted_gap": accepted,
@@ -176,24 +175,6 @@ def with_int8_thresholds(card: Card, model: bytes, dataset: Dataset) -> Card:
     review, reject = thresholds(np.array(good), np.array(bad))
     limits = ThresholdCard(review=review, reject=reject)
     return card.model_copy(update={"thresholds": {"default": limits}})
-
-
-def tolerance_for(found: GoldenReport) -> Tolerance:
-    """Half as much again as measured here, and a little more: other processors round otherwise.
-
-    Raises:
-        ModelRefused: the kernels differ by more than any certificate may allow.
-    """
-    steps = 4 + found.max_output_steps * 3 // 2
-    error = round(0.03 + found.max_score_error * 1.5, 3)
-    try:
-        return Tolerance(output_steps=steps, score_error=error)
-    except ValueError as cause:
-        raise ModelRefused(
-            f"Fast and reference kernels differ by {found.max_output_steps} steps and "
-            f"{found.max_score_error:.3f} in score; no station could trust this model.",
-            next_action="Quantize it again with other calibration pictures.",
-        ) from cause
 
 
 def golden_of(card: Card, model: bytes, pictures: Sequence[Pixels]) -> tuple[bytes, GoldenReport]:

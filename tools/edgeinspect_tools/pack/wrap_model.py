@@ -131,7 +131,7 @@ def wrap_model(
             report = compare_with_golden(
                 card, parse_golden(golden, card, str(out_dir)), measured_on
             )
-            tolerance = _tolerance_for(report, str(model_path))
+            tolerance = tolerance_for(report, str(model_path))
     return write_bundle(
         out_dir,
         card=card,
@@ -161,8 +161,16 @@ def drawn_pictures(tile: InputCard, *, count: int = 4) -> list[NDArray[np.uint8]
     return pictures
 
 
-def _tolerance_for(report: GoldenReport, source: str) -> Tolerance:
-    """What was measured and half as much again, for other processors round differently."""
+def tolerance_for(report: GoldenReport, source: str) -> Tolerance:
+    """How far a station's engine may be from the reference kernels, given how far this one is.
+
+    What was measured and half as much again, because other processors round differently; and two
+    output steps for a model on which this processor's kernels agree. A score in [0, 1] has 256
+    steps, so 0.01 of score is the same allowance. More would hide an engine that computes wrongly.
+
+    Raises:
+        ModelRefused: the kernels differ by more than any certificate may allow.
+    """
     steps = 2 + -(-3 * report.max_output_steps // 2)
     error = round(0.01 + 1.5 * report.max_score_error, 4)
     try:

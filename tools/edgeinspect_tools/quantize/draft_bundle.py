@@ -27,9 +27,7 @@ from edgeinspect.errors import ModelRefused, UsageError
 from edgeinspect.files.json_text import parse_json
 from edgeinspect.hw.litert import Kernels, open_model
 from edgeinspect.hw.model_probe import try_bare
-from edgeinspect.part import Frame, FrameMeta
 from edgeinspect_tools.quantize.int8 import open_model as open_interpreter
-from edgeinspect_tools.quantize.real import Pixels
 
 RUN_FILE = "run.json"
 FLOAT_MODEL = "model.float.tflite"
@@ -165,9 +163,3 @@ def inspector_of(bundle: Bundle) -> Iterator[Inspector]:
         yield Inspector(bundle, engine, None)
     finally:
         engine.close()
-
-
-def frame_of(pixels: Pixels, *, source: str = "") -> Frame:
-    """A frame without a history."""
-    meta = FrameMeta(sequence=0, exposure_mono_ns=0, arrived_mono_ns=0, source=source)
-    return Frame(meta, pixels)

@@ -16,9 +16,9 @@ from edgeinspect.bundle.card import Card, Task
 from edgeinspect.bundle.directory import Bundle
 from edgeinspect.errors import Misaligned
 from edgeinspect.hw.picture_file import read_picture
-from edgeinspect.part import Region
+from edgeinspect.part import Frame, Region
 from edgeinspect_tools.certify import band, flips
-from edgeinspect_tools.quantize.draft_bundle import frame_of, inspector_of
+from edgeinspect_tools.quantize.draft_bundle import inspector_of
 from edgeinspect_tools.quantize.real import FloatModel, Pixels
 from edgeinspect_tools.statistics import auroc, auroc_loss_error
 
@@ -192,7 +192,9 @@ def score_both(
         for entry in pictures:
             look = floating.look(entry.region(card))
             found = inspector.inspect(
-                frame_of(entry.pixels()), want_map=is_map, reference=entry.reference_pixels(card)
+                Frame.of_picture(entry.pixels()),
+                want_map=is_map,
+                reference=entry.reference_pixels(card),
             )
             before.append(look.scores)
             after.append(found.scores)
@@ -215,7 +217,7 @@ def score_int8(
     after = []
     with inspector_of(bundle) as inspector:
         for entry in pictures:
-            frame = frame_of(entry.pixels())
+            frame = Frame.of_picture(entry.pixels())
             reference = entry.reference_pixels(bundle.card)
             after.append(inspector.inspect(frame, reference=reference).scores)
             advance(1)

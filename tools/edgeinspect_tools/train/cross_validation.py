@@ -30,7 +30,7 @@ from edgeinspect.errors import NotGood
 from edgeinspect.files.atomic_file import make_folder, replace_file
 from edgeinspect.files.json_text import parse_json
 from edgeinspect.intervals import clopper_pearson
-from edgeinspect.part import Inspection
+from edgeinspect.part import Frame, Inspection
 from edgeinspect.terminal.output import console, json_option, print_json
 from edgeinspect_tools.data.build import build_dataset, k_folds
 from edgeinspect_tools.data.dataset import Dataset, Source, Split
@@ -40,7 +40,7 @@ from edgeinspect_tools.quantize.steps import labelled
 from edgeinspect_tools.statistics import auroc
 from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
 from edgeinspect_tools.train.samples import UNKNOWN, Pictures, spread
-from edgeinspect_tools.train.station_check import frame_of, quick_bundle, station_inspector
+from edgeinspect_tools.train.station_check import quick_bundle, station_inspector
 from edgeinspect_tools.train.tile_source import Features
 from edgeinspect_tools.train.training_run import (
     CHECKPOINT_FOLDER,
@@ -102,7 +102,7 @@ def run_fold(
         pixel_score = best_pixel_score(inspector, dataset, settings)
         for sample, item in zip(test.samples, dataset.of(Split.TEST), strict=True):
             picture = test[len(rows)]
-            seen = inspector.inspect(frame_of(picture.pixels), want_map=True)
+            seen = inspector.inspect(Frame.of_picture(picture.pixels), want_map=True)
             confusion += pixel_confusion(
                 _map_of(seen), picture.labels, classes, settings.stride_px, pixel_score
             )
@@ -143,7 +143,7 @@ def best_pixel_score(inspector: Inspector, dataset: Dataset, settings: TrainSett
     counts = np.zeros((len(_PIXEL_SCORES), classes + 1, classes + 1), np.int64)
     for number in range(len(checked)):
         picture = checked[number]
-        scores = _map_of(inspector.inspect(frame_of(picture.pixels), want_map=True))
+        scores = _map_of(inspector.inspect(Frame.of_picture(picture.pixels), want_map=True))
         for count, least in zip(counts, _PIXEL_SCORES, strict=True):
             count += pixel_confusion(scores, picture.labels, classes, settings.stride_px, least)
     return _PIXEL_SCORES[int(np.argmax([np.mean(ious(count)) for count in counts]))]

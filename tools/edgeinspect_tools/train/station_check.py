@@ -27,7 +27,6 @@ from edgeinspect.bundle.directory import Bundle
 from edgeinspect.bundle.inspector import Inspector
 from edgeinspect.hw.litert import Kernels, open_engine, open_model
 from edgeinspect.line.tiles import TileCutter, lay_tiles
-from edgeinspect.part import Frame, FrameMeta
 from edgeinspect_tools.pack.wrap_model import wrap_model
 from edgeinspect_tools.quantize import quantize_int8
 from edgeinspect_tools.train.maps import real_input
@@ -130,10 +129,3 @@ def station_inspector(bundle: Bundle) -> Iterator[Inspector]:
         yield Inspector(bundle, engine, None)
     finally:
         engine.close()
-
-
-def frame_of(pixels: NDArray[np.uint8]) -> Frame:
-    """A frame without a history; a single grey channel loses its axis."""
-    flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
-    meta = FrameMeta(sequence=0, exposure_mono_ns=0, arrived_mono_ns=0)
-    return Frame(meta, np.ascontiguousarray(flat))

@@ -22,6 +22,7 @@ from edgeinspect.cli.application import run_command_line
 from edgeinspect.errors import NotGood
 from edgeinspect.files.atomic_file import make_folder
 from edgeinspect.line.scores import ReducerKind
+from edgeinspect.part import Frame
 from edgeinspect.terminal.output import console, json_option, print_json
 from edgeinspect_tools.shipped.deeppcb.boards import (
     BOX_FILL,
@@ -47,7 +48,7 @@ from edgeinspect_tools.train.maps import MapMaker, run_tflite
 from edgeinspect_tools.train.outcome import TrainedRun, write_outcome
 from edgeinspect_tools.train.samples import Pictures, Sample
 from edgeinspect_tools.train.segmentation import Trained, train_map
-from edgeinspect_tools.train.station_check import frame_of, quick_bundle, station_inspector
+from edgeinspect_tools.train.station_check import quick_bundle, station_inspector
 from edgeinspect_tools.train.training_run import (
     described_choice,
     described_map,
@@ -230,7 +231,7 @@ def evaluate_bundle(
         def score_map_of(sample: Sample) -> tuple[NDArray[np.float32], float]:
             picture = Pictures([sample], gray=True, reference=True)[0]
             tested, template = picture.pixels[..., 0], picture.pixels[..., 1]
-            seen = inspector.inspect(frame_of(tested), want_map=True, reference=template)
+            seen = inspector.inspect(Frame.of_picture(tested), want_map=True, reference=template)
             if seen.score_map is None:
                 raise NotGood("The bundle gives no score map.")
             order = [seen.score_map.classes.index(name) for name in CLASSES]

@@ -19,7 +19,7 @@ from edgeinspect.bundle.directory import Bundle, load_bundle
 from edgeinspect.bundle.inspector import Inspector
 from edgeinspect.errors import NotGood
 from edgeinspect.hw.litert import Kernels, open_engine
-from edgeinspect.part import Frame, FrameMeta
+from edgeinspect.part import Frame
 from edgeinspect.sim.renderer import PART_ROI, RenderedPart
 from edgeinspect_tools.shipped.sim_surface.sim_data import TEST_SEED, labelled_part
 from edgeinspect_tools.shipped.sim_surface.sim_metrics import (
@@ -62,8 +62,7 @@ def station_look(inspector: Inspector) -> Callable[[NDArray[np.uint8]], Look]:
     """What an Inspector says of a picture, as the metrics need it."""
 
     def look(pixels: NDArray[np.uint8]) -> Look:
-        meta = FrameMeta(sequence=0, exposure_mono_ns=0, arrived_mono_ns=0)
-        inspection = inspector.inspect(Frame(meta, pixels), want_map=True)
+        inspection = inspector.inspect(Frame.of_picture(pixels), want_map=True)
         shown = inspection.score_map
         if shown is None:
             raise NotGood("The bundle gives no score map.")

@@ -31,7 +31,8 @@ from edgeinspect.line.scores import Activation, ReducerKind
 from edgeinspect.sim.defects import DEFECT_KINDS
 from edgeinspect.sim.renderer import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 from edgeinspect_tools.certify import band, layer_findings, score_error
-from edgeinspect_tools.pack.bundle import golden_of, tolerance_for
+from edgeinspect_tools.pack.bundle import golden_of
+from edgeinspect_tools.pack.wrap_model import tolerance_for
 from edgeinspect_tools.quantize import float_tflite, quantize_int8
 from edgeinspect_tools.quantize.draft_bundle import bundle_in_memory, card_of
 from edgeinspect_tools.quantize.gap import flips_around
@@ -170,7 +171,9 @@ def make_bundle(
         card=card,
         model=int8_model,
         golden=golden,
-        certificate=Certificate(tolerance=tolerance_for(spread), comparison=comparison),
+        certificate=Certificate(
+            tolerance=tolerance_for(spread, draft.card.name), comparison=comparison
+        ),
         replace=True,
     )
     return bundle, result
