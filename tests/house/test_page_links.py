@@ -75,3 +75,11 @@ def test_every_page_that_a_file_names_exists() -> None:
 )
 def test_anchors_are_those_of_the_site(heading: str, anchor: str) -> None:
     assert slug(heading) == anchor
+
+
+def test_every_path_that_contributing_names_exists() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"`((?:edgeinspect|tools|tests|docs|image)/[\w./-]+)`", text)
+    assert len(paths) > 30
+    missing = [path for path in paths if "NAME" not in path and not (REPOSITORY / path).exists()]
+    assert not missing
