@@ -192,7 +192,7 @@ class FrameQuality:
         return cls(**named, others=others)
 
     def values(self) -> dict[str, float]:
-        """Every measured value by name; what is not here was not measured on this picture."""
+        """Every measured value by name; a missing name was not measured on this picture."""
         return {
             "mean": self.mean,
             "clipped_low": self.clipped_low,

@@ -187,10 +187,10 @@ class Engine(Protocol):
 
 
 class StationEngine(Engine, Protocol):
-    """An engine that a station works with: it reports what is wrong with it."""
+    """An engine that a station works with: it reports its troubles."""
 
     def trouble(self) -> Mapping[FaultName, str]:
-        """What is wrong now: fault names and a sentence each; empty if all is well."""
+        """Return the present troubles: fault names with a sentence each; empty if all is well."""
         ...
 
 

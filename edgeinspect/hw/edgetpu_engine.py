@@ -40,7 +40,7 @@ _DRIFT = 1.5
 
 
 def open_station_engine(bundle: Bundle, settings: EngineSettings, work: Workload) -> EdgeTpuEngine:
-    """See ``edgeinspect.hw.registry.EngineModule``: the accelerator with what stands in for it."""
+    """See ``edgeinspect.hw.registry.EngineModule``: the accelerator with its fallback."""
     trouble: dict[FaultName, str] = {}
     fallback = None
     if settings.when_lost == "cpu":
@@ -135,7 +135,7 @@ class LatencyWatch:
         self._baseline_ns = 0.0
 
     def add(self, run_ns: int) -> str:
-        """One more run; returns what is wrong, or ""."""
+        """Take one more run into account; return the trouble, or ""."""
         if len(self._first) < _BASELINE_RUNS:
             self._first.append(run_ns)
             self._baseline_ns = statistics.median(self._first)
@@ -190,7 +190,7 @@ class EdgeTpuEngine(StationEngine):
         self._lost = accelerator is None
 
     def trouble(self) -> Mapping[FaultName, str]:
-        """What is wrong now: fault names and a sentence each."""
+        """Return the present troubles: fault names with a sentence each."""
         return dict(self._trouble)
 
     def run(self, tiles: Sequence[Tile]) -> list[Tile]:

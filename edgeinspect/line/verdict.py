@@ -37,7 +37,7 @@ def judge_quality(quality: FrameQuality, checks: FrameChecks) -> Verdict | None:
         limit = checks.limits.get(check.limit)
         if limit is None:
             continue
-        value = values.get(check.measurement.name, nan)  # what was not measured is not good
+        value = values.get(check.measurement.name, nan)  # a missing value is not good
         if not check.is_good(value, limit):
             return cannot_inspect(check.doubt, check.describe(value, limit))
     return None

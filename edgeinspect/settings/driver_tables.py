@@ -20,7 +20,7 @@ SIM = "sim"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverEntry:
-    """Where a driver is, and what it needs.
+    """Where a driver is, and its requirements.
 
     Attributes:
         module: that implements it; ``edgeinspect.hw.registry`` has the Protocol for each kind.
