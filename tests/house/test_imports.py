@@ -124,7 +124,14 @@ def test_the_station_never_imports_the_tools() -> None:
 def test_no_test_imports_another_test() -> None:
     """What tests share is in tests/helpers; programs in tests/evidence are run and tried."""
     repository = Path(__file__).resolve().parents[2]
-    shared = {"tests.helpers", "tests.evidence", "tests.mutation", "tests.newest", "tests.vm"}
+    shared = {
+        "tests.camera_bench",
+        "tests.helpers",
+        "tests.evidence",
+        "tests.mutation",
+        "tests.newest",
+        "tests.vm",
+    }
     for path in [*repository.glob("tests/**/*.py"), *repository.glob("image/tests/**/*.py")]:
         for name in imported_modules(path):
             assert not name.split(".")[-1].startswith(("test_", "conftest")), path
