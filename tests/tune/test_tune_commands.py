@@ -123,7 +123,10 @@ def test_predictions_equal_the_lines_verdicts_for_ten_thousand_parts(
 def test_wrong_what_ifs(tmp_path: Path, run: Any) -> None:
     assert run("tune", "what-if", expect=6)["error"]["type"] == "StorageFault"
     write(tmp_path, [])
-    assert "No part" in run("tune", "what-if", expect=1)["error"]["message"]
+    assert (
+        "None of the selected parts was scored."
+        in run("tune", "what-if", expect=1)["error"]["message"]
+    )
     write(tmp_path, recorded([[0.1] * len(CLASSES)]))
     for words, code, found in (
         (("--review", 0.99, "--reject", 0.5), 2, "review 0.99 and reject 0.5"),
@@ -135,7 +138,7 @@ def test_wrong_what_ifs(tmp_path: Path, run: Any) -> None:
         (("--min-area", -1), 2, "not in the range x>=0"),
         (("--roi", "1,2,3,4"), 2, "need --pictures"),
         (("--revision", 7), 2, "no revision 7"),
-        (("--since", "2h", "--until", "3h"), 1, "No part"),
+        (("--since", "2h", "--until", "3h"), 1, "None of the selected parts was scored."),
     ):
         message = run("tune", "what-if", *words, expect=code)["error"]["message"]
         assert found in message, words
@@ -335,7 +338,7 @@ def test_parts_that_count_for_nothing_are_named(tmp_path: Path, run: Any) -> Non
     )
     chosen = ("--from", 11, "--max-false-rejects", 0.05)
     told = run("tune", "suggest", *chosen, expect=1)["error"]
-    assert told["message"].startswith("No part of the selection was scored. 20 of the parts")
+    assert told["message"].startswith("None of the selected parts was scored. 20 of the parts")
 
 
 def test_a_suggestion_can_be_stored_as_it_is(tmp_path: Path, run: Any) -> None:
