@@ -30,7 +30,7 @@ def render(template: str, **values: object) -> bytes:
         template: where it lies, from the package on: "edgeinspect/study/study_report.html".
         values: what the template shows. A name that it uses and does not get is an error.
     """
-    return _environment().get_template(template).render(values).encode()
+    return template_environment().get_template(template).render(values).encode()
 
 
 def picture_url(pixels: NDArray[np.uint8], *, width_px: int, suffix: str = ".png") -> str:
@@ -51,7 +51,7 @@ def data_url(data: bytes, *, suffix: str = ".png") -> str:
 
 
 @functools.cache
-def _environment() -> Environment:
+def template_environment() -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(

@@ -98,7 +98,7 @@ class _Job(NamedTuple):
     answer: queue.SimpleQueue[list[Tile] | Exception]
 
 
-class _Runner:
+class RunnerThread:
     """One daemon thread, which nobody waits for once it hangs."""
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ class EdgeTpuEngine(StationEngine):
         self._now_mono_ns = now_mono_ns
         self.input_spec, self.output_spec = first.input_spec, first.output_spec
         self.description = first.description
-        self._runner = _Runner() if accelerator is not None else None
+        self._runner = RunnerThread() if accelerator is not None else None
         self._watch = LatencyWatch()
         self._trouble = dict(trouble or {})
         self._lost = accelerator is None

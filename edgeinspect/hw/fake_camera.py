@@ -31,6 +31,8 @@ class FakeCamera(Camera):
         captures: the arguments of every capture, in order.
         controls: the controls of ``open`` and every ``apply``, in order.
         opened: how often the camera was opened.
+        otherwise: answers every capture after the script.
+        open_errors: raised by the next calls of ``open``, one each.
         lost: raised by every ``check`` while it is set.
         drop: reports a dropped frame to the listener.
     """
@@ -50,8 +52,8 @@ class FakeCamera(Camera):
             open_errors: raised by the first calls of ``open``, one each.
         """
         self._answers = iter(answers)
-        self._otherwise = otherwise
-        self._open_errors = iter(open_errors)
+        self.otherwise = otherwise
+        self.open_errors = list(open_errors)
         self._is_open = False
         self.captures: list[CaptureCall] = []
         self.controls: list[CameraControls] = []
@@ -72,9 +74,8 @@ class FakeCamera(Camera):
     def open(self, controls: CameraControls) -> None:
         if self._is_open:
             raise UsageError("The camera is open already.")
-        error = next(self._open_errors, None)
-        if error is not None:
-            raise error
+        if self.open_errors:
+            raise self.open_errors.pop(0)
         self._is_open = True
         self.opened += 1
         self.controls.append(controls)
@@ -91,7 +92,7 @@ class FakeCamera(Camera):
             raise UsageError("The capture's deadline lies before its exposure.")
         call = CaptureCall(not_before_mono_ns, deadline_mono_ns)
         self.captures.append(call)
-        answer = next(self._answers, self._otherwise)
+        answer = next(self._answers, self.otherwise)
         if answer is None:
             raise CameraFault("The fake camera's script has ended.")
         if isinstance(answer, Exception):

@@ -165,7 +165,7 @@ class Loader:
             return f"{self._delegate} delegate"
         if self._kernels is Kernels.REFERENCE:
             return "reference kernels"
-        names = {operator["op_name"] for operator in interpreter._get_ops_details()}
+        names = {operator["op_name"] for operator in interpreter._get_ops_details()}  # noqa: SLF001  the library's
         # Without a delegate of ours, the one that LiteRT adds by itself is XNNPACK.
         return "XNNPACK kernels" if "DELEGATE" in names else "built-in kernels (no XNNPACK)"
 

@@ -61,7 +61,7 @@ def output(io: Io, wire: OutputLine) -> DrivenOutput:
     number, name = pin_number(wire), pin_name(wire)
     idle = int(wire.active is Active.LOW)
     gpio = vendor()
-    _hold(number, name)
+    note_held(number, name)
     with _released_on_error(number), _translated(name, "opened"):
         gpio.setup(number, gpio.OUT, initial=idle)
 
@@ -69,7 +69,7 @@ def output(io: Io, wire: OutputLine) -> DrivenOutput:
         with _translated(name, "driven"):
             gpio.output(number, int(active) ^ idle)
 
-    return DrivenOutput(name, drive=drive, release=lambda: _release(gpio, number))
+    return DrivenOutput(name, drive=drive, release=lambda: give_back(gpio, number))
 
 
 class EdgePin(EdgeInput, TellsFaults):
@@ -163,7 +163,7 @@ class _InputPin:
             raise UsageError(f"The line {self._name} was started after it was closed.")
         debounce = _bounce_time(self._wire, self._name)
         gpio = vendor()
-        _hold(self._number, self._name)
+        note_held(self._number, self._name)
         with _released_on_error(self._number), _translated(self._name, "opened"):
             gpio.setup(self._number, gpio.IN, pull_up_down=_pull(gpio, self._wire.bias))
             self._gpio = gpio
@@ -189,7 +189,7 @@ class _InputPin:
         self._watcher.join(_JOIN_S)
         with contextlib.suppress(Exception):
             self._gpio.remove_event_detect(self._number)
-        _release(self._gpio, self._number)
+        give_back(self._gpio, self._number)
 
     def _watch(self) -> None:
         """Callbacks that will never come again look like a quiet line: read it now and then."""
@@ -256,7 +256,7 @@ def _bounce_time(wire: InputLine, name: str) -> dict[str, int]:
     return {"bouncetime": wire.debounce_us // 1000} if wire.debounce_us else {}
 
 
-def _hold(number: int, name: str) -> None:
+def note_held(number: int, name: str) -> None:
     """The library lets one process set a line up twice; the second would take the first over."""
     with _holding:
         if number in _held:
@@ -265,7 +265,7 @@ def _hold(number: int, name: str) -> None:
         _closed.discard(number)
 
 
-def _release(gpio: Any, number: int) -> None:
+def give_back(gpio: Any, number: int) -> None:
     """Give the line back, with the others that were closed, once no line is held any more.
 
     With rpi-lgpio 0.6, cleaning up one line ends the edges of every other one (seen on the

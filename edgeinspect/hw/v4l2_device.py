@@ -63,7 +63,7 @@ class _FormatUnion(ctypes.Union):
     ]
 
 
-class _Format(ctypes.Structure):
+class Format(ctypes.Structure):
     _fields_: ClassVar = [("type", ctypes.c_uint32), ("fmt", _FormatUnion)]
 
 
@@ -82,7 +82,7 @@ class _Timeval(ctypes.Structure):
     _fields_: ClassVar = [("seconds", ctypes.c_long), ("microseconds", ctypes.c_long)]
 
 
-class _Buffer(ctypes.Structure):
+class Buffer(ctypes.Structure):
     _fields_: ClassVar = [
         ("index", ctypes.c_uint32),
         ("type", ctypes.c_uint32),
@@ -137,18 +137,18 @@ def _request(direction: int, number: int, structure: type[Any]) -> int:
     return direction << 30 | ctypes.sizeof(structure) << 16 | ord("V") << 8 | number
 
 
-_QUERYCAP = _request(_READ, 0, _Capability)
-_S_FMT = _request(_READ | _WRITE, 5, _Format)
+QUERYCAP = _request(_READ, 0, _Capability)
+S_FMT = _request(_READ | _WRITE, 5, Format)
 _REQBUFS = _request(_READ | _WRITE, 8, _RequestBuffers)
-_QUERYBUF = _request(_READ | _WRITE, 9, _Buffer)
-_QBUF = _request(_READ | _WRITE, 15, _Buffer)
-_DQBUF = _request(_READ | _WRITE, 17, _Buffer)
-_STREAMON = _request(_WRITE, 18, ctypes.c_int)
+_QUERYBUF = _request(_READ | _WRITE, 9, Buffer)
+QBUF = _request(_READ | _WRITE, 15, Buffer)
+DQBUF = _request(_READ | _WRITE, 17, Buffer)
+STREAMON = _request(_WRITE, 18, ctypes.c_int)
 _STREAMOFF = _request(_WRITE, 19, ctypes.c_int)
-_S_PARM = _request(_READ | _WRITE, 22, _StreamParameters)
+S_PARM = _request(_READ | _WRITE, 22, _StreamParameters)
 _G_CTRL = _request(_READ | _WRITE, 27, _Control)
 _S_CTRL = _request(_READ | _WRITE, 28, _Control)
-_QUERYCTRL = _request(_READ | _WRITE, 36, _QueryControl)
+QUERYCTRL = _request(_READ | _WRITE, 36, _QueryControl)
 
 
 def fourcc(text: str) -> int:
@@ -200,7 +200,7 @@ class V4l2Device:
             if not stat.S_ISCHR(os.fstat(self._descriptor).st_mode):
                 raise CameraFault(f"{path} is not a video device.")
             capability = _Capability()
-            self._ioctl(_QUERYCAP, capability)
+            self._ioctl(QUERYCAP, capability)
         except OSError as error:
             self.close()
             if isinstance(error, CameraFault):
@@ -219,10 +219,10 @@ class V4l2Device:
 
     def set_format(self, wanted: int, width_px: int, height_px: int) -> StreamFormat:
         """Ask for a format and size; the driver may answer with another one."""
-        form = _Format(type=_CAPTURE)
+        form = Format(type=_CAPTURE)
         form.fmt.pix.width, form.fmt.pix.height = width_px, height_px
         form.fmt.pix.pixelformat = wanted
-        self._do("set the format", _S_FMT, form)
+        self._do("set the format", S_FMT, form)
         pix = form.fmt.pix
         return StreamFormat(pix.pixelformat, pix.width, pix.height, pix.bytesperline)
 
@@ -231,14 +231,14 @@ class V4l2Device:
         asked = _StreamParameters(
             type=_CAPTURE, numerator=1000, denominator=round(1000 * frames_per_s)
         )
-        self._do("set the frame rate", _S_PARM, asked)
+        self._do("set the frame rate", S_PARM, asked)
         return float(asked.denominator / asked.numerator) if asked.numerator else 0.0
 
     def control_range(self, control: int) -> tuple[int, int] | None:
         """(least, greatest) value; None if the camera has no such control that can be set."""
         query = _QueryControl(id=control)
         try:
-            self._ioctl(_QUERYCTRL, query)
+            self._ioctl(QUERYCTRL, query)
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENOTTY):
                 return None
@@ -262,13 +262,13 @@ class V4l2Device:
         asked = _RequestBuffers(count=buffers, type=_CAPTURE, memory=_MMAP)
         self._do("get buffers", _REQBUFS, asked)
         for index in range(asked.count):
-            buffer = _Buffer(index=index, type=_CAPTURE, memory=_MMAP)
+            buffer = Buffer(index=index, type=_CAPTURE, memory=_MMAP)
             self._do("map a buffer", _QUERYBUF, buffer)
             self._maps.append(
                 mmap.mmap(self._open_descriptor(), buffer.length, offset=buffer.offset)
             )
             self.give_back(index)
-        self._do("start streaming", _STREAMON, ctypes.c_int(_CAPTURE))
+        self._do("start streaming", STREAMON, ctypes.c_int(_CAPTURE))
         self._streaming = True
 
     def wait(self, timeout_s: float) -> bool:
@@ -279,9 +279,9 @@ class V4l2Device:
 
     def dequeue(self) -> Picture | None:
         """A filled buffer; None if there is none after all."""
-        buffer = _Buffer(type=_CAPTURE, memory=_MMAP)
+        buffer = Buffer(type=_CAPTURE, memory=_MMAP)
         try:
-            self._ioctl(_DQBUF, buffer)
+            self._ioctl(DQBUF, buffer)
         except OSError as error:
             if error.errno == errno.EAGAIN:
                 return None
@@ -304,7 +304,7 @@ class V4l2Device:
 
     def give_back(self, index: int) -> None:
         """The driver may fill this buffer again."""
-        self._do("queue a buffer", _QBUF, _Buffer(index=index, type=_CAPTURE, memory=_MMAP))
+        self._do("queue a buffer", QBUF, Buffer(index=index, type=_CAPTURE, memory=_MMAP))
 
     def close(self) -> None:
         """Stop and release everything; closing twice is allowed."""

@@ -155,12 +155,13 @@ class InspectionWorkers:
             job = self.queue.take()
             if job is not None:
                 self._busy_since[worker] = self._clock.now_mono_ns()
-                outcome = self._outcome(worker, job)
+                outcome = self.outcome(worker, job)
                 self._note_duration(worker, job, outcome)
                 self._report(outcome)
                 self._busy_since.pop(worker, None)
 
-    def _outcome(self, worker: int, job: _Job) -> Inspected | InspectionFailed:
+    def outcome(self, worker: int, job: _Job) -> Inspected | InspectionFailed:
+        """Inspect one job, in that worker's thread."""
         part_id = job.action.part_id
         deadline = job.deadline_mono_ns
         if deadline is not None and self._clock.now_mono_ns() > deadline:

@@ -154,15 +154,19 @@ class PulseThread:
             refused = make_this_thread_punctual(core=self._core)
             if refused:
                 self._faults.begin(FaultName.PULSE_THREAD_DEGRADED, "; ".join(refused))
-        while True:
-            wait_ns = self.step()
-            with self._changed:
-                if self._stopping:
-                    return
-                if not self._dirty and wait_ns > AWAKE_BEFORE_NS:
-                    self._changed.wait((wait_ns - AWAKE_BEFORE_NS) / 1e9)
-                self._dirty = False
-            self._wait_awake()
+        while self.rest(self.step()):
+            pass
+
+    def rest(self, wait_ns: int) -> bool:
+        """Wait until something is due, which is in ``wait_ns``, or planned; False once stopped."""
+        with self._changed:
+            if self._stopping:
+                return False
+            if not self._dirty and wait_ns > AWAKE_BEFORE_NS:
+                self._changed.wait((wait_ns - AWAKE_BEFORE_NS) / 1e9)
+            self._dirty = False
+        self._wait_awake()
+        return True
 
     def _wait_awake(self) -> None:
         """Wait for the next change without sleeping, if it is soon; new plans come after it."""

@@ -75,6 +75,11 @@ class RecorderThread(Generic[Entry]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def waiting(self) -> list[Entry]:
+        """Return the entries that are not durable yet, oldest first."""
+        with self._changed:
+            return list(self._waiting)
+
     def put(self, entry: Entry) -> bool:
         """Queue an entry; False if the queue is full: the entry is lost, and counted so."""
         with self._changed:

@@ -89,7 +89,7 @@ def _make_initrd(kernel: Path, modules: Path, scratch: Path, out: Path) -> None:
     shutil.copy(HERE / "init.sh", tree / "init")
     (tree / "init").chmod(0o755)
     order = []
-    for path in _load_order(modules):
+    for path in load_order(modules):
         name = path.name.removesuffix(".xz").removesuffix(".zst")
         _unpack(path, tree / "modules" / name)
         order.append(name)
@@ -102,7 +102,7 @@ def _make_initrd(kernel: Path, modules: Path, scratch: Path, out: Path) -> None:
     out.write_bytes(gzip.compress(packed.stdout, 6, mtime=0))
 
 
-def _load_order(modules: Path) -> Iterator[Path]:
+def load_order(modules: Path) -> Iterator[Path]:
     """The modules of ``INITRD_MODULES`` and what they need, each after what it needs."""
     needs: dict[str, list[str]] = {}
     for line in (modules / "modules.dep").read_text().splitlines():

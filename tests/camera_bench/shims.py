@@ -82,4 +82,4 @@ def _viewfinder_modes(camera: Any) -> list[dict[str, Any]]:
 def install() -> None:
     """Every Picamera2 made from now on runs on the virtual pipeline."""
     picamera2.picamera2.DmaAllocator = MemfdAllocator
-    picamera2.Picamera2._get_raw_modes = _viewfinder_modes
+    picamera2.Picamera2._get_raw_modes = _viewfinder_modes  # noqa: SLF001  the library's

@@ -226,15 +226,13 @@ def station(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LockedSt
     plan = sample_plan(folder)
     config = line_config(digest=plan.digest, to_gate_ms=900, window_ms=400)
     plan = dataclasses.replace(plan, config=config)
-    rig = Rig(config=config, camera=ShadeCamera(shades))
     sink = TellingSink()
-    rig.sink = sink
-    rig.station._stages.recorder._sink = sink
+    rig = Rig(config=config, camera=ShadeCamera(shades), sink=sink)
     service = ChallengeService(
         data_dir=folder / "data",
         policy=Challenge(masters=folder / "masters.yaml", when=(Occasion.RECIPE,)),
         plan=lambda: plan,
-        clock=rig.station._clock,
+        clock=rig.clock,
         read_picture=lambda path: np.zeros((1, 1), np.uint8),
         feeder=RigFeeder(rig),
     )

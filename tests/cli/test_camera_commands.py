@@ -187,7 +187,7 @@ def test_a_camera_that_does_not_follow_is_told(
 ) -> None:
     store_recipe(station)
     camera.stuck = True
-    camera._controls = [CameraControls(exposure_us=50.0, gain=1.0)]
+    camera.coming_controls = [CameraControls(exposure_us=50.0, gain=1.0)]
     camera.open = lambda controls: None  # type: ignore[method-assign]
     code, _, said = run(capsys, "expose", "--config", station)
     assert (

@@ -157,8 +157,8 @@ def test_watch_counts_edges_and_ends_with_its_time(
         chip.pull(TRIGGER, True)
         original(news, levels, counts, 0.0 if news.empty() else seconds, quiet=quiet)
 
-    original = watch_lines._follow
-    monkeypatch.setattr(watch_lines, "_follow", follow)
+    original = watch_lines.follow
+    monkeypatch.setattr(watch_lines, "follow", follow)
     answer = run(capsys, "watch", "--seconds", 0.5, "--config", station)
     assert answer == {
         "active": {"trigger": True, "confirm": False},
@@ -174,13 +174,13 @@ def test_watch_ends_when_the_chip_goes(
 ) -> None:
     from edgeinspect.cli.io import watch_lines
 
-    original = watch_lines._follow
+    original = watch_lines.follow
 
     def follow(*arguments: Any, **options: Any) -> None:
         chip.unplug()
         original(*arguments, **options)
 
-    monkeypatch.setattr(watch_lines, "_follow", follow)
+    monkeypatch.setattr(watch_lines, "follow", follow)
     answer = run(capsys, "watch", "--seconds", 60, "--config", station, expect=4)
     assert "has gone" in answer["error"]["message"]
 
@@ -217,11 +217,11 @@ class Belt:
         from edgeinspect.cli.io import calibrate_gate
 
         self._chip, self._drains, self._waits = chip, 0, 0
-        self._original = calibrate_gate._drain
+        self._original = calibrate_gate.drain
         self._trigger_ns = self._start_ns = 0
         self.also_comes = 0
-        monkeypatch.setattr(calibrate_gate, "_drain", self._drain)
-        monkeypatch.setattr(calibrate_gate, "_sleep_until", self._sleep_until)
+        monkeypatch.setattr(calibrate_gate, "drain", self._drain)
+        monkeypatch.setattr(calibrate_gate, "sleep_until", self._sleep_until)
         monkeypatch.setattr(calibrate_gate, "_SETTLE_MS", 1.0)
         monkeypatch.setattr(calibrate_gate, "CONFIRM_PATIENCE", 0)
 

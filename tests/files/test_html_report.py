@@ -23,7 +23,7 @@ PAGE = """{% extends "edgeinspect/files/report.html" %}{% set title = "Report on
 def page(monkeypatch: pytest.MonkeyPatch) -> None:
     base = (Path(html_report.__file__).parent / "report.html").read_text()
     sources = DictLoader({"page": PAGE, "edgeinspect/files/report.html": base})
-    environment = html_report._environment().overlay(loader=sources)
+    environment = html_report.template_environment().overlay(loader=sources)
     monkeypatch.setattr(html_report, "_environment", lambda: environment)
 
 

@@ -22,5 +22,4 @@ def was_rejected(bench: Bench, trigger: int) -> bool:
     """Whether the gate really diverted what passed it in the part's window."""
     start, end = trigger + 860 * MS, trigger + 940 * MS
     active = bench.gate_was_active(start, end)
-    opens = bench.schedule._config.kind is GateKind.NORMALLY_REJECTING
-    return not active if opens else active
+    return not active if bench.opens_to_pass else active

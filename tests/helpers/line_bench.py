@@ -63,6 +63,7 @@ class Bench:
 
     def __init__(self, config: LineConfig, *, next_part_id: int = 1) -> None:
         self.now = 0
+        self.opens_to_pass = config.gate.kind is GateKind.NORMALLY_REJECTING
         self.core = LineCore(config, next_part_id=next_part_id, now_mono_ns=0)
         self.schedule = PulseSchedule(config.gate)
         self.actions: list[m.Action] = []

@@ -17,7 +17,7 @@ class LinearCamera:
         self.repeats = False
         self.stuck = False
         self.is_open = False
-        self._controls = [CameraControls()]
+        self.coming_controls = [CameraControls()]
         self._sequence = 0
         self._noise = np.random.default_rng(3)
 
@@ -26,16 +26,16 @@ class LinearCamera:
 
     def open(self, controls: CameraControls) -> None:
         self.is_open = True
-        self._controls = [controls]
+        self.coming_controls = [controls]
 
     def apply(self, controls: CameraControls) -> None:
         if not self.stuck:
-            self._controls += [self._controls[-1]] * self.lag + [controls]
+            self.coming_controls += [self.coming_controls[-1]] * self.lag + [controls]
 
     def capture(self, *, not_before_mono_ns: int, deadline_mono_ns: int) -> Frame:
-        if len(self._controls) > 1:
-            self._controls.pop(0)
-        now = self._controls[0]
+        if len(self.coming_controls) > 1:
+            self.coming_controls.pop(0)
+        now = self.coming_controls[0]
         light = (now.exposure_us or 1000.0) * (now.gain or 1.0) * self.brightness
         pixels = np.full((60, 80), light, np.float64)
         pixels[:6, :8] *= self.highlight  # 1 % of the picture

@@ -31,8 +31,15 @@ class ManualClock:
 
 
 class Bench:
-    def __init__(self, kind: GateKind, output: FakeOutput | None = None) -> None:
-        self.clock = ManualClock()
+    def __init__(
+        self,
+        kind: GateKind,
+        output: FakeOutput | None = None,
+        *,
+        clock: ManualClock | None = None,
+        lease_ms: int = 10_000,
+    ) -> None:
+        self.clock = clock or ManualClock()
         self.faults = FaultBoard(self.clock.now_mono_ns)
         self.output = output or FakeOutput()
         self.spans: list[GateActivated] = []
@@ -45,7 +52,7 @@ class Bench:
             ask_for_punctuality=False,
         )
         self.start = self.clock.now
-        self.pulse.renew_lease(self.start + 10_000 * MS)
+        self.pulse.renew_lease(self.start + lease_ms * MS)
         self.pulse.step()
 
     def at(self, ms: int) -> int:

@@ -165,12 +165,13 @@ class Rig:
     gate: FakeOutput = field(default_factory=FakeOutput)
     heartbeat: FakeOutput = field(default_factory=FakeOutput)
     record_capacity: int = 4096
+    sink: MemorySink = field(default_factory=MemorySink)
 
     def __post_init__(self) -> None:
+        self.clock = SystemClock()
         self.trigger = FakeEdgeInput()
         self.line_stop = FakeOutput()
         self.red = FakeOutput()
-        self.sink = MemorySink()
         self.drivers = Drivers(
             camera=self.camera,
             trigger=self.trigger,
@@ -183,7 +184,7 @@ class Rig:
             recipe=prepared(self.config, self.inspectors),
             drivers=self.drivers,
             sink=self.sink,
-            clock=SystemClock(),
+            clock=self.clock,
             next_part_id=1,
             ask_for_punctuality=False,
             record_capacity=self.record_capacity,
@@ -191,6 +192,12 @@ class Rig:
 
     def part(self) -> None:
         self.trigger.edge(time.monotonic_ns())
+
+    def counts(self) -> dict[str, int]:
+        """What the core has counted, by name."""
+        counts = self.station.status()["counts"]
+        assert isinstance(counts, dict)
+        return counts
 
     def has_inspected(self, count: int) -> bool:
         """Whether the first inspector has seen so many frames."""

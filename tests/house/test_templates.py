@@ -22,7 +22,7 @@ NAMES = [str(path.relative_to(root.parent)) for root, path in TEMPLATES]
 def test_every_template_escapes_and_can_be_read(root: Path, path: Path) -> None:
     assert not re.search(r"\|\s*safe\b|autoescape", path.read_text())
     name = path.relative_to(root.parent).as_posix()
-    assert html_report._environment().get_template(name).name == name
+    assert html_report.template_environment().get_template(name).name == name
 
 
 @pytest.mark.parametrize("root", ROOTS, ids=lambda root: root.name)

@@ -67,7 +67,7 @@ class TestFakeCamera(CameraContract):
     def unplug(self, camera: Camera) -> bool:
         assert isinstance(camera, FakeCamera)
         camera.lost = CameraLost("unplugged")
-        camera._otherwise = camera.lost
+        camera.otherwise = camera.lost
         return True
 
 

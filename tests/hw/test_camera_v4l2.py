@@ -44,17 +44,17 @@ def opened(device: FakeV4l2Device, controls: CameraControls = NONE, **wiring: ob
 def test_structures_have_the_sizes_and_requests_the_numbers_of_the_kernel() -> None:
     if ctypes.sizeof(ctypes.c_void_p) != 8:
         pytest.skip("the figures are those of 64-bit machines")
-    assert ctypes.sizeof(v4l2_device._Buffer) == 88
-    assert ctypes.sizeof(v4l2_device._Format) == 208
+    assert ctypes.sizeof(v4l2_device.Buffer) == 88
+    assert ctypes.sizeof(v4l2_device.Format) == 208
     # As strace prints them for VIDIOC_QUERYCAP, S_FMT, QBUF, DQBUF, STREAMON, S_PARM, QUERYCTRL.
     assert [
-        v4l2_device._QUERYCAP,
-        v4l2_device._S_FMT,
-        v4l2_device._QBUF,
-        v4l2_device._DQBUF,
-        v4l2_device._STREAMON,
-        v4l2_device._S_PARM,
-        v4l2_device._QUERYCTRL,
+        v4l2_device.QUERYCAP,
+        v4l2_device.S_FMT,
+        v4l2_device.QBUF,
+        v4l2_device.DQBUF,
+        v4l2_device.STREAMON,
+        v4l2_device.S_PARM,
+        v4l2_device.QUERYCTRL,
     ] == [0x80685600, 0xC0D05605, 0xC058560F, 0xC0585611, 0x40045612, 0xC0CC5616, 0xC0445624]
 
 

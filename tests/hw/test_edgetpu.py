@@ -293,7 +293,7 @@ def test_accelerators_are_found_by_id_before_and_after_their_firmware(tmp_path: 
 
 
 def test_the_runner_hands_errors_over() -> None:
-    runner = edgetpu_engine._Runner()
+    runner = edgetpu_engine.RunnerThread()
 
     def fail() -> list[np.ndarray]:
         raise KeyError("x")

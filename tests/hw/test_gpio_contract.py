@@ -58,12 +58,12 @@ def test_closed_lines_are_given_back_together_once_none_is_held() -> None:
     given_back: list[int] = []
     library = SimpleNamespace(cleanup=given_back.append)
     for number in (4, 5, 6):
-        rpi_gpio._hold(number, f"GPIO{number}")
-    rpi_gpio._release(library, 5)
-    rpi_gpio._release(library, 6)
+        rpi_gpio.note_held(number, f"GPIO{number}")
+    rpi_gpio.give_back(library, 5)
+    rpi_gpio.give_back(library, 6)
     assert given_back == []
-    rpi_gpio._hold(6, "GPIO6")
-    rpi_gpio._release(library, 4)
+    rpi_gpio.note_held(6, "GPIO6")
+    rpi_gpio.give_back(library, 4)
     assert given_back == []
-    rpi_gpio._release(library, 6)
+    rpi_gpio.give_back(library, 6)
     assert given_back == [4, 5, 6]

@@ -59,7 +59,7 @@ def test_lost_trigger_edges_reject_what_is_on_the_belt_and_then_it_goes_on() -> 
     with rig:
         wait_until(lambda: rig.station.state is StationState.INSPECTING)
         rig.trigger.lose_edges(3)
-        wait_until(lambda: "overflow_trigger_edges" in _counts(rig))
+        wait_until(lambda: "overflow_trigger_edges" in rig.counts())
         wait_until(lambda: "clearing" not in str(rig.station.status()["rejecting_everything"]))
         for number in range(1, 21):  # on a busy machine a frame may come too late
             rig.part()
@@ -70,9 +70,3 @@ def test_lost_trigger_edges_reject_what_is_on_the_belt_and_then_it_goes_on() -> 
     assert rig.station.faults.snapshot()["edges_lost_trigger"].count == 3
     assert rig.sink.written[-1].record.verdict.kind is VerdictKind.PASS
     assert rig.station.exit_code == 0
-
-
-def _counts(rig: Rig) -> dict[str, int]:
-    counts = rig.station.status()["counts"]
-    assert isinstance(counts, dict)
-    return counts

@@ -69,7 +69,7 @@ def test_modules_are_loaded_after_what_they_need(tmp_path: Path) -> None:
         "kernel/fs/overlayfs/overlay.ko.xz:\n"
         "kernel/drivers/block/virtio_blk.ko.xz:\n"
     )
-    names = [path.name.partition(".")[0] for path in kernel._load_order(tmp_path)]
+    names = [path.name.partition(".")[0] for path in kernel.load_order(tmp_path)]
     assert names == ["virtio_blk", "crc16", "jbd2", "ext4", "overlay"]
 
 

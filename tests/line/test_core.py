@@ -265,7 +265,7 @@ def test_release_that_the_pulse_thread_could_not_honour(kind: GateKind) -> None:
     bench = Bench(line_config(kind))
     bench.trigger(T)
     bench.frame(T + 65 * MS, T + 70 * MS)
-    bench.schedule._windows[1].start_mono_ns = T + 80 * MS
+    bench.schedule.arm(1, T + 80 * MS, T + 940 * MS)
     bench.give(m.Inspected(1, seen(0.1)), T + 90 * MS)
     bench.until(T + 2_000 * MS)
     assert only_record(bench).verdict.doubt is Doubt.LATE

@@ -38,9 +38,9 @@ def run(schedule: PulseSchedule, until: int) -> list[tuple[int, int]]:
     return spans
 
 
-def planned(config: GateConfig, plan: list[Window]) -> PulseSchedule:
+def planned(config: GateConfig, plan: list[Window], *, lease_ns: int = FOREVER_NS) -> PulseSchedule:
     schedule = PulseSchedule(config)
-    schedule.renew_lease(FOREVER_NS)
+    schedule.renew_lease(lease_ns)
     for part_id, (start, end, released) in enumerate(plan):
         schedule.arm(part_id, start, end)
         if released:
@@ -144,8 +144,7 @@ def test_lease_that_ran_out_rejects_and_a_new_one_ends_that(kind: GateKind) -> N
     rejecting = kind is GateKind.NORMALLY_PASSING
     schedule.advance(5)
     assert schedule.active is rejecting, "nobody has granted a lease yet"
-    schedule = planned(GateConfig(kind=kind), [(10, 1_000, True)])
-    schedule._lease_until_mono_ns = 500
+    schedule = planned(GateConfig(kind=kind), [(10, 1_000, True)], lease_ns=500)
     schedule.advance(10)
     assert schedule.active is not rejecting
     assert schedule.next_change_mono_ns() == 500

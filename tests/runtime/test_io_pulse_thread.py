@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -94,31 +95,45 @@ class CountingClock(ManualClock):
         return self.now
 
 
+class InterruptingClock(ManualClock):
+    """Whoever looks at it is interrupted by another thread."""
+
+    interrupt: Callable[[], None] = staticmethod(lambda: None)
+
+    def now_mono_ns(self) -> int:
+        self.interrupt()
+        return self.now
+
+
 def test_the_last_moment_before_a_change_is_waited_awake() -> None:
-    bench = Bench(PASSING)
-    clock = bench.pulse._clock = CountingClock()
-    clock.now = bench.clock.now
+    clock = CountingClock()
+    bench = Bench(PASSING, clock=clock)
     bench.window(1, 50, 90)
     clock.now = bench.start + 50 * MS - AWAKE_BEFORE_NS // 2
-    bench.pulse.step()
-    bench.pulse._dirty = False
-    bench.pulse._wait_awake()
+    assert bench.pulse.rest(bench.pulse.step())
     due = bench.start + 50 * MS
     assert due <= clock.now <= due + 2000
     clock.now = bench.start + 10 * MS
     looks = clock.looks
-    bench.pulse._wait_awake()
+    assert bench.pulse.rest(0)
     assert clock.looks == looks + 1
 
 
 def test_what_is_planned_meanwhile_ends_the_wait() -> None:
-    bench = Bench(PASSING)
+    clock = InterruptingClock()
+    bench = Bench(PASSING, clock=clock)
     bench.window(1, 50, 90)
-    bench.clock.now = bench.start + 50 * MS - AWAKE_BEFORE_NS // 2
-    bench.pulse.step()
-    bench.pulse.release(1)
-    bench.pulse._wait_awake()  # the clock stands still: it would never return
-    assert bench.clock.now < bench.start + 50 * MS
+    clock.now = bench.start + 50 * MS - AWAKE_BEFORE_NS // 2
+    wait_ns = bench.pulse.step()
+    clock.interrupt = lambda: bench.window(2, 60, 90)
+    assert bench.pulse.rest(wait_ns)  # the clock stands still: otherwise it would never return
+    assert clock.now < bench.start + 50 * MS
+
+
+def test_a_thread_that_is_to_stop_does_not_rest() -> None:
+    bench = Bench(PASSING)
+    bench.pulse.stop()
+    assert not bench.pulse.rest(bench.pulse.step())
 
 
 def test_the_awake_wait_is_shorter_than_the_interpreters_switch_interval() -> None:

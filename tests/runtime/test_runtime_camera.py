@@ -77,7 +77,7 @@ def test_three_faults_in_a_row_reopen_with_growing_pauses() -> None:
     faults: list[Answer] = [CameraFault("gone")] * 3
     camera = FakeCamera(faults, otherwise=FRAME, open_errors=[])
     bench = Bench(camera)
-    camera._open_errors = iter([CameraFault("still gone"), CameraFault("still gone")])
+    camera.open_errors = [CameraFault("still gone"), CameraFault("still gone")]
     for part_id in range(3):
         assert isinstance(bench.capture(part_id), CaptureFailed)
     assert bench.faults.is_active(FaultName.CAMERA_FAILED) and not camera.is_open

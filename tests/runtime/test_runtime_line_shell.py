@@ -24,7 +24,13 @@ from edgeinspect.runtime.queues import BoundedQueue
 from edgeinspect.runtime.recorder_thread import RecorderThread
 from tests.helpers.line_records import record
 from tests.helpers.pulse_bench import MS, ManualClock
-from tests.helpers.runtime_rig import ShadeInspector, inspection, line_config, make_frame
+from tests.helpers.runtime_rig import (
+    MemorySink,
+    ShadeInspector,
+    inspection,
+    line_config,
+    make_frame,
+)
 
 
 class ScriptedCore:
@@ -81,7 +87,7 @@ class Bench:
             **common,
         )
         self.recorder: RecorderThread[FinishedPart] = RecorderThread(
-            sink=None,  # type: ignore[arg-type]
+            sink=MemorySink(),
             faults=self.faults,
             capacity=records,
         )
@@ -204,7 +210,7 @@ def test_records_carry_the_frame_and_lose_the_map() -> None:
     frame = make_frame(sequence=1, exposure_mono_ns=0)
     bench.core.answers[m.Tick] = [m.Record(record(1, inspection=inspection(0.2)), frame)]
     bench.shell.step(m.Tick())
-    (entry,) = bench.recorder._waiting
+    (entry,) = bench.recorder.waiting()
     assert entry.frame is frame
     assert entry.record.inspection == inspection(0.2)
     assert bench.shell.pictures[0].frame is frame
@@ -216,7 +222,7 @@ def test_a_slow_disk_costs_pictures_before_memory() -> None:
     for part_id in range(PICTURES_WAITING + 2):
         bench.core.answers[m.Tick] = [m.Record(record(part_id), frame)]
         bench.shell.step(m.Tick())
-    kept = [entry.frame is not None for entry in bench.recorder._waiting]
+    kept = [entry.frame is not None for entry in bench.recorder.waiting()]
     assert kept == [True] * PICTURES_WAITING + [False] * 2
     assert bench.faults.snapshot()[FaultName.PICTURES_DROPPED].count == 2
 
@@ -235,7 +241,7 @@ def test_no_part_passes_whose_record_may_find_no_room() -> None:
     bench.pulse.step()
     assert not bench.gate.active
     bench.core.answers.clear()
-    bench.recorder._waiting.clear()
+    assert bench.recorder.write(bench.recorder.waiting())
     bench.tick()
     assert not bench.faults.is_active(FaultName.RECORDS_QUEUE_FULL)
 

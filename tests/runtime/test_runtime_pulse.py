@@ -50,8 +50,7 @@ def test_a_release_in_the_window_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", [PASSING, REJECTING])
 def test_a_silent_core_rejects_everything(kind: GateKind) -> None:
-    bench = Bench(kind)
-    bench.pulse._schedule._lease_until_mono_ns = bench.start + 100 * MS
+    bench = Bench(kind, lease_ms=100)
     bench.window(1, 120, 160)
     assert bench.pulse.release(1)
     bench.at(130)

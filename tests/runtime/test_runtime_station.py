@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
-import time
 from functools import partial
 from typing import NoReturn
 
@@ -16,7 +15,11 @@ from edgeinspect.faults import FaultName
 from edgeinspect.hw.fake_camera import FakeCamera
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeOutput
 from edgeinspect.line.config import GateKind
+from edgeinspect.line.core import LineCore
 from edgeinspect.part import CameraControls, Doubt, GateOutcome, VerdictKind
+from edgeinspect.runtime.camera_thread import CameraThread
+from edgeinspect.runtime.inspection import InspectionWorkers
+from edgeinspect.runtime.pulse_thread import PulseThread
 from edgeinspect.runtime.station_status import StationState
 from tests.helpers.runtime_rig import (
     BAD,
@@ -108,7 +111,7 @@ def assert_set(event: threading.Event) -> None:
 
 
 def test_camera_that_fails_is_reopened_while_parts_are_rejected() -> None:
-    camera = FakeCamera([CameraFault("unplugged")] * 3, otherwise=ShadeCamera()._otherwise)
+    camera = FakeCamera([CameraFault("unplugged")] * 3, otherwise=ShadeCamera().otherwise)
     rig = Rig(camera=camera)
     with rig:
         for number in (1, 2, 3):
@@ -125,7 +128,9 @@ def test_camera_that_fails_is_reopened_while_parts_are_rejected() -> None:
 
 @pytest.mark.parametrize("kind", list(GateKind))
 @pytest.mark.parametrize("victim", ["line", "pulse", "camera", "recorder", "inspection-0"])
-def test_a_dead_thread_rejects_everything_and_is_named(victim: str, kind: GateKind) -> None:
+def test_a_dead_thread_rejects_everything_and_is_named(
+    victim: str, kind: GateKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def die(*_: object, **__: object) -> NoReturn:
         raise SystemExit("killed by the test")
 
@@ -134,17 +139,17 @@ def test_a_dead_thread_rejects_everything_and_is_named(victim: str, kind: GateKi
     with rig:
         wait_until(lambda: station.state is StationState.INSPECTING)
         if victim == "line":
-            station._line._core.handle = die  # type: ignore[method-assign]
+            monkeypatch.setattr(LineCore, "handle", die)
         elif victim == "pulse":
-            station._stages.pulse.step = die  # type: ignore[method-assign]
+            monkeypatch.setattr(PulseThread, "step", die)
         elif victim == "camera":
-            station._stages.camera.step = die  # type: ignore[method-assign]
+            monkeypatch.setattr(CameraThread, "step", die)
             rig.part()
         elif victim == "recorder":
             rig.sink.write = die  # type: ignore[method-assign]
             rig.part()
         else:
-            station._stages.workers._outcome = die  # type: ignore[method-assign]
+            monkeypatch.setattr(InspectionWorkers, "outcome", die)
             rig.part()
         wait_until(lambda: station.state is StationState.FAULTED)
         fault = station.faults.snapshot()[f"thread_died_{victim}"]
@@ -154,8 +159,9 @@ def test_a_dead_thread_rejects_everything_and_is_named(victim: str, kind: GateKi
         assert rig.line_stop.active
         beats = len(rig.heartbeat.levels)
         if victim != "line":
+            triggers = rig.counts().get("triggers", 0)
             rig.part()
-            wait_until(lambda: station._line.last_step_mono_ns > time.monotonic_ns() - 10**9)
+            wait_until(lambda: rig.counts().get("triggers", 0) > triggers)
         assert rig.gate.active is rejecting
         assert len(rig.heartbeat.levels) <= beats + 1
         station.request_stop(immediate=True)
@@ -189,7 +195,7 @@ def test_a_full_record_queue_rejects_what_could_not_be_recorded() -> None:
         wait_until(lambda: rig.station.faults.is_active(FaultName.RECORDS_QUEUE_FULL))
         opened = len(rig.gate.levels)
         rig.part()
-        wait_until(lambda: len(rig.station._stages.recorder) == 3)
+        wait_until(lambda: rig.counts().get("PASS", 0) == 3)
         assert len(rig.gate.levels) == opened
         assert rig.station.state is StationState.FAULTED
         rig.sink.error = None

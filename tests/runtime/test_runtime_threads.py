@@ -152,7 +152,7 @@ class WorkerBench:
         assert self.workers.submit(Inspect(4, frame, digest), deadline_mono_ns=deadline)
         job = self.workers.queue.take(0)
         assert job is not None
-        return self.workers._outcome(0, job)
+        return self.workers.outcome(0, job)
 
 
 def test_worker_inspects_under_the_parts_own_recipe() -> None:

@@ -243,7 +243,7 @@ def test_a_published_int8_file_gives_the_encoders_features() -> None:
     interpreter.invoke()
     operators = [
         operator
-        for operator in interpreter._get_ops_details()
+        for operator in interpreter._get_ops_details()  # noqa: SLF001  the library's
         if operator["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D")
     ]
     tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}

@@ -119,7 +119,7 @@ class Machine:
             "root@127.0.0.1",
         ]
 
-    def _wait_for_login(self) -> None:
+    def wait_for_login(self) -> None:
         deadline_s = time.monotonic() + BOOT_LIMIT_S
         while time.monotonic() < deadline_s:
             if self._process.poll() is not None:
@@ -137,7 +137,7 @@ class Machine:
             time.sleep(1.0)
         raise MachineError(f"Nobody could log in within {BOOT_LIMIT_S:.0f} s; see {self.log}.")
 
-    def _shut_down(self) -> None:
+    def shut_down(self) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.run("systemctl poweroff", limit_s=SHUTDOWN_LIMIT_S, capture=True)
         try:
@@ -168,9 +168,9 @@ def booted(image: Image, *, name: str = "guest", memory_mib: int = 2048) -> Iter
             os.setpriority(os.PRIO_PROCESS, process.pid, _PRIORITY)
         machine = Machine(image, process, port, log)
         try:
-            machine._wait_for_login()
+            machine.wait_for_login()
             yield machine
-            machine._shut_down()
+            machine.shut_down()
         finally:
             if process.poll() is None:
                 process.kill()

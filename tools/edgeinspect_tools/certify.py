@@ -133,7 +133,7 @@ def _twins(real: Any, quantized: Any) -> dict[str, tuple[Any, Any]]:
         for tensor in quantized.get_tensor_details()
         if tensor["dtype"] is np.int8 and len(tensor["quantization_parameters"]["scales"]) == 1
     }
-    outputs = [int(i) for op in real._get_ops_details() for i in op["outputs"]]
+    outputs = [int(i) for op in real._get_ops_details() for i in op["outputs"]]  # noqa: SLF001  the library's
     by_index = {tensor["index"]: tensor for tensor in real.get_tensor_details()}
     twins = {}
     for index in outputs:

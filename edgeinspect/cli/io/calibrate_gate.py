@@ -144,8 +144,8 @@ class TrialBench:
         """
         from edgeinspect.runtime.gate_calibration import Trial
 
-        _drain(self._triggers)
-        _drain(self._confirms)
+        drain(self._triggers)
+        drain(self._confirms)
         try:
             trigger_ns = self._triggers.get(timeout=self._patience_s)
         except queue.Empty:
@@ -154,9 +154,9 @@ class TrialBench:
                 next_action="Check the trigger sensor with: edgeinspect io watch trigger",
             ) from None
         start_ns = trigger_ns + round(start_ms * 1e6)
-        _sleep_until(start_ns)
+        sleep_until(start_ns)
         self._gate.drive(True)
-        _sleep_until(start_ns + self._pulse_ns)
+        sleep_until(start_ns + self._pulse_ns)
         self._gate.drive(False)
         confirm_ns = self._next_confirm()
         self._refuse_second_part(trigger_ns)
@@ -175,7 +175,7 @@ class TrialBench:
             return None
 
     def _refuse_second_part(self, trigger_ns: int) -> None:
-        for edge_ns in _drain(self._triggers):
+        for edge_ns in drain(self._triggers):
             if edge_ns - trigger_ns > self._debounce_ns:
                 raise UsageError(
                     f"A second part came {(edge_ns - trigger_ns) / 1e6:.0f} ms after the first.",
@@ -226,7 +226,8 @@ def _say(proposal: GateProposal) -> None:
     )
 
 
-def _drain(edges: queue.SimpleQueue[int]) -> list[int]:
+def drain(edges: queue.SimpleQueue[int]) -> list[int]:
+    """Take the edges that have come so far."""
     found = []
     with contextlib.suppress(queue.Empty):
         while True:
@@ -234,5 +235,6 @@ def _drain(edges: queue.SimpleQueue[int]) -> list[int]:
     return found
 
 
-def _sleep_until(mono_ns: int) -> None:
+def sleep_until(mono_ns: int) -> None:
+    """Wait until this time; return at once if it has passed."""
     time.sleep(max(0.0, (mono_ns - time.monotonic_ns()) / 1e9))

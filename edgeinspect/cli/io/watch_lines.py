@@ -68,7 +68,7 @@ def command(
             for name, active in levels.items():
                 say(f"{name:<14} {_word(active)}")
         with contextlib.suppress(KeyboardInterrupt):
-            _follow(news, levels, counts, seconds, quiet=as_json)
+            follow(news, levels, counts, seconds, quiet=as_json)
     if as_json:
         print_json({"active": levels, "edges": counts})
 
@@ -106,7 +106,7 @@ class _Faults:
         self._news.put(error)
 
 
-def _follow(
+def follow(
     news: queue.SimpleQueue[_News | LineFault],
     levels: dict[str, bool],
     counts: dict[str, int],
@@ -114,6 +114,7 @@ def _follow(
     *,
     quiet: bool,
 ) -> None:
+    """Print what the lines do until ``seconds`` have passed, or without end if that is None."""
     began_ns = time.monotonic_ns()
     before: dict[str, int] = {}
     while True:

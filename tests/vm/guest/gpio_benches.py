@@ -114,8 +114,8 @@ def forget_chip() -> None:
     """
     from RPi import GPIO
 
-    for number in list(GPIO._alerts):
+    for number in list(GPIO._alerts):  # noqa: SLF001  the library's
         with contextlib.suppress(Exception):  # the chip may have been unplugged
             GPIO.cleanup(number)
-    GPIO._alerts.clear()
-    GPIO._chip, GPIO._mode = None, GPIO.UNKNOWN
+    GPIO._alerts.clear()  # noqa: SLF001  the library's
+    GPIO._chip, GPIO._mode = None, GPIO.UNKNOWN  # noqa: SLF001  the library's

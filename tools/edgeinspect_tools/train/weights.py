@@ -69,7 +69,7 @@ def tflite_convolutions(path: Path) -> list[Convolution]:
         ) from error
     tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     found = []
-    for operator in interpreter._get_ops_details():
+    for operator in interpreter._get_ops_details():  # noqa: SLF001  the library's
         if operator["op_name"] not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
             continue
         inputs = [int(index) for index in operator["inputs"]]
