@@ -24,7 +24,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> None:
     base = (Path(html_report.__file__).parent / "report.html").read_text()
     sources = DictLoader({"page": PAGE, "edgeinspect/files/report.html": base})
     environment = html_report.template_environment().overlay(loader=sources)
-    monkeypatch.setattr(html_report, "_environment", lambda: environment)
+    monkeypatch.setattr(html_report, "template_environment", lambda: environment)
 
 
 @pytest.mark.usefixtures("page")
