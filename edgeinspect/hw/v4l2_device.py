@@ -64,6 +64,8 @@ class _FormatUnion(ctypes.Union):
 
 
 class Format(ctypes.Structure):
+    """``struct v4l2_format``."""
+
     _fields_: ClassVar = [("type", ctypes.c_uint32), ("fmt", _FormatUnion)]
 
 
@@ -83,6 +85,8 @@ class _Timeval(ctypes.Structure):
 
 
 class Buffer(ctypes.Structure):
+    """``struct v4l2_buffer``."""
+
     _fields_: ClassVar = [
         ("index", ctypes.c_uint32),
         ("type", ctypes.c_uint32),

@@ -129,9 +129,9 @@ def test_an_output_that_is_not_wired_is_named(
     chip: FakeChip, station: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer = run(capsys, "pulse", "heartbeat", "--config", station, *PERSON, expect=2)
-    assert "there are: reject, beacon" in answer["error"]["message"]
+    assert "reject, beacon" in answer["error"]["next_action"]
     answer = run(capsys, "watch", "reject", "--config", station, expect=2)
-    assert "there are: trigger, confirm" in answer["error"]["message"]
+    assert "trigger, confirm" in answer["error"]["next_action"]
 
 
 def test_a_simulated_line_has_no_wires(
