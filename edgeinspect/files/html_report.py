@@ -52,6 +52,7 @@ def data_url(data: bytes, *, suffix: str = ".png") -> str:
 
 @functools.cache
 def template_environment() -> Environment:
+    """Return the environment that finds the packages' templates and escapes every value."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(

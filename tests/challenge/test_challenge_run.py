@@ -383,9 +383,9 @@ def test_a_person_is_asked_in_a_terminal() -> None:
     )
     os.close(theirs)
     try:
-        shown = read_until(ours, "give up.")
+        shown = read_until(ours, "q: cancel.")
         os.write(ours, b"\n")
-        read_until(ours, "give up.")
+        read_until(ours, "q: cancel.")
         os.write(ours, b"q\n")
         shown += read_until(ours, "False")
         assert child.wait(30) == 0
