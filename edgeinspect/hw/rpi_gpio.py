@@ -284,11 +284,11 @@ def give_back(gpio: Any, number: int) -> None:
 
 @contextlib.contextmanager
 def _released_on_error(number: int) -> Iterator[None]:
-    def give_back() -> None:
+    def forget() -> None:
         with _holding:
             _held.discard(number)
 
-    with undo_on_error(give_back):
+    with undo_on_error(forget):
         yield
 
 
