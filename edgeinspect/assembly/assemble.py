@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 from edgeinspect.assembly.opened_records import OpenedRecords
@@ -31,7 +30,7 @@ from edgeinspect.records.retention import LASTING_TROUBLES
 from edgeinspect.records.writer import OpenReport
 from edgeinspect.runtime.frame_fit import KnownFrame, check_fits
 from edgeinspect.runtime.opened_wires import open_drivers
-from edgeinspect.runtime.plan import StationPlan, plan_station, refuse_half_simulated
+from edgeinspect.runtime.plan import StationPlan, refuse_half_simulated
 from edgeinspect.runtime.realtime import keep_core_free
 from edgeinspect.runtime.records_sink import RecordsSink
 from edgeinspect.runtime.station import Station
@@ -257,10 +256,3 @@ def _close_all(drivers: Drivers) -> None:
     drivers.close_outputs()
     drivers.gate.close()
     drivers.camera.close()
-
-
-def load_plan(config: Path, *, recipe_file: Path | None = None) -> StationPlan:
-    """Find and check station file, recipe and bundle. Raises ConfigError, ModelRefused."""
-    from edgeinspect.settings.station_file import load_station
-
-    return plan_station(load_station(config), recipe_file=recipe_file)

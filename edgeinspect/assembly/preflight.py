@@ -34,13 +34,18 @@ def check_bundle(directory: Path) -> Iterator[Finding]:
         yield from _check_loaded(bundle, engine=EngineSettings(), roi=None)
 
 
-def check_station(path: Path) -> Iterator[Finding]:
-    """The file, its data directory, recipe, bundle and drivers, and what its wiring cannot stop."""
+def check_station_file(path: Path) -> Iterator[Finding]:
+    """Check the file, then what ``check_station`` checks."""
     try:
         station = load_station(path)
     except EdgeInspectError as error:
         yield Finding.failed("station file", error)
         return
+    yield from check_station(station)
+
+
+def check_station(station: StationFile) -> Iterator[Finding]:
+    """Check data directory, recipe, bundle and drivers, and name what the wiring cannot stop."""
     yield _ok("station file", f"{station.id}: {station.gate.kind.value} gate, valid")
     yield from _check_storage(station)
     recipe = yield from _check_recipe(station)

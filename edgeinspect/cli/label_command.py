@@ -25,6 +25,7 @@ from edgeinspect.terminal.output import examples, json_option, print_json, say, 
 if TYPE_CHECKING:
     from edgeinspect.labels.label_queue import Wanted
     from edgeinspect.records.reader import RecordReader, StoredPart
+    from edgeinspect.settings.station_file import StationFile
     from edgeinspect.terminal.picture_printer import PicturePrinter
 
 KINDS = ("good", "defective", "unsure")
@@ -78,14 +79,14 @@ def set_label(
     note: str,
     author: str | None,
     data_dir: Path | None,
-    config: Path | None,
+    station: StationFile | None,
     as_json: bool,
 ) -> None:
     """Label one or more recorded parts as good, defective or unsure."""
     from edgeinspect.labels.label_store import LabelKind, LabelStore
     from edgeinspect.records.reader import RecordReader
 
-    place = find_data_dir(data_dir, config)
+    place = find_data_dir(data_dir, station)
     who = author_name(author)
     with RecordReader(place) as reader:
         parts = {part_id: reader.part(part_id) for part_id in part_ids}
@@ -235,9 +236,9 @@ def _show(
 @click.command(epilog=examples("edgeinspect label list --config station.yaml --json"))
 @data_dir_options
 @json_option
-def list_labels(*, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+def list_labels(*, data_dir: Path | None, station: StationFile | None, as_json: bool) -> None:
     """List the current label of each labelled part."""
-    labels = list(read_labels(find_data_dir(data_dir, config)).values())
+    labels = list(read_labels(find_data_dir(data_dir, station)).values())
     if as_json:
         counts = {kind: sum(label.kind == kind for label in labels) for kind in KINDS}
         print_json({"counts": counts, "labels": [label.as_dict() for label in labels]})
@@ -249,11 +250,13 @@ def list_labels(*, data_dir: Path | None, config: Path | None, as_json: bool) ->
 @click.argument("part_id", type=int)
 @data_dir_options
 @json_option
-def history(*, part_id: int, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+def history(
+    *, part_id: int, data_dir: Path | None, station: StationFile | None, as_json: bool
+) -> None:
     """Show every label of one part, oldest first; the last one is current."""
     from edgeinspect.labels.label_store import LabelStore
 
-    with LabelStore(find_data_dir(data_dir, config)) as store:
+    with LabelStore(find_data_dir(data_dir, station)) as store:
         labels = store.history(part_id)
     if as_json:
         print_json({"part_id": part_id, "history": [label.as_dict() for label in labels]})
@@ -287,14 +290,16 @@ def _label_table(labels: list[Any]) -> Any:
 @click.argument("folder", type=FOLDER)
 @data_dir_options
 @json_option
-def export(*, folder: Path, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+def export(
+    *, folder: Path, data_dir: Path | None, station: StationFile | None, as_json: bool
+) -> None:
     """Copy labelled pictures to FOLDER, with labels.csv (path, label, group, part_id).
 
     All pictures of one part form a group. Parts labelled unsure are left out.
     """
     from edgeinspect.labels.label_export import export_labels
 
-    place = find_data_dir(data_dir, config)
+    place = find_data_dir(data_dir, station)
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty.", next_action="Name a new or an empty folder.")
     found = export_labels(place, folder)

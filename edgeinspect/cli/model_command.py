@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinspect.cli.options import FILE, FOLDER
+from edgeinspect.cli.options import FOLDER, station_option
 from edgeinspect.cli.recipe.recipe_place import older_option
 from edgeinspect.terminal.output import examples, json_option, print_json, say, table
 
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from edgeinspect.settings.station_file import StationFile
     from edgeinspect.tune.apply import Applied
 
-_CONFIG = click.option(
-    "--config", type=FILE, required=True, metavar="STATION_FILE", help="Station file."
-)
+_CONFIG = station_option(required=True)
 _AUTHOR = click.option("--author", default=None, help="Your name; the login name by default.")
 _REASON = click.option("--reason", required=True, help="Reason, for the audit trail.")
 _PRODUCT = click.option("--product", default=None, help="Product; the running one by default.")
@@ -50,7 +48,7 @@ def command() -> None:
 @_CONFIG
 @older_option
 @json_option
-def install_command(source: Path, *, config: Path, older: bool, as_json: bool) -> None:
+def install_command(source: Path, *, station: StationFile, older: bool, as_json: bool) -> None:
     """Check the bundle SOURCE and copy it to the station; the active model does not change.
 
     The checks are: file digests, the signature if the station trusts any keys, and the golden
@@ -61,9 +59,7 @@ def install_command(source: Path, *, config: Path, older: bool, as_json: bool) -
     from edgeinspect.runtime.plan import bundle_store
     from edgeinspect.settings.author import login_name
     from edgeinspect.settings.recipe_store import RecipeStore
-    from edgeinspect.settings.station_file import load_station
 
-    station = load_station(config)
     store = bundle_store(station)
     offered = store.load(source)
     newer = newer_in_force(station, offered, RecipeStore(station.recipes_dir).products())
@@ -84,18 +80,16 @@ def install_command(source: Path, *, config: Path, older: bool, as_json: bool) -
     say(f"Installed {bundle.card.name} {bundle.card.version} in {bundle.directory}.")
     say(f"Golden pictures agree on {engine}.")
     name = f"{bundle.card.name}-{bundle.card.version}"
-    say(f"To use it: edgeinspect model activate {name} --config {config} --reason '…'")
+    say(f"To use it: edgeinspect model activate {name} --config {station.path} --reason '…'")
 
 
 @command.command("list")
 @_CONFIG
 @json_option
-def list_command(*, config: Path, as_json: bool) -> None:
+def list_command(*, station: StationFile, as_json: bool) -> None:
     """List the installed bundles, who signed them, and which products use them."""
     from edgeinspect.runtime.plan import bundle_store
-    from edgeinspect.settings.station_file import load_station
 
-    station = load_station(config)
     users = _users(station)
     rows = [_row(entry, users) for entry in bundle_store(station).installed()]
     if as_json:
@@ -134,7 +128,7 @@ def list_command(*, config: Path, as_json: bool) -> None:
 def activate_command(
     name: str,
     *,
-    config: Path,
+    station: StationFile,
     reason: str,
     author: str | None,
     product: str | None,
@@ -153,10 +147,8 @@ def activate_command(
     from edgeinspect.runtime.plan import bundle_store
     from edgeinspect.settings.author import login_name
     from edgeinspect.settings.recipe_store import RecipeStore
-    from edgeinspect.settings.station_file import load_station
     from edgeinspect.tune.apply import apply_revision, store_revision
 
-    station = load_station(config)
     bundles = bundle_store(station)
     bundle = bundles.load(bundles.find(name).directory)
     engine = _check_golden(station, bundle)
@@ -189,16 +181,14 @@ def activate_command(
 @_PRODUCT
 @json_option
 def rollback_command(
-    *, config: Path, reason: str, author: str | None, product: str | None, as_json: bool
+    *, station: StationFile, reason: str, author: str | None, product: str | None, as_json: bool
 ) -> None:
     """Go back to the previously active recipe revision and its bundle."""
     from edgeinspect.runtime.plan import find_bundle
     from edgeinspect.settings.author import login_name
     from edgeinspect.settings.recipe_store import RecipeStore
-    from edgeinspect.settings.station_file import load_station
     from edgeinspect.tune.apply import roll_back
 
-    station = load_station(config)
     store = RecipeStore(station.recipes_dir)
     job = product or store.job(station.product)
     before = store.load(job, store.previous(job))
@@ -213,13 +203,13 @@ def rollback_command(
 @_CONFIG
 @json_option
 @click.pass_context
-def verify_command(ctx: click.Context, name: str | None, *, config: Path, as_json: bool) -> None:
+def verify_command(
+    ctx: click.Context, name: str | None, *, station: StationFile, as_json: bool
+) -> None:
     """Verify the files, signature and golden pictures of bundle NAME; of all by default."""
     from edgeinspect.errors import EdgeInspectError
     from edgeinspect.runtime.plan import bundle_store
-    from edgeinspect.settings.station_file import load_station
 
-    station = load_station(config)
     store = bundle_store(station)
     entries = store.installed() if name is None else [store.find(name)]
     results = []

@@ -15,6 +15,7 @@ from edgeinspect.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeinspect.records.reader import PartFilter
+    from edgeinspect.settings.station_file import StationFile
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -44,9 +45,28 @@ _AGO = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def config_option(help_text: str = "Station file.") -> Decorator:
-    """Return the option ``--config``."""
-    return click.option("--config", type=FILE, metavar="STATION_FILE", help=help_text)
+def station_option(help_text: str = "Station file.", *, required: bool = False) -> Decorator:
+    """Return the option ``--config``: read and checked here, once, and passed as ``station``."""
+    return click.option(
+        "--config",
+        "station",
+        type=FILE,
+        metavar="STATION_FILE",
+        callback=_load_station,
+        help=help_text,
+        required=required,
+    )
+
+
+def _load_station(
+    ctx: click.Context, parameter: click.Parameter, path: Path | None
+) -> StationFile | None:
+    del ctx, parameter
+    if path is None:
+        return None
+    from edgeinspect.settings.station_file import load_station
+
+    return load_station(path)
 
 
 def graphics_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,25 +85,23 @@ def graphics_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def data_dir_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--data-dir`` and ``--config``; either one names the directory with the records."""
     for decorate in (
-        config_option("Station file that names the data directory."),
+        station_option("Station file that names the data directory."),
         click.option("--data-dir", type=FOLDER, help="Data directory with the records."),
     ):
         function = decorate(function)
     return function
 
 
-def find_data_dir(data_dir: Path | None, config: Path | None) -> Path:
-    """Return the data directory that the two options name. Raises UsageError, ConfigError."""
+def find_data_dir(data_dir: Path | None, station: StationFile | None) -> Path:
+    """Return the data directory that the two options name. Raises UsageError."""
     if data_dir is not None:
         return data_dir
-    if config is None:
+    if station is None:
         raise UsageError(
             "No data directory given.",
             next_action="Give --data-dir DIR, or --config STATION_FILE.",
         )
-    from edgeinspect.settings.station_file import load_station
-
-    return load_station(config).data_dir
+    return station.data_dir
 
 
 def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from edgeinspect.records.reader import PartFilter, RecordReader, StoredPart
     from edgeinspect.records.stats import PartStats
+    from edgeinspect.settings.station_file import StationFile
 
 command = LazyGroup(
     name="parts",
@@ -71,7 +72,7 @@ command = LazyGroup(
 def list_parts(
     *,
     data_dir: Path | None,
-    config: Path | None,
+    station: StationFile | None,
     limit: int,
     oldest_first: bool,
     as_json: bool,
@@ -83,7 +84,7 @@ def list_parts(
     from edgeinspect.records.reader import RecordReader
 
     wanted = part_filter(filters)
-    with RecordReader(find_data_dir(data_dir, config)) as reader:
+    with RecordReader(find_data_dir(data_dir, station)) as reader:
         parts = list(reader.parts(wanted, limit=limit, newest_first=not oldest_first))
         total = reader.count(wanted)
         gone = missing(reader, wanted)
@@ -150,7 +151,7 @@ def show(
     *,
     part_id: int,
     data_dir: Path | None,
-    config: Path | None,
+    station: StationFile | None,
     image: Path | None,
     bundle: Path | None,
     as_json: bool,
@@ -167,7 +168,7 @@ def show(
     from edgeinspect.records.reader import PartFilter, RecordReader
     from edgeinspect.terminal.words import what_late_means
 
-    place = find_data_dir(data_dir, config)
+    place = find_data_dir(data_dir, station)
     with RecordReader(place) as reader:
         part = reader.part(part_id)
         if part is None:
@@ -179,7 +180,7 @@ def show(
         if image is not None:
             from edgeinspect.drawing.part_drawing import draw_stored_part
 
-            told |= draw_stored_part(reader, part, image, bundle=bundle, config=config)
+            told |= draw_stored_part(reader, part, image, bundle=bundle, station=station)
     if as_json:
         print_json(told)
         return
@@ -223,7 +224,7 @@ def _number(value: object) -> object:
 def stats(
     *,
     data_dir: Path | None,
-    config: Path | None,
+    station: StationFile | None,
     by_time: str | None,
     as_json: bool,
     **filters: Any,
@@ -236,7 +237,7 @@ def stats(
     from edgeinspect.records.stats import part_stats
 
     wanted = part_filter(filters)
-    with RecordReader(find_data_dir(data_dir, config)) as reader:
+    with RecordReader(find_data_dir(data_dir, station)) as reader:
         if by_time is not None:
             _say_by_time(reader, wanted, by_time, as_json=as_json)
             return
@@ -338,7 +339,7 @@ def export(
     *,
     output: Path,
     data_dir: Path | None,
-    config: Path | None,
+    station: StationFile | None,
     format_name: str | None,
     as_json: bool,
     **filters: Any,
@@ -358,7 +359,7 @@ def export(
             next_action="Name a file, or leave out --json.",
         )
     wanted = part_filter(filters)
-    with RecordReader(find_data_dir(data_dir, config)) as reader:
+    with RecordReader(find_data_dir(data_dir, station)) as reader:
         if str(output) == "-":
             _export_to_stdout(reader.parts(wanted), kind.value)
             return
@@ -400,7 +401,7 @@ def _export_to_stdout(parts: Iterable[StoredPart], kind: str) -> None:
 @click.command(epilog=examples("edgeinspect parts compact --config station.yaml"))
 @data_dir_options
 @json_option
-def compact(*, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+def compact(*, data_dir: Path | None, station: StationFile | None, as_json: bool) -> None:
     """Shrink the parts database by the space that pruned records left.
 
     Stop the station first. Only a database created by an early version of edgeinspect needs this;
@@ -409,7 +410,7 @@ def compact(*, data_dir: Path | None, config: Path | None, as_json: bool) -> Non
     """
     from edgeinspect.records.retention import compact as remake
 
-    before, after = remake(find_data_dir(data_dir, config))
+    before, after = remake(find_data_dir(data_dir, station))
     if as_json:
         print_json({"bytes_before": before, "bytes_after": after})
     else:

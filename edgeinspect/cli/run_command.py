@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinspect.cli.options import FILE, config_option
+from edgeinspect.cli.options import FILE, station_option
 from edgeinspect.terminal.output import examples, json_line, json_option
 
 if TYPE_CHECKING:
     from edgeinspect.assembly.assemble import AssembledStation
     from edgeinspect.runtime.plan import StationPlan
     from edgeinspect.runtime.station import Station
+    from edgeinspect.settings.station_file import StationFile
     from edgeinspect.terminal.streams import Journal
 
 _LAST_WORD_S = 5.0
@@ -30,13 +31,15 @@ _LAST_WORD_S = 5.0
         """
     )
 )
-@config_option("Station file.")
+@station_option("Station file.")
 @click.option(
     "--recipe", type=FILE, help="Use this recipe revision instead of the product's active one."
 )
 @json_option
 @click.pass_context
-def command(ctx: click.Context, *, config: Path | None, recipe: Path | None, as_json: bool) -> None:
+def command(
+    ctx: click.Context, *, station: StationFile | None, recipe: Path | None, as_json: bool
+) -> None:
     """Run a station until SIGTERM, Ctrl-C or the end of the session.
 
     The first signal stops the station gracefully: parts on the belt leave as they were judged,
@@ -44,12 +47,12 @@ def command(ctx: click.Context, *, config: Path | None, recipe: Path | None, as_
     not wait for the belt. The station keeps running if its log can no longer be written. A station
     file whose drivers are sim uses the simulated line and runs on any computer.
     """
-    if config is None:
+    if station is None:
         raise click.UsageError("Missing option '--config STATION_FILE'.", ctx)
     from edgeinspect.terminal.streams import journal_on_stderr, write_within
 
     with journal_on_stderr() as journal:
-        code, status = _run(config, recipe, journal)
+        code, status = _run(station, recipe, journal)
     if as_json:
         line = json_line({"exit_code": code, **status, "state": "stopped"})
         sys.stdout.flush()
@@ -58,18 +61,21 @@ def command(ctx: click.Context, *, config: Path | None, recipe: Path | None, as_
         ctx.exit(code)
 
 
-def _run(config: Path, recipe: Path | None, journal: Journal) -> tuple[int, Mapping[str, Any]]:
+def _run(
+    station_file: StationFile, recipe: Path | None, journal: Journal
+) -> tuple[int, Mapping[str, Any]]:
     """Run the station until it is stopped; return the exit code and the last status."""
-    from edgeinspect.assembly.assemble import AssembledStation, load_plan
+    from edgeinspect.assembly.assemble import AssembledStation
     from edgeinspect.assembly.run_until_stopped import run_until_stopped
+    from edgeinspect.runtime.plan import plan_station
     from edgeinspect.runtime.realtime import keep_the_collector_short
     from edgeinspect.runtime.watchdog import Notifier, ServiceWatchdog
 
     notifier = Notifier.from_environment()
-    plan = load_plan(config, recipe_file=recipe)
+    plan = plan_station(station_file, recipe_file=recipe)
     assembled = AssembledStation(plan)
     station = assembled.station
-    _announce(plan, assembled, config, journal)
+    _announce(plan, assembled, journal)
     keep_the_collector_short()
     watchdog = ServiceWatchdog(notifier, station)
     log = _Log(station, journal)
@@ -96,9 +102,7 @@ def _run(config: Path, recipe: Path | None, journal: Journal) -> tuple[int, Mapp
     return code, status
 
 
-def _announce(
-    plan: StationPlan, assembled: AssembledStation, config: Path, journal: Journal
-) -> None:
+def _announce(plan: StationPlan, assembled: AssembledStation, journal: Journal) -> None:
     from edgeinspect.runtime.bundle_age import note_older_start
 
     recipe = plan.recipe
@@ -114,7 +118,7 @@ def _announce(
         journal.say(older)
     for sentence in plan.uncovered_faults:
         journal.say(f"Not covered: {sentence}")
-    journal.say(f"To see its state: edgeinspect status --config {config}")
+    journal.say(f"To see its state: edgeinspect status --config {plan.station.path}")
 
 
 class _Log:

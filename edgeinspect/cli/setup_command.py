@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinspect.cli.options import FILE, FOLDER
+from edgeinspect.cli.options import FOLDER, station_option
 from edgeinspect.terminal.output import examples, json_option, print_json, say
 
 if TYPE_CHECKING:
+    from edgeinspect.settings.station_file import StationFile
     from edgeinspect.setup.importing import Outcome
 
 BOOT = Path("/boot/firmware")
@@ -95,14 +96,13 @@ def compare_versions_command(running: str, offered: str) -> None:
 @command.command("note-older-system", hidden=True)
 @click.argument("running")
 @click.argument("offered")
-@click.option("--config", type=FILE, required=True, metavar="STATION_FILE", help="Station file.")
+@station_option(required=True)
 @click.option("--author", required=True, help="Your name, for the audit trail.")
-def note_older_command(running: str, offered: str, *, config: Path, author: str) -> None:
+def note_older_command(running: str, offered: str, *, station: StationFile, author: str) -> None:
     """Note in the audit trail that system OFFERED, which is older than RUNNING, is installed."""
     from edgeinspect.settings.recipe_store import RecipeStore
-    from edgeinspect.settings.station_file import load_station
 
-    RecipeStore(load_station(config).recipes_dir).audit.append(
+    RecipeStore(station.recipes_dir).audit.append(
         "system.update",
         author=author,
         reason="an older system, with --older",

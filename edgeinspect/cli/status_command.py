@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinspect.cli.options import ANY_PATH, FOLDER, FiniteRange, config_option
+from edgeinspect.cli.options import ANY_PATH, FOLDER, FiniteRange, station_option
 from edgeinspect.errors import UsageError
 from edgeinspect.terminal.output import examples, json_option, print_json, say, table
 
@@ -27,7 +27,7 @@ NOT_INSPECTING = 1
         """
     )
 )
-@config_option("Station file that names the sockets.")
+@station_option("Station file that names the sockets.")
 @click.option("--data-dir", type=FOLDER, help="Data directory that contains the sockets.")
 @click.option("--socket", type=ANY_PATH, help="Path of the watch or the control socket.")
 @click.option(
@@ -43,7 +43,7 @@ NOT_INSPECTING = 1
 def command(
     ctx: click.Context,
     *,
-    config: Path | None,
+    station: StationFile | None,
     data_dir: Path | None,
     socket: Path | None,
     timeout_s: float,
@@ -59,7 +59,6 @@ def command(
     from edgeinspect.control.client import ControlClient
     from edgeinspect.errors import StationUnreachable
 
-    station = _station(config)
     sockets = _sockets(station, data_dir, socket)
     health = _health(station, data_dir)
     try:
@@ -76,14 +75,6 @@ def command(
         _say_health(health)
     if status.get("state") != "inspecting" or status.get("nothing_passes") is not None:
         ctx.exit(NOT_INSPECTING)
-
-
-def _station(config: Path | None) -> StationFile | None:
-    if config is None:
-        return None
-    from edgeinspect.settings.station_file import load_station
-
-    return load_station(config)
 
 
 def _health(station: StationFile | None, data_dir: Path | None) -> Health:

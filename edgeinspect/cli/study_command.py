@@ -13,6 +13,7 @@ from edgeinspect.errors import UsageError
 from edgeinspect.terminal.output import examples, json_option, print_json, say, table
 
 if TYPE_CHECKING:
+    from edgeinspect.settings.station_file import StationFile
     from edgeinspect.study.study import Proportion, StudyResult
 
 STATION = "station"
@@ -126,7 +127,7 @@ def station(
     *,
     sheet: Path,
     data_dir: Path | None,
-    config: Path | None,
+    station: StationFile | None,
     from_part_id: int,
     to_part_id: int | None,
     appraiser: str,
@@ -146,7 +147,7 @@ def station(
     rows = read_rows(sheet, allow_open=True, references=_references(parts))
     open_before = sum(row.decision is None for row in rows)
     wanted = PartFilter(from_part_id=from_part_id, to_part_id=to_part_id)
-    with RecordReader(find_data_dir(data_dir, config)) as reader:
+    with RecordReader(find_data_dir(data_dir, station)) as reader:
         filled = fill_in(rows, reader.parts(wanted, limit=len(rows) + 1), appraiser=appraiser)
     replace_file(sheet, write_rows(filled, blind=parts is not None))
     still_open = sum(row.decision is None for row in filled)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from edgeinspect.part import Inspection
     from edgeinspect.records.reader import RecordReader, StoredPart
+    from edgeinspect.settings.station_file import StationFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ def draw_stored_part(
     image: Path,
     *,
     bundle: Path | None,
-    config: Path | None,
+    station: StationFile | None,
 ) -> dict[str, Any]:
     """Draw a part to a PNG file and return the facts to print about the drawing.
 
@@ -48,7 +49,7 @@ def draw_stored_part(
     pixels = reader.picture(part)
     recipe = part_recipe(reader, part.record.recipe_digest)
     notes = [f"{part.triggered_wall:%Y-%m-%d %H:%M:%S} UTC"]
-    inspection, remark = _inspect_again(pixels, recipe, bundle, config)
+    inspection, remark = _inspect_again(pixels, recipe, bundle, station)
     if remark:
         notes.append(remark)
     record = part.record
@@ -86,7 +87,10 @@ def part_recipe(reader: RecordReader, digest: str) -> PartRecipe:
 
 
 def _inspect_again(
-    pixels: NDArray[np.uint8], recipe: PartRecipe, bundle: Path | None, config: Path | None
+    pixels: NDArray[np.uint8],
+    recipe: PartRecipe,
+    bundle: Path | None,
+    station: StationFile | None,
 ) -> tuple[Inspection | None, str]:
     """The inspection with its score map, and a remark where there is none or it may differ."""
     from edgeinspect.bundle.directory import load_bundle
@@ -97,7 +101,7 @@ def _inspect_again(
         remark = "score map of another bundle than the part was inspected with" if other else ""
         return _inspection(loaded, pixels, recipe), remark
     try:
-        found = _find_bundle(recipe, config)
+        found = _find_bundle(recipe, station)
         if found is None:
             return None, "no score map: the part's bundle was not found"
         return _inspection(load_bundle(found), pixels, recipe), ""
@@ -105,14 +109,12 @@ def _inspect_again(
         return None, f"no score map: {error.message}"
 
 
-def _find_bundle(recipe: PartRecipe, config: Path | None) -> Path | None:
+def _find_bundle(recipe: PartRecipe, station: StationFile | None) -> Path | None:
     from edgeinspect.runtime.plan import find_bundle_directory
 
     folders = [] if recipe.bundles_dir is None else [recipe.bundles_dir]
-    if config is not None:
-        from edgeinspect.settings.station_file import load_station
-
-        folders.insert(0, load_station(config).bundles_path)
+    if station is not None:
+        folders.insert(0, station.bundles_path)
     return find_bundle_directory(recipe.bundle_digest, *folders)
 
 

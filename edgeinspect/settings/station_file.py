@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, PrivateAttr, StringConstraints, model_validator
 
 from edgeinspect.errors import ConfigError, UsageError
 from edgeinspect.files.yaml_expected import Rule
@@ -250,6 +250,13 @@ class StationFile(Section):
     control: Control = Control()
     challenge: Challenge | None = None
 
+    _path: Path = PrivateAttr(default=Path("station.yaml"))
+
+    @property
+    def path(self) -> Path:
+        """The file itself, for messages; every path in it has been resolved."""
+        return self._path
+
     @property
     def recipes_dir(self) -> Path:
         """The folder of the recipes."""
@@ -367,8 +374,9 @@ def parse_station(yaml_file: YamlFile, *, at: Path | None = None) -> StationFile
         at: the folder that relative paths start at; None: the file's own.
     """
     folder = at or yaml_file.path.absolute().parent
-    station = _resolve(validate(yaml_file, StationFile), folder)
-    return _bound_by_keys(yaml_file, station, folder)
+    station = _bound_by_keys(yaml_file, _resolve(validate(yaml_file, StationFile), folder), folder)
+    station._path = yaml_file.path
+    return station
 
 
 def example_names() -> tuple[str, ...]:

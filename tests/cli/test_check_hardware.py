@@ -22,6 +22,7 @@ from edgeinspect.hw.board_health import FakeBoard
 from edgeinspect.hw.fake_chip import FakeChip
 from edgeinspect.part import Frame
 from edgeinspect.ports import BoardState
+from edgeinspect.settings.station_file import load_station
 from tests.helpers.io_station import BEACON, CONFIRM, LABEL, REJECT, TRIGGER, trail, write_station
 from tests.helpers.linear_camera import LinearCamera
 
@@ -75,7 +76,8 @@ def someone(chip: FakeChip, *, deaf: str = "", answers: bool = True) -> Person:
 
 
 def steps_of(station: Path, person: Person | None, board: BoardState = BOARD) -> dict[str, Finding]:
-    return {s.name: s for s in acceptance(station, person=person, board=FakeBoard([board]))}
+    steps = acceptance(load_station(station), person=person, board=FakeBoard([board]))
+    return {step.name: step for step in steps}
 
 
 def test_with_a_person_every_line_is_tried_and_left_safe(bench: Bench, station: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +17,7 @@ from edgeinspect.terminal.output import examples, json_option, print_json, say, 
 if TYPE_CHECKING:
     from edgeinspect.part import FrameQuality
     from edgeinspect.settings.recipe import Recipe
+    from edgeinspect.settings.station_file import StationFile
 
 _START_US, _START_GAIN = 1000.0, 1.0
 _LARGEST_STEP = 4.0
@@ -151,7 +151,7 @@ def command(
     write: bool,
     author: str | None,
     reason: str | None,
-    config: Path | None,
+    station: StationFile | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -166,7 +166,7 @@ def command(
     goal = Goal(
         mean=mean, clipped_max=clipped_max, max_exposure_us=max_exposure_us, max_gain=max_gain
     )
-    with opened_camera(config, force=force) as opened:
+    with opened_camera(station, force=force) as opened:
         if write and opened.recipe is None:
             raise UsageError(
                 f"{opened.station.product} has no active recipe to change.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +17,8 @@ from edgeinspect.terminal.output import console, examples, json_option, print_js
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from edgeinspect.settings.station_file import StationFile
 
 _BAR_COLUMNS = 60
 
@@ -35,7 +36,7 @@ _BAR_COLUMNS = 60
 )
 @camera_options
 @json_option
-def command(*, frames: int | None, config: Path | None, force: bool, as_json: bool) -> None:
+def command(*, frames: int | None, station: StationFile | None, force: bool, as_json: bool) -> None:
     """Show the focus of the region of interest live, next to the best value so far.
 
     Turn the lens past the best point until the bar falls, then back until it is full. The recipe
@@ -47,7 +48,7 @@ def command(*, frames: int | None, config: Path | None, force: bool, as_json: bo
     seen = 0
     screen = console()
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(opened_camera(config, force=force))
+        opened = stack.enter_context(opened_camera(station, force=force))
         live = None
         if screen.is_terminal and not as_json:
             live = stack.enter_context(Live(console=screen, auto_refresh=False))

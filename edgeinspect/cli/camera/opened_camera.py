@@ -6,13 +6,12 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeinspect.cli.io.opened_lines import idle_station, io_module
-from edgeinspect.cli.options import config_option
+from edgeinspect.cli.options import station_option
 from edgeinspect.errors import CameraFault, ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -128,14 +127,14 @@ def camera_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--config`` and ``--force``."""
     for decorate in (
         click.option("--force", is_flag=True, help=_FORCE),
-        config_option("Station file that names the camera."),
+        station_option("Station file that names the camera."),
     ):
         function = decorate(function)
     return function
 
 
 @contextlib.contextmanager
-def opened_camera(config: Path | None, *, force: bool) -> Iterator[OpenedCamera]:
+def opened_camera(station: StationFile | None, *, force: bool) -> Iterator[OpenedCamera]:
     """Open the camera of the station file until the block ends.
 
     Raises:
@@ -144,7 +143,7 @@ def opened_camera(config: Path | None, *, force: bool) -> Iterator[OpenedCamera]
         CameraFault: the camera cannot be opened.
         DriverMissing: the camera's library is not installed.
     """
-    if config is None:
+    if station is None:
         raise UsageError(
             "No station file given.",
             next_action="Give --config STATION_FILE.",
@@ -153,9 +152,7 @@ def opened_camera(config: Path | None, *, force: bool) -> Iterator[OpenedCamera]
     from edgeinspect.hw.registry import camera_module
     from edgeinspect.settings.compile import camera_controls
     from edgeinspect.settings.driver_tables import SIM
-    from edgeinspect.settings.station_file import load_station
 
-    station = load_station(config)
     if station.camera.driver == SIM:
         raise UsageError(
             f"The camera of {station.id} is simulated; there is nothing to set up.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,9 @@ from edgeinspect.cli.camera.opened_camera import (
 from edgeinspect.cli.options import FILE, graphics_option
 from edgeinspect.errors import StorageFault, UsageError
 from edgeinspect.terminal.output import console, examples, json_option, print_json, say
+
+if TYPE_CHECKING:
+    from edgeinspect.settings.station_file import StationFile
 
 
 @click.command(
@@ -31,7 +35,7 @@ from edgeinspect.terminal.output import console, examples, json_option, print_js
 @graphics_option
 @json_option
 def command(
-    *, file: Path | None, config: Path | None, force: bool, graphics: str, as_json: bool
+    *, file: Path | None, station: StationFile | None, force: bool, graphics: str, as_json: bool
 ) -> None:
     """Take one picture with the active recipe's settings and print its brightness and focus.
 
@@ -41,7 +45,7 @@ def command(
         raise UsageError(
             f"{file} is not a PNG file name.", next_action="Use a name that ends in .png."
         )
-    with opened_camera(config, force=force) as opened:
+    with opened_camera(station, force=force) as opened:
         frame = opened.frame()
         roi = opened.roi_pixels(frame)
     quality = quality_fields(roi)

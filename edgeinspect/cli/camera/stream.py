@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +13,7 @@ from edgeinspect.terminal.output import examples, json_option, print_json, progr
 
 if TYPE_CHECKING:
     from edgeinspect.part import CameraControls, FrameMeta
+    from edgeinspect.settings.station_file import StationFile
 
 
 @click.command(
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, *, frames: int, config: Path | None, force: bool, as_json: bool
+    ctx: click.Context, *, frames: int, station: StationFile | None, force: bool, as_json: bool
 ) -> None:
     """Take many frames in a row and check their rate, freshness and settings.
 
@@ -44,7 +44,7 @@ def command(
     """
     metas: list[FrameMeta] = []
     repeated = 0
-    with opened_camera(config, force=force) as opened:
+    with opened_camera(station, force=force) as opened:
         from edgeinspect.line.seen_pictures import PictureMemory
 
         memory = PictureMemory()

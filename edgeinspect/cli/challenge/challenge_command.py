@@ -19,14 +19,15 @@ from edgeinspect.cli.options import (
     FILE,
     FOLDER,
     FiniteRange,
-    config_option,
     data_dir_options,
+    station_option,
 )
 from edgeinspect.errors import EdgeInspectError, NotGood, UsageError
 from edgeinspect.terminal.output import examples, json_option, print_json, say, table
 
 if TYPE_CHECKING:
     from edgeinspect.challenge.challenge_store import ChallengeStore
+    from edgeinspect.settings.station_file import StationFile
 
 NOT_PROVEN = 1
 _STILL_HERE_S = 5.0
@@ -77,7 +78,7 @@ command = LazyGroup(
         """
     )
 )
-@config_option("Station file that names the control socket.")
+@station_option("Station file that names the control socket.")
 @click.option("--socket", type=ANY_PATH, help="Path of the control socket.")
 @click.option("--masters", type=FILE, help="Masters file, if the station file names none.")
 @click.option("--author", help="Your name; the login name by default.")
@@ -98,7 +99,7 @@ command = LazyGroup(
 def run(
     ctx: click.Context,
     *,
-    config: Path | None,
+    station: StationFile | None,
     socket: Path | None,
     masters: Path | None,
     author: str | None,
@@ -119,7 +120,7 @@ def run(
     from edgeinspect.control.client import ControlClient
     from edgeinspect.errors import CommandRefused
 
-    with ControlClient(_socket(config, socket)) as client:
+    with ControlClient(_socket(station, socket)) as client:
         simulated = bool(client.call("challenge", action="state")["simulated"])
         prompter = _Terminal(ask=not yes and not simulated, quiet=as_json)
         challenge = ChallengeRun(client, prompter, part_timeout_s=part_timeout_s)
@@ -230,15 +231,17 @@ def _say_outcome(state: Mapping[str, Any]) -> None:
 
 
 @click.command(epilog=examples("edgeinspect challenge status --config station.yaml --json"))
-@config_option("Station file that names the control socket.")
+@station_option("Station file that names the control socket.")
 @click.option("--socket", type=ANY_PATH, help="Path of the control socket.")
 @json_option
 @click.pass_context
-def status(ctx: click.Context, *, config: Path | None, socket: Path | None, as_json: bool) -> None:
+def status(
+    ctx: click.Context, *, station: StationFile | None, socket: Path | None, as_json: bool
+) -> None:
     """Show whether a challenge is due on a running station. The exit code is 1 if one is."""
     from edgeinspect.control.client import ControlClient
 
-    with ControlClient(_socket(config, socket)) as client:
+    with ControlClient(_socket(station, socket)) as client:
         state = dict(client.call("challenge", action="state"))
     if as_json:
         print_json(state)
@@ -268,10 +271,10 @@ def status(ctx: click.Context, *, config: Path | None, socket: Path | None, as_j
 )
 @json_option
 def list_challenges(
-    *, data_dir: Path | None, config: Path | None, limit: int, as_json: bool
+    *, data_dir: Path | None, station: StationFile | None, limit: int, as_json: bool
 ) -> None:
     """List past challenges, newest first."""
-    store = _store(data_dir, config)
+    store = _store(data_dir, station)
     numbers = store.numbers()
     records = [store.read(number) for number in reversed(numbers[-limit:])]
     names = ("number", "began", "outcome", "detail", "author", "product")
@@ -302,10 +305,15 @@ def list_challenges(
 @click.option("--html", type=FILE, help="Write a page to print or to save as PDF.")
 @json_option
 def show(
-    *, number: int, data_dir: Path | None, config: Path | None, html: Path | None, as_json: bool
+    *,
+    number: int,
+    data_dir: Path | None,
+    station: StationFile | None,
+    html: Path | None,
+    as_json: bool,
 ) -> None:
     """Show the record of one challenge."""
-    store = _store(data_dir, config)
+    store = _store(data_dir, station)
     record = store.read(number)
     if html is not None:
         from edgeinspect.files.atomic_file import replace_file
@@ -366,21 +374,20 @@ def sample(*, folder: Path, as_json: bool) -> None:
         say(f"Wrote the masters of the simulated line to {path}.")
 
 
-def _socket(config: Path | None, socket: Path | None) -> Path:
+def _socket(station: StationFile | None, socket: Path | None) -> Path:
     if socket is not None:
         return socket
-    if config is None:
+    if station is None:
         raise UsageError(
             "No station given.",
             next_action="Give --config STATION_FILE or --socket PATH.",
         )
-    from edgeinspect.settings.station_file import load_station
 
-    return load_station(config).socket_path
+    return station.socket_path
 
 
-def _store(data_dir: Path | None, config: Path | None) -> ChallengeStore:
+def _store(data_dir: Path | None, station: StationFile | None) -> ChallengeStore:
     from edgeinspect.challenge.challenge_store import ChallengeStore
     from edgeinspect.cli.options import find_data_dir
 
-    return ChallengeStore(find_data_dir(data_dir, config))
+    return ChallengeStore(find_data_dir(data_dir, station))

@@ -69,11 +69,11 @@ def command(
         if code:
             ctx.exit(code)
         return
-    from edgeinspect.assembly.preflight import check_bundle, check_station
+    from edgeinspect.assembly.preflight import check_bundle, check_station_file
 
     if not subject.exists():
         raise UsageError(f"There is no {subject}.", next_action="Name a bundle or a station file.")
-    findings = list(check_bundle(subject) if subject.is_dir() else check_station(subject))
+    findings = list(check_bundle(subject) if subject.is_dir() else check_station_file(subject))
     code = next((finding.exit_code for finding in findings if finding.state == "fail"), 0)
     if as_json:
         print_json(_fields(subject, findings, code))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from edgeinspect.cli.check.hardware_report import now_utc, report_fields, write_
 from edgeinspect.cli.check.hardware_steps import Person, acceptance
 from edgeinspect.errors import EdgeInspectError, UsageError
 from edgeinspect.terminal.output import print_json, say
+
+if TYPE_CHECKING:
+    from edgeinspect.settings.station_file import StationFile
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "not tried": "dim"}
 
@@ -33,10 +37,22 @@ def run_acceptance(subject: Path, *, author: str | None, report: Path | None, as
             "--author asks questions, so it cannot be combined with --json.",
             next_action="Leave out one of them.",
         )
-    station_id = _announced(subject, author)
+    from edgeinspect.settings.station_file import load_station
+
+    station_id = ""
+    trying: Iterable[Finding]
+    try:
+        station = load_station(subject)
+    except EdgeInspectError as error:
+        trying = [Finding.failed("station file", error)]
+    else:
+        station_id = station.id
+        if author:
+            _note_driven_outputs(station, author)
+        person = Person(ask=_ask, instruct=say) if author else None
+        trying = acceptance(station, person=person)
     steps: list[Finding] = []
-    person = Person(ask=_ask, instruct=say) if author else None
-    for step in acceptance(subject, person=person):
+    for step in trying:
         steps.append(step)
         if not as_json:
             _say_step(step)
@@ -61,25 +77,18 @@ def _verdict(fields: Mapping[str, object]) -> str:
     return "Not accepted: some steps failed or were not tried; see above."
 
 
-def _announced(subject: Path, author: str | None) -> str:
-    """Return the station's id; note in the audit trail which outputs will be driven."""
+def _note_driven_outputs(station: StationFile, author: str) -> None:
+    """Note in the audit trail which outputs will be driven."""
     from edgeinspect.cli.io.drive_output import record_manual_output
     from edgeinspect.cli.io.opened_lines import outputs_of
-    from edgeinspect.settings.station_file import load_station
 
-    try:
-        station = load_station(subject)
-    except EdgeInspectError:
-        return ""  # the first step reports the error
-    if author:
-        record_manual_output(
-            station,
-            "output.acceptance",
-            author=author,
-            reason="acceptance of the hardware",
-            details={"outputs": list(outputs_of(station))},
-        )
-    return station.id
+    record_manual_output(
+        station,
+        "output.acceptance",
+        author=author,
+        reason="acceptance of the hardware",
+        details={"outputs": list(outputs_of(station))},
+    )
 
 
 def _ask(question: str) -> bool:

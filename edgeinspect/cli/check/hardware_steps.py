@@ -38,12 +38,12 @@ class Person:
 
 
 def acceptance(
-    path: Path, *, person: Person | None, board: Board | None = None
+    station: StationFile, *, person: Person | None, board: Board | None = None
 ) -> Iterator[Finding]:
     """Test everything that the station file names, one step after another.
 
     Args:
-        path: the station file.
+        station: the station file, read and checked.
         person: who helps; with None, lines are opened but outputs stay at their safe level.
         board: where to read the board's health; the real board by default.
 
@@ -52,21 +52,16 @@ def acceptance(
     """
     from edgeinspect.assembly.preflight import check_station
     from edgeinspect.hw.board_health import SystemBoard
-    from edgeinspect.settings.station_file import load_station
 
     machine = measure.machine_emulation()
-    yield from check_station(path)
-    try:
-        station = load_station(path)
-    except EdgeInspectError:
-        return  # the findings above report why
+    yield from check_station(station)
     yield Finding(name="machine", state="ok", detail=_machine_words(), emulated=machine)
     yield from _board(station, board or SystemBoard(), machine)
     yield from _guarded("storage", lambda: _storage(station, machine))
     yield from _guarded("punctuality", lambda: _punctuality(machine))
     if station.engine.delegate == "edgetpu":
         yield from _guarded("edge tpu", lambda: _edgetpu(station))
-    yield from _guarded("camera", lambda: _camera(path))
+    yield from _guarded("camera", lambda: _camera(station))
     yield from _lines(station, person)
 
 
@@ -203,19 +198,18 @@ def _edgetpu(station: StationFile) -> Iterator[Finding]:
         )
 
 
-def _camera(path: Path) -> Iterator[Finding]:
+def _camera(station: StationFile) -> Iterator[Finding]:
     from edgeinspect.cli.camera.opened_camera import opened_camera, quality_fields
     from edgeinspect.cli.camera.stream import stream_fields
     from edgeinspect.settings.driver_tables import SIM
-    from edgeinspect.settings.station_file import load_station
 
-    wiring = load_station(path).camera
+    wiring = station.camera
     if wiring.driver == SIM:
         yield Finding(name="camera", state="ok", detail="simulated line", emulated="simulated line")
         return
     emulated = _camera_emulation(wiring.driver, wiring.device or "")
     try:
-        with opened_camera(path, force=False) as opened:
+        with opened_camera(station, force=False) as opened:
             frames = [opened.frame() for _ in range(_FRAMES)]
             quality = quality_fields(opened.roi_pixels(frames[-1]))
     except EdgeInspectError as error:

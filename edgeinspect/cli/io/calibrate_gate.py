@@ -6,14 +6,13 @@ import contextlib
 import dataclasses
 import queue
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edgeinspect.cli.io.drive_output import record_manual_output
 from edgeinspect.cli.io.opened_lines import idle_station, io_module, person_options, wired_station
-from edgeinspect.cli.options import FiniteRange, config_option
+from edgeinspect.cli.options import FiniteRange, station_option
 from edgeinspect.errors import UsageError
 from edgeinspect.terminal.output import examples, json_option, print_json, say, table
 
@@ -36,7 +35,7 @@ CONFIRM_PATIENCE = 3
         """
     )
 )
-@config_option()
+@station_option()
 @click.option(
     "--start-ms",
     type=FiniteRange(1, 600_000),
@@ -65,7 +64,7 @@ CONFIRM_PATIENCE = 3
 @json_option
 def command(
     *,
-    config: Path | None,
+    station: StationFile | None,
     start_ms: float | None,
     pulse_ms: float | None,
     resolution_ms: float,
@@ -82,7 +81,7 @@ def command(
     """
     from edgeinspect.runtime.gate_calibration import GateCalibration, GateSearch
 
-    station = wired_station(config)
+    station = wired_station(station)
     start, length = _defaults(station, start_ms, pulse_ms)
     calibration = GateCalibration(
         search=GateSearch(first_start_ms=start, pulse_ms=length, resolution_ms=resolution_ms),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +18,7 @@ from edgeinspect.cli.io.opened_lines import (
     person_options,
     wired_station,
 )
-from edgeinspect.cli.options import FiniteRange, config_option
+from edgeinspect.cli.options import FiniteRange, station_option
 from edgeinspect.terminal.output import examples, json_option, print_json, say
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Pause between pulses in ms.",
 )
-@config_option()
+@station_option()
 @person_options
 @force_option
 @json_option
@@ -63,14 +62,14 @@ def pulse(
     on_ms: float,
     times: int,
     off_ms: float,
-    config: Path | None,
+    station: StationFile | None,
     author: str,
     reason: str,
     force: bool,
     as_json: bool,
 ) -> None:
     """Pulse one output. It always returns to its safe level, even after Ctrl-C."""
-    station = wired_station(config)
+    station = wired_station(station)
     chosen((name,), outputs_of(station), "output")
     details = {"output": name, "on_ms": on_ms, "times": times, "forced": force}
     with _opened(station, (name,), force=force) as outputs:
@@ -106,7 +105,7 @@ def pulse(
     show_default=True,
     help="How long each output stays on, and off, in ms.",
 )
-@config_option()
+@station_option()
 @person_options
 @force_option
 @json_option
@@ -115,14 +114,14 @@ def wiggle(
     names: tuple[str, ...],
     times: int,
     half_ms: float,
-    config: Path | None,
+    station: StationFile | None,
     author: str,
     reason: str,
     force: bool,
     as_json: bool,
 ) -> None:
     """Switch outputs on and off one after the other, so that you can find their wires."""
-    station = wired_station(config)
+    station = wired_station(station)
     wires = chosen(names, outputs_of(station), "output")
     details = {"outputs": list(wires), "on_ms": half_ms, "times": times, "forced": force}
     with _opened(station, tuple(wires), force=force) as outputs:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinspect.cli.options import config_option
+from edgeinspect.cli.options import station_option
 from edgeinspect.errors import LineFault
 from edgeinspect.terminal.output import examples, json_option, print_json, say, table
 
@@ -27,18 +26,20 @@ if TYPE_CHECKING:
         """
     )
 )
-@config_option("Station file; its lines are marked.")
+@station_option("Station file; its lines are marked.")
 @click.option("--chip", metavar="LABEL", help="Show only the chip with this label.")
 @click.option("--all", "show_all", is_flag=True, help="Also show unnamed lines that are not used.")
 @json_option
-def command(*, config: Path | None, chip: str | None, show_all: bool, as_json: bool) -> None:
+def command(
+    *, station: StationFile | None, chip: str | None, show_all: bool, as_json: bool
+) -> None:
     """List the GPIO chips of this machine, their lines, and which program uses each line.
 
     This opens no line, so you can use it while the station runs.
     """
     from edgeinspect.hw.gpio_chips import list_chips
 
-    uses = _uses(config)
+    uses = _uses(station)
     chips = [facts for facts in list_chips() if chip is None or facts.label == chip]
     if not chips:
         wanted = "no GPIO chip" if chip is None else f"no GPIO chip with the label {chip!r}"
@@ -58,13 +59,12 @@ def command(*, config: Path | None, chip: str | None, show_all: bool, as_json: b
         say(table(("line", "name", "held by", "direction", "station"), rows, title=title))
 
 
-def _uses(config: Path | None) -> Mapping[tuple[str, int | str], str]:
+def _uses(station: StationFile | None) -> Mapping[tuple[str, int | str], str]:
     """Return what the station uses each line for, by chip label and line offset or name."""
-    if config is None:
+    if station is None:
         return {}
-    from edgeinspect.settings.station_file import load_station
 
-    return _uses_of(load_station(config))
+    return _uses_of(station)
 
 
 def _uses_of(station: StationFile) -> Mapping[tuple[str, int | str], str]:

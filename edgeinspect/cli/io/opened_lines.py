@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -40,14 +39,12 @@ def person_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def wired_station(config: Path | None) -> StationFile:
+def wired_station(station: StationFile | None) -> StationFile:
     """Load a station file that names real hardware. Raises UsageError, ConfigError."""
-    if config is None:
+    if station is None:
         raise UsageError("No station file given.", next_action="Give --config STATION_FILE.")
     from edgeinspect.settings.driver_tables import SIM
-    from edgeinspect.settings.station_file import load_station
 
-    station = load_station(config)
     if station.io.driver == SIM:
         raise UsageError(
             f"The station {station.id} uses the simulated line, so it has no real wires.",

@@ -6,7 +6,6 @@ import contextlib
 import queue
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,12 +18,13 @@ from edgeinspect.cli.io.opened_lines import (
     io_module,
     wired_station,
 )
-from edgeinspect.cli.options import FiniteRange, config_option
+from edgeinspect.cli.options import FiniteRange, station_option
 from edgeinspect.errors import LineFault
 from edgeinspect.terminal.output import examples, json_option, print_json, say
 
 if TYPE_CHECKING:
     from edgeinspect.hw.registry import IoModule
+    from edgeinspect.settings.station_file import StationFile
     from edgeinspect.settings.wiring import InputLine, Io
 
 _News = tuple[str, bool, int]
@@ -39,7 +39,7 @@ _News = tuple[str, bool, int]
     )
 )
 @click.argument("names", nargs=-1, metavar="[INPUT]...")
-@config_option()
+@station_option()
 @click.option(
     "--seconds", type=FiniteRange(0.1, 86_400), help="How long to watch; until Ctrl-C by default."
 )
@@ -48,7 +48,7 @@ _News = tuple[str, bool, int]
 def command(
     *,
     names: tuple[str, ...],
-    config: Path | None,
+    station: StationFile | None,
     seconds: float | None,
     force: bool,
     as_json: bool,
@@ -57,7 +57,7 @@ def command(
 
     The command ends after --seconds or with Ctrl-C.
     """
-    station = wired_station(config)
+    station = wired_station(station)
     wires = chosen(names, inputs_of(station), "input")
     module = io_module(station)
     counts = dict.fromkeys(wires, 0)

@@ -73,7 +73,7 @@ def new(
     bundle: Path,
     settings: Sequence[str],
     file: Path | None,
-    config: Path | None,
+    station: StationFile | None,
     product: str | None,
     author: str | None,
     reason: str,
@@ -89,7 +89,7 @@ def new(
 
     if product not in (None, name):
         raise UsageError("The product is given twice.", next_action="Leave out --product.")
-    station = needed_station(config)
+    station = needed_station(station)
     place = RecipePlace.of_station(station)
     if place.store.revisions(name):
         raise UsageError(
@@ -131,7 +131,7 @@ def edit(
     expect_latest: int | None,
     apply_now: bool,
     older: bool,
-    config: Path | None,
+    station: StationFile | None,
     product: str | None,
     author: str | None,
     reason: str,
@@ -146,7 +146,7 @@ def edit(
     from edgeinspect.settings.recipe_edit import draft_of, editable
     from edgeinspect.tune.apply import store_revision
 
-    station = needed_station(config)
+    station = needed_station(station)
     place = RecipePlace.of_station(station)
     chosen = place.product(product)
     latest = expect_latest or max(place.store.revisions(chosen), default=0)
@@ -210,7 +210,7 @@ def apply(
     revision: int | None,
     expect_active: int | None,
     older: bool,
-    config: Path | None,
+    station: StationFile | None,
     product: str | None,
     author: str | None,
     reason: str,
@@ -225,7 +225,7 @@ def apply(
     """
     from edgeinspect.tune.apply import apply_revision
 
-    station = needed_station(config)
+    station = needed_station(station)
     place = RecipePlace.of_station(station)
     chosen = place.product(product)
     stored = place.store.revisions(chosen)
@@ -265,7 +265,7 @@ def apply(
 def rollback(
     *,
     expect_active: int | None,
-    config: Path | None,
+    station: StationFile | None,
     product: str | None,
     author: str | None,
     reason: str,
@@ -274,7 +274,7 @@ def rollback(
     """Go back to the previously active revision; repeat to go back further."""
     from edgeinspect.tune.apply import roll_back
 
-    station = needed_station(config)
+    station = needed_station(station)
     place = RecipePlace.of_station(station)
     chosen = place.product(product)
     applied = roll_back(

@@ -15,6 +15,7 @@ from edgeinspect.terminal.output import examples, json_option, print_json, say, 
 
 if TYPE_CHECKING:
     from edgeinspect.settings.recipe import Recipe
+    from edgeinspect.settings.station_file import StationFile
 
 NOT_VERIFIED = 1
 
@@ -61,9 +62,9 @@ command = LazyGroup(
 @click.command(epilog=examples("edgeinspect recipe list --config station.yaml --json"))
 @data_dir_options
 @json_option
-def list_recipes(*, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+def list_recipes(*, data_dir: Path | None, station: StationFile | None, as_json: bool) -> None:
     """List all products and revisions; the running product and active revisions are marked."""
-    place = RecipePlace.of(config, data_dir)
+    place = RecipePlace.of(station, data_dir)
     products = [_product_as_dict(place, product) for product in place.store.products()]
     if as_json:
         print_json({"products": products})
@@ -127,14 +128,14 @@ def show(
     *,
     revision: int | None,
     data_dir: Path | None,
-    config: Path | None,
+    station: StationFile | None,
     product: str | None,
     as_json: bool,
 ) -> None:
     """Show REVISION as it is stored; the active one by default."""
     from edgeinspect.settings.recipe import recipe_yaml
 
-    place = RecipePlace.of(config, data_dir)
+    place = RecipePlace.of(station, data_dir)
     recipe = place.load(product, revision)
     if as_json:
         print_json(recipe.model_dump(mode="json"))
@@ -160,14 +161,14 @@ def diff(
     old: int,
     new: int | None,
     data_dir: Path | None,
-    config: Path | None,
+    station: StationFile | None,
     product: str | None,
     as_json: bool,
 ) -> None:
     """Show what changed from revision OLD to revision NEW; NEW is the active one by default."""
     from edgeinspect.settings.recipe_edit import differences
 
-    place = RecipePlace.of(config, data_dir)
+    place = RecipePlace.of(station, data_dir)
     before, after = place.load(product, old), place.load(product, new)
     found = differences(before, after)
     if as_json:
@@ -190,10 +191,10 @@ def _shown(value: object) -> str:
 @product_option
 @json_option
 def history(
-    *, data_dir: Path | None, config: Path | None, product: str | None, as_json: bool
+    *, data_dir: Path | None, station: StationFile | None, product: str | None, as_json: bool
 ) -> None:
     """Show who stored, applied and rolled back a product's revisions and why, oldest first."""
-    place = RecipePlace.of(config, data_dir)
+    place = RecipePlace.of(station, data_dir)
     chosen = place.product(product)
     entries = [
         entry
@@ -240,7 +241,7 @@ def audit(
     ctx: click.Context,
     *,
     data_dir: Path | None,
-    config: Path | None,
+    station: StationFile | None,
     verify: bool,
     limit: int,
     as_json: bool,
@@ -250,7 +251,7 @@ def audit(
     --verify compares the trail with the digests stored in the recipes and in the parts database.
     The exit code is 1 if anything does not match.
     """
-    place = RecipePlace.of(config, data_dir)
+    place = RecipePlace.of(station, data_dir)
     if not place.data_dir.is_dir():
         raise NotGood(f"There is no data directory {place.data_dir}.")
     if verify:

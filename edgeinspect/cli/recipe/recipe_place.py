@@ -34,7 +34,7 @@ older_option = click.option(
 
 def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--config``, ``--product``, ``--author`` and ``--reason``."""
-    from edgeinspect.cli.options import config_option
+    from edgeinspect.cli.options import station_option
 
     for decorate in (
         click.option(
@@ -46,7 +46,7 @@ def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--author", metavar="NAME", help="Your name; the login name by default."),
         product_option,
-        config_option(),
+        station_option(),
     ):
         function = decorate(function)
     return function
@@ -73,16 +73,14 @@ def author_name(given: str | None) -> str:
     return name
 
 
-def needed_station(config: Path | None) -> StationFile:
+def needed_station(station: StationFile | None) -> StationFile:
     """Load the station file that a change is checked against. Raises UsageError, ConfigError."""
-    from edgeinspect.settings.station_file import load_station
-
-    if config is None:
+    if station is None:
         raise UsageError(
             "No station file given; a recipe change is checked against it.",
             next_action="Give --config STATION_FILE.",
         )
-    return load_station(config)
+    return station
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +96,14 @@ class RecipePlace:
     running: str | None = None
 
     @classmethod
-    def of(cls, config: Path | None, data_dir: Path | None) -> RecipePlace:
+    def of(cls, station: StationFile | None, data_dir: Path | None) -> RecipePlace:
         """Find the recipes from ``--config`` or ``--data-dir``. Raises UsageError, ConfigError."""
         from edgeinspect.cli.options import find_data_dir
         from edgeinspect.settings.recipe_store import RecipeStore
-        from edgeinspect.settings.station_file import load_station
 
-        if config is not None:
-            return cls.of_station(load_station(config))
-        place = find_data_dir(data_dir, config)
+        if station is not None:
+            return cls.of_station(station)
+        place = find_data_dir(data_dir, station)
         return cls(place, RecipeStore(place / "recipes"))
 
     @classmethod

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgeinspect.records.reader import PartFilter, RecordReader
     from edgeinspect.records.score_table import ScoreColumns
     from edgeinspect.settings.recipe import Recipe
+    from edgeinspect.settings.station_file import StationFile
     from edgeinspect.tune.comparable import RecordedRecipe
 
 
@@ -152,10 +153,10 @@ def read_labels(data_dir: Path) -> Mapping[int, Label]:
         return store.current()
 
 
-def place_of(options: dict[str, Any]) -> tuple[Path, Path | None]:
+def place_of(options: dict[str, Any]) -> tuple[Path, StationFile | None]:
     """Remove the data directory and the station file from a command's options; return them."""
-    config = options.pop("config")
-    return find_data_dir(options.pop("data_dir"), config), config
+    station = options.pop("station")
+    return find_data_dir(options.pop("data_dir"), station), station
 
 
 def parse_limits(given: tuple[str, ...], option: str) -> dict[str, float]:

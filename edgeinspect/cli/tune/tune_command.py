@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgeinspect.cli.application import LazyCommand, LazyGroup
-from edgeinspect.cli.options import config_option, graphics_option
+from edgeinspect.cli.options import graphics_option, station_option
 from edgeinspect.errors import UsageError
 from edgeinspect.terminal.output import examples
+
+if TYPE_CHECKING:
+    from edgeinspect.settings.station_file import StationFile
 
 COMMANDS = {
     "what-if": LazyCommand(
@@ -33,27 +36,32 @@ COMMANDS = {
         """
     ),
 )
-@config_option()
+@station_option()
 @click.option("--author", metavar="NAME", help="Your name; the login name by default.")
 @click.option("--live/--still", "is_live", default=True, help="Follow the running line, or do not.")
 @graphics_option
 @click.pass_context
 def command(
-    ctx: click.Context, *, config: Path | None, author: str | None, is_live: bool, graphics: str
+    ctx: click.Context,
+    *,
+    station: StationFile | None,
+    author: str | None,
+    is_live: bool,
+    graphics: str,
 ) -> None:
     """Choose thresholds from recorded evidence and apply them.
 
     Without a subcommand, this opens the tuning screen. It works over SSH in 80 x 24 characters.
     """
     if ctx.invoked_subcommand is not None:
-        if config is not None or author is not None:
+        if station is not None or author is not None:
             raise UsageError(
                 "Options of a subcommand must come after its name.",
                 next_action=f"Write: edgeinspect tune {ctx.invoked_subcommand} --config …",
             )
         return
-    if config is None:
+    if station is None:
         raise UsageError("No station file given.", next_action="Give --config STATION_FILE.")
     from edgeinspect.screens.tune.start_screen import run
 
-    ctx.exit(run(config, author=author, is_live=is_live, graphics=graphics))
+    ctx.exit(run(station, author=author, is_live=is_live, graphics=graphics))

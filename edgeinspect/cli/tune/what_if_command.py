@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgeinspect.records.reader import RecordReader
     from edgeinspect.records.score_table import ScoreColumns
     from edgeinspect.settings.recipe import Recipe, Reducer
+    from edgeinspect.settings.station_file import StationFile
     from edgeinspect.tune.rescore import Rescored
     from edgeinspect.tune.whatif import Outcome, WhatIf
 
@@ -106,13 +107,13 @@ def what_if(
         raise UsageError(
             "--roi, --bundle and --limit need --pictures.", next_action="Add --pictures."
         )
-    data_dir, config = place_of(options)
+    data_dir, station = place_of(options)
     with RecordReader(data_dir) as reader:
         selection = select(reader, data_dir, options)
         gone = ""
         if not pictures:
             selection, gone = complete(reader, selection)
-        recipe = _recipe(selection, revision, config)
+        recipe = _recipe(selection, revision, station)
         recipe = with_limits(
             recipe, parse_limits(review, "--review"), parse_limits(reject, "--reject")
         )
@@ -144,13 +145,13 @@ def what_if(
             say(gone)
 
 
-def _recipe(selection: Selection, revision: int | None, config: Path | None) -> Recipe:
+def _recipe(selection: Selection, revision: int | None, station: StationFile | None) -> Recipe:
     """Return a stored revision, or by default the recipe of the newest part."""
     if revision is None:
         return selection.recipe
     from edgeinspect.cli.recipe.recipe_place import RecipePlace
 
-    place = RecipePlace.of(config, selection.data_dir)
+    place = RecipePlace.of(station, selection.data_dir)
     product = place.running or selection.recipe.product
     place.check_there(product, revision)
     return place.store.load(product, revision)

@@ -28,7 +28,7 @@ from edgeinspect.screens.tune.evidence import Parts, no_parts, room_for, sound
 from edgeinspect.screens.tune.part_renderer import PartRenderer, RenderedPicture
 from edgeinspect.settings.recipe import Thresholds
 from edgeinspect.settings.recipe_store import RecipeStore
-from edgeinspect.settings.station_file import StationFile, load_station
+from edgeinspect.settings.station_file import StationFile
 from edgeinspect.tune.apply import (
     Applied,
     apply_revision,
@@ -128,10 +128,9 @@ class StationSource:
         ConfigError, ModelRefused: the station file, its recipe or its bundle is wrong.
     """
 
-    def __init__(self, config: Path, *, author: str) -> None:
-        self._config = config
+    def __init__(self, station: StationFile, *, author: str) -> None:
         self._author = author
-        self._station = load_station(config)
+        self._station = station
         self._plan = plan_station(self._station)
         self._renderer = PartRenderer(self._plan)
 

@@ -14,6 +14,7 @@ from edgeinspect.errors import UsageError
 if TYPE_CHECKING:
     from edgeinspect.screens.tune.follow import Follower
     from edgeinspect.screens.tune.source import TuneSource
+    from edgeinspect.settings.station_file import StationFile
 
 _NICE = 10
 """The station, on the same few cores, always comes first."""
@@ -22,12 +23,12 @@ _STDERR = 2
 
 
 def run(
-    config: Path, *, author: str | None = None, is_live: bool = True, graphics: str = "auto"
+    station: StationFile, *, author: str | None = None, is_live: bool = True, graphics: str = "auto"
 ) -> int:
     """Show the screen until the technician leaves; returns the exit code.
 
     Args:
-        config: the station file.
+        station: The station whose recipe is tuned.
         author: of labels and revisions; None takes the login name.
         graphics: auto, kitty, sixel or blocks: how pictures are drawn.
 
@@ -47,7 +48,7 @@ def run(
     from edgeinspect.screens.tune.source import StationSource
     from edgeinspect.settings.author import login_name
 
-    source = StationSource(config, author=author or login_name())
+    source = StationSource(station, author=author or login_name())
     try:
         return show(
             source,
