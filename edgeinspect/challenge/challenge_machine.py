@@ -11,11 +11,21 @@ saved it still holds, and is saved as soon as the disk takes it.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Set
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Set
+from dataclasses import replace
+from typing import Any
 
+from edgeinspect.challenge.challenge_messages import (
+    CountNotKept,
+    Do,
+    KeepRecord,
+    PublishEvent,
+    PutOnMaster,
+    SaveDue,
+    ShowDue,
+    StationNow,
+    Steps,
+)
 from edgeinspect.challenge.masters_file import LoadedMasters, check_masters
 from edgeinspect.challenge.policy import (
     NOTHING_DUE,
@@ -40,119 +50,6 @@ from edgeinspect.settings.challenge import Challenge
 SILENCE_NS = 30_000_000_000
 """A client that has been silent for this long is gone; its challenge is aborted."""
 _STRANGER = "a part that is not a master came: stop the infeed, empty the belt and begin again"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StationNow:
-    """The station and its clocks at the moment of an event.
-
-    Attributes:
-        belt_is_clear: No part is on its way to the gate, whether a sensor has seen it or not.
-        belt_is_steady: The belt runs at its full speed.
-    """
-
-    moment: Moment
-    plan: StationPlan
-    state: StationState
-    lock: LockState
-    parts_in_flight: int
-    belt_is_clear: bool
-    belt_is_steady: bool
-
-
-# --- actions ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class LockStation:
-    """Reject everything. Also withdraws an announcement."""
-
-
-@dataclass(frozen=True, slots=True)
-class UnlockStation:
-    """Inspect parts again."""
-
-
-@dataclass(frozen=True, slots=True)
-class AnnounceMaster:
-    """The next part is a master. Fails with BeltNotReady if the station does not accept it."""
-
-
-@dataclass(frozen=True, slots=True)
-class HoldBackParts:
-    """A line that feeds itself puts no more parts on the belt."""
-
-
-@dataclass(frozen=True, slots=True)
-class PutOnMaster:
-    """A line that feeds itself puts on a part that looks like this picture."""
-
-    picture: Path
-    defective: bool
-
-
-@dataclass(frozen=True, slots=True)
-class FeedParts:
-    """Let a line that feeds itself continue as before."""
-
-
-@dataclass(frozen=True, slots=True)
-class SaveDue:
-    """Store the due reasons durably. Fails with StorageFault."""
-
-    state: DueState
-
-
-@dataclass(frozen=True, slots=True)
-class KeepRecord:
-    """Audit the end of a challenge, then store its record; the answer is the record's number.
-
-    Fails with EdgeInspectError; then the challenge has proven nothing.
-    """
-
-    content: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class CountNotKept:
-    """Something could not be written."""
-
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class ShowDue:
-    """Show why a challenge is due; raise the alarm if a reason is new. No text: none is due."""
-
-    text: str
-    is_new: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PublishEvent:
-    """Tell those who follow the station's events."""
-
-    outcome: str
-    detail: str
-    author: str
-
-
-Action = (
-    LockStation
-    | UnlockStation
-    | AnnounceMaster
-    | HoldBackParts
-    | PutOnMaster
-    | FeedParts
-    | SaveDue
-    | KeepRecord
-    | CountNotKept
-    | ShowDue
-    | PublishEvent
-)
-Result = TypeVar("Result")
-Steps = Generator[Action, int, Result]
-"""Actions in turn. The answer to each is the number of the record that was kept, or 0."""
 
 
 class ChallengeMachine:
@@ -209,9 +106,9 @@ class ChallengeMachine:
         """Keep lock and alarm as the due reasons and a running challenge require."""
         wanted = self.is_running or self.due_locks(now.moment.mono_ns)
         if wanted and now.lock is LockState.OPEN:
-            yield LockStation()
+            yield Do.LOCK
         if not wanted and now.lock is not LockState.OPEN:
-            yield UnlockStation()
+            yield Do.UNLOCK
         reasons = frozenset(self._state.due)
         is_new = bool(reasons - self._alarmed)
         self._alarmed = reasons
@@ -277,8 +174,8 @@ class ChallengeMachine:
             recipe_digest=now.plan.digest,
             last_call_mono_ns=now.moment.mono_ns,
         )
-        yield LockStation()
-        yield HoldBackParts()
+        yield Do.LOCK
+        yield Do.HOLD_BACK_PARTS
         yield PublishEvent("began", reason, author)
 
     def announce_next(self, now: StationNow, token: object) -> Steps[None]:
@@ -298,10 +195,10 @@ class ChallengeMachine:
             )
         session.announced_mono_ns = now.moment.mono_ns
         try:
-            yield AnnounceMaster()
+            yield Do.ANNOUNCE_MASTER
         except BeltNotReady:
             session.announced_mono_ns = None
-            yield LockStation()
+            yield Do.LOCK
             raise
         picture = session.masters.picture_of(master)
         if picture is not None:
@@ -384,7 +281,7 @@ class ChallengeMachine:
             due = self._due_without({Reason.UNFINISHED})
             due[reason] = f"the last challenge {words}: {session.detail}"
             yield from self._hold(replace(self._state, due=due))
-        yield FeedParts()
+        yield Do.FEED_PARTS
         yield from self.follow(now)
         yield PublishEvent(session.outcome, session.detail, session.author)
 

@@ -22,7 +22,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.challenge import challenge_machine as c
+from edgeinspect.challenge import challenge_messages as c
+from edgeinspect.challenge.challenge_machine import ChallengeMachine
 from edgeinspect.challenge.challenge_store import ChallengeStore
 from edgeinspect.challenge.masters_file import load_masters
 from edgeinspect.challenge.policy import NOTHING_DUE, Moment
@@ -147,7 +148,7 @@ class ChallengeService:
         self._wake = threading.Event()
         self._stopping = False
         self._station: ChallengedStation | None = None
-        self._machine = c.ChallengeMachine(policy, simulated=feeder is not None)
+        self._machine = ChallengeMachine(policy, simulated=feeder is not None)
         kept = NOTHING_DUE if policy is None else self._store.load()
         doubt = self._store.doubt(kept, self._trail)
         self._do(self._machine.start(kept, doubt=doubt, moment=self._moment(), plan=plan()))
@@ -287,12 +288,13 @@ class ChallengeService:
             return result
 
     def _carry_out(self, action: c.Action) -> int:
+        feeder = self._feeder
         match action:
-            case c.LockStation():
+            case c.Do.LOCK:
                 self._attached.lock()
-            case c.UnlockStation():
+            case c.Do.UNLOCK:
                 self._attached.unlock()
-            case c.AnnounceMaster():
+            case c.Do.ANNOUNCE_MASTER:
                 self._announce()
             case c.SaveDue(state):
                 self._store.save(state)
@@ -305,24 +307,15 @@ class ChallengeService:
                 self._show_due(text, is_new=is_new)
             case c.PublishEvent(outcome, detail, author):
                 self._show_status()
-                self._attached.feed.publish(
-                    event="challenge", outcome=outcome, detail=detail, author=author
-                )
-            case c.HoldBackParts() | c.PutOnMaster() | c.FeedParts():
-                if self._feeder is not None:
-                    self._feed(action, self._feeder)
-        return 0
-
-    def _feed(
-        self, action: c.HoldBackParts | c.PutOnMaster | c.FeedParts, feeder: MasterFeeder
-    ) -> None:
-        match action:
-            case c.HoldBackParts():
+                feed = self._attached.feed
+                feed.publish(event="challenge", outcome=outcome, detail=detail, author=author)
+            case c.Do.HOLD_BACK_PARTS if feeder is not None:
                 feeder.hold_back()
-            case c.PutOnMaster(picture, defective):
+            case c.PutOnMaster(picture, defective) if feeder is not None:
                 feeder.put_on(self._read_picture(picture), defective=defective)
-            case c.FeedParts():
+            case c.Do.FEED_PARTS if feeder is not None:
                 feeder.go_on()
+        return 0
 
     def _announce(self) -> None:
         station = self._attached

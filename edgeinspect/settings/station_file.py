@@ -257,6 +257,11 @@ class StationFile(Section):
         """The file itself, for messages; every path in it has been resolved."""
         return self._path
 
+    def read_from(self, path: Path) -> Self:
+        """Note which file this is; returns itself."""
+        self._path = path
+        return self
+
     @property
     def recipes_dir(self) -> Path:
         """The folder of the recipes."""
@@ -375,8 +380,7 @@ def parse_station(yaml_file: YamlFile, *, at: Path | None = None) -> StationFile
     """
     folder = at or yaml_file.path.absolute().parent
     station = _bound_by_keys(yaml_file, _resolve(validate(yaml_file, StationFile), folder), folder)
-    station._path = yaml_file.path
-    return station
+    return station.read_from(yaml_file.path)
 
 
 def example_names() -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeinspect.challenge import challenge_machine as c
+from edgeinspect.challenge import challenge_messages as c
+from edgeinspect.challenge.challenge_machine import ChallengeMachine
 from edgeinspect.challenge.masters_file import load_masters
 from edgeinspect.challenge.policy import NOTHING_DUE, Moment, Reason
 from edgeinspect.errors import BeltNotReady, EdgeInspectError, StorageFault
@@ -31,9 +32,9 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         policy = Challenge(masters=folder / "masters.yaml", when=(Occasion.RECIPE,))
-        self.machine = c.ChallengeMachine(policy)
+        self.machine = ChallengeMachine(policy)
         self.actions: list[c.Action] = []
-        self.fails: dict[type, EdgeInspectError] = {}
+        self.fails: dict[object, EdgeInspectError] = {}
         moment = Moment(boot_id="boot", mono_ns=SECOND, wall=WALL, synchronized=True)
         self.now = c.StationNow(
             moment=moment,
@@ -56,11 +57,14 @@ class Bench:
             action = next(steps)
             while True:
                 self.actions.append(action)
-                error = self.fails.get(type(action))
+                error = self.fails.get(action if isinstance(action, c.Do) else type(action))
                 is_record = isinstance(action, c.KeepRecord)
                 action = steps.throw(error) if error else steps.send(1 if is_record else 0)
         except StopIteration:
-            return [type(action).__name__ for action in self.actions[before:]]
+            return [
+                action.name if isinstance(action, c.Do) else type(action).__name__
+                for action in self.actions[before:]
+            ]
 
     def begin(self) -> list[str]:
         begin = self.machine.begin(
@@ -97,9 +101,9 @@ class Bench:
 
 def test_nothing_is_unlocked_before_record_and_state_are_kept(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    assert bench.begin() == ["SaveDue", "LockStation", "HoldBackParts", "PublishEvent"]
+    assert bench.begin() == ["SaveDue", "LOCK", "HOLD_BACK_PARTS", "PublishEvent"]
     assert bench.master(*PASSED) == []
-    ended = ["KeepRecord", "SaveDue", "FeedParts", "UnlockStation", "ShowDue", "PublishEvent"]
+    ended = ["KeepRecord", "SaveDue", "FEED_PARTS", "UNLOCK", "ShowDue", "PublishEvent"]
     assert bench.master(*REJECTED) == ended
     assert not bench.due
 
@@ -121,15 +125,15 @@ def test_a_pass_that_cannot_be_kept_leaves_the_station_locked(
     bench.master(*PASSED)
     bench.fails = {failing: StorageFault("full")}
     names = bench.master(*REJECTED)
-    assert "UnlockStation" not in names and "CountNotKept" in names
+    assert "UNLOCK" not in names and "CountNotKept" in names
     assert bench.machine.due_locks(bench.now.moment.mono_ns)
 
 
 def test_an_announcement_that_is_not_accepted_is_withdrawn(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.begin()
-    bench.fails = {c.AnnounceMaster: BeltNotReady("A part came just now.")}
+    bench.fails = {c.Do.ANNOUNCE_MASTER: BeltNotReady("A part came just now.")}
     with pytest.raises(BeltNotReady):
         bench.do(bench.machine.announce_next(bench.now, "t"))
-    assert isinstance(bench.actions[-1], c.LockStation)
+    assert bench.actions[-1] is c.Do.LOCK
     assert not bench.machine.awaits_master

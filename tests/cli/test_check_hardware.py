@@ -69,7 +69,7 @@ def someone(chip: FakeChip, *, deaf: str = "", answers: bool = True) -> Person:
 
     def tell(words: str) -> None:
         for name, line in (("trigger", TRIGGER), ("confirm", CONFIRM)):
-            if f"make {name} " in words and name != deaf:
+            if f"the input {name} " in words and name != deaf:
                 threading.Thread(target=lambda line=line: chip.pull(line, True)).start()
 
     return Person(ask=lambda question: answers, instruct=tell)
