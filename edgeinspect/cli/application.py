@@ -23,7 +23,7 @@ from edgeinspect.errors import ConfigError, EdgeInspectError, StorageFault, Usag
 from edgeinspect.files.one_line import printable
 from edgeinspect.terminal.output import print_json
 from edgeinspect.terminal.signals import unwinding_on_signals
-from edgeinspect.terminal.streams import open_what_is_closed
+from edgeinspect.terminal.streams import open_closed_streams
 
 INTERRUPTED = 130
 PIPE_CLOSED = 141
@@ -94,7 +94,7 @@ def run_command_line(
     command: click.Command, *, program: str, arguments: Sequence[str] | None = None
 ) -> int:
     """Run one command and return its exit code; never raises and never prints a traceback."""
-    open_what_is_closed()
+    open_closed_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     report = _Report(program, as_json="--json" in given)
     try:

@@ -166,7 +166,7 @@ def show(
     from edgeinspect.records.part_history import missing
     from edgeinspect.records.parts_export import part_as_dict
     from edgeinspect.records.reader import PartFilter, RecordReader
-    from edgeinspect.terminal.words import what_late_means
+    from edgeinspect.terminal.words import late_advice
 
     place = find_data_dir(data_dir, station)
     with RecordReader(place) as reader:
@@ -187,7 +187,7 @@ def show(
     rows = [(name.replace("_", " "), value) for name, value in _told(told)]
     say(table(("", ""), rows))
     if part.record.verdict.doubt is Doubt.LATE:
-        say(what_late_means(part.record.verdict.detail))
+        say(late_advice(part.record.verdict.detail))
 
 
 def _told(values: dict[str, Any]) -> list[tuple[str, object]]:

@@ -1,4 +1,4 @@
-"""Drawings of parts and their score maps, as pixels.
+"""Draws parts and their score maps as pixels.
 
 It may import ``records``, ``runtime`` and the rooms above them. Begin with ``part_drawing``.
 """

@@ -1,7 +1,7 @@
-"""Pictures of parts with their score map drawn over them. Pure functions on arrays.
+"""Draws score maps over pictures of parts. Pure functions on arrays.
 
-Scores become colours by matplotlib's inferno map, which is perceptually uniform: equal steps of
-score look like equal steps of colour, and it survives colour blindness and grey printing.
+Scores become colours by matplotlib's inferno map. It is perceptually uniform, so equal steps of
+score look like equal steps of colour, and it works with colour blindness and in grey print.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Rgb = NDArray[np.uint8]
 
 MAX_ALPHA = 0.75
 _FAINT = 0.08
-"""Scores below this leave the picture as it is."""
+"""Scores below this leave the picture unchanged."""
 _COLOR_FLOOR = 0.25
-"""Start of the colour map in use: its darkest quarter looks like a dark picture."""
+"""Where the colour map begins: its darkest quarter looks like a dark picture."""
 
 
 @cache
 def score_colors() -> Rgb:
-    """The colour of each score from 0 to 1 in 256 steps: uint8, shape (256, 3), RGB."""
+    """Return the colour of each score from 0 to 1 in 256 steps: uint8, shape (256, 3), RGB."""
     ramp = np.linspace(255 * _COLOR_FLOOR, 255, 256).round().astype(np.uint8)
     bgr = cv2.applyColorMap(ramp.reshape(1, 256), cv2.COLORMAP_INFERNO)
     colors: Rgb = np.ascontiguousarray(bgr[0, :, ::-1])
@@ -35,20 +35,20 @@ def score_colors() -> Rgb:
 
 
 def to_rgb(pixels: NDArray[np.uint8]) -> Rgb:
-    """A writable RGB copy of a grey (height, width) or RGB picture."""
+    """Return a writable RGB copy of a grey (height, width) or RGB picture."""
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels.copy()
 
 
 def worst_scores(score_map: ScoreMap) -> NDArray[np.float32]:
-    """The highest score of any class at each map cell: float32, (map_height, map_width)."""
+    """Return the highest score of any class in each map cell: float32, (map_height, map_width)."""
     worst: NDArray[np.float32] = np.nan_to_num(score_map.scores.max(axis=2)).clip(0, 1)
     return worst
 
 
 def scores_on_frame(score_map: ScoreMap, *, height: int, width: int) -> NDArray[np.float32]:
-    """The worst score at each pixel of a frame of this size; 0 outside the ROI.
+    """Return the worst score at each pixel of a frame of this size; 0 outside the ROI.
 
-    Cells are stretched without smoothing, so that a hit stands where the model saw it.
+    Cells are stretched without smoothing, so that a defect is shown where the model saw it.
     """
     canvas = np.zeros((height, width), np.float32)
     cells = worst_scores(score_map)
@@ -67,6 +67,7 @@ def overlay(picture: Rgb, scores: NDArray[np.float32]) -> Rgb:
     """Lay scores over a picture: the higher a score, the more its colour covers.
 
     Args:
+        picture: uint8 RGB, shape (height, width, 3).
         scores: float32 in [0, 1], shape (height, width) of the picture.
     """
     colors = score_colors()[(scores * 255).round().astype(np.uint8)]
@@ -76,7 +77,7 @@ def overlay(picture: Rgb, scores: NDArray[np.float32]) -> Rgb:
 
 
 def outline(picture: Rgb, box: Region, color: tuple[int, int, int], *, margin_px: int = 6) -> None:
-    """Draw a frame around a box, in place; the margin keeps it off the marked spot."""
+    """Draw a frame around a box, in place; the margin keeps the box itself visible."""
     height, width = picture.shape[:2]
     start = (max(0, box.x - margin_px), max(0, box.y - margin_px))
     end = (
@@ -90,10 +91,10 @@ def outline(picture: Rgb, box: Region, color: tuple[int, int, int], *, margin_px
 def small_overlay(
     pixels: NDArray[np.uint8], score_map: ScoreMap | None, *, width: int, height: int
 ) -> Rgb:
-    """Draw the part at ``width`` x ``height`` pixels under its scores.
+    """Draw a part at ``width`` x ``height`` pixels with its scores over it.
 
-    The picture is averaged down, but each small pixel takes the highest score under it: a
-    defect of three pixels stays visible however small the picture is drawn.
+    The picture is averaged, but each small pixel takes the highest score that it covers. So a
+    defect of three pixels stays visible however small the picture is.
     """
     small = cv2.resize(to_rgb(pixels), (width, height), interpolation=cv2.INTER_AREA)
     if score_map is None:
@@ -103,7 +104,7 @@ def small_overlay(
 
 
 def crop(pixels: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
-    """The part of a picture inside a region; the region is cut at the picture's edges."""
+    """Cut a region out of a picture; the region ends at the picture's edges."""
     top, left = max(0, region.y), max(0, region.x)
     return pixels[top : region.y + region.height, left : region.x + region.width]
 

@@ -1,4 +1,4 @@
-"""One part on one sheet: the camera's picture, the model's score map, and the verdict."""
+"""Draws one part on one sheet: the camera's picture, the score map, and the verdict."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VERDICT_RGB = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """Of the class that decided, for the legend. Both in [0, 1]."""
+    """Thresholds in [0, 1] of the class that decided, for the legend."""
 
     review: float
     reject: float
@@ -45,10 +45,11 @@ def part_sheet(
     """Draw a part.
 
     Args:
+        record: what was recorded of the part.
         pixels: the stored picture, uint8 (height, width) or (height, width, 3) RGB.
         score_map: laid over the second panel; without it the panel shows the worst region only.
         threshold: marked on the legend.
-        notes: further words for the second line of the heading.
+        notes: more text for the second line of the heading.
     """
     color = VERDICT_RGB[record.verdict.kind]
     worst = record.inspection.worst_region if record.inspection is not None else None
@@ -81,7 +82,7 @@ def part_sheet(
 
 
 def save_png(picture: Rgb) -> bytes:
-    """A PNG of an RGB picture."""
+    """Encode an RGB picture as PNG."""
     done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not done:
         raise ValueError("the picture cannot be encoded as PNG")
@@ -89,7 +90,7 @@ def save_png(picture: Rgb) -> bytes:
 
 
 def _magnify(panel: Rgb, picture: Rgb, box: Region, factor: float) -> None:
-    """Show a small region enlarged in the panel's corner that is farthest from it."""
+    """Show a small region enlarged, in the corner of the panel that is farthest from it."""
     side = max(24, 2 * max(box.width, box.height))
     height, width = picture.shape[:2]
     left = min(max(0, box.x + box.width // 2 - side // 2), max(0, width - side))
@@ -118,7 +119,7 @@ def _head(sheet: Rgb, record: PartRecord, notes: Sequence[str]) -> None:
 
 
 def _legend(sheet: Rgb, *, left: int, top: int, threshold: Threshold | None) -> None:
-    """The colour of every score, with the thresholds marked."""
+    """Draw the colour of every score and mark the thresholds."""
     width, height = min(256, sheet.shape[1] - left - 2 * _GAP_PX), 14
     if width < 64:
         return
@@ -143,7 +144,7 @@ def _write(
     *,
     thickness: int = 1,
 ) -> int:
-    """Write ASCII text with its base line at ``place``; returns where it ends."""
+    """Write ASCII text with its baseline at ``place``; returns where it ends."""
     shown = words.encode("ascii", "replace").decode()
     font = cv2.FONT_HERSHEY_SIMPLEX
     cv2.putText(sheet, shown, place, font, size, color, thickness, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""Drawing a recorded part: its picture, and the score map computed again from it."""
+"""Draws a recorded part: its stored picture, and the score map computed from it again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartRecipe:
-    """What the records keep of the recipe that a part was inspected under."""
+    """What the records keep of the recipe that a part was inspected with."""
 
     bundle_digest: str = ""
     bundles_dir: Path | None = None
@@ -39,11 +39,11 @@ def draw_stored_part(
     bundle: Path | None,
     station: StationFile | None,
 ) -> dict[str, Any]:
-    """Draw a part to a PNG file and return the facts to print about the drawing.
+    """Draw a part into a PNG file and return what the command prints about the drawing.
 
     Raises:
         NotGood: no picture of the part was kept.
-        ModelRefused: the bundle that was asked for cannot be trusted.
+        ModelRefused: the named bundle cannot be trusted.
         StorageFault: the file cannot be written.
     """
     pixels = reader.picture(part)
@@ -69,7 +69,7 @@ def draw_stored_part(
 
 
 def part_recipe(reader: RecordReader, digest: str) -> PartRecipe:
-    """Return the document registered under a recipe digest; empty if there is none."""
+    """Return what was recorded under a recipe digest; empty if nothing was."""
     try:
         (entry,) = (entry for entry in registered_recipes(reader) if entry.digest == digest)
         document = entry.document
@@ -92,7 +92,7 @@ def _inspect_again(
     bundle: Path | None,
     station: StationFile | None,
 ) -> tuple[Inspection | None, str]:
-    """The inspection with its score map, and a remark where there is none or it may differ."""
+    """Inspect again for the score map, with a remark if there is none or it may differ."""
     from edgeinspect.bundle.directory import load_bundle
 
     if bundle is not None:

@@ -1,4 +1,4 @@
-"""Small files that are there whole or not at all, also after a power cut."""
+"""Small files that are either complete or absent, even after a power cut."""
 
 from __future__ import annotations
 
@@ -23,11 +23,16 @@ def replace_file(
     mode: int | None = 0o644,
     owner: tuple[int, int] | None = None,
 ) -> None:
-    """Write ``path``, replacing any old file. Raises StorageFault; the old file then stays.
+    """Write a file and replace the one that is there.
 
     Args:
-        mode: the file's permissions; None leaves them to a file system that has none (FAT).
-        owner: user and group to give it to; None: this process's own.
+        path: where to write.
+        data: the whole content.
+        mode: the file's permissions; None for a file system without permissions (FAT).
+        owner: the file's user and group; None for those of this process.
+
+    Raises:
+        StorageFault: the file cannot be written; the old one is still there.
     """
     with storage_faults(path):
         temporary = _write_temporary(path, data, mode, owner)
@@ -37,9 +42,12 @@ def replace_file(
 
 
 def create_file(path: Path, data: bytes, *, mode: int = 0o444) -> bool:
-    """Write ``path`` unless it exists; False if it does. Raises StorageFault.
+    """Write a file unless it exists; returns False if it does.
 
-    Of two processes that create the same path, one gets True.
+    Of two processes that create the same path, only one gets True.
+
+    Raises:
+        StorageFault: the file cannot be written.
     """
     with storage_faults(path):
         temporary = _write_temporary(path, data, mode)
@@ -54,7 +62,7 @@ def create_file(path: Path, data: bytes, *, mode: int = 0o444) -> bool:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make creations, renames and removals inside a folder durable."""
+    """Make durable what was created, renamed or removed in a folder."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -63,7 +71,11 @@ def fsync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and its parents durably. Raises StorageFault."""
+    """Create a folder and its parents durably.
+
+    Raises:
+        StorageFault: the folder cannot be created.
+    """
     if folder.is_dir():
         return
     make_folder(folder.parent)
@@ -74,10 +86,10 @@ def make_folder(folder: Path) -> None:
 
 
 def share_with_group(path: Path) -> None:
-    """Open what this process just made to its group, if the folder that it is in is open to it.
+    """Let the group write a file that this process created, if the group may write its folder.
 
-    A station's data are shared by its own user and the technicians' group. Whoever makes a lock
-    or a database must not lock the other out, whatever his umask.
+    The station's user and the technicians' group share a station's data. Whoever creates a lock or
+    a database must not lock the others out, whatever the umask.
     """
     with contextlib.suppress(OSError):
         status = path.stat()
@@ -87,10 +99,13 @@ def share_with_group(path: Path) -> None:
 
 
 def open_regular(path: Path) -> int:
-    """A descriptor to read a regular file with. OSError for anything else, e.g. a pipe.
+    """Open a regular file for reading; returns the descriptor.
 
-    It is looked at before it is opened, for opening a pipe can block and opening a device can
-    act; and again afterwards, for somebody may have swapped it meanwhile.
+    The file is checked before it is opened, because opening a pipe can block and opening a device
+    can trigger an action. It is checked again afterwards, because it may have been swapped.
+
+    Raises:
+        OSError: the file cannot be opened, or it is something else, such as a pipe.
     """
     _demand_regular(path, path.stat().st_mode)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -130,7 +145,7 @@ def remove_quietly(path: Path) -> None:
 
 @contextlib.contextmanager
 def storage_faults(path: Path) -> Iterator[None]:
-    """Raise StorageFault or DiskFull, naming ``path``, for what the file system raises."""
+    """Turn an OSError in the block into a StorageFault or DiskFull that names ``path``."""
     try:
         yield
     except StorageFault:

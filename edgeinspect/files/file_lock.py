@@ -1,7 +1,7 @@
-"""Locks between processes, on files and folders: the kernel drops one when its owner dies.
+"""Locks between processes, on files and folders. The kernel drops a lock when its owner dies.
 
-The only place that calls ``flock``. A lock that somebody else holds and a file system that has
-no locks are two things, with two answers.
+Only this module calls ``flock``. It distinguishes a lock that another process holds from a file
+system that cannot lock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 
 
 def try_lock(descriptor: int, path: Path) -> bool:
-    """Lock an open file or folder, without waiting; False if another process holds it.
+    """Lock an open file or folder without waiting; returns False if another process holds it.
 
     Raises:
         StorageFault: the file system that ``path`` lies on cannot lock it.
@@ -42,9 +42,12 @@ def try_lock(descriptor: int, path: Path) -> bool:
 
 
 def open_lock_file(path: Path) -> int:
-    """Open ``path`` for locking, made if missing; returns the descriptor. Raises StorageFault.
+    """Open a lock file, creating it if it is missing; returns the descriptor.
 
-    Several people write where it lies: a link is not followed, and a pipe does not block.
+    Several users may write to its folder, so a link is not followed and a pipe does not block.
+
+    Raises:
+        StorageFault: the file cannot be opened or created.
     """
     with storage_faults(path):
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -54,7 +57,7 @@ def open_lock_file(path: Path) -> int:
 
 
 def is_at(descriptor: int, path: Path) -> bool:
-    """Whether the open file or folder is the one that lies at ``path`` now."""
+    """Whether the open file or folder is the one that is at ``path`` now."""
     try:
         ours, there = os.fstat(descriptor), path.lstat()
     except OSError:
@@ -64,14 +67,14 @@ def is_at(descriptor: int, path: Path) -> bool:
 
 @contextlib.contextmanager
 def exclusive(path: Path, *, timeout_s: float = 10.0) -> Iterator[None]:
-    """Hold the lock file ``path``, made if missing, while the block runs.
+    """Hold a lock file, created if it is missing, while the block runs.
 
-    The file stays. Should somebody remove it, the lock is taken anew on the file that is there
-    now, so that two writers never lock two files of the same name.
+    The file stays afterwards. If somebody removes it, the lock is taken again on the new file, so
+    that two writers never lock two different files of the same name.
 
     Raises:
-        StorageFault: another process held it all the time, the file cannot be opened, or its
-            file system has no locks.
+        StorageFault: another process held the lock for ``timeout_s``, the file cannot be opened,
+            or its file system has no locks.
     """
     deadline_s = time.monotonic() + timeout_s
     descriptor = _locked(path, deadline_s)

@@ -9,11 +9,11 @@ from typing import Any
 
 
 def parse_json(text: str | bytes | bytearray) -> Any:
-    """The value that the text stands for.
+    """Parse JSON.
 
     Raises:
-        ValueError: not JSON, not UTF-8, nested too deep, or with a number that is too long or
-            not finite; half a sentence says which.
+        ValueError: the text is not JSON or not UTF-8, is nested too deep, or has a number that is
+            too long or not finite. The message completes a sentence about it.
     """
     try:
         return json.loads(text, parse_float=_number, parse_constant=_number)

@@ -1,7 +1,7 @@
-"""Pictures as bytes that nobody vouches for: their size by their first bytes, then their pixels.
+"""Reads pictures from untrusted bytes: first their size from the header, then their pixels.
 
-A decompression bomb costs nothing, because the picture's own dimensions are read before it is
-decoded. A truncated picture is refused rather than shown half grey, as some decoders would.
+A decompression bomb does no harm, because the size is checked before the picture is decoded. A
+truncated picture is refused; some decoders would fill the rest with grey.
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ _JPEG_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
 class UnreadablePicture(Exception):
-    """Why a picture cannot be used, in a few words that follow its name."""
+    """A picture cannot be used; the message is a few words that follow its name."""
 
 
 def decode_picture(data: bytes, mode: int, *, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
-    """Decode a PNG, JPEG, BMP, PGM or PPM with OpenCV; EXIF rotation is as ``mode`` says.
+    """Decode a PNG, JPEG, BMP, PGM or PPM with OpenCV.
 
     Args:
-        mode: one of ``cv2.IMREAD_…``.
+        data: the whole file.
+        mode: one of ``cv2.IMREAD_…``, which also decides about EXIF rotation.
+        max_pixels: largest product of width and height.
 
     Returns:
         (height, width) or (height, width, channels), blue first.
 
     Raises:
-        UnreadablePicture: it is none of these, damaged, truncated, or has too many pixels.
+        UnreadablePicture: the picture has another format, is damaged or truncated, or has too
+            many pixels.
     """
     import cv2
 
@@ -51,7 +54,11 @@ def decode_picture(data: bytes, mode: int, *, max_pixels: int = MAX_PIXELS) -> N
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
-    """Width and height as the header states them. Raises UnreadablePicture, if cut off too."""
+    """Read width and height from the header.
+
+    Raises:
+        UnreadablePicture: the header is damaged, or the file is truncated.
+    """
     try:
         return _size(data)
     except struct.error as error:

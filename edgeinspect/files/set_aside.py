@@ -1,4 +1,4 @@
-"""Renames files that block a name, so that nothing unknown is ever deleted."""
+"""Renames files that block a new one, so that nothing unknown is ever deleted."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from edgeinspect.files.atomic_file import fsync_folder
 
 
 def set_aside(path: Path, *, with_suffixes: Sequence[str] = ("",)) -> Path | None:
-    """Rename a file, folder or link to ``NAME-set-aside-NNN.EXT`` beside it; its new name.
+    """Rename a file, folder or link to ``NAME-set-aside-NNN.EXT`` in the same folder.
 
     Args:
-        with_suffixes: of the files that belong to it and go with it, in this order; "" is the
-            one at ``path`` itself.
+        path: what to rename.
+        with_suffixes: suffixes of the files that belong to it and are renamed with it, in this
+            order; "" is ``path`` itself.
 
     Returns:
-        None if there was nothing. Raises OSError.
+        The new path, or None if there was nothing to rename.
+
+    Raises:
+        OSError: it cannot be renamed.
     """
     there = [suffix for suffix in with_suffixes if _is_there(_beside(path, suffix))]
     if not there:

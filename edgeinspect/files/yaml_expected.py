@@ -25,6 +25,7 @@ class Found(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
+        """Return the words without quotes."""
         return str(self)
 
 
@@ -32,15 +33,16 @@ MISSING = Found("missing")
 
 
 class Rule(ValueError):
-    """Raised in a model's validator when a rule between keys is broken.
-
-    Attributes:
-        key_path: the key to correct, relative to the model that raises.
-        value: what it holds, its default included.
-        expected: completes "expected ..." in the error for the person who wrote the file.
-    """
+    """Raised in a model's validator when a rule between keys is broken."""
 
     def __init__(self, *key_path: str | int, value: object, expected: str) -> None:
+        """Name what to correct.
+
+        Args:
+            key_path: the key to correct, relative to the model that raises.
+            value: what it holds, which may be its default.
+            expected: completes "expected ..." in the error for the person who wrote the file.
+        """
         super().__init__(f"{dotted(key_path)}: expected {expected}")
         self.key_path = key_path
         self.value = value
@@ -59,7 +61,7 @@ class Problem:
 
 
 def dotted(key_path: Sequence[str | int]) -> str:
-    """``("lines", "trigger", 0)`` as ``lines.trigger[0]``."""
+    """Write a key path as text: ``("lines", "trigger", 0)`` as ``lines.trigger[0]``."""
     text = ""
     for part in key_path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -103,7 +105,7 @@ def _problem(
     elif isinstance(cause, ValueError):
         expected = str(cause)
     elif kind in ("union_tag_invalid", "union_tag_not_found"):
-        # the key that chooses between the forms of a section is missing or wrong
+        # the key that chooses the form of a section is missing or wrong
         key = detail["ctx"]["discriminator"].strip("'")
         key_path, value = _locate((*key_path, key), data, missing=kind.endswith("not_found"))
         expected = describe_schema(_schema_at(schema, key_path, data), schema)

@@ -1,4 +1,4 @@
-"""A moment of the live screen as an SVG picture that needs nothing from anywhere."""
+"""Saves a moment of the live screen as an SVG picture that needs no other files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,11 @@ _FONT = "'DejaVu Sans Mono', Menlo, Consolas, 'Liberation Mono', monospace"
 
 
 def save_screen(view: LiveView, path: Path, *, width: int = 100, height: int = 28) -> None:
-    """Write the screen for a terminal of this size in characters. Raises StorageFault."""
+    """Write the screen as it looks on a terminal of this size in characters.
+
+    Raises:
+        StorageFault: the file cannot be written.
+    """
     recorder = Console(
         record=True, width=width, height=height, file=io.StringIO(), color_system="truecolor"
     )
@@ -50,6 +54,6 @@ def save_screen(view: LiveView, path: Path, *, width: int = 100, height: int = 2
 
 
 def _self_contained(svg: str) -> bytes:
-    """Without the fonts that rich would fetch from elsewhere."""
+    """Remove the fonts that rich would fetch from the network."""
     svg = re.sub(r"@font-face\s*{[^}]*}", "", svg)
     return re.sub(r"font-family: [^;]*Fira Code[^;]*;", f"font-family: {_FONT};", svg).encode()

@@ -1,10 +1,10 @@
 """Agreement beyond chance: Cohen's and Fleiss' kappa with intervals over parts.
 
-A part is decided on several times, and decisions on one part are not independent of each other.
-So the intervals treat parts, not decisions, as the sample: a delete-one-part jackknife (Efron
-1982; for kappa Fleiss and Davies 1982) with Student's t. Where nobody ever disagreed the jackknife
-has no spread to work with; the lower end then comes from the exact bound of the share of parts
-that are agreed on.
+A part is decided on several times, and decisions on the same part are not independent. So the
+intervals treat parts, not decisions, as the sample: a delete-one-part jackknife (Efron 1982; for
+kappa Fleiss and Davies 1982) with Student's t. If nobody ever disagreed, the jackknife has no
+spread to work with; the lower end then comes from the exact bound of the share of parts on which
+all agree.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ class Kappa:
     """One agreement coefficient.
 
     Attributes:
-        value: (observed - expected) / (1 - expected), at most 1; NaN where every decision
-            was the same, so that chance alone explains all.
-        low, high: interval at the stated confidence; NaN where there are too few parts of one
-            kind to give one.
-        observed, expected: agreement seen, and to be expected by chance, [0, 1].
+        value: (observed - expected) / (1 - expected), at most 1; NaN if every decision was the
+            same, so that chance alone explains the agreement.
+        low: lower end of the interval; NaN if there are too few parts of one kind.
+        high: upper end of the interval; NaN likewise.
+        observed: observed agreement in [0, 1].
+        expected: agreement expected by chance, in [0, 1].
     """
 
     value: float
@@ -38,14 +39,15 @@ class Kappa:
 
 
 def cohen_kappa(tables: Counts, *, confidence: float = 0.95) -> Kappa:
-    """Cohen's kappa (1960) of two who decided on the same parts.
+    """Compute Cohen's kappa (1960) of two appraisers who decided on the same parts.
 
     Args:
         tables: one cross table for each part, shape (parts, categories, categories): how often
             the first said i while the second said j.
+        confidence: of the interval.
 
     Raises:
-        ValueError: the shape is another, or there are no decisions.
+        ValueError: the shape is wrong, or there are no decisions.
     """
     if tables.ndim != 3 or tables.shape[1] != tables.shape[2] or tables.sum() == 0:
         raise ValueError(f"no cross tables: shape {tables.shape}, {tables.sum()} decisions")
@@ -58,11 +60,12 @@ def cohen_kappa(tables: Counts, *, confidence: float = 0.95) -> Kappa:
 
 
 def fleiss_kappa(counts: Counts, *, confidence: float = 0.95) -> Kappa:
-    """Fleiss' kappa (1971) of many, each part decided on equally often.
+    """Compute Fleiss' kappa (1971) of several decisions on each part.
 
     Args:
-        counts: how often each category was said of each part, shape (parts, categories); all
+        counts: how often each category was chosen for each part, shape (parts, categories); all
             rows have the same sum, at least 2.
+        confidence: of the interval.
 
     Raises:
         ValueError: the rows' sums differ or are too small.

@@ -21,11 +21,11 @@ from edgeinspect.intervals import clopper_pearson, parts_needed
 from edgeinspect.study.kappa import Kappa, cohen_kappa, fleiss_kappa
 
 BAD, GOOD = 0, 1
-"""A decision, and the truth: 0 to be rejected, 1 to pass, as in the AIAG's tables."""
+"""Values of a decision and of the truth: 0 for reject, 1 for pass, as in the AIAG's tables."""
 
 
 class Grade(StrEnum):
-    """How a figure stands to the bounds, best first."""
+    """How a figure compares with its bounds, best first."""
 
     ACCEPTABLE = "acceptable"
     MARGINAL = "marginal"
@@ -34,20 +34,20 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """Where acceptable and marginal end; shares and kappa in [0, 1]."""
+    """Where acceptable and marginal end; both in [0, 1]."""
 
     acceptable: float
     marginal: float
     high_is_good: bool
 
     def grade(self, value: float) -> Grade:
-        """NaN is unacceptable: nothing was shown."""
+        """Grade a value; NaN is unacceptable because nothing was shown."""
         if self._holds(value, self.acceptable):
             return Grade.ACCEPTABLE
         return Grade.MARGINAL if self._holds(value, self.marginal) else Grade.UNACCEPTABLE
 
     def shown_by(self, low: float, high: float) -> bool:
-        """Whether the whole interval is acceptable, not just the figure."""
+        """Whether the whole interval is acceptable, not just the value."""
         return self._holds(low if self.high_is_good else high, self.acceptable)
 
     def _holds(self, value: float, limit: float) -> bool:
@@ -67,7 +67,8 @@ class Study:
     """Every decision of a complete study.
 
     Attributes:
-        parts, appraisers: their names, in the order of the axes below.
+        parts: their names, in the order of the axes below.
+        appraisers: their names, in the order of the axes below.
         reference: the truth, BAD or GOOD, int8 (parts,).
         decisions: BAD or GOOD, int8 (appraisers, parts, trials).
     """
@@ -79,13 +80,13 @@ class Study:
 
     @property
     def trials(self) -> int:
-        """Number of trials."""
+        """How often each appraiser decided on each part."""
         return int(self.decisions.shape[2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proportion:
-    """``count`` of ``of`` with its exact interval (Clopper and Pearson); NaN of nothing."""
+    """``count`` of ``of`` with its exact interval (Clopper and Pearson); NaN if ``of`` is 0."""
 
     count: int
     of: int
@@ -96,19 +97,19 @@ class Proportion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppraiserResult:
-    """One appraiser.
+    """The figures of one appraiser.
 
     Attributes:
-        effectiveness: parts that were decided rightly in every trial, of all parts.
-        right_decisions: right decisions, of all decisions.
+        effectiveness: parts that were decided correctly in every trial, of all parts.
+        right_decisions: correct decisions, of all decisions.
         miss_rate: decisions that let a bad part pass, of those on bad parts.
         false_alarm_rate: decisions that rejected a good part, of those on good parts.
         bad_parts_missed: bad parts that passed at least once, of the bad parts.
         repeatability: parts decided alike in every trial, of all parts.
         kappa: Cohen's, against the reference.
-        kappa_within: Fleiss', over the appraiser's own trials; None for one trial.
+        kappa_within: Fleiss', over the appraiser's own trials; None if there is one trial.
         grades: by name of the bound.
-        shown: by name of the bound, whether the interval lies wholly in the acceptable range.
+        shown: by name of the bound, whether the whole interval is in the acceptable range.
         grade: the worst of ``grades``.
     """
 
@@ -128,7 +129,7 @@ class AppraiserResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairResult:
-    """Two appraisers against each other: Cohen's kappa over the trials of the same number."""
+    """Two appraisers compared: Cohen's kappa over trials of the same number."""
 
     first: str
     second: str
@@ -142,10 +143,10 @@ class StudyResult:
 
     Attributes:
         all_agree: parts decided alike by everybody in every trial, of all parts.
-        all_right: and rightly.
+        all_right: parts that everybody decided correctly in every trial, of all parts.
         kappa_between: Fleiss', over all trials of all appraisers; None for one decision a part.
         grade: the worst appraiser's.
-        remarks: sentences on what the study is too small to show.
+        remarks: sentences about what the study is too small to show.
     """
 
     parts: int
@@ -162,15 +163,15 @@ class StudyResult:
     remarks: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return everything as plain values for JSON."""
         return asdict(self)
 
 
 def analyse(study: Study, *, confidence: float = 0.95) -> StudyResult:
-    """All figures with their intervals.
+    """Compute all figures with their intervals.
 
     Raises:
-        UsageError: no good or no bad part is among the parts, so that nothing can be judged.
+        UsageError: the study has no good part or no bad part, so nothing can be judged.
     """
     kinds = [int((study.reference == kind).sum()) for kind in (BAD, GOOD)]
     if not all(kinds):
@@ -240,7 +241,7 @@ def _pair(study: Study, a: int, b: int, confidence: float) -> PairResult:
 
 
 def _tables(first: NDArray[np.int8], second: NDArray[np.int8]) -> NDArray[np.int64]:
-    """One cross table a part, (parts, 2, 2), of two sets of decisions (parts, trials)."""
+    """Make a cross table (2, 2) for each part from two sets of decisions (parts, trials)."""
     kinds = np.arange(2)
     said_first = (first[:, :, None] == kinds).astype(np.int64)
     said_second = (second[:, :, None] == kinds).astype(np.int64)
@@ -248,7 +249,7 @@ def _tables(first: NDArray[np.int8], second: NDArray[np.int8]) -> NDArray[np.int
 
 
 def _fleiss(decisions: NDArray[np.int8], confidence: float) -> Kappa | None:
-    """Over the second axis; None where there is one decision a part only."""
+    """Fleiss' kappa over the second axis; None if each part has only one decision."""
     if decisions.shape[1] < 2:
         return None
     good = decisions.sum(axis=1, dtype=np.int64)
@@ -269,7 +270,7 @@ def _worst(grades: Iterable[Grade]) -> Grade:
 
 
 def _remarks(kinds: Sequence[int], trials: int, confidence: float) -> list[str]:
-    """What so few decisions cannot show, however well they went."""
+    """Say what so few decisions cannot show, however good they are."""
     made = []
     for kind, name, words in ((BAD, "miss_rate", "bad"), (GOOD, "false_alarm_rate", "good")):
         limit = BOUNDS[name].acceptable
@@ -277,10 +278,10 @@ def _remarks(kinds: Sequence[int], trials: int, confidence: float) -> list[str]:
         decisions = kinds[kind] * trials
         if decisions < needed:
             made.append(
-                f"A {name.replace('_', ' ')} of at most {limit:.0%} takes at least {needed} "
-                f"decisions on {words} parts without a mistake to be shown at {confidence:.0%}; "
-                f"this study has {decisions}."
+                f"At least {needed} decisions on {words} parts without a mistake are needed to "
+                f"show a {name.replace('_', ' ')} of at most {limit:.0%} at {confidence:.0%}; this "
+                f"study has {decisions}."
             )
     if trials < 2:
-        made.append("With one trial nothing is known of how well an appraiser repeats himself.")
+        made.append("One trial cannot show how well an appraiser repeats their own decisions.")
     return made

@@ -1,9 +1,9 @@
-"""Decisions of an agreement study as CSV files: plan, sheets to fill in, reading.
+"""Decisions of an agreement study as CSV files: the plan, sheets to fill in, and reading them.
 
-One line a decision: ``part,reference,appraiser,trial,decision``. Reference and decision are good
-or bad, or one of ``WORDS``; a blind sheet has no reference, it comes from the list of parts. The
-reading is strict: each part has one reference, and each appraiser has decided on each part equally
-often, or the file and line that break this are named.
+Each line is one decision: ``part,reference,appraiser,trial,decision``. Reference and decision are
+good or bad, or one of ``WORDS``. A blind sheet has no reference; the list of parts has it. Reading
+is strict: each part has one reference, and each appraiser decides on each part equally often. An
+error names the file and line that break this.
 """
 
 from __future__ import annotations
@@ -37,11 +37,16 @@ MAX_LINES = 200_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of a study file; ``decision`` is None where it is still to be made.
+    """One line of a study file.
 
     Attributes:
-        file, line: where it stands, for errors.
-        reference, decision: BAD or GOOD.
+        file: the file that it is in, for errors.
+        line: its number there.
+        part: name of the part.
+        reference: BAD or GOOD.
+        appraiser: who decides.
+        trial: which of the appraiser's passes over the parts, from 1.
+        decision: BAD or GOOD; None if it is still open.
     """
 
     file: Path
@@ -56,11 +61,12 @@ class Row:
 def read_rows(
     path: Path, *, allow_open: bool = False, references: Mapping[str, int] | None = None
 ) -> list[Row]:
-    """The lines of one file.
+    """Read the lines of one file.
 
     Args:
-        allow_open: take lines without a decision.
-        references: of each part, for blind sheets, which have no such column.
+        path: the CSV file.
+        allow_open: accept lines without a decision.
+        references: reference of each part, for blind sheets, which do not have that column.
 
     Raises:
         ConfigError: the file cannot be read, or a line is wrong; names file, line and column.
@@ -75,12 +81,22 @@ def read_rows(
 
 
 def read_study(paths: Sequence[Path], *, references: Mapping[str, int] | None = None) -> Study:
-    """A complete study; arguments as for ``read_rows``. Raises ConfigError, UsageError."""
+    """Read a complete study from one or more files.
+
+    Raises:
+        ConfigError: a file cannot be read or is wrong, as ``read_rows`` says.
+        UsageError: a decision is missing.
+    """
     return study_of([row for path in paths for row in read_rows(path, references=references)])
 
 
 def study_of(rows: Sequence[Row]) -> Study:
-    """The study that these decisions make; raises ConfigError where they are not complete."""
+    """Make a study of these decisions.
+
+    Raises:
+        ConfigError: a decision is given twice, or a part has two references.
+        UsageError: a decision is missing.
+    """
     parts = _references(rows)
     appraisers = list(dict.fromkeys(row.appraiser for row in rows))
     seen: dict[tuple[str, str, int], Row] = {}
@@ -115,10 +131,12 @@ def study_of(rows: Sequence[Row]) -> Study:
 def plan_rows(
     parts: Sequence[tuple[str, int]], appraisers: Sequence[str], *, trials: int, seed: int
 ) -> list[Row]:
-    """Return the decisions to make, in a new random order for each appraiser and trial.
+    """List the decisions to make, in a new random order for each appraiser and trial.
 
     Args:
-        parts: name and reference of each.
+        parts: name and reference of each part.
+        appraisers: names of those who decide.
+        trials: how often each appraiser decides on each part.
         seed: the same seed gives the same order.
 
     Raises:
@@ -148,7 +166,7 @@ def plan_rows(
 
 
 def write_rows(rows: Sequence[Row], *, blind: bool = False) -> bytes:
-    """The rows as one file; blind: without the references."""
+    """Write the rows as one CSV file, ``blind`` without the references."""
     text = io.StringIO(newline="")
     cells = [
         (
@@ -165,7 +183,7 @@ def write_rows(rows: Sequence[Row], *, blind: bool = False) -> bytes:
 
 
 def read_parts(path: Path) -> list[tuple[str, int]]:
-    """Name and reference of each part of a list with the columns ``part,reference``."""
+    """Read a list of parts with the columns ``part,reference``: name and reference of each."""
     return [
         (_name(path, line, "part", cells), _word(path, line, "reference", cells))
         for line, cells in _lines(path, COLUMNS[:2])
@@ -173,7 +191,7 @@ def read_parts(path: Path) -> list[tuple[str, int]]:
 
 
 def _lines(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Every line that is not empty, as cells by column. Commas or semicolons part the cells."""
+    """Read every line that is not empty, as cells by column, separated by commas or semicolons."""
     text = _text(path)
     delimiter = ";" if ";" in text.partition("\n")[0] else ","
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)

@@ -1,4 +1,4 @@
-"""The station's own decisions in an agreement study, taken from its records."""
+"""Takes the station's own decisions in an agreement study from its records."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from edgeinspect.study.study_file import Row
 
 
 def decision_of(part: StoredPart) -> int:
-    """What the station did with the part: GOOD if the gate let it pass, else BAD."""
+    """Return what the station did with the part: GOOD if the gate let it pass, else BAD."""
     return GOOD if part.record.gate_outcome is GateOutcome.PASSED else BAD
 
 
 def fill_in(rows: Sequence[Row], parts: Iterable[StoredPart], *, appraiser: str) -> list[Row]:
-    """Put the records, in the order of their part ids, into the appraiser's open lines.
+    """Fill the records, in the order of their part ids, into the appraiser's open lines.
 
-    The parts went over the line in the order of the sheet, one record each.
+    The parts must have gone over the line in the order of the sheet, with one record each.
 
     Raises:
         UsageError: there are not exactly as many records as open lines, or more than one recipe
@@ -40,7 +40,7 @@ def fill_in(rows: Sequence[Row], parts: Iterable[StoredPart], *, appraiser: str)
             f"{len(open_at)} decisions of {appraiser} are open, but {len(recorded)} parts were "
             "recorded in that range.",
             next_action="Name the first and the last part id with --from and --to; a part that "
-            "was seen twice or not at all has to be run again, and the others after it.",
+            "was seen twice or not at all must be run again, and so must the parts after it.",
         )
     if len({part.record.recipe_digest for part in recorded}) > 1:
         raise UsageError(

@@ -1,7 +1,5 @@
-"""Output to a terminal.
+"""What is written to a terminal: tables, questions and pictures.
 
-Tables, questions, and pictures in whatever way it can show them.
-
-It may import ``drawing`` and the rooms above it. Begin with ``output``; ``graphics`` finds out how
-to show a picture.
+It may import ``drawing`` and the rooms above it. Begin with ``output``. For pictures begin with
+``graphics``; ``ask`` finds out which kind of picture a terminal can show.
 """

@@ -19,15 +19,15 @@ from edgeinspect.drawing.canvas import Rgb
 from edgeinspect.terminal import kitty
 from edgeinspect.terminal.sixel import BAND_ROWS, reduce_colors, sixels
 
-MOST_COLORS = 64
-"""More colours cannot be distinguished on a part's picture, and they cost bytes."""
-FEWEST_COLORS = 8
-MOST_CLOSE_PX, MOST_CLOSE_BYTES = 300_000, 160 * 1024
-"""Of a picture that is looked at by itself: a second or two on a slow line."""
+MAX_COLORS = 64
+"""On a picture of a part, more colours look the same and cost bytes."""
+MIN_COLORS = 8
+MAX_CLOSE_PX, MAX_CLOSE_BYTES = 300_000, 160 * 1024
+"""Limits of a picture that is shown by itself: a second or two on a slow connection."""
 
 
 class GraphicsKind(StrEnum):
-    """How a terminal can draw pictures."""
+    """How a picture gets onto a terminal."""
 
     BLOCKS = "blocks"
     SIXEL = "sixel"
@@ -36,11 +36,12 @@ class GraphicsKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A picture as its terminal takes it.
+    """A picture in the form that its terminal understands.
 
     Attributes:
         data: sixels, or a PNG in base64.
-        columns, rows: the cells that it covers.
+        columns: the character cells that it covers.
+        rows: the lines that it covers.
     """
 
     data: str
@@ -53,61 +54,67 @@ class Graphics:
     """What the terminal can show.
 
     Attributes:
-        cell_width_px, cell_height_px: of one character.
-        colors: how many it shows at once in one picture.
+        kind: how pictures are sent.
+        cell_width_px: width of one character.
+        cell_height_px: height of one character.
+        colors: how many colours one picture may have.
     """
 
     kind: GraphicsKind = GraphicsKind.BLOCKS
     cell_width_px: int = 10
     cell_height_px: int = 20
-    colors: int = MOST_COLORS
+    colors: int = MAX_COLORS
 
-    def size_px(self, *, columns: int, rows: int, most_px: int) -> tuple[int, int]:
-        """Width and height to draw a picture at, which is then shown over these cells.
+    def size_px(self, *, columns: int, rows: int, max_px: int) -> tuple[int, int]:
+        """Return the width and height at which to draw a picture that will cover these cells.
 
-        Half blocks are two pixels a cell. Other pictures of more than ``most_px`` pixels are drawn
-        smaller by a whole number, and enlarged again by ``encode`` or by the terminal.
+        A cell of half blocks has two pixels. Any other picture of more than ``max_px`` pixels is
+        drawn smaller by a whole factor; ``encode`` or the terminal enlarges it again.
         """
         if self.kind is GraphicsKind.BLOCKS:
             return columns, 2 * rows
         width, height = columns * self.cell_width_px, rows * self.cell_height_px
-        factor = self._factor(width * height, most_px)
+        factor = self._factor(width * height, max_px)
         if self.kind is GraphicsKind.SIXEL:
-            height -= height % BAND_ROWS  # terminals differ on a band that is not full
+            height -= height % BAND_ROWS  # terminals disagree about a band that is not full
         return max(1, width // factor), max(1, height // factor)
 
     def encode(
-        self, picture: Rgb, *, columns: int, rows: int, most_px: int, most_bytes: int
+        self, picture: Rgb, *, columns: int, rows: int, max_px: int, max_bytes: int
     ) -> Encoded | None:
-        """The picture in at most ``most_bytes``, with as many colours as that allows.
+        """Encode the picture in at most ``max_bytes``, with as many colours as that allows.
 
         Args:
-            picture: uint8 RGB, at most as large as ``size_px`` said; it keeps to the top left.
+            picture: uint8 RGB, at most as large as ``size_px`` says; it stays at the top left.
+            columns: character cells to cover.
+            rows: lines to cover.
+            max_px: the same limit as for ``size_px``.
+            max_bytes: largest length of the encoded picture.
 
         Returns:
-            None for half blocks, and for a picture that does not fit with the fewest colours.
+            None for half blocks, and for a picture that is too long even with few colours.
         """
         if self.kind is GraphicsKind.BLOCKS:
             return None
-        colors = min(self.colors, MOST_COLORS)
-        while colors >= min(FEWEST_COLORS, self.colors):
-            data = self._data(picture, columns, rows, most_px=most_px, colors=colors)
-            if len(data) <= most_bytes:
+        colors = min(self.colors, MAX_COLORS)
+        while colors >= min(MIN_COLORS, self.colors):
+            data = self._data(picture, columns, rows, max_px=max_px, colors=colors)
+            if len(data) <= max_bytes:
                 return Encoded(data, columns, rows)
             colors //= 2
         return None
 
     def show(self, encoded: Encoded, *, image_id: int) -> str:
-        """The escape sequence that draws it where the cursor is."""
+        """Return the escape sequence that draws the picture at the cursor."""
         if self.kind is GraphicsKind.SIXEL:
             return encoded.data
         return kitty.show(
             encoded.data, image_id=image_id, columns=encoded.columns, rows=encoded.rows
         )
 
-    def _data(self, picture: Rgb, columns: int, rows: int, *, most_px: int, colors: int) -> str:
+    def _data(self, picture: Rgb, columns: int, rows: int, *, max_px: int, colors: int) -> str:
         width, height = columns * self.cell_width_px, rows * self.cell_height_px
-        factor = self._factor(width * height, most_px)
+        factor = self._factor(width * height, max_px)
         indices, palette = reduce_colors(picture, colors)
         if self.kind is GraphicsKind.SIXEL:
             return sixels(indices.repeat(factor, axis=0).repeat(factor, axis=1), palette)
@@ -115,20 +122,20 @@ class Graphics:
         return kitty.png_base64(palette[indices], width=size[0], height=size[1])
 
     @staticmethod
-    def _factor(pixels: int, most_px: int) -> int:
-        return max(1, math.ceil(math.sqrt(pixels / most_px)))
+    def _factor(pixels: int, max_px: int) -> int:
+        return max(1, math.ceil(math.sqrt(pixels / max_px)))
 
 
-def as_blocks(picture: Rgb, *, columns: int, rows: int) -> Rgb:
-    """The picture small enough for half blocks over these cells, in its own shape."""
+def fit_blocks(picture: Rgb, *, columns: int, rows: int) -> Rgb:
+    """Shrink a picture for half blocks over these cells; its proportions stay."""
     height, width = picture.shape[:2]
     if width <= columns and height <= 2 * rows:
         return picture
-    return within(picture, width=columns, height=2 * rows)
+    return fit_within(picture, width=columns, height=2 * rows)
 
 
-def within(picture: Rgb, *, width: int, height: int) -> Rgb:
-    """Scale the picture to the largest size within these pixels, in its own shape."""
+def fit_within(picture: Rgb, *, width: int, height: int) -> Rgb:
+    """Scale a picture to fit within a size in pixels; its proportions stay."""
     scale = min(width / picture.shape[1], height / picture.shape[0])
     size = tuple(max(1, round(side * scale)) for side in picture.shape[1::-1])
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST

@@ -1,4 +1,4 @@
-"""Pictures in a terminal: two pixels a character cell, one above the other."""
+"""Pictures in a terminal with two pixels in each character cell, one above the other."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from edgeinspect.drawing.canvas import Rgb
 
 
 def half_blocks(picture: Rgb) -> Text:
-    """The picture as lines of upper half blocks, foreground above and background below.
+    """Draw a picture as lines of upper half blocks: foreground above, background below.
+
+    On a terminal with 256 colours rich takes the nearest ones.
 
     Args:
-        picture: uint8 (height, width, 3) RGB; one row is added if the height is odd. A terminal
-            of 256 colours gets the nearest of them, which rich sees to.
+        picture: uint8 (height, width, 3) RGB; the last row is doubled if the height is odd.
     """
     text = Text(no_wrap=True, end="")
     height, width = picture.shape[:2]

@@ -1,7 +1,7 @@
-"""Pictures by kitty's graphics protocol: a PNG in base64, cut into pieces. Pure functions.
+"""Pictures in kitty's graphics protocol: a PNG in base64, cut into pieces. Pure functions.
 
-The protocol: https://sw.kovidgoyal.net/kitty/graphics-protocol/. Every command asks for silence
-(q=2): an answer would arrive as keystrokes.
+The protocol is at https://sw.kovidgoyal.net/kitty/graphics-protocol/. Every command asks the
+terminal not to answer (q=2): an answer would arrive as keystrokes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 from edgeinspect.drawing.canvas import Rgb
 
 PIECE = 4096
-"""Characters of base64 a command may carry."""
+"""How many characters of base64 one command may carry."""
 
 
 def png_base64(picture: Rgb, *, width: int, height: int) -> str:
-    """The picture as a PNG of this size in base64, transparent right of it and below."""
+    """Encode a picture as a PNG of this size in base64, transparent to its right and below it."""
     padded = np.zeros((height, width, 4), np.uint8)
     padded[: picture.shape[0], : picture.shape[1], :3] = picture[:, :, ::-1]
     padded[: picture.shape[0], : picture.shape[1], 3] = 255
@@ -28,9 +28,9 @@ def png_base64(picture: Rgb, *, width: int, height: int) -> str:
 
 
 def show(png: str, *, image_id: int, columns: int, rows: int) -> str:
-    """Send a PNG and show it over so many cells where the cursor is.
+    """Return the commands that send a PNG and show it over these cells at the cursor.
 
-    It takes the place of whatever was shown under the same id; the cursor stays.
+    It replaces the picture that was shown under the same id. The cursor stays where it is.
     """
     pieces = [png[at : at + PIECE] for at in range(0, len(png), PIECE)]
     keys = f"a=T,f=100,i={image_id},p=1,c={columns},r={rows},C=1,q=2,"
@@ -43,9 +43,9 @@ def show(png: str, *, image_id: int, columns: int, rows: int) -> str:
 
 
 def forget(image_ids: Iterable[int]) -> str:
-    """Take these pictures off the screen and out of the terminal's memory."""
+    """Return the commands that remove pictures from the screen and the terminal's memory."""
     return "".join(f"\x1b_Ga=d,d=I,i={image_id},q=2\x1b\\" for image_id in image_ids)
 
 
 FORGET_ALL_SHOWN = "\x1b_Ga=d,d=A,q=2\x1b\\"
-"""Take every picture off the screen that is shown."""
+"""The command that removes every picture from the screen."""

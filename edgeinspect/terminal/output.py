@@ -21,31 +21,31 @@ _WIDTH_WITHOUT_TERMINAL = 120
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The option ``--json``, passed to the command as ``as_json``."""
+    """Add the option ``--json``, passed to the command as ``as_json``."""
     return click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON object as the last line."
     )(function)
 
 
 def examples(text: str) -> str:
-    """An epilog of examples, one command a line, kept as they are typed."""
+    """Make a help epilog of examples, one command a line, shown as they are typed."""
     lines = [line.strip() for line in text.strip().splitlines()]
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def print_json(value: Mapping[str, object]) -> None:
-    """One JSON object on one line, at once; NaN and infinities become null."""
+    """Print a JSON object on one line and flush; NaN and infinities become null."""
     sys.stdout.write(json_line(value))
     sys.stdout.flush()
 
 
 def json_line(value: Mapping[str, object]) -> str:
-    """What ``print_json`` prints."""
+    """Return the line that ``print_json`` prints."""
     return json.dumps(finite(value), ensure_ascii=False) + "\n"
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console that prints text as it is, without markup, emoji or highlighting."""
+    """Make a console that prints text as it is: no markup, emoji or highlighted numbers."""
     from rich.console import Console
 
     made = Console(stderr=stderr, highlight=False, emoji=False, markup=False)
@@ -58,10 +58,16 @@ def console(*, stderr: bool = False) -> Console:
 def progress(
     words: str, total: int, *, quiet: bool = False, on: Console | None = None
 ) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on stderr in a terminal; call the yielded function with the number done.
+    """Show a progress bar on stderr if that is a terminal.
 
     Args:
+        words: what is being done.
+        total: how many steps there are.
+        quiet: show nothing.
         on: the console that other lines are printed to meanwhile.
+
+    Yields:
+        A function to call with the number of steps done.
     """
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -74,7 +80,7 @@ def progress(
 
 
 def say(*renderables: RenderableType) -> None:
-    """Print for people."""
+    """Print text or tables for people."""
     console().print(*renderables)
 
 
@@ -85,7 +91,7 @@ def table(
     title: str = "",
     right: Sequence[str] = (),
 ) -> RenderableType:
-    """A table; the columns named in ``right`` are aligned to the right."""
+    """Make a table; the columns named in ``right`` are aligned to the right."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""Pictures as sixels: fewer colours, then bands of six rows. Pure functions on arrays.
+"""Pictures as sixels: first fewer colours, then bands of six rows. Pure functions on arrays.
 
 The format is DEC's: VT330/VT340 Programmer Reference Manual, volume 2, chapter 14.
 """
@@ -21,21 +21,22 @@ _ROW_WEIGHTS = (1 << np.arange(BAND_ROWS)).astype(np.uint8)
 Indices = NDArray[np.uint8]
 
 
-def reduce_colors(picture: Rgb, most: int) -> tuple[Indices, Rgb]:
-    """The picture in at most ``most`` colours, by median cut over colours of 5 bits a channel.
+def reduce_colors(picture: Rgb, max_colors: int) -> tuple[Indices, Rgb]:
+    """Reduce a picture to few colours, by median cut over colours of 5 bits a channel.
 
     Args:
-        most: 2 to 256.
+        picture: uint8 RGB, shape (height, width, 3).
+        max_colors: 2 to 256.
 
     Returns:
-        The number of each pixel's colour, uint8 of shape (height, width); and the colours, uint8
-        of shape (n, 3), each the mean of the pixels that got it.
+        The index of each pixel's colour, uint8 of shape (height, width); and the colours, uint8
+        of shape (n, 3), each the mean of the pixels that have it.
     """
     high = (picture >> (8 - _BITS)).astype(np.uint16)
     codes = (high[..., 0] << 2 * _BITS) | (high[..., 1] << _BITS) | high[..., 2]
     counts = np.bincount(codes.ravel(), minlength=1 << 3 * _BITS)
     number_of = np.zeros(counts.size, np.uint8)
-    for number, box in enumerate(_boxes(np.flatnonzero(counts), counts, most)):
+    for number, box in enumerate(_boxes(np.flatnonzero(counts), counts, max_colors)):
         number_of[box] = number
     indices: Indices = number_of[codes]
     flat = indices.ravel()
@@ -45,11 +46,11 @@ def reduce_colors(picture: Rgb, most: int) -> tuple[Indices, Rgb]:
 
 
 def sixels(indices: Indices, palette: Rgb) -> str:
-    """The escape sequence that draws these pixels where the cursor is.
+    """Return the escape sequence that draws these pixels at the cursor.
 
     Args:
-        indices: uint8, (height, width), into the palette.
-        palette: uint8, (n, 3) RGB, n at most 256.
+        indices: uint8, shape (height, width), into the palette.
+        palette: uint8 RGB, shape (n, 3), n at most 256.
     """
     height, width = indices.shape
     parts = [b'\x1bP0;1;0q"1;1;%d;%d' % (width, height)]
@@ -61,7 +62,7 @@ def sixels(indices: Indices, palette: Rgb) -> str:
 
 
 def _band(rows: Indices) -> bytes:
-    """Up to six rows, once for each of their colours, over one another."""
+    """Encode up to six rows: one line for each colour, drawn over one another."""
     weights = _ROW_WEIGHTS[: rows.shape[0], None]
     lines = []
     for number in np.unique(rows).tolist():
@@ -74,11 +75,13 @@ def _run(match: re.Match[bytes]) -> bytes:
     return b"!%d%b" % (len(match[0]), match[1])
 
 
-def _boxes(codes: NDArray[np.intp], counts: NDArray[np.intp], most: int) -> list[NDArray[np.intp]]:
-    """Colour codes in at most ``most`` groups: the widest and fullest is halved until enough."""
+def _boxes(
+    codes: NDArray[np.intp], counts: NDArray[np.intp], max_boxes: int
+) -> list[NDArray[np.intp]]:
+    """Group colour codes: halve the widest and fullest group until there are enough."""
     boxes = [codes]
     worth = [_worth(codes, counts)]
-    while len(boxes) < most and max(worth) > 0:
+    while len(boxes) < max_boxes and max(worth) > 0:
         at = int(np.argmax(worth))
         for half in _halves(boxes.pop(at), counts):
             boxes.append(half)
@@ -94,7 +97,7 @@ def _worth(codes: NDArray[np.intp], counts: NDArray[np.intp]) -> float:
 def _halves(
     codes: NDArray[np.intp], counts: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Cut across the widest channel, at the median pixel; neither half is empty."""
+    """Split at the median pixel of the widest channel; neither half is empty."""
     channels = _channels(codes)
     values = channels[int(np.argmax(np.ptp(channels, axis=1)))]
     codes = codes[np.argsort(values, kind="stable")]

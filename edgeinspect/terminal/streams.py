@@ -1,7 +1,7 @@
-"""Standard streams that cannot stop a station, whatever their reader does.
+"""Standard streams that cannot stop a station, whatever happens to the program that reads them.
 
-The reader of a log may have gone, sleep, or sit on a full disk. Writing then loses lines, counts
-them, and neither raises nor waits.
+The reader of a log may have ended, be asleep, or write to a full disk. Lines are then lost and
+counted; writing neither raises nor waits.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import TextIO, cast
 
 _STANDARD = (0, 1, 2)
-_ATOMIC_BYTES = 4096  # PIPE_BUF: a pipe takes so much at once or not at all, see pipe(7)
+_ATOMIC_BYTES = 4096  # PIPE_BUF: a pipe takes this much whole or not at all, see pipe(7)
 
 
-def open_what_is_closed() -> None:
-    """Let no file of ours become a standard stream that somebody writes to by its number.
+def open_closed_streams() -> None:
+    """Open the standard streams that are closed, on the null device.
 
-    A program may be started with its standard streams closed. Then the next file that is opened,
-    a database for one, would get the number of stderr, and a library's messages with it.
+    A program may be started with its standard streams closed. The next file that it opens, such as
+    a database, would get the number of stderr, and libraries would write their messages into it.
     """
     for descriptor in _STANDARD:
         try:
@@ -44,11 +44,12 @@ class Journal(io.TextIOBase):
     """A text stream on a descriptor that never raises and never waits."""
 
     def __init__(self, descriptor: int) -> None:
+        """Write to an open descriptor, which stays the caller's."""
         self._descriptor = descriptor
         self._lost = 0
 
     def say(self, sentence: str) -> None:
-        """One line, at once; lost if it cannot be written now."""
+        """Write one line at once; it is lost if it cannot be written now."""
         lost = self._lost
         note = f"({lost} lines could not be written here.)\n" if lost else ""
         self.write(f"{note}{sentence}\n")
@@ -84,10 +85,10 @@ class Journal(io.TextIOBase):
 
 @contextlib.contextmanager
 def journal_on_stderr() -> Iterator[Journal]:
-    """Stderr as a ``Journal``, for everything in this process that writes there.
+    """Make stderr a ``Journal`` for everything in this process that writes there.
 
-    Libraries in C write to the descriptor by its number, so that one gets a description of its
-    own that does not wait: the one that was inherited belongs to other programs, too.
+    Libraries in C write to the descriptor by its number. So the descriptor is opened anew and set
+    not to wait: the file description that was inherited is shared with other programs.
     """
     text, number = sys.stderr, 2
     kept = os.dup(number)
@@ -105,7 +106,7 @@ def journal_on_stderr() -> Iterator[Journal]:
 
 
 def write_within(descriptor: int, data: bytes, timeout_s: float) -> bool:
-    """Write all of it, or give up; never raises."""
+    """Write all of the data, or give up after a time; never raises."""
     deadline_s = time.monotonic() + timeout_s
     with contextlib.suppress(OSError):
         while data:
@@ -124,7 +125,7 @@ def _has_room(descriptor: int, timeout_s: float) -> bool:
 
 
 def _stop_waiting(descriptor: int) -> None:
-    """Raises OSError where that cannot be had."""
+    """Make writing not wait; raises OSError if that is not possible."""
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISSOCK(mode):
         os.set_blocking(descriptor, False)

@@ -19,18 +19,18 @@ def verdict_text(kind: VerdictKind) -> Text:
     return Text(kind.value.replace("_", " "), VERDICT_STYLE[kind])
 
 
-LATE_MEANS = {
+LATE_ADVICE = {
     "frame": "The camera delivered the picture too late. Check its frame rate and exposure with: "
     "edgeinspect camera stream-check",
     "inference": "The model was not done in time. See queue_and_hops and invoke in: edgeinspect "
     "status. A smaller region, fewer tiles or more room between parts helps.",
-    "release": "The verdict was in time, but the gate received it too late: the machine is too "
+    "release": "The verdict was in time but reached the gate too late: the machine is too "
     "busy. Raise gate.decision_margin_ms, or give the pulse thread a core of its own "
     "(gate.pulse_core).",
 }
 """What to do about a late part, by the first word of its detail."""
 
 
-def what_late_means(detail: str) -> str:
-    """Return one sentence for the technician; empty if the record does not name the delay."""
-    return LATE_MEANS.get(detail.partition(":")[0], "")
+def late_advice(detail: str) -> str:
+    """Return advice for the technician; empty if the record does not say what was late."""
+    return LATE_ADVICE.get(detail.partition(":")[0], "")

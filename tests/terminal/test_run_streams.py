@@ -226,9 +226,9 @@ def test_writing_with_a_deadline_gives_up() -> None:
 
 def test_no_file_of_ours_becomes_a_standard_stream(tmp_path: Path) -> None:
     program = (
-        "from edgeinspect.terminal.streams import open_what_is_closed\n"
+        "from edgeinspect.terminal.streams import open_closed_streams\n"
         "import os, pathlib, sys\n"
-        "open_what_is_closed()\n"
+        "open_closed_streams()\n"
         "opened = os.open('file', os.O_CREAT | os.O_WRONLY)\n"
         "sys.stderr.write('told')\n"
         "pathlib.Path('number').write_text(str(opened))\n"

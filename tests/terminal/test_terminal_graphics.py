@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeinspect.terminal import kitty
 from edgeinspect.terminal.ask import GraphicsChoice, graphics_of, is_multiplexed
-from edgeinspect.terminal.graphics import Encoded, Graphics, GraphicsKind, as_blocks
+from edgeinspect.terminal.graphics import Encoded, Graphics, GraphicsKind, fit_blocks
 from edgeinspect.terminal.sixel import reduce_colors, sixels
 from tests.helpers.terminal_kinds import KITTY, XTERM, read_kitty, read_sixels
 
@@ -62,9 +62,9 @@ def test_more_colors_come_closer() -> None:
 
 @pytest.mark.skipif(not shutil.which("sixel2png"), reason="libsixel's sixel2png is not installed")
 def test_another_reader_of_sixels_sees_the_same(tmp_path: Path) -> None:
-    picture = as_blocks(noisy(60, 90), columns=45, rows=15)
+    picture = fit_blocks(noisy(60, 90), columns=45, rows=15)
     graphics = Graphics(kind=GraphicsKind.SIXEL)
-    encoded = graphics.encode(picture, columns=45, rows=15, most_px=10**6, most_bytes=10**6)
+    encoded = graphics.encode(picture, columns=45, rows=15, max_px=10**6, max_bytes=10**6)
     assert encoded is not None
     (tmp_path / "a.six").write_text(graphics.show(encoded, image_id=1))
     command = ["sixel2png", "-i", str(tmp_path / "a.six"), "-o", str(tmp_path / "a.png")]
@@ -80,7 +80,7 @@ def test_another_reader_of_sixels_sees_the_same(tmp_path: Path) -> None:
 def test_kitty_gets_the_pixels_in_pieces() -> None:
     graphics = Graphics(kind=GraphicsKind.KITTY, cell_width_px=10, cell_height_px=20)
     picture = noisy(70, 110)
-    encoded = graphics.encode(picture, columns=12, rows=4, most_px=10**6, most_bytes=10**6)
+    encoded = graphics.encode(picture, columns=12, rows=4, max_px=10**6, max_bytes=10**6)
     assert encoded is not None
     assert len(encoded.data) > 2 * kitty.PIECE
     keys, seen = read_kitty(graphics.show(encoded, image_id=77))
@@ -103,12 +103,12 @@ def test_kitty_forgets_by_number_and_never_answers() -> None:
 @pytest.mark.parametrize("kind", [GraphicsKind.SIXEL, GraphicsKind.KITTY])
 def test_the_worst_picture_stays_within_its_bytes_or_is_not_sent(kind: GraphicsKind) -> None:
     graphics = Graphics(kind=kind, cell_width_px=12, cell_height_px=25)
-    size = graphics.size_px(columns=15, rows=5, most_px=24_000)
+    size = graphics.size_px(columns=15, rows=5, max_px=24_000)
     assert size[0] * size[1] <= 24_000
     picture = noisy(size[1], size[0])
 
-    def encode(most_bytes: int) -> Encoded | None:
-        return graphics.encode(picture, columns=15, rows=5, most_px=24_000, most_bytes=most_bytes)
+    def encode(max_bytes: int) -> Encoded | None:
+        return graphics.encode(picture, columns=15, rows=5, max_px=24_000, max_bytes=max_bytes)
 
     rich = encode(10**6)
     assert rich is not None
@@ -120,14 +120,14 @@ def test_the_worst_picture_stays_within_its_bytes_or_is_not_sent(kind: GraphicsK
 
 def test_large_cells_are_drawn_smaller_and_shown_at_full_size() -> None:
     sixel = Graphics(kind=GraphicsKind.SIXEL, cell_width_px=20, cell_height_px=40)
-    width, height = sixel.size_px(columns=15, rows=5, most_px=24_000)
+    width, height = sixel.size_px(columns=15, rows=5, max_px=24_000)
     assert (width, height) == (150, 99), "half, and whole bands of six"
     encoded = sixel.encode(
         noisy(height, width) // 200 * 200,
         columns=15,
         rows=5,
-        most_px=24_000,
-        most_bytes=10**6,
+        max_px=24_000,
+        max_bytes=10**6,
     )
     assert encoded is not None
     seen = read_sixels(encoded.data)
@@ -137,11 +137,11 @@ def test_large_cells_are_drawn_smaller_and_shown_at_full_size() -> None:
 
 def test_half_blocks_send_nothing_else() -> None:
     graphics = Graphics()
-    assert graphics.size_px(columns=15, rows=5, most_px=1) == (15, 10)
+    assert graphics.size_px(columns=15, rows=5, max_px=1) == (15, 10)
     picture = noisy(10, 15)
-    assert graphics.encode(picture, columns=15, rows=5, most_px=1, most_bytes=1) is None
-    assert as_blocks(picture, columns=15, rows=5) is picture
-    assert as_blocks(noisy(100, 300), columns=15, rows=5).shape == (5, 15, 3)
+    assert graphics.encode(picture, columns=15, rows=5, max_px=1, max_bytes=1) is None
+    assert fit_blocks(picture, columns=15, rows=5) is picture
+    assert fit_blocks(noisy(100, 300), columns=15, rows=5).shape == (5, 15, 3)
 
 
 VT340 = b"\x1b[?63;1;2;4;6;9;15;16;22;28c\x1b[?1;0;1024S\x1b[?63;1;2;4;6;9;15;16;22;28c"

@@ -1,8 +1,8 @@
-"""The demo's screen: belt, last reject with its score map, counts, stages. Fits 80 x 24."""
+"""The live screen: belt, last reject with its score map, counts, stages. Fits 80 x 24."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -20,7 +20,7 @@ _FIXED_LINES = 9
 _STAGES = {
     "trigger_to_frame": "trigger to frame",
     "frame_to_verdict": "frame to verdict",
-    "invoke": "of it the model",
+    "invoke": "of which the model",
     "margin": "left before too late",
 }
 _OUTCOME = {
@@ -34,13 +34,14 @@ _OUTCOME = {
 
 
 class LiveScreen:
-    """Draws one moment after the other; remembers the picture it has drawn last."""
+    """Draws one moment after another and keeps the last picture that it has drawn."""
 
     def __init__(self) -> None:
+        """Begin without a picture."""
         self._drawn: tuple[object, Text] | None = None
 
     def render(self, view: LiveView, *, width: int = 80, height: int = 24) -> RenderableType:
-        """The screen for a terminal of this size in characters."""
+        """Draw the screen for a terminal of this size in characters."""
         body_lines = max(6, height - _FIXED_LINES)
         picture_width = max(20, min(width // 2 - 2, (body_lines - 1) * 8 // 3))
         body = Table.grid(padding=(0, 2, 0, 0))
@@ -114,7 +115,7 @@ def _belt(view: LiveView, width: int) -> list[Text]:
 
 
 def _labels(places: Mapping[str, int], width: int, *, gate_word: str, gate_style: str) -> Text:
-    """Names over their places: trigger and guard end there, lens and gate begin there."""
+    """Write names above their places: trigger and guard end there, lens and gate begin there."""
     cells = [" "] * width
     for name, shown, ends in (
         ("trigger", "trigger▼", True),
@@ -134,8 +135,12 @@ def _labels(places: Mapping[str, int], width: int, *, gate_word: str, gate_style
     return text
 
 
-def _lane(parts: Iterable[BeltPart], column: object, width: int, places: Mapping[str, int]) -> Text:
-    assert callable(column)
+def _lane(
+    parts: Iterable[BeltPart],
+    column: Callable[[int], int],
+    width: int,
+    places: Mapping[str, int],
+) -> Text:
     text = Text(" " * width, no_wrap=True)
     cells = [" "] * width
     styles: list[tuple[int, str]] = []
@@ -165,7 +170,7 @@ def _chute(parts: list[BeltPart], gate: int, width: int) -> Text:
 
 
 def _facts(view: LiveView, *, lines: int, width: int) -> RenderableType:
-    """Counts, reasons, stages and faults, then as many of the last parts as fit."""
+    """List counts, reasons, stages and faults, then as many of the last parts as fit."""
     shown = [_counts(view), _reasons(view)]
     shown += _stage_lines(view.stages_us)
     if view.faults:
@@ -210,7 +215,7 @@ def _stage_lines(stages_us: Mapping[str, Mapping[str, float]]) -> list[Text]:
         if spread:
             low = spread["p50"] / 1000
             tail = spread["p99"] / 1000
-            # For the time left, the smallest value matters; high percentiles mean nothing.
+            # For the time left only the smallest values matter; its high percentiles say nothing.
             shown = "" if stage == "margin" else f"{tail:>8.1f}"
             lines.append(Text(f"{words:<20}{low:>7.1f}{shown}"))
     return lines

@@ -1,4 +1,4 @@
-"""What the demo's screen shows, as values; ``live_screen`` draws them."""
+"""The values that the live screen shows; ``live_screen`` draws them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class BeltPart:
     """A part on the simulated belt.
 
     Attributes:
-        at_ns: belt travel beyond the trigger sensor, in nanoseconds of travel.
-        verdict: the station's word on it so far, None while there is none.
-        in_chute: it has been rejected and falls.
+        at_ns: how far the part is past the trigger sensor, in nanoseconds of travel.
+        verdict: the station's verdict, None while there is none.
+        in_chute: it has been rejected and is falling.
     """
 
     at_ns: int
@@ -26,7 +26,7 @@ class BeltPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastPart:
-    """A part whose way has ended; ``score`` is None where nothing was scored."""
+    """A part that has left the station; ``score`` is None if it was not scored."""
 
     part_id: int
     verdict: VerdictKind
@@ -37,15 +37,15 @@ class LastPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveView:
-    """One moment of the demo.
+    """One moment of the line.
 
     Attributes:
-        places_ns: where things are along the belt: "trigger", "lens", "guard", "gate".
+        places_ns: positions along the belt of "trigger", "lens", "guard" and "gate".
         gate_open: a part at the gate would pass.
         counts: parts by verdict.
         reasons: rejected parts by reason.
-        stages_us: stage to its percentiles.
-        faults: name to how often; the lasting ones are in ``lasting``.
+        stages_us: percentiles of each stage.
+        faults: how often each fault occurred; ``lasting`` names those that still last.
         last: the last parts, newest first.
         picture: the last part that did not pass, with its frame and score map.
     """

@@ -82,16 +82,14 @@ class Filmstrip:
             else:
                 picture.show(None, is_used=False)
 
-    def load(
-        self, part_id: int, *, columns: int, rows: int, most_px: int, most_bytes: int
-    ) -> Shown:
+    def load(self, part_id: int, *, columns: int, rows: int, max_px: int, max_bytes: int) -> Shown:
         """Render a part's picture and encode it for the terminal; takes a while."""
-        width, height = self._graphics.size_px(columns=columns, rows=rows, most_px=most_px)
+        width, height = self._graphics.size_px(columns=columns, rows=rows, max_px=max_px)
         drawn = self._source.draw(part_id, width=width, height=height)
         if drawn.picture is None:
             return Shown(drawn)
         encoded = self._graphics.encode(
-            drawn.picture, columns=columns, rows=rows, most_px=most_px, most_bytes=most_bytes
+            drawn.picture, columns=columns, rows=rows, max_px=max_px, max_bytes=max_bytes
         )
         return Shown(drawn, encoded)
 
@@ -105,8 +103,8 @@ class Filmstrip:
                 part_id,
                 columns=THUMBNAIL_COLUMNS,
                 rows=rows,
-                most_px=THUMBNAIL_MAX_PX,
-                most_bytes=THUMBNAIL_MAX_BYTES,
+                max_px=THUMBNAIL_MAX_PX,
+                max_bytes=THUMBNAIL_MAX_BYTES,
             )
             self._tasks.start("picture", load, partial(self._keep, key))
         return shown

@@ -20,7 +20,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from edgeinspect.terminal import kitty
-from edgeinspect.terminal.graphics import Encoded, Graphics, GraphicsKind, as_blocks
+from edgeinspect.terminal.graphics import Encoded, Graphics, GraphicsKind, fit_blocks
 from edgeinspect.terminal.half_blocks import half_blocks
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Picture(Widget):
             words = "loading" if self._shown is None else self._shown.drawn.note
             lines = [Text("")] * (height // 2) + [Text(f" {words}", "dim italic")]
         else:
-            small = as_blocks(picture, columns=width, rows=height)
+            small = fit_blocks(picture, columns=width, rows=height)
             lines = list(half_blocks(small).split("\n", allow_blank=True))
         return [as_strip(self, line, width) for line in lines]
 

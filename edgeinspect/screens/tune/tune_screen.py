@@ -51,7 +51,7 @@ from edgeinspect.screens.tune.tune_drawing import (
 from edgeinspect.screens.tune.tune_state import TuneState
 from edgeinspect.screens.tune.tune_view import TuneView
 from edgeinspect.terminal import kitty
-from edgeinspect.terminal.graphics import MOST_CLOSE_BYTES, MOST_CLOSE_PX, Graphics, GraphicsKind
+from edgeinspect.terminal.graphics import MAX_CLOSE_BYTES, MAX_CLOSE_PX, Graphics, GraphicsKind
 
 Result = TypeVar("Result")
 
@@ -280,8 +280,8 @@ class TuneApp(App[int]):
             part.part_id,
             columns=CLOSE_COLUMNS,
             rows=CLOSE_ROWS,
-            most_px=MOST_CLOSE_PX,
-            most_bytes=MOST_CLOSE_BYTES,
+            max_px=MAX_CLOSE_PX,
+            max_bytes=MAX_CLOSE_BYTES,
         )
         self._tasks.start(
             "close-up",
