@@ -69,7 +69,7 @@ def draw_stored_part(
 
 
 def part_recipe(reader: RecordReader, digest: str) -> PartRecipe:
-    """Return what was recorded under a recipe digest; empty if nothing was."""
+    """Return the document registered under a recipe digest; empty if there is none."""
     try:
         (entry,) = (entry for entry in registered_recipes(reader) if entry.digest == digest)
         document = entry.document

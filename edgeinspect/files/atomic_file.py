@@ -62,7 +62,7 @@ def create_file(path: Path, data: bytes, *, mode: int = 0o444) -> bool:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make durable what was created, renamed or removed in a folder."""
+    """Make creations, renames and removals in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -40,7 +40,7 @@ class Rule(ValueError):
 
         Args:
             key_path: the key to correct, relative to the model that raises.
-            value: what it holds, which may be its default.
+            value: its value, which may be the default.
             expected: completes "expected ..." in the error for the person who wrote the file.
         """
         super().__init__(f"{dotted(key_path)}: expected {expected}")

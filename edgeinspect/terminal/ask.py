@@ -101,7 +101,7 @@ def is_multiplexed(environment: Mapping[str, str]) -> bool:
 def graphics_of(
     answer: bytes, choice: GraphicsChoice, *, window: tuple[int, int, int, int] = (0, 0, 0, 0)
 ) -> Graphics:
-    """Read a terminal's answers; what they do not say is not assumed.
+    """Read a terminal's answers; nothing is assumed beyond them.
 
     Args:
         answer: everything that the terminal sent.

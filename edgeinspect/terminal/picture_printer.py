@@ -33,7 +33,7 @@ class PicturePrinter:
     """Prints pictures in the best form that the terminal can show."""
 
     def __init__(self, choice: str) -> None:
-        """Ask the terminal once what it can show; ``choice`` is auto, kitty, sixel or blocks."""
+        """Ask the terminal how it shows pictures; ``choice`` is auto, kitty, sixel or blocks."""
         self._shown = 0
         self._answer = TerminalAnswer(Graphics())
         with contextlib.suppress(OSError):  # without a descriptor it cannot show pictures

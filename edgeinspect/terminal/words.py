@@ -32,5 +32,5 @@ LATE_ADVICE = {
 
 
 def late_advice(detail: str) -> str:
-    """Return advice for the technician; empty if the record does not say what was late."""
+    """Return advice for the technician; empty if the record does not name the delay."""
     return LATE_ADVICE.get(detail.partition(":")[0], "")
