@@ -93,7 +93,7 @@ def note_older_start(plan: StationPlan) -> str:
         if last is None or (last.action, dict(last.details)) != (STARTED_OLDER, details):
             reason = f"the station file or the command names revision {plan.recipe.revision}"
             trail.append(STARTED_OLDER, author="edgeinspect", reason=reason, details=details)
-    return f"The station inspects with an older bundle than {newer}, as requested."
+    return f"The station inspects with an older bundle than the active one, {newer}, as requested."
 
 
 def _may_be_newer(known: Build, offered: Build) -> bool:
