@@ -23,7 +23,7 @@ from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import GOOD, Dataset, Item, Split
 from edgeinspect_tools.data.dataset_formats import read_source
 from edgeinspect_tools.quantize.int8_candidates import Quantized, Way
-from edgeinspect_tools.train import Network, TaskChoice, TrainedRun, TrainSettings
+from edgeinspect_tools.train import Network, TrainedRun, TrainSettings
 from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
 from tests.helpers.chain_samples import gap_that, spot_model
 from tests.helpers.sim_folder import write_sim_folder
@@ -163,7 +163,7 @@ def test_where_only_labels_are_known_a_map_is_compared_with_a_classifier(picture
     assert list(found) == ["frozen encoder", "classifier"]
     whole = found["classifier"]
     assert found["frozen encoder"].frozen_encoder
-    assert (whole.task, whole.network) == (TaskChoice.CLASSIFICATION, Network.MOBILENET_V2)
+    assert (whole.method, whole.network) == ("classification", Network.MOBILENET_V2)
     assert (whole.gray, whole.resize_px) == (True, 96)
     assert whole.contrast == look_at(dataset.of(Split.TRAIN)).contrast > 1
     assert whole.minutes == found["frozen encoder"].minutes == pytest.approx(18)

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from edgeinspect.errors import DriverMissing, ModelRefused, UsageError
-from edgeinspect_tools.convert import convert as convert_module
 from edgeinspect_tools.convert import environment as environment_module
+from edgeinspect_tools.convert import sources
 from edgeinspect_tools.convert.contract import normalised
 from edgeinspect_tools.convert.convert import Converted, ConvertOptions, convert_model, run_float
 from edgeinspect_tools.convert.environment import Ended, Environment, default_folder, run_child
-from edgeinspect_tools.convert.sources import CONVERTERS, Converter, Kind, kind_of
+from edgeinspect_tools.convert.sources import CONVERTERS, Converter, converter_for
 from edgeinspect_tools.flatbuffer import parse_tflite
 from edgeinspect_tools.quantize.int8_candidates import Way
 from edgeinspect_tools.quantize.steps import quantize_pictures
@@ -42,34 +42,34 @@ def float_model(shape: tuple[int, ...] = (1, 8, 8, 3), *, operator: str = "RELU"
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("m.keras", Kind.KERAS),
-        ("m.pt2", Kind.PYTORCH),
-        ("m.onnx", Kind.ONNX),
-        ("m.tflite", Kind.TFLITE),
-        ("m.py::make", Kind.PYTORCH),
+        ("m.keras", "keras"),
+        ("m.pt2", "pytorch"),
+        ("m.onnx", "onnx"),
+        ("m.tflite", "tflite"),
+        ("m.py::make", "pytorch"),
     ],
 )
-def test_kinds_by_name(tmp_path: Path, name: str, kind: Kind) -> None:
+def test_kinds_by_name(tmp_path: Path, name: str, kind: str) -> None:
     (tmp_path / name.partition("::")[0]).touch()
-    assert kind_of(str(tmp_path / name)) is kind
+    assert converter_for(str(tmp_path / name)).kind == kind
 
 
 def test_a_saved_model_is_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"without saved_model\.pb"):
-        kind_of(str(tmp_path))
+        converter_for(str(tmp_path))
     (tmp_path / "saved_model.pb").touch()
-    assert kind_of(str(tmp_path)) is Kind.SAVED_MODEL
+    assert converter_for(str(tmp_path)).kind == "savedmodel"
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("m.pt", "torch.export.save"), ("m.xyz", "no model of a known kind")]
+    ("name", "said"), [("m.pt", "torch.export.save"), ("m.xyz", "not a model of a known kind")]
 )
 def test_what_is_no_source(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / name).touch()
     with pytest.raises(UsageError, match=said):
-        kind_of(str(tmp_path / name))
+        converter_for(str(tmp_path / name))
     with pytest.raises(UsageError, match="does not exist"):
-        kind_of(str(tmp_path / "nothing.keras"))
+        converter_for(str(tmp_path / "nothing.keras"))
 
 
 # --- the bundle's layout --------------------------------------------------------------------
@@ -165,6 +165,18 @@ else:
 """
 
 
+def of_kind(kind: str) -> Converter:
+    return next(each for each in CONVERTERS if each.kind == kind)
+
+
+def replace_keras(monkeypatch: pytest.MonkeyPatch, *, script: str, module: str) -> None:
+    """Put another converter for .keras files in front of the table."""
+    fake = Converter(
+        kind="keras", description="", suffixes=(".keras",), script=script, module=module
+    )
+    monkeypatch.setattr(sources, "CONVERTERS", (fake, *CONVERTERS))
+
+
 def convert_with_fake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, *, deadline_s: float = 60
 ) -> Converted:
@@ -173,8 +185,7 @@ def convert_with_fake(
     model.write_bytes(float_model())
     source = tmp_path / "source.keras"
     source.write_text(how)
-    fake = {**CONVERTERS, Kind.KERAS: Converter(str(script), module="numpy")}
-    monkeypatch.setattr(convert_module, "CONVERTERS", fake)
+    replace_keras(monkeypatch, script=str(script), module="numpy")
     options = ConvertOptions(weights=model, deadline_s=deadline_s)
     return convert_model(str(source), options=options)
 
@@ -214,8 +225,7 @@ def test_a_missing_library_is_answered_with_one_command(
 ) -> None:
     source = tmp_path / "m.keras"
     source.touch()
-    fake = {**CONVERTERS, Kind.KERAS: Converter("from_keras.py", module="not_there")}
-    monkeypatch.setattr(convert_module, "CONVERTERS", fake)
+    replace_keras(monkeypatch, script="from_keras.py", module="not_there")
     with pytest.raises(DriverMissing, match="pip install edgeinspect-tools"):
         convert_model(str(source))
 
@@ -379,7 +389,7 @@ def test_keras_and_saved_models(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["m.pt2", "make_source.py::make"])
 def test_pytorch(tmp_path: Path, name: str) -> None:
     folder = Path(ENVIRONMENTS).resolve()
-    environment = Environment("pytorch", CONVERTERS[Kind.PYTORCH].requirements, folder)
+    environment = Environment("pytorch", of_kind("pytorch").requirements, folder)
     environment.make()
     make_source(tmp_path, PYTORCH, str(environment.python))
     shape = (1, 32, 32, 3) if "::" in name else None
@@ -395,7 +405,7 @@ def test_pytorch(tmp_path: Path, name: str) -> None:
 @needs_environments
 def test_onnx(tmp_path: Path) -> None:
     folder = Path(ENVIRONMENTS).resolve()
-    environment = Environment("onnx", CONVERTERS[Kind.ONNX].requirements, folder)
+    environment = Environment("onnx", of_kind("onnx").requirements, folder)
     environment.make()
     make_source(tmp_path, ONNX, str(environment.python))
     converted = convert_model(str(tmp_path / "m.onnx"), options=ConvertOptions(env_dir=folder))

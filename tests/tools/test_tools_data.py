@@ -576,7 +576,7 @@ def test_unknown_label_formats(tmp_path: Path, name: str) -> None:
 
 def test_pictures_without_any_label(tmp_path: Path) -> None:
     write(tmp_path / "a.png", picture(1))
-    with pytest.raises(UsageError, match=r"a\.png lies in no class folder"):
+    with pytest.raises(UsageError, match=r"a\.png has no label: it is not in a class folder"):
         read_source(tmp_path)
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()

@@ -20,8 +20,9 @@ from edgeinspect_tools.cli import application as tools
 from edgeinspect_tools.data.dataset import Split
 from edgeinspect_tools.data.dataset_formats import read_source
 from edgeinspect_tools.data.manifest import load_manifest, save_manifest
+from edgeinspect_tools.train.methods.segmentation import described_alignment
 from edgeinspect_tools.train.samples import Pictures
-from edgeinspect_tools.train.training_run import described_alignment, samples_of
+from edgeinspect_tools.train.training_run import reference_search_px, samples_of
 from tests.helpers.align_samples import Pixels, product
 from tests.helpers.chain_samples import SIDE_PX, STRIDE_PX, conv_model, read_dataset, write_run
 
@@ -84,7 +85,7 @@ def test_the_station_compares_each_part_where_it_lies_and_refuses_what_lies_wron
         dataset,
         difference_model(),
         reference=True,
-        **described_alignment(dataset),
+        **described_alignment(reference_search_px(dataset)),
     )
     out, data = tmp_path / "bundle", ("--data", str(pictures))
     for arguments in (["quantize", str(run), *data], ["pack", str(run), *data, "--out", str(out)]):

@@ -20,7 +20,7 @@ from edgeinspect_tools.shipped.deeppcb.boxes import Corners, Found, boxes_from_m
 from edgeinspect_tools.train import checkpoint, outcome
 from edgeinspect_tools.train.augment import cut_square, pasted, relit, turned
 from edgeinspect_tools.train.checkpoint import Progress
-from edgeinspect_tools.train.choice import choose, thresholds
+from edgeinspect_tools.train.choice import choose, scored_map, thresholds
 from edgeinspect_tools.train.crops import (
     Arrays,
     CropSource,
@@ -32,6 +32,7 @@ from edgeinspect_tools.train.crops import (
 from edgeinspect_tools.train.cross_validation import ious, pixel_confusion, summary
 from edgeinspect_tools.train.head import STRENGTHS, fit_head
 from edgeinspect_tools.train.maps import RANKS, MapMaker, Seen, look, worth
+from edgeinspect_tools.train.methods.segmentation import crop_settings
 from edgeinspect_tools.train.samples import (
     UNKNOWN,
     Box,
@@ -41,7 +42,6 @@ from edgeinspect_tools.train.samples import (
     label_map,
     spread,
 )
-from edgeinspect_tools.train.segmentation import crop_settings
 from edgeinspect_tools.train.training_settings import TrainSettings
 
 SHORT = TrainSettings(tile_px=64, tile_overlap_px=16, crop_px=64, stride_px=4, batch=4)
@@ -89,7 +89,7 @@ def test_settings_out_of_range_are_named(changes: dict[str, float], said: str) -
 
 def test_settings_become_plain_json() -> None:
     values = json.loads(json.dumps(TrainSettings().as_dict()))
-    assert (values["network"], values["task"], values["stride_px"]) == ("small", "auto", 4)
+    assert (values["network"], values["method"], values["stride_px"]) == ("small", "auto", 4)
 
 
 def test_labels_come_from_masks_boxes_or_nothing(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def seen_of(index: int | None, *top: float) -> Seen:
 def test_the_reducer_that_separates_is_chosen() -> None:
     # One bright cell on good parts, four on defective ones: the maximum cannot tell, rank 2 can.
     seen = [seen_of(None, 0.9, 0.1, 0.1, 0.1)] * 5 + [seen_of(0, 0.8, 0.8, 0.8, 0.8)] * 5
-    chosen = choose(seen)
+    chosen = choose(list(map(scored_map, seen)))
     assert chosen.kind is not ReducerKind.MAX
     assert chosen.auroc == 1.0
     assert (chosen.good, chosen.defective) == (5, 5)
@@ -316,17 +316,17 @@ def test_a_lead_within_its_error_does_not_replace_the_maximum() -> None:
     """One picture of forty ranks better by its second cell; half of them do in the other case."""
     good = [seen_of(None, 0.5 + n / 100, 0.1) for n in range(20)]
     bad = [seen_of(0, 0.8 + n / 100, 0.7) for n in range(20)]
-    by_chance = choose([*good, *bad[1:], seen_of(0, 0.6, 0.55)])
+    by_chance = choose(list(map(scored_map, [*good, *bad[1:], seen_of(0, 0.6, 0.55)])))
     assert (by_chance.kind, by_chance.k) == (ReducerKind.MAX, 1)
     assert by_chance.auroc is not None
     assert by_chance.auroc < 1
-    really = choose([*good, *bad[10:], *[seen_of(0, 0.6, 0.55)] * 10])
+    really = choose(list(map(scored_map, [*good, *bad[10:], *[seen_of(0, 0.6, 0.55)] * 10])))
     assert really.kind is not ReducerKind.MAX
     assert really.auroc == 1.0
 
 
 def test_with_one_kind_only_nothing_is_claimed() -> None:
-    chosen = choose([seen_of(0, 0.9)] * 3)
+    chosen = choose(list(map(scored_map, [seen_of(0, 0.9)] * 3)))
     assert (chosen.kind, chosen.k, chosen.reject, chosen.auroc) == (ReducerKind.MAX, 1, 0.5, None)
 
 

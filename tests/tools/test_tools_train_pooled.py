@@ -228,8 +228,8 @@ class Exported:
     def __init__(self) -> None:
         import keras
 
+        from edgeinspect_tools.train.methods.segmentation import export, frozen_features
         from edgeinspect_tools.train.networks import segmenter, split_at_frozen
-        from edgeinspect_tools.train.segmentation import export, frozen_features
 
         keras.utils.set_random_seed(3)
         self.plain = replace(SMALL, pooled_head=0.0)
@@ -274,7 +274,7 @@ def test_a_tile_that_looks_sound_is_lowered_by_the_same_everywhere(exported: Exp
 
 
 def test_half_the_weight_takes_off_half(exported: Exported) -> None:
-    from edgeinspect_tools.train.segmentation import export
+    from edgeinspect_tools.train.methods.segmentation import export
 
     half = export(exported.model, replace(SMALL, pooled_head=0.5), 1, 2, head=exported.head)
     off = maps(exported.before, exported.tiles) - maps(half, exported.tiles)

@@ -18,7 +18,6 @@ from edgeinspect_tools.data.dataset import GOOD, Dataset, Item, Split
 from edgeinspect_tools.quantize import open_model
 from edgeinspect_tools.train import (
     Network,
-    TaskChoice,
     TrainSettings,
     checkpoint,
     train,
@@ -183,27 +182,50 @@ def test_defects_are_located_from_labels_alone(tmp_path: Path) -> None:
     assert done.description["validation"]["auroc"] >= 0.9
 
 
-@pytest.mark.training
-@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # Keras, while it saves
-def test_a_classifier_takes_what_validates_better(tmp_path: Path) -> None:
+def whole_pictures(folder: Path, method: str) -> TrainSettings:
+    """Settings of a classifier, with a narrow encoder of random weights as its first ones."""
     import keras
 
     keras.utils.set_random_seed(1)
     source = keras.applications.MobileNetV2(
         input_shape=(64, 64, 3), alpha=0.35, include_top=False, weights=None
     )
-    source.save(tmp_path / "source.keras")
-    wanted = replace(
+    source.save(folder / "source.keras")
+    return replace(
         QUICK,
-        task=TaskChoice.CLASSIFICATION,
+        method=method,
         network=Network.MOBILENET_V2,
         alpha=0.35,
-        weights=str(tmp_path / "source.keras"),
+        weights=str(folder / "source.keras"),
         resize_px=64,
         steps=20,
         check_every=10,
         rate=1e-3,
     )
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # Keras, while it saves
+def test_a_linear_head_learns_on_a_frozen_encoder(tmp_path: Path) -> None:
+    wanted = whole_pictures(tmp_path, "linear-head")
+    done = train(dataset(tmp_path / "data"), wanted, tmp_path / "run", progress=quiet)
+    found = done.description
+    assert (found["task"], found["encoder"], found["steps"]) == ("classification", "frozen", 0)
+    assert found["validation"]["auroc"] == 1.0
+    sink = open_model(done.model.read_bytes()).get_output_details()[0]
+    assert sink["shape"].tolist() == [1, 2]
+    with pytest.raises(UsageError, match="needs weights"):
+        train(
+            dataset(tmp_path / "data"),
+            replace(wanted, weights="none"),
+            tmp_path / "run",
+            progress=quiet,
+        )
+
+
+@pytest.mark.training
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # Keras, while it saves
+def test_a_classifier_takes_what_validates_better(tmp_path: Path) -> None:
+    wanted = whole_pictures(tmp_path, "classification")
     done = train(dataset(tmp_path / "data"), wanted, tmp_path / "run", progress=quiet)
     found = done.description
     assert found["classes"][0] == {"name": "good", "role": "good"}

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from edgeinspect.hw.picture_file import read_picture
 from edgeinspect_tools.data.dataset import Dataset, Item, Split
-from edgeinspect_tools.train import Network, TaskChoice, TrainSettings
-from edgeinspect_tools.train.training_settings import FROZEN_ENCODER
+from edgeinspect_tools.train import Network, TrainSettings
+from edgeinspect_tools.train.training_settings import CLASSIFICATION, FROZEN_ENCODER
 from edgeinspect_tools.train.weights import width_of
 
 FINE_TUNING_SHARE = 0.25
@@ -109,7 +109,7 @@ def candidates(dataset: Dataset, wishes: Wishes) -> dict[str, TrainSettings]:
     if own is not Network.MOBILENET_V2 or wishes.weights == "none":
         gray = reference or (look.gray and wishes.weights == "none")
         shared |= {"network": own, "gray": gray}
-        return {"map": TrainSettings(**shared, **_tiles(look), **_budget(wishes))}
+        return {"map": TrainSettings(**shared, **_tiles(look), **budget(wishes))}
     shared |= {
         "network": own,
         "alpha": width_of(wishes.weights),
@@ -119,24 +119,24 @@ def candidates(dataset: Dataset, wishes: Wishes) -> dict[str, TrainSettings]:
         "brightness": round(look.brightness),
     }
     if reference:  # loaded weights know of no reference, so every layer has to learn of it
-        return {"map": TrainSettings(**shared, **_tiles(look), **_budget(wishes))}
+        return {"map": TrainSettings(**shared, **_tiles(look), **budget(wishes))}
     both = wishes.minutes >= _ENOUGH_FOR_TWO_MINUTES and wishes.steps is None
     frozen = {**FROZEN_ENCODER, **shared, **_frozen_tiles(look), "rate": 3e-3}
     share = 0.5 if both else 1.0
-    found = {"frozen encoder": TrainSettings(**frozen, **_budget(wishes, share))}
+    found = {"frozen encoder": TrainSettings(**frozen, **budget(wishes, share))}
     if not both:
         return found
     if all(item.is_good or item.mask or item.boxes for item in dataset.items):
         tuned = shared | {"freeze_stride_px": 8, **_tiles(look)}
-        found["tuned encoder"] = TrainSettings(**tuned, **_budget(wishes, share))
+        found["tuned encoder"] = TrainSettings(**tuned, **budget(wishes, share))
         return found
     whole = shared | {
-        "task": TaskChoice.CLASSIFICATION,
+        "method": CLASSIFICATION,
         "encoder_stride_px": 32,
         "resize_px": min(_LARGEST_SQUARE_PX, max(96, _up(look.long_px))),
         "rate": 5e-4,
     }
-    found["classifier"] = TrainSettings(**whole, **_budget(wishes, share))
+    found["classifier"] = TrainSettings(**whole, **budget(wishes, share))
     return found
 
 
@@ -188,7 +188,8 @@ def _up(side_px: int) -> int:
     return -(-side_px // 32) * 32
 
 
-def _budget(wishes: Wishes, share: float = 1.0) -> dict[str, Any]:
+def budget(wishes: Wishes, share: float = 1.0) -> dict[str, Any]:
+    """The settings of a training's time limit: its share of the minutes, or its steps."""
     if wishes.steps is not None:
         return {
             "minutes": _MINUTES_WITHOUT_END,

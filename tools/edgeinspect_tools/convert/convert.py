@@ -20,7 +20,7 @@ from edgeinspect.hw.picture_file import read_picture
 from edgeinspect_tools.convert.contract import normalised
 from edgeinspect_tools.convert.environment import Environment, default_folder, run_child
 from edgeinspect_tools.convert.scripts.script_protocol import MARK, REFUSED
-from edgeinspect_tools.convert.sources import CONVERTERS, Kind, kind_of
+from edgeinspect_tools.convert.sources import TFLITE, Converter, converter_for
 from edgeinspect_tools.flatbuffer import parse_tflite
 from edgeinspect_tools.given_model import read_tried
 from edgeinspect_tools.missing import need
@@ -45,7 +45,7 @@ class Converted:
     same_top: share of the compared outputs whose highest class agrees.
     """
 
-    kind: Kind
+    kind: str
     model: bytes
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
@@ -86,11 +86,11 @@ def convert_model(
         ModelRefused: it cannot be converted, or the result differs from its source.
     """
     options = options or ConvertOptions()
-    kind = kind_of(source)
-    if kind is Kind.TFLITE:
-        return _taken_over(Path(source))
+    converter = converter_for(source)
+    if not converter.script:
+        return _unconverted(Path(source))
     with tempfile.TemporaryDirectory(prefix="edgeinspect-convert-") as folder:
-        child = _Child(source, kind, options, Path(folder), say)
+        child = _Child(source, converter, options, Path(folder), say)
         model = normalised(child.convert(), source=Path(source))
         parsed = parse_tflite(model, Path(source))
         pictures = _pictures(parsed.inputs[0].shape, options.pictures)
@@ -98,7 +98,7 @@ def convert_model(
     found = run_float(model, pictures)
     error, same_top = _difference(expected, found, Path(source))
     return Converted(
-        kind=kind,
+        kind=converter.kind,
         model=model,
         input_shape=parsed.inputs[0].shape,
         output_shape=parsed.outputs[0].shape,
@@ -138,26 +138,24 @@ class _Child:
     def __init__(
         self,
         source: str,
-        kind: Kind,
+        converter: Converter,
         options: ConvertOptions,
         folder: Path,
         say: Callable[[str], None],
     ) -> None:
         self._request = {
             "source": _absolute(source),
-            "kind": kind.value,
+            "kind": converter.kind,
             "shape": options.input_shape,
             "weights": str(options.weights.resolve()) if options.weights else None,
         }
-        self._kind = kind
         self._options = options
         self._folder = folder
-        converter = CONVERTERS[kind]
         self._script = Path(__file__).parent / "scripts" / converter.script
         self.environment = None
         if converter.requirements:
             env_dir = (options.env_dir or default_folder()).resolve()
-            self.environment = Environment(kind.value, converter.requirements, env_dir)
+            self.environment = Environment(converter.kind, converter.requirements, env_dir)
             self.environment.make(say=say)
         else:
             _check_installed(converter.module)
@@ -198,11 +196,11 @@ class _Child:
             raise ModelRefused(f"{name} could not be converted: {ended.last_words}")
 
 
-def _taken_over(source: Path) -> Converted:
+def _unconverted(source: Path) -> Converted:
     model = normalised(read_tried(source), source=source)
     parsed = parse_tflite(model, source)
     return Converted(
-        kind=Kind.TFLITE,
+        kind=TFLITE,
         model=model,
         input_shape=parsed.inputs[0].shape,
         output_shape=parsed.outputs[0].shape,

@@ -85,7 +85,7 @@ def command(  # noqa: PLR0917  click passes by name
         print_json(
             {
                 "out": str(out),
-                "kind": converted.kind.value,
+                "kind": converted.kind,
                 "bytes": len(converted.model),
                 "input_shape": list(converted.input_shape),
                 "output_shape": list(converted.output_shape),
@@ -97,7 +97,7 @@ def command(  # noqa: PLR0917  click passes by name
         )
         return
     shapes = [" x ".join(map(str, s)) for s in (converted.input_shape, converted.output_shape)]
-    say(f"{out}: float model from {converted.kind.value}, {shapes[0]} to {shapes[1]}.")
+    say(f"{out}: float model from {converted.kind}, {shapes[0]} to {shapes[1]}.")
     if converted.compared:
         say(
             f"Compared with its source on {converted.compared} pictures: largest difference "

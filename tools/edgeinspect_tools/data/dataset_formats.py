@@ -1,72 +1,77 @@
-"""From a path, or ``layout:path``, to a ``Source``: finds out which layout a data set has."""
+"""The table of dataset formats, and the reader that finds out which one a path has."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edgeinspect.errors import UsageError
-from edgeinspect.records.needed import LABELS_DATABASE
-from edgeinspect_tools.data import (
-    box_labels,
-    class_folders,
-    csv_labels,
-    published_layouts,
-    recorded_parts,
-)
 from edgeinspect_tools.data.dataset import GOOD, Source
+from edgeinspect_tools.data.formats.class_folders import FOLDERS
+from edgeinspect_tools.data.formats.coco import COCO
+from edgeinspect_tools.data.formats.csv_labels import CSV
+from edgeinspect_tools.data.formats.dataset_format import DatasetFormat
+from edgeinspect_tools.data.formats.deeppcb_pairs import DEEPPCB
+from edgeinspect_tools.data.formats.magnetic_tiles import MAGNETIC_TILES
+from edgeinspect_tools.data.formats.mvtec import MVTEC
+from edgeinspect_tools.data.formats.station_export import STATION_EXPORT
+from edgeinspect_tools.data.formats.voc import VOC
 
-Reader = Callable[[Path, str], Source]
-
-READERS: Mapping[str, Reader] = {
-    "folders": class_folders.read_folders,
-    "mvtec": class_folders.read_mvtec,
-    "csv": csv_labels.read_csv,
-    "coco": box_labels.read_coco,
-    "voc": box_labels.read_voc,
-    "deeppcb": published_layouts.read_deeppcb,
-    "magnetic-tile": published_layouts.read_magnetic_tile,
-    "station-export": recorded_parts.read_station_export,
-}
-"""Layout name to reader; a reader takes the path and the name of the good class."""
-
-LAYOUTS = (
-    "a folder per class with good/ or ok/ among them (masks beside the pictures as NAME.png or "
-    "NAME_mask.png, or in masks/), MVTec's train, test and ground_truth, a CSV path,label[,group], "
-    "COCO JSON, Pascal VOC XML, a station's labelled parts, deeppcb:PATH or magnetic-tile:PATH"
+FORMATS: tuple[DatasetFormat, ...] = (
+    FOLDERS,
+    VOC,
+    COCO,
+    CSV,
+    STATION_EXPORT,
+    MVTEC,
+    MAGNETIC_TILES,
+    DEEPPCB,
 )
+"""Every format. The last one that recognises a path reads it: special ones stand below general
+ones."""
+
+
+def known_formats() -> str:
+    """Completes the sentence "A data set is ..."."""
+    *others, last = (each.description for each in FORMATS)
+    return f"{', '.join(others)} or {last}"
+
+
+def format_named(name: str) -> DatasetFormat | None:
+    """The format of that name, or None."""
+    return next((each for each in FORMATS if each.name == name), None)
 
 
 def read_source(text: str | os.PathLike[str], *, good: str = "") -> Source:
     """Read a data set without decoding a picture.
 
     Args:
-        text: a path, or ``layout:path`` with one of ``READERS``.
+        text: a path, or ``name:path`` with the name of one of ``FORMATS``.
         good: the source's name of the good class, where it is neither ``good`` nor ``ok``.
 
     Raises:
-        UsageError: nothing there, or no known layout.
+        UsageError: the path does not exist, or its format is unknown.
         ConfigError: a label file is wrong; names file, line, key, value and what was expected.
     """
-    layout, _, rest = os.fspath(text).partition(":")
-    if layout in READERS and rest:
-        path = Path(rest)
-    else:
-        path, layout = Path(text), ""
+    name, _, rest = os.fspath(text).partition(":")
+    chosen = format_named(name) if rest else None
+    path = Path(rest) if chosen else Path(text)
     if not path.exists():
         raise UsageError(f"{path} does not exist.", next_action="Name a data set.")
-    layout = layout or _layout_of(path)
-    source = READERS[layout](path, good.lower())
+    chosen = chosen or _format_of(path)
+    source = chosen.read(path, good.lower())
     if not source.pictures:
-        raise UsageError(f"{path} holds no picture.", next_action=f"A data set is {LAYOUTS}.")
-    _check_good(source, good)
+        raise UsageError(
+            f"{path} holds no picture.", next_action=f"A data set is {known_formats()}."
+        )
+    if good and not chosen.lists_defects_only:
+        _check_good(source, good)
     return source
 
 
 def _check_good(source: Source, good: str) -> None:
     labels = {picture.label for picture in source.pictures}
-    if good and source.kind not in ("coco", "voc") and None not in labels and GOOD not in labels:
+    if None not in labels and GOOD not in labels:
         raise UsageError(
             f"{source.root}: no class is named {good}; there are "
             f"{', '.join(sorted(label for label in labels if label))}.",
@@ -74,25 +79,10 @@ def _check_good(source: Source, good: str) -> None:
         )
 
 
-def _layout_of(path: Path) -> str:
-    if path.is_file():
-        by_suffix = {".csv": "csv", ".json": "coco"}
-        if path.suffix.lower() in by_suffix:
-            return by_suffix[path.suffix.lower()]
-        raise UsageError(
-            f"{path} is of no known label format.", next_action=f"A data set is {LAYOUTS}."
-        )
-    for layout, matches in _MARKS.items():
-        if matches(path):
-            return layout
-    return "folders"
-
-
-_MARKS: Mapping[str, Callable[[Path], bool]] = {
-    "deeppcb": lambda path: (path / "trainval.txt").is_file() and (path / "test.txt").is_file(),
-    "magnetic-tile": lambda path: any(path.glob("MT_*/Imgs")),
-    "mvtec": lambda path: (path / "test").is_dir() and (path / "ground_truth").is_dir(),
-    "station-export": lambda path: (path / LABELS_DATABASE).is_file(),
-    "coco": lambda path: box_labels.coco_file(path) is not None,
-    "voc": lambda path: any(path.glob("*.xml")) or any(path.glob("Annotations/*.xml")),
-}
+def _format_of(path: Path) -> DatasetFormat:
+    for each in reversed(FORMATS):
+        if each.recognises(path):
+            return each
+    raise UsageError(
+        f"{path} has no known label format.", next_action=f"A data set is {known_formats()}."
+    )

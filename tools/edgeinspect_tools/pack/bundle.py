@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 import edgeinspect
-from edgeinspect.bundle.card import Card, Fit, ThresholdCard
+from edgeinspect.bundle.card import CERTIFICATE_FILE, GOLDEN_FILE, Card, Fit, ThresholdCard
 from edgeinspect.bundle.certificate import Certificate
-from edgeinspect.bundle.directory import Bundle, write_bundle
+from edgeinspect.bundle.directory import MAX_GOLDEN_BYTES, Bundle, read_bounded, write_bundle
 from edgeinspect.bundle.golden import (
     GoldenReport,
     compare_with_golden,
@@ -143,6 +143,34 @@ def pack(
         replace=replace,
     )
     return bundle, found
+
+
+def rewrite_card(bundle: Bundle, **changes: Any) -> Bundle:
+    """Write the bundle again in its place with other fields on its card.
+
+    Args:
+        changes: fields of the card, or ``comparison`` of the certificate.
+
+    Raises:
+        StorageFault: it cannot be written; the old bundle stays.
+    """
+    certificate = bundle.certificate
+    if "comparison" in changes:
+        certificate = certificate.model_copy(update={"comparison": changes.pop("comparison")})
+    own = {bundle.card.model, GOLDEN_FILE, CERTIFICATE_FILE}
+    return write_bundle(
+        bundle.directory,
+        card=bundle.card.model_copy(update=changes),
+        model=bundle.model,
+        golden=bundle.golden,
+        certificate=certificate,
+        others={
+            name: read_bounded(bundle.directory / name, MAX_GOLDEN_BYTES)
+            for name in bundle.card.digests
+            if name not in own
+        },
+        replace=True,
+    )
 
 
 def shared_reference(card: Card, dataset: Dataset) -> dict[str, bytes]:

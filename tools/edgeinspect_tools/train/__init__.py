@@ -5,8 +5,7 @@ from edgeinspect_tools.train.training_run import train
 from edgeinspect_tools.train.training_settings import (
     EncoderChoice,
     Network,
-    TaskChoice,
     TrainSettings,
 )
 
-__all__ = ["EncoderChoice", "Network", "TaskChoice", "TrainSettings", "TrainedRun", "train"]
+__all__ = ["EncoderChoice", "Network", "TrainSettings", "TrainedRun", "train"]

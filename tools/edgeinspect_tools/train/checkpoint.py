@@ -120,6 +120,8 @@ def _with_newer_settings(identity: dict[str, Any]) -> dict[str, Any]:
     settings = identity.get("settings")
     if not isinstance(settings, dict) or "encoder" not in settings:
         return identity
+    if "task" in settings:  # the name of the setting ``method`` until version 0.1
+        settings["method"] = settings.pop("task")
     newer = {key: value for key, value in TrainSettings().as_dict().items() if key in _NEWER}
     return {**identity, "settings": newer | settings}
 

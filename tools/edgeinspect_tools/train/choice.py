@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -40,6 +40,33 @@ class Choice:
     defective: int
 
 
+Reducer = tuple[ReducerKind, int]
+"""What makes one score of a score map: its kind and its k."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A picture and its score by every reducer that a method can use.
+
+    Attributes:
+        index: of its true defect class; None if it is good.
+        scores: in [0, 1], the highest over the defect classes. Every picture of a method has the
+            same reducers in the same order, and the maximum comes first.
+    """
+
+    index: int | None
+    scores: Mapping[Reducer, float]
+
+
+def scored_map(seen: Seen) -> Scored:
+    """A score map's picture: by its maximum, and by its k highest cells for every rank."""
+    scores: dict[Reducer, float] = {(ReducerKind.MAX, 1): float(seen.ranked[:, 0].max())}
+    for column, k in enumerate(RANKS[1:], start=1):
+        scores[ReducerKind.KTH_LARGEST, k] = float(seen.ranked[:, column].max())
+        scores[ReducerKind.MEAN_TOP_K, k] = float(seen.top_means[:, column].max())
+    return Scored(seen.index, scores)
+
+
 @dataclass(frozen=True, slots=True)
 class _Ranking:
     """How well a reducer ranks: scores of the bad and the good pictures, and ``gap`` between."""
@@ -71,7 +98,7 @@ class _Ranking:
         return self.auroc - other.auroc <= error
 
 
-def choose(seen: Sequence[Seen]) -> Choice:
+def choose(scored: Sequence[Scored]) -> Choice:
     """The reducer that ranks defective above good best, and thresholds for it.
 
     Of reducers that rank equally well, the one with the widest gap between the kinds is taken.
@@ -79,7 +106,7 @@ def choose(seen: Sequence[Seen]) -> Choice:
     difference: a lead within that is of these pictures, not of the product. Without both kinds
     nothing can be ranked: the maximum and a threshold of one half.
     """
-    bad = np.array([one.index is not None for one in seen], np.bool_)
+    bad = np.array([one.index is not None for one in scored], np.bool_)
     good_count, bad_count = int((~bad).sum()), int(bad.sum())
     if not good_count or not bad_count:
         nothing = np.empty(0)
@@ -93,7 +120,10 @@ def choose(seen: Sequence[Seen]) -> Choice:
             good=good_count,
             defective=bad_count,
         )
-    tried = [_Ranking.of(*reduction, bad=bad) for reduction in _reductions(seen)]
+    tried = [
+        _Ranking.of(*reducer, np.array([one.scores[reducer] for one in scored]), bad=bad)
+        for reducer in scored[0].scores
+    ]
     largest = tried[0]
     best = max(tried, key=lambda one: (one.auroc, one.gap))
     if best.auroc > largest.auroc and best.leads_by_chance(largest):
@@ -129,13 +159,3 @@ def thresholds(good: NDArray[np.float64], bad: NDArray[np.float64]) -> tuple[flo
     reject = float(middles[widest])
     review = min(reject, max(float(bad.min()), _REVIEW_SHARE * reject))
     return round(review, 4), round(max(reject, review), 4)
-
-
-def _reductions(seen: Sequence[Seen]) -> Iterator[tuple[ReducerKind, int, NDArray[np.float64]]]:
-    """Every reducer that is tried, with the score that it gives each picture."""
-    ranked = np.array([one.ranked.max(axis=0) for one in seen], np.float64)
-    means = np.array([one.top_means.max(axis=0) for one in seen], np.float64)
-    yield ReducerKind.MAX, 1, ranked[:, 0]
-    for column, k in enumerate(RANKS[1:], start=1):
-        yield ReducerKind.KTH_LARGEST, k, ranked[:, column]
-        yield ReducerKind.MEAN_TOP_K, k, means[:, column]

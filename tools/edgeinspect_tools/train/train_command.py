@@ -12,18 +12,19 @@ from typing import Any
 import click
 
 from edgeinspect.terminal.output import console, examples, json_option, print_json, say, table
+from edgeinspect_tools.train.training_methods import METHODS
+from edgeinspect_tools.train.training_settings import AUTO, SEGMENTATION
 
 EXAMPLES = """
 edgeinspect-tools train pictures/ --out run/                     a small network from nothing
 edgeinspect-tools train pictures/ --out run/ --network mobilenet_v2 --weights mobilenet_v2.tflite
 edgeinspect-tools train pictures/ --out run/ --resume            after an interruption
-edgeinspect-tools train labels.csv --out run/ --task classification --weights imagenet
+edgeinspect-tools train labels.csv --out run/ --method classification --weights imagenet
 edgeinspect-tools train ground/ --out run/ --weights mobilenet_v2.tflite --encoder frozen --grain
 edgeinspect-tools train deeppcb:PCBData --out run/ --reference --gray --box-fill 0.7
 """
 
 _NETWORKS = ("tiny", "small", "mobilenet_v2")
-_TASKS = ("auto", "segmentation", "classification")
 _ENCODERS = ("auto", "frozen", "fine-tuned")
 
 
@@ -37,7 +38,14 @@ _ENCODERS = ("auto", "frozen", "fine-tuned")
 )
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run stopped.")
 @click.option("--network", default="small", show_default=True, type=click.Choice(_NETWORKS))
-@click.option("--task", default="auto", show_default=True, type=click.Choice(_TASKS))
+@click.option(
+    "--method",
+    "--task",
+    default=AUTO,
+    show_default=True,
+    type=click.Choice((AUTO, *METHODS)),
+    help="How to learn; auto is segmentation, which learns from labels, boxes or masks.",
+)
 @click.option(
     "--weights",
     default="none",
@@ -190,11 +198,10 @@ def settings_of(options: dict[str, Any], *, given: Collection[str] = ()) -> Any:
         FROZEN_ENCODER,
         EncoderChoice,
         Network,
-        TaskChoice,
         TrainSettings,
     )
 
-    loaded = options["weights"] != "none" and options["task"] != "classification"
+    loaded = options["weights"] != "none" and options["method"] in (AUTO, SEGMENTATION)
     if loaded and options["encoder"] == "frozen":
         fitting = {key: value for key, value in FROZEN_ENCODER.items() if key not in given}
         options = {**options, **fitting}
@@ -204,7 +211,6 @@ def settings_of(options: dict[str, Any], *, given: Collection[str] = ()) -> Any:
     chosen = {
         **options,
         "network": Network(options["network"]),
-        "task": TaskChoice(options["task"]),
         "encoder": EncoderChoice(options["encoder"]),
         "stride_px": int(options["stride_px"]),
         "encoder_stride_px": int(options["encoder_stride_px"]),

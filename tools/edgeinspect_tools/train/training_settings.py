@@ -22,13 +22,13 @@ class Network(StrEnum):
     MOBILENET_V2 = "mobilenet_v2"
 
 
-class TaskChoice(StrEnum):
-    """``auto`` segments where masks or boxes say where defects are, and also where pictures carry
-    a label only: the map is then learned through the picture's score."""
+AUTO = "auto"
+"""Segmentation, also where pictures carry only a label: then the map is learned through the
+picture's score."""
 
-    AUTO = "auto"
-    SEGMENTATION = "segmentation"
-    CLASSIFICATION = "classification"
+SEGMENTATION = "segmentation"
+CLASSIFICATION = "classification"
+LINEAR_HEAD = "linear-head"
 
 
 class EncoderChoice(StrEnum):
@@ -46,7 +46,7 @@ class TrainSettings:
 
     Attributes:
         network: see ``Network``.
-        task: see ``TaskChoice``.
+        method: ``auto``, or a name in ``training_methods.METHODS``.
         weights: ``none``, ``imagenet``, or a .keras or .tflite file. A run is always reproducible
             from its settings, seed and data.
         alpha: width of the MobileNetV2 encoder, as in the paper: 0.35, 0.5, 0.75, 1.0, 1.3, 1.4.
@@ -93,7 +93,7 @@ class TrainSettings:
     """
 
     network: Network = Network.SMALL
-    task: TaskChoice = TaskChoice.AUTO
+    method: str = AUTO
     weights: str = "none"
     alpha: float = 1.0
     encoder_stride_px: int = 16
@@ -181,7 +181,7 @@ class TrainSettings:
         return (
             self.network is Network.MOBILENET_V2
             and self.freeze_stride_px == self.encoder_stride_px
-            and self.task is not TaskChoice.CLASSIFICATION
+            and self.method in (AUTO, SEGMENTATION)
         )
 
     def as_dict(self) -> dict[str, Any]:

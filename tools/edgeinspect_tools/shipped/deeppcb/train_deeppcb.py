@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.bundle.card import ThresholdCard
-from edgeinspect.bundle.directory import Bundle, write_bundle
+from edgeinspect.bundle.directory import Bundle
 from edgeinspect.cli.application import run_command_line
 from edgeinspect.errors import NotGood
 from edgeinspect.files.atomic_file import make_folder
 from edgeinspect.line.scores import ReducerKind
 from edgeinspect.part import Frame
 from edgeinspect.terminal.output import console, json_option, print_json
+from edgeinspect_tools.pack.bundle import rewrite_card
 from edgeinspect_tools.shipped.deeppcb.boards import (
     BOX_FILL,
     CLASSES,
@@ -43,17 +44,17 @@ from edgeinspect_tools.shipped.deeppcb.boxes import (
     figures,
 )
 from edgeinspect_tools.train import checkpoint
+from edgeinspect_tools.train.choice import choose
 from edgeinspect_tools.train.fit import Say
 from edgeinspect_tools.train.maps import MapMaker, run_tflite
+from edgeinspect_tools.train.methods.segmentation import Segmentation, train_map
+from edgeinspect_tools.train.methods.training_method import LabelledPictures, Learned, TrainingJob
 from edgeinspect_tools.train.outcome import TrainedRun, write_outcome
 from edgeinspect_tools.train.samples import Pictures, Sample
-from edgeinspect_tools.train.segmentation import Trained, train_map
 from edgeinspect_tools.train.station_check import quick_bundle, station_inspector
 from edgeinspect_tools.train.training_run import (
     described_choice,
-    described_map,
     lasting,
-    prepare_libraries,
 )
 from edgeinspect_tools.train.training_settings import Network, TrainSettings
 
@@ -111,7 +112,6 @@ def train_deeppcb(
     """
     training, validation = train_and_validation(root, held_out)
     checked = Pictures(validation, gray=True, reference=True)
-    prepare_libraries(settings)
     make_folder(out)
     identity = {"settings": lasting(settings), "classes": list(CLASSES), "held out": held_out}
     folder = out / "checkpoint"
@@ -122,36 +122,35 @@ def train_deeppcb(
         curve = {"map": found.mean_average_precision, "f_score": found.f_score}
         return sum(curve.values()), curve
 
-    made = train_map(
-        training,
-        validation,
-        classes=len(CLASSES),
+    job = TrainingJob(
+        pictures=LabelledPictures(classes=CLASSES, training=training, validation=validation),
         settings=settings,
         progress=progress,
         say=say,
         keep=lambda now: checkpoint.save(folder, now, identity=identity),
-        value_of=value_of,
-        vary=another_board,
     )
-    return write_run(out, made, settings, root, held_out)
+    learned = train_map(job, value_of=value_of, vary=another_board)
+    return write_run(out, job, learned, root, held_out)
 
 
 def write_run(
-    out: Path, made: Trained, settings: TrainSettings, root: Path, held_out: str
+    out: Path, job: TrainingJob, learned: Learned, root: Path, held_out: str
 ) -> TrainedRun:
     """The run's files, like those of ``train``."""
+    settings, progress = job.settings, job.progress
+    choice = choose(Segmentation().score(learned, job.pictures.validation, settings))
     description = {
         "data": {"kind": "deeppcb", "name": root.name, "sha256": digest_of_split(root)},
         "held_out": held_out,
-        **described_map(CLASSES, settings),
-        **described_choice(made.choice),
+        **learned.description,
+        **described_choice(choice),
         "seed": settings.seed,
         "settings": settings.as_dict(),
-        "steps": made.progress.step,
-        "minutes": round(made.progress.seconds / 60, 2),
-        "curves": made.progress.curves,
+        "steps": progress.step,
+        "minutes": round(progress.seconds / 60, 2),
+        "curves": progress.curves,
     }
-    return write_outcome(out, made.float_model, description)
+    return write_outcome(out, learned.float_model, description)
 
 
 def validate(maker: MapMaker, pictures: Pictures, *, threshold: float | None = None) -> BoxFigures:
@@ -193,26 +192,11 @@ def make_bundle(run: TrainedRun, root: Path, out: Path) -> Bundle:
     found = evaluate_bundle(bundle, validation, threshold=None)
     provenance = {**bundle.card.provenance, "validation": described_figures(found)}
     chosen_limits = {"default": _thresholds(found.threshold)}
-    return _rewritten(bundle, thresholds=chosen_limits, provenance=provenance)
+    return rewrite_card(bundle, thresholds=chosen_limits, provenance=provenance)
 
 
 def _thresholds(reject: float) -> ThresholdCard:
     return ThresholdCard(review=round(reject / 2, 4), reject=round(reject, 4))
-
-
-def _rewritten(bundle: Bundle, **changes: Any) -> Bundle:
-    """The bundle in its place with another card; ``comparison`` goes into the certificate."""
-    certificate = bundle.certificate
-    if "comparison" in changes:
-        certificate = certificate.model_copy(update={"comparison": changes.pop("comparison")})
-    return write_bundle(
-        bundle.directory,
-        card=bundle.card.model_copy(update=changes),
-        model=bundle.model,
-        golden=bundle.golden,
-        certificate=certificate,
-        replace=True,
-    )
 
 
 def evaluate_bundle(
@@ -310,7 +294,7 @@ def finished_bundle(bundle: Bundle, run: TrainedRun, root: Path) -> dict[str, An
         **{f"{name}_float": real[name] for name in ("map", "f_score")},
         **{f"{name}_int8": int8[name] for name in ("map", "f_score")},
     }
-    _rewritten(bundle, metrics=metrics, provenance=provenance, comparison=comparison)
+    rewrite_card(bundle, metrics=metrics, provenance=provenance, comparison=comparison)
     return {**int8, "model_bytes": len(bundle.model), "float": real}
 
 

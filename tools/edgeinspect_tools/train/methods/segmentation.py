@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeinspect.bundle.align import DEFAULT_AGREEMENT
+from edgeinspect.bundle.card import Role
+from edgeinspect.bundle.card import Task as CardTask
+from edgeinspect.line.scores import Activation
 from edgeinspect_tools.quantize import float_tflite, open_model
 from edgeinspect_tools.train.checkpoint import Progress
-from edgeinspect_tools.train.choice import Choice, choose
+from edgeinspect_tools.train.choice import Scored, scored_map
 from edgeinspect_tools.train.crops import Arrays, CropSource, Vary, prepared
-from edgeinspect_tools.train.fit import Say, Task, fit
+from edgeinspect_tools.train.fit import Task, fit
 from edgeinspect_tools.train.head import Logit
 from edgeinspect_tools.train.losses import bag_loss, map_loss
 from edgeinspect_tools.train.maps import (
@@ -27,9 +31,19 @@ from edgeinspect_tools.train.maps import (
     run_tflite,
     worth,
 )
+from edgeinspect_tools.train.methods.training_method import (
+    LabelledPictures,
+    Learned,
+    TrainingJob,
+    check_both_kinds,
+    check_first_weights,
+    check_references,
+    described_input,
+)
 from edgeinspect_tools.train.networks import segmenter, set_pooled_head, split_at_frozen
 from edgeinspect_tools.train.pooled_head import fit_pooled_head
 from edgeinspect_tools.train.samples import Pictures, Sample, spread
+from edgeinspect_tools.train.tensorflow_setup import prepare_tensorflow
 from edgeinspect_tools.train.tile_source import Features, TileSource, run_split
 from edgeinspect_tools.train.training_settings import TrainSettings
 from edgeinspect_tools.train.weights import load_encoder
@@ -48,49 +62,44 @@ Given = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
 """What a network is fed with, made of real crops."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A trained map: the float model, its choice on validation, how it came about, and what
-    ``run.json`` says besides."""
+class Segmentation:
+    """See the module."""
 
-    float_model: bytes
-    choice: Choice
-    progress: Progress
-    notes: dict[str, Any]
+    def check(self, pictures: LabelledPictures, settings: TrainSettings) -> None:
+        check_both_kinds(pictures)
+        check_first_weights(settings)
+        check_references(pictures, settings)
+
+    def train(self, job: TrainingJob) -> Learned:
+        return train_map(job)
+
+    def score(
+        self, learned: Learned, samples: Sequence[Sample], settings: TrainSettings
+    ) -> list[Scored]:
+        pictures = read_pictures(samples, settings)
+        maker = MapMaker(run_tflite(learned.float_model), settings)
+        return [scored_map(seen) for seen in look_at_all(maker, pictures, range(len(pictures)))]
 
 
 def train_map(
-    training: Sequence[Sample],
-    validation: Sequence[Sample],
+    job: TrainingJob,
     *,
-    classes: int,
-    settings: TrainSettings,
-    progress: Progress,
-    say: Say,
-    keep: Callable[[Progress], None],
     value_of: Callable[[MapMaker], tuple[float, dict[str, float]]] | None = None,
     vary: Vary | None = None,
-    features: Features | None = None,
-) -> Trained:
-    """Train a segmentation network and choose its reducer and thresholds.
+) -> Learned:
+    """Train a segmentation network.
 
     Args:
         value_of: what early stopping maximises, with named values for the curves, where it is
             not ``Worth.value`` on the validation pictures.
         vary: see ``CropSource``; a frozen encoder's features cannot be varied.
-        features: of a frozen encoder, kept from other runs with the same encoder.
     """
+    settings, progress, say = job.settings, job.progress, job.say
+    prepare_tensorflow(settings)
+    classes = len(job.pictures.classes)
     channels = (1 if settings.gray else 3) * (2 if settings.reference else 1)
-
-    def read(samples: Sequence[Sample]) -> Pictures:
-        return Pictures(
-            samples,
-            gray=settings.gray,
-            reference=settings.reference,
-            box_fill=settings.box_fill,
-        )
-
-    pictures, checked = read(training), read(validation)
+    pictures = read_pictures(job.pictures.training, settings)
+    checked = read_pictures(job.pictures.validation, settings)
     numbers = spread(checked.samples, settings.max_validation)
     norm = settings.weights == "none"
     of_places = replace(settings, pooled_head=0.0)
@@ -106,7 +115,7 @@ def train_map(
             classes=classes,
             settings=settings,
             encode=encode,
-            features=features or Features(),
+            features=job.features or Features(),
         )
         learner = _of_tiles(tiles, encode, parts[1], settings)
     else:
@@ -134,20 +143,51 @@ def train_map(
         validate=validate,
         refresh=learner.refresh,
     )
-    progress = fit(task, settings, progress, say=say, keep=keep)
+    fit(task, settings, progress, say=say, keep=job.keep)
     head = None
     if tiles is not None and settings.pooled_head:
         most = min(_MOST_WHOLE_TILES, math.ceil(_WHOLE_TILES_A_MINUTE * settings.minutes))
         head = fit_pooled_head(tiles.whole_tiles(most), seed=settings.seed)
-        worked = f"AUROC {head.auroc:.4f} held out" if head else "they tell nothing"
+        worked = f"AUROC {head.auroc:.4f} held out" if head else "they do not help"
         say(done=1.0, text=f"frozen features, pooled: {worked}")
     float_model = export(model, settings, channels, classes, head=head)
-    final = MapMaker(run_tflite(float_model), settings)
-    choice = choose(look_at_all(final, checked, range(len(checked))))
     notes = {}
     if head is not None:
         notes["pooled_head"] = {"auroc": round(head.auroc, 5), "regularisation": head.strength}
-    return Trained(float_model, choice, progress, notes)
+    return Learned(float_model, described_map(job.pictures, settings) | notes)
+
+
+def read_pictures(samples: Sequence[Sample], settings: TrainSettings) -> Pictures:
+    """Pictures as the settings want them read."""
+    return Pictures(
+        samples, gray=settings.gray, reference=settings.reference, box_fill=settings.box_fill
+    )
+
+
+def described_map(pictures: LabelledPictures, settings: TrainSettings) -> dict[str, Any]:
+    """The part of ``run.json`` about a segmentation model."""
+    described = {
+        **described_input(settings),
+        "fit": "tiles",
+        "tile_height_px": settings.tile_px,
+        "tile_width_px": settings.tile_px,
+        "tile_overlap_px": settings.tile_overlap_px,
+    }
+    if settings.reference:
+        described |= described_alignment(pictures.reference_search_px)
+    return {
+        "task": CardTask.SEGMENTATION.value,
+        "classes": [{"name": name, "role": Role.DEFECT.value} for name in pictures.classes],
+        "input": described,
+        "output": {"activation": Activation.SIGMOID.value, "stride_px": settings.stride_px},
+        "box_fill": settings.box_fill,
+    }
+
+
+def described_alignment(search_px: int) -> dict[str, Any]:
+    """How the station lays the reference on a picture."""
+    agreement = DEFAULT_AGREEMENT if search_px else 0.0
+    return {"reference_search_px": search_px, "reference_agreement": agreement}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Folders of classes, with or without masks; pictures with masks in one folder; MVTec's layout."""
+"""A folder for each class, with or without masks; or pictures with masks in one folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from edgeinspect.errors import UsageError
 from edgeinspect_tools.data.dataset import GOOD, Picture, Source
+from edgeinspect_tools.data.formats.dataset_format import DatasetFormat
+from edgeinspect_tools.data.formats.labels import class_label
 from edgeinspect_tools.data.picture_files import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
@@ -15,14 +17,6 @@ from edgeinspect_tools.data.picture_files import (
 )
 
 REFERENCE = "reference"
-GOOD_NAMES = frozenset({"good", "ok"})
-
-
-def class_label(name: str, good: str) -> str:
-    """The label of a class that the source calls ``name``; ``good`` is its good class."""
-    lower = name.strip().lower()
-    is_good = lower == good if good else lower in GOOD_NAMES
-    return GOOD if is_good else name.strip()
 
 
 def read_folders(root: Path, good: str) -> Source:
@@ -49,48 +43,27 @@ def read_folders(root: Path, good: str) -> Source:
     return Source(kind="folders", root=root, pictures=tuple(pictures))
 
 
-def read_mvtec(root: Path, good: str) -> Source:
-    """``train/good``, ``test/CLASS`` and ``ground_truth/CLASS/NAME_mask.png``.
-
-    Its split is not kept: it trains on good pictures only.
-    """
-    pictures: list[Picture] = []
-    for part in ("train", "test"):
-        for path in pictures_below(root / part) if (root / part).is_dir() else []:
-            folder = path.relative_to(root / part).parts[0]
-            pictures.append(Picture(path=path, label=class_label(folder, good)))
-    masks = {
-        (path.parent.name, path.stem.removesuffix("_mask")): path
-        for path in pictures_below(root / "ground_truth")
-    }
-    return Source(
-        kind="mvtec",
-        root=root,
-        pictures=tuple(
-            picture
-            if picture.label == GOOD
-            else replace(picture, mask=masks.get((picture.path.parent.name, picture.path.stem)))
-            for picture in sorted(pictures, key=lambda picture: picture.path)
-        ),
-        notes=(
-            "The published split trains on good pictures only, so the pictures are split anew.",
-        ),
-    )
-
-
 def _class_folder(path: Path, root: Path) -> str:
     parts = path.relative_to(root).parts
     return parts[0] if len(parts) > 1 else ""
 
 
 def _are_classes(folders: set[str]) -> bool:
-    """``images/`` and ``masks/`` are no classes, whatever they hold."""
+    """``images/`` and ``masks/`` are not classes, whatever they hold."""
     return bool({name.lower() for name in folders} - MASK_FOLDERS - IMAGE_FOLDERS)
 
 
 def _unlabelled(path: Path, root: Path) -> UsageError:
     return UsageError(
-        f"{path.relative_to(root)} lies in no class folder and has no mask, so nothing says "
-        "whether it is good.",
-        next_action="Put the pictures into folders good/ and one per defect.",
+        f"{path.relative_to(root)} has no label: it is not in a class folder and has no mask.",
+        next_action="Put good pictures into good/ and defective ones into one folder per defect.",
     )
+
+
+FOLDERS = DatasetFormat(
+    name="folders",
+    description="a folder per class with good/ or ok/ among them (masks beside the pictures as "
+    "NAME.png or NAME_mask.png, or in masks/)",
+    recognises=Path.is_dir,
+    read=read_folders,
+)

@@ -1,4 +1,4 @@
-"""What a station recorded and a technician labelled: its data directory, or an export of it."""
+"""Parts that a station recorded and people labelled: its data directory, or an export of it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeinspect.errors import UsageError
-from edgeinspect_tools.data.class_folders import class_label
-from edgeinspect_tools.data.csv_labels import read_rows, wrong
+from edgeinspect.records.needed import LABELS_DATABASE
 from edgeinspect_tools.data.dataset import Picture, Source
+from edgeinspect_tools.data.formats.csv_labels import read_rows
+from edgeinspect_tools.data.formats.dataset_format import DatasetFormat
+from edgeinspect_tools.data.formats.labels import by_path, class_label, wrong
 from edgeinspect_tools.data.picture_files import file_below
 
 LABELS_FILE = "labels.csv"
 DEFECTIVE = "defective"
-"""The class of a defective part where nobody said what is wrong with it."""
+"""The class of a defective part whose defect has no name."""
 
 _UNSURE = "unsure"
 
@@ -32,8 +34,6 @@ def read_station_export(path: Path, good: str) -> Source:
         UsageError: the folder holds neither.
         ConfigError: a row is wrong; names file, line, key, value and what was expected.
     """
-    from edgeinspect.records.needed import LABELS_DATABASE
-
     if path.is_file():
         return _read_table(path, good)
     if (path / LABELS_FILE).is_file():
@@ -60,7 +60,7 @@ def _read_table(file: Path, good: str) -> Source:
     rows = read_rows(file, ("label",))
     column = "path" if rows and "path" in rows[0][1] else "image"
     if rows and column not in rows[0][1]:
-        raise wrong(file, 1, "the header", ",".join(rows[0][1]), "a column 'path' or 'image'")
+        raise wrong(file, "the header", ",".join(rows[0][1]), "a column 'path' or 'image'", line=1)
     pictures: dict[Path, Picture] = {}
     unsure = gone = unlabelled = 0
     for line, row in rows:
@@ -74,9 +74,11 @@ def _read_table(file: Path, good: str) -> Source:
         else:
             where = Path(name) if Path(name).is_absolute() else file_below(file.parent, name)
             if where is None or not where.is_file():
-                raise wrong(file, line, column, name, f"a picture, absolute or below {file.parent}")
+                raise wrong(
+                    file, column, name, f"a picture, absolute or below {file.parent}", line=line
+                )
             if where in pictures:
-                raise wrong(file, line, column, name, "each picture once")
+                raise wrong(file, column, name, "each picture once", line=line)
             named = row.get("defect_class") if label.lower() == DEFECTIVE else ""
             pictures[where] = Picture(
                 path=where,
@@ -92,7 +94,7 @@ def _source(
     folder: Path, pictures: Sequence[Picture], *, unsure: int, gone: int, unlabelled: int
 ) -> Source:
     folders = [folder.resolve(), *(picture.path.resolve().parent for picture in pictures)]
-    told = (
+    notes = (
         (unsure, "parts that people were unsure of were left out."),
         (gone, "labelled parts have no picture any more."),
         (unlabelled, "parts without a label were left out."),
@@ -100,11 +102,16 @@ def _source(
     return Source(
         kind="station-export",
         root=Path(os.path.commonpath(folders)),
-        pictures=tuple(
-            sorted(
-                (Picture(path=p.path.resolve(), label=p.label, group=p.group) for p in pictures),
-                key=lambda picture: picture.path,
-            )
+        pictures=by_path(
+            [Picture(path=p.path.resolve(), label=p.label, group=p.group) for p in pictures]
         ),
-        notes=tuple(f"{count} {text}" for count, text in told if count),
+        notes=tuple(f"{count} {text}" for count, text in notes if count),
     )
+
+
+STATION_EXPORT = DatasetFormat(
+    name="station-export",
+    description="a station's labelled parts",
+    recognises=lambda path: (path / LABELS_DATABASE).is_file(),
+    read=read_station_export,
+)

@@ -6,10 +6,10 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeinspect.errors import ConfigError
 from edgeinspect.files.csv_cells import restored
-from edgeinspect_tools.data.class_folders import class_label
 from edgeinspect_tools.data.dataset import Picture, Source
+from edgeinspect_tools.data.formats.dataset_format import DatasetFormat
+from edgeinspect_tools.data.formats.labels import class_label, wrong
 from edgeinspect_tools.data.picture_files import file_below
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -30,7 +30,7 @@ def read_csv(path: Path, good: str) -> Source:
         if picture is None:
             continue
         if picture.path in pictures:
-            raise wrong(path, line, "path", row["path"], "each picture once")
+            raise wrong(path, "path", row["path"], "each picture once", line=line)
         pictures[picture.path] = picture
     unlabelled = len(rows) - len(pictures)
     return Source(
@@ -49,13 +49,15 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, s
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise wrong(path, None, "the file", "too large", f"at most {MAX_BYTES} bytes")
+            raise wrong(path, "the file", "too large", f"at most {MAX_BYTES} bytes")
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             header = list(reader.fieldnames or ())
             for column in columns:
                 if column not in header:
-                    raise wrong(path, 1, "the header", ",".join(header), f"a column {column!r}")
+                    raise wrong(
+                        path, "the header", ",".join(header), f"a column {column!r}", line=1
+                    )
             return [
                 (
                     reader.line_num,
@@ -64,13 +66,13 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, s
                 for row in reader
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise wrong(path, None, "the file", str(error), "a readable CSV file in UTF-8") from error
+        raise wrong(path, "the file", str(error), "a readable CSV file in UTF-8") from error
 
 
 def _picture(file: Path, line: int, row: dict[str, str], good: str) -> Picture | None:
     name, label = row["path"], row["label"]
     if not name:
-        raise wrong(file, line, "path", name, "the name of a picture")
+        raise wrong(file, "path", name, "the name of a picture", line=line)
     if not label:
         return None
     return Picture(
@@ -88,10 +90,13 @@ def _reference(file: Path, line: int, name: str) -> Path | None:
 def _below(file: Path, line: int, key: str, name: str) -> Path:
     where = file_below(file.parent, name)
     if where is None:
-        raise wrong(file, line, key, name, f"a file below {file.parent}")
+        raise wrong(file, key, name, f"a file below {file.parent}", line=line)
     return where
 
 
-def wrong(file: Path, line: int | None, key: str, value: object, expected: str) -> ConfigError:
-    """What is said of a file of labels."""
-    return ConfigError(file=file, line=line, key=key, value=value, expected=expected)
+CSV = DatasetFormat(
+    name="csv",
+    description="a CSV path,label[,group]",
+    recognises=lambda path: path.is_file() and path.suffix.lower() == ".csv",
+    read=read_csv,
+)
