@@ -28,6 +28,13 @@ def test_the_places_are_those_of_the_definition(
     assert found == pytest.approx(np.sqrt(expected), abs=1e-12)
 
 
+@given(scores, scores)
+def test_auroc_is_scikit_learns(bad: list[float], good: list[float]) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    truth = [1] * len(bad) + [0] * len(good)
+    assert auroc(bad, good) == pytest.approx(metrics.roc_auc_score(truth, bad + good), abs=1e-12)
+
+
 def test_the_error_is_the_spread_over_many_samples() -> None:
     rng = np.random.default_rng(1)
     losses, errors = [], []

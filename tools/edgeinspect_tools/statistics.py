@@ -1,4 +1,9 @@
-"""Ranking quality for the tools' reports; exact intervals are in ``edgeinspect.intervals``."""
+"""Ranking quality for the tools' reports; exact intervals are in ``edgeinspect.intervals``.
+
+AUROC is the mean of the places that its standard error needs anyway, so it is computed from them;
+scikit-learn's ``roc_auc_score`` gives the same number in a hundred times the time, and takes
+seconds to import. A test compares the two.
+"""
 
 from __future__ import annotations
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +17,13 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Of the squared weights beside the mean cross-entropy, on standardised features."""
 
 _SCALE_STRENGTH = 1e-3
-"""Of the scale that is fitted to logits: keeps it finite where they tell both kinds apart."""
+"""Of the scale that is fitted to logits: keeps it finite where they separate both kinds."""
+
+_UNSEEN_BIAS = 5.0
+"""A class without a picture is this far below the least likely of the others, in log odds."""
 
 Real = NDArray[np.float32]
+Exact = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 
@@ -41,7 +47,7 @@ def fit_head(
     features: Real,
     labels: Labels,
     held_out: Real,
-    worth: Callable[[NDArray[np.float64]], float],
+    worth: Callable[[Exact], float],
     *,
     classes: int,
 ) -> tuple[Real, Real, float]:
@@ -49,7 +55,7 @@ def fit_head(
 
     Every class weighs the same, however few pictures it has. Features that never change get no
     weight. The strength is not chosen by the loss there: with a handful of parts of a class the
-    loss asks for heads that are sure of nothing, and which rank pictures worse (seen on ground
+    loss asks for heads that are sure of nothing, and these rank pictures worse (seen on ground
     metal: AUROC 0.73 by the loss, 0.90 by rank).
 
     Args:
@@ -59,25 +65,20 @@ def fit_head(
     Returns:
         Weights (f, classes) and bias (classes,) for the features as they come, and the strength.
     """
-    mean, scale = _standard(features)
-    learned, checked = (features - mean) * scale, (held_out - mean) * scale
-    start = np.zeros((features.shape[1] + 1, classes))
-    best: tuple[float, NDArray[np.float64], float] = (-np.inf, start, STRENGTHS[-1])
-    for strength in reversed(STRENGTHS):  # each starts from the solution of a stronger one
-        start = _minimised(learned, labels, classes, strength, start)
-        value = worth(checked @ start[:-1] + start[-1])
-        if value > best[0]:
-            best = (value, start, strength)
-    weights = best[1][:-1] * scale[:, None]
-    bias = best[1][-1] - mean @ weights
-    return weights.astype(np.float32), bias.astype(np.float32), best[2]
+    best_value, best = -np.inf, None
+    for strength, weights, bias in _path(features, labels, classes):
+        value = worth(held_out @ weights + bias)
+        if best is None or value > best_value:
+            best_value, best = value, (weights, bias, strength)
+    assert best is not None
+    return best[0].astype(np.float32), best[1].astype(np.float32), best[2]
 
 
 def fit_logit(features: Real, defective: NDArray[np.bool_], folds: Labels) -> Logit | None:
     """Two-class logistic regression whose strength and scale are chosen on rows held out.
 
-    Each fold is judged by weights fitted on the others: the strength that ranks best is taken, and
-    the logits are scaled and shifted so that they are log odds there, not on what was learned.
+    Each fold is judged by weights fitted on the others. The strength that ranks best is taken, and
+    the logits are scaled and shifted so that they are log odds there, not on the learned rows.
 
     Args:
         features: (n, f).
@@ -90,82 +91,73 @@ def fit_logit(features: Real, defective: NDArray[np.bool_], folds: Labels) -> Lo
     apart = np.unique(folds)
     if len(apart) < 2 or any(len(np.unique(labels[folds != fold])) < 2 for fold in apart):
         return None
-    held_out = np.zeros((len(STRENGTHS), len(labels)))
+    held_out = np.zeros((len(STRENGTHS), len(labels)))  # a row for each strength, strongest first
     for fold in apart:
-        fitted = _path(features[folds != fold], labels[folds != fold])
-        for row, (weights, bias) in zip(held_out, fitted, strict=True):
-            row[folds == fold] = features[folds == fold] @ weights + bias
+        fitted = _path(features[folds != fold], labels[folds != fold], 2)
+        for row, (_, weights, bias) in zip(held_out, fitted, strict=True):
+            row[folds == fold] = _log_odds(features[folds == fold] @ weights + bias)
     areas = [auroc(row[defective].tolist(), row[~defective].tolist()) for row in held_out]
-    best = len(areas) - 1 - int(np.argmax(areas[::-1]))  # the strongest of equals
+    best = int(np.argmax(areas))  # the strongest of equals
     if areas[best] <= 0.5:
         return None
-    start = np.zeros((2, 2))
-    found = _minimised(held_out[best][:, None], labels, 2, _SCALE_STRENGTH, start)
-    slope, shift = found[:, 1] - found[:, 0]
-    weights, bias = _path(features, labels)[best]
+    scale, shift = _fitted(_regression(), held_out[best][:, None], labels, 2, _SCALE_STRENGTH)
+    strength, weights, bias = list(_path(features, labels, 2))[best]
+    slope = _log_odds(scale)
     return Logit(
-        (slope * weights).astype(np.float32),
-        float(slope * bias + shift),
-        STRENGTHS[best],
+        (slope * _log_odds(weights)).astype(np.float32),
+        float(slope[0] * _log_odds(bias) + _log_odds(shift)),
+        strength,
         float(areas[best]),
     )
 
 
-def _path(features: Real, labels: Labels) -> list[tuple[NDArray[np.float64], float]]:
-    """Two-class weights and bias for each of ``STRENGTHS``, for the features as they come."""
-    mean, scale = _standard(features)
-    learned = (features - mean) * scale
-    start = np.zeros((features.shape[1] + 1, 2))
-    found = []
-    for strength in reversed(STRENGTHS):
-        start = _minimised(learned, labels, 2, strength, start)
-        one = start[:, 1] - start[:, 0]
-        weights = one[:-1] * scale
-        found.append((weights, float(one[-1] - mean @ weights)))
-    return found[::-1]
+def _path(features: Real, labels: Labels, classes: int) -> Iterator[tuple[float, Exact, Exact]]:
+    """Strength, weights (f, classes) and bias for each of ``STRENGTHS``, the strongest first.
 
-
-def _standard(features: Real) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean, and one over the standard deviation; 0 for features that never change."""
+    They are for the features as they come; the regression itself sees standardised ones.
+    """
     spread = features.std(axis=0, dtype=np.float64)
     scale = np.where(spread > 1e-6, 1.0 / np.maximum(spread, 1e-6), 0.0)
-    return features.mean(axis=0, dtype=np.float64), scale
+    mean = features.mean(axis=0, dtype=np.float64)
+    regression = _regression()
+    for strength in reversed(STRENGTHS):  # each starts from the solution of a stronger one
+        found, bias = _fitted(regression, (features - mean) * scale, labels, classes, strength)
+        weights = found * scale[:, None]
+        yield strength, weights, bias - mean @ weights
 
 
-def _minimised(
-    features: NDArray[np.float64],
-    labels: Labels,
-    classes: int,
-    strength: float,
-    start: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    minimize = need("scipy.optimize").minimize
-
-    def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        weights = flat.reshape(start.shape)
-        loss, gradient = _loss(weights, features, labels, classes)
-        gradient[:-1] += 2 * strength * weights[:-1]
-        return loss + strength * float((weights[:-1] ** 2).sum()), gradient.ravel()
-
-    found = minimize(
-        objective, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 200}
+def _regression() -> Any:
+    """scikit-learn's, with every class weighing the same; it goes on from its last solution."""
+    linear_model = need("sklearn.linear_model")
+    return linear_model.LogisticRegression(
+        class_weight="balanced", warm_start=True, tol=1e-8, max_iter=500
     )
-    return np.asarray(found.x, np.float64).reshape(start.shape)
 
 
-def _loss(
-    weights: NDArray[np.float64], features: NDArray[np.float64], labels: Labels, classes: int
-) -> tuple[float, NDArray[np.float64]]:
-    """Mean cross-entropy with every class weighing the same, and its gradient."""
-    logits = features @ weights[:-1] + weights[-1]
-    logits -= logits.max(axis=1, keepdims=True)
-    logarithms = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    counts = np.bincount(labels, minlength=classes)
-    there = int((counts > 0).sum())
-    share = 1.0 / (there * counts[labels])
-    rows = np.arange(len(labels))
-    loss = -float((share * logarithms[rows, labels]).sum())
-    apart = np.exp(logarithms)
-    apart[rows, labels] -= 1
-    apart *= share[:, None]
-    return loss, np.concatenate([features.T @ apart, apart.sum(axis=0, keepdims=True)])
+def _fitted(
+    regression: Any, features: Exact, labels: Labels, classes: int, strength: float
+) -> tuple[Exact, Exact]:
+    """Weights (f, classes) and bias (classes,) that minimise the mean cross-entropy, balanced over
+    the classes, plus ``strength`` times the sum of the squared weights."""
+    present = np.unique(labels)
+    # C multiplies the sum of the losses beside half the squares. With two classes scikit-learn
+    # has one column for both, whose square is twice the sum of the squares of theirs.
+    halves = 1 if len(present) == 2 else 2
+    regression.set_params(C=1 / (halves * len(labels) * strength))
+    with warnings.catch_warnings():
+        # a head that is a step short of its optimum is judged on held-out pictures all the same
+        warnings.simplefilter("ignore", need("sklearn.exceptions").ConvergenceWarning)
+        regression.fit(features, labels)
+    found, intercept = regression.coef_.T, regression.intercept_
+    if len(present) == 2:
+        found = np.concatenate([-found / 2, found / 2], axis=1)
+        intercept = np.concatenate([-intercept / 2, intercept / 2])
+    weights = np.zeros((features.shape[1], classes))
+    bias = np.full(classes, intercept.min() - _UNSEEN_BIAS)
+    weights[:, present], bias[present] = found, intercept
+    return weights, bias
+
+
+def _log_odds(logits: Exact) -> Exact:
+    """Of the second class against the first, along the last axis."""
+    return np.asarray(logits[..., 1] - logits[..., 0], np.float64)
