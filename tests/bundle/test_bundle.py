@@ -316,7 +316,7 @@ def test_outputs_that_are_no_scores_cannot_be_wrapped(tmp_path: Path) -> None:
     model = max_pool_model(scale=0.1)
     (tmp_path / "m.tflite").write_bytes(model)
     reference = open_model(model, source="m", kernels=Kernels.REFERENCE, probe=False)
-    with pytest.raises(ModelRefused, match=r"from 0 to 25\.5, which are no scores"):
+    with pytest.raises(ModelRefused, match=r"from 0 to 25\.5, which are not scores"):
         wrap_model(
             tmp_path / "m.tflite", tmp_path / "b", reference=reference, classes=[SPOT], name="m"
         )

@@ -22,7 +22,7 @@ from edgeinspect_tools.cli import application as tools
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import GOOD, Dataset, Item, Split
 from edgeinspect_tools.data.dataset_formats import read_source
-from edgeinspect_tools.quantize.int8_candidates import Quantized, Way
+from edgeinspect_tools.quantize.int8_candidates import Int8Method, Quantized
 from edgeinspect_tools.train import Network, TrainedRun, TrainSettings
 from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
 from tests.helpers.chain_samples import gap_that, spot_model
@@ -73,7 +73,7 @@ def test_one_command_makes_a_bundle_that_the_station_runs(
         entry.name for entry in out.iterdir()
     }
     assert run_tools("all", str(pictures), "--out", str(out)) == 5
-    assert "in the way" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -234,36 +234,36 @@ def test_several_are_trained_each_in_a_folder_of_its_own(
     (tmp_path / "c" / "checkpoint").mkdir(parents=True)
     (tmp_path / "c" / "checkpoint" / CHECKPOINT_FILE).write_bytes(b"")
     choices = {"a b": TrainSettings(seed=1), "c": TrainSettings(seed=2)}
-    told: list[str] = []
-    runs = chain.train_each(choices, dataset, tmp_path, Wishes(resume=True), say=told.append)
+    said: list[str] = []
+    runs = chain.train_each(choices, dataset, tmp_path, Wishes(resume=True), say=said.append)
     assert {name: run.folder.name for name, run in runs.items()} == {"a b": "a-b", "c": "c"}
     assert resumed == [False, True]
-    assert told == ["training a a b", "training a c"]
+    assert said == ["training a a b", "training a c"]
 
 
 def candidate(*, auroc_int8: float, outside: int = 0) -> chain.Candidate:
     gap = gap_that(auroc_int8=auroc_int8, flips_outside=outside)
-    quantized = Quantized(model=b"", way=Way.TRUE, gap=gap, tried={}, layers=[])
+    quantized = Quantized(model=b"", method=Int8Method.TRUE, gap=gap, tried={}, layers=[])
     described = {"int8": auroc_int8}
     return chain.Candidate(description=described, float_model=b"", quantized=quantized)
 
 
 def test_the_int8_model_that_validates_best_is_taken() -> None:
-    told: list[str] = []
+    said: list[str] = []
     made = {"a": candidate(auroc_int8=0.8), "b": candidate(auroc_int8=0.9)}
-    found = chain.best_of(made, say=told.append)
+    found = chain.best_of(made, say=said.append)
     assert found.description == {"int8": 0.9, "chosen_among": {"a": 0.8, "b": 0.9}}
-    assert told == ["AUROC of int8 on validation pictures: a 0.8000, b 0.9000; the b is taken"]
+    assert said == ["AUROC of int8 on validation pictures: a 0.8000, b 0.9000; the b is taken"]
 
 
 def test_one_that_keeps_its_bound_comes_before_a_better_one_that_strays() -> None:
-    told: list[str] = []
+    said: list[str] = []
     made = {"a": candidate(auroc_int8=0.8), "b": candidate(auroc_int8=0.9, outside=3)}
-    assert chain.best_of(made, say=told.append).description["int8"] == 0.8
-    assert "b 0.9000, which strays from its float model; the a is taken" in told[0]
+    assert chain.best_of(made, say=said.append).description["int8"] == 0.8
+    assert "b 0.9000, which strays from its float model; the a is taken" in said[0]
     only = candidate(auroc_int8=0.7, outside=3)
-    assert chain.best_of({"a": only}, say=told.append) is only
-    assert len(told) == 1
+    assert chain.best_of({"a": only}, say=said.append) is only
+    assert len(said) == 1
 
 
 def test_a_training_that_fails_leaves_no_bundle(

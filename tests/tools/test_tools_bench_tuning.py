@@ -39,7 +39,7 @@ def test_the_promise_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     words = ["bench", "guarantee", "--draws", "100", "--parts", "300", "--max-false-rejects",
              "0.02", "--json"]  # fmt: skip
     assert run_command_line(application, program="edgeinspect-tools", arguments=words) == 0
-    told = json.loads(capfd.readouterr().out.splitlines()[-1])
-    assert told["draws"] == 100
-    assert told["share"] == told["exceeded"] / 100
-    assert told["interval95"][0] <= told["share"] <= told["interval95"][1]
+    printed = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert printed["draws"] == 100
+    assert printed["share"] == printed["exceeded"] / 100
+    assert printed["interval95"][0] <= printed["share"] <= printed["interval95"][1]

@@ -20,7 +20,7 @@ from edgeinspect_tools.convert.convert import Converted, ConvertOptions, convert
 from edgeinspect_tools.convert.environment import Ended, Environment, default_folder, run_child
 from edgeinspect_tools.convert.sources import CONVERTERS, Converter, converter_for
 from edgeinspect_tools.flatbuffer import parse_tflite
-from edgeinspect_tools.quantize.int8_candidates import Way
+from edgeinspect_tools.quantize.int8_candidates import Int8Method
 from edgeinspect_tools.quantize.steps import quantize_pictures
 from tests.helpers.made_tflite import SHARED, Op, T, made, run
 
@@ -362,7 +362,12 @@ def check_int8_agrees(model: bytes, folder: Path, *, activation: str) -> None:
     for number, file in enumerate(files):
         shutil.copy(file, folder / f"{number:03d}{file.suffix}")
     made = quantize_pictures(
-        model, folder, ways=[Way.TRUE, Way.ROBUST], mean=127.5, std=127.5, activation=activation
+        model,
+        folder,
+        methods=[Int8Method.TRUE, Int8Method.ROBUST],
+        mean=127.5,
+        std=127.5,
+        activation=activation,
     )
     assert made.gap.pictures == len(files) // 2
     assert made.gap.agreement >= 0.9

@@ -502,7 +502,7 @@ def test_a_file_name_pattern_groups(tmp_path: Path) -> None:
     for item in judged.dataset.items:
         by_group[item.group].add(item.path.stem[3])
     assert all(len(stems) == 1 for stems in by_group.values())
-    with pytest.raises(UsageError, match="no regular expression"):
+    with pytest.raises(UsageError, match="not a valid regular expression"):
         judge(tmp_path, group_pattern="(")
 
 

@@ -100,7 +100,7 @@ def test_a_mistake_is_told_and_no_card_is_written(
 def test_a_card_in_the_way_is_replaced_only_when_asked(shop: Path) -> None:
     (shop / "presses.csv").write_text(CSV)
     provision(shop / "presses.csv", shop / "cards")
-    with pytest.raises(UsageError, match="is in the way"):
+    with pytest.raises(UsageError, match="already exists"):
         provision(shop / "presses.csv", shop / "cards")
     command = ("provision", str(shop / "presses.csv"), "--out", str(shop / "cards"), "--replace")
     assert run_command_line(application, program="tools", arguments=command) == 0

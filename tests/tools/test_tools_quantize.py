@@ -37,7 +37,13 @@ from edgeinspect_tools.quantize.int8 import (
     seen_ranges,
     with_signature,
 )
-from edgeinspect_tools.quantize.int8_candidates import LOGITS, Way, check_gap, logit_range, told
+from edgeinspect_tools.quantize.int8_candidates import (
+    LOGITS,
+    Int8Method,
+    check_gap,
+    gap_in_words,
+    logit_range,
+)
 from edgeinspect_tools.quantize.real import FloatModel, reduced
 from edgeinspect_tools.quantize.steps import describe_model, quantize_pictures, quantize_trained
 from tests.helpers.chain_samples import (
@@ -154,7 +160,9 @@ def test_reducers_match_their_definition() -> None:
 
 def test_int8_follows_float_through_the_stations_inspection(spots: tuple[Path, Path]) -> None:
     described, model = load_run(spots[1])
-    made = quantize_trained(described, model, read_dataset(spots[0]), (Way.TRUE, Way.ROBUST))
+    made = quantize_trained(
+        described, model, read_dataset(spots[0]), (Int8Method.TRUE, Int8Method.ROBUST)
+    )
     assert made.gap.is_within_bound
     assert made.gap.auroc_int8 == made.gap.auroc_float == 1.0
     assert made.gap.max_error < 0.05
@@ -167,7 +175,7 @@ def test_a_mean_between_two_grey_levels_becomes_one(spots: tuple[Path, Path]) ->
     described, model = load_run(spots[1])
     assert described["input"]["mean"] == [127.5]
     assert card_of(described, model).input.mean == (127.5,)
-    made = quantize_trained(described, model, read_dataset(spots[0]), (Way.TRUE,))
+    made = quantize_trained(described, model, read_dataset(spots[0]), (Int8Method.TRUE,))
     found = card_of(described, made.model).input
     assert found.mean == (128.0,)
     steps = pixel_table(
@@ -197,7 +205,7 @@ def test_the_gap_counts_flips_and_lost_auroc(spots: tuple[Path, Path]) -> None:
 
 def test_the_gap_is_the_same_where_int8_was_seen_before(spots: tuple[Path, Path]) -> None:
     described, model = load_run(spots[1])
-    made = quantize_trained(described, model, read_dataset(spots[0]), (Way.TRUE,))
+    made = quantize_trained(described, model, read_dataset(spots[0]), (Int8Method.TRUE,))
     card = card_of(described, made.model)
     pictures = [Labelled(p, p.parent.name != "good") for p in sorted(spots[0].glob("*/*.png"))]
     both = score_both(model, bundle_in_memory(card, made.model), pictures)
@@ -223,7 +231,7 @@ def test_a_loss_counts_where_it_is_more_than_chance_or_scores_really_moved() -> 
     by_chance = gap_that(pairs=90, lost=0.1, loss_error=0.08, max_error=0.0003)
     assert by_chance.is_within_bound
     assert not by_chance.is_loss_within_bound
-    assert "too few pictures" in told(by_chance)
+    assert "too few pictures" in gap_in_words(by_chance)
     assert not gap_that(pairs=90, lost=0.1, loss_error=0.05, max_error=0.0003).is_within_bound
     assert not gap_that(pairs=90, lost=0.1, loss_error=0.08, max_error=0.07).is_within_bound
     assert not gap_that(pairs=90, lost=0.1, loss_error=None).is_within_bound
@@ -309,7 +317,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
 
 
 def _quantize(model: bytes, folder: Path) -> None:
-    quantize_pictures(model, folder, ways=[Way.TRUE], mean=0, std=1, activation="sigmoid")
+    quantize_pictures(model, folder, methods=[Int8Method.TRUE], mean=0, std=1, activation="sigmoid")
 
 
 def test_a_changed_float_model_is_refused(tmp_path: Path) -> None:
@@ -341,7 +349,7 @@ def test_visual_wake_words_agree_at_least_as_often_as_the_published_int8(
     models = shared / "models" / "mlperf_tiny"
     original = (models / "vww_96_float.tflite").read_bytes()
     ours = quantize_pictures(
-        original, tmp_path, ways=list(Way)[:3], mean=0, std=255, activation="none"
+        original, tmp_path, methods=list(Int8Method)[:3], mean=0, std=255, activation="none"
     ).model
     described = describe_model(original, mean=0, std=255, activation="none")
     pictures = [Labelled(file, None) for file in compared]

@@ -16,7 +16,7 @@ from edgeinspect_tools.cli import application
 from edgeinspect_tools.quantize.aware import _RATE, _rate, fine_tune, outputs_of
 from edgeinspect_tools.quantize.draft_bundle import load_run
 from edgeinspect_tools.quantize.int8 import float_tflite, open_model, quantize_int8, seen_ranges
-from edgeinspect_tools.quantize.int8_candidates import FineTune, Way
+from edgeinspect_tools.quantize.int8_candidates import FineTune, Int8Method
 from edgeinspect_tools.quantize.steps import quantize_trained
 from edgeinspect_tools.quantize.student import Student
 from edgeinspect_tools.train import Network, TrainSettings
@@ -155,14 +155,14 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_fine_tuning_recovers_what_a_loud_channel_drowned(wide: tuple[Path, Path]) -> None:
     described, model = load_run(wide[1])
     dataset = read_dataset(wide[0])
-    ways = (Way.TRUE, Way.ROBUST)
+    ways = (Int8Method.TRUE, Int8Method.ROBUST)
     never = quantize_trained(described, model, dataset, ways, fine_tune=FineTune.NEVER)
     assert never.gap.auroc_float == 1.0
     assert never.gap.auroc_lost > 0.05
     assert not never.gap.is_within_bound
     assert "aware" not in never.tried
     made = quantize_trained(described, model, dataset, ways)
-    assert made.way is Way.AWARE
+    assert made.method is Int8Method.AWARE
     assert made.gap.is_within_bound
     assert made.gap.auroc_int8 == 1.0
     assert made.gap.mean_error < never.gap.mean_error / 4
@@ -172,8 +172,10 @@ def test_fine_tuning_is_kept_only_where_it_is_better(tmp_path: Path) -> None:
     pictures = write_pictures(tmp_path / "pictures")
     described, model = load_run(write_run(tmp_path / "run", read_dataset(pictures)))
     dataset = read_dataset(pictures)
-    assert "aware" not in quantize_trained(described, model, dataset, (Way.TRUE,)).tried
-    made = quantize_trained(described, model, dataset, (Way.TRUE,), fine_tune=FineTune.ALWAYS)
+    assert "aware" not in quantize_trained(described, model, dataset, (Int8Method.TRUE,)).tried
+    made = quantize_trained(
+        described, model, dataset, (Int8Method.TRUE,), fine_tune=FineTune.ALWAYS
+    )
     errors = {way: found["score_error_mean"] for way, found in made.tried.items()}
     assert set(errors) == {"true", "aware"}
     assert made.gap.mean_error == pytest.approx(min(errors.values()), abs=1e-6)
@@ -185,12 +187,12 @@ def test_what_cannot_be_trained_is_said_and_left_as_it_was(
     from edgeinspect_tools.quantize import student
 
     monkeypatch.setattr(student, "_LAYERS", ("DEPTHWISE_CONV_2D",))
-    with pytest.raises(ModelRefused, match="does not know CONV_2D"):
+    with pytest.raises(ModelRefused, match="does not support CONV_2D"):
         Student(spot_model(), {})
     arguments = ["quantize", str(wide[1]), "--data", str(wide[0])]
     assert run_command_line(application, program="edgeinspect-tools", arguments=arguments) == 1
     captured = capsys.readouterr()
-    assert "Fine-tuning does not know CONV_2D" in captured.out
+    assert "Fine-tuning does not support CONV_2D" in captured.out
     assert "strays too far" in captured.err
     assert not (wide[1] / "model.int8.tflite").exists()
 

@@ -118,7 +118,7 @@ def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
 def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     path = tmp_path / "broken.png"
     path.write_bytes(b"not a picture")
-    with pytest.raises(UsageError, match=r"broken\.png is not a picture"):
+    with pytest.raises(UsageError, match=r"broken\.png is not a readable picture"):
         read([Sample(path=path, index=None)])[0]
     with pytest.raises(UsageError, match=r"gone\.png cannot be read"):
         read([Sample(path=tmp_path / "gone.png", index=None)])[0]

@@ -251,7 +251,7 @@ def test_bad_input_of_the_command_is_one_sentence(
     arguments = [str(root), "--out", str(tmp_path / "run"), "--resume", "--json"]
     assert run_command_line(main, program="deeppcb", arguments=arguments) == 2
     shown = capsys.readouterr()
-    assert "there is nothing to resume" in shown.err
+    assert "nothing to resume" in shown.err
     assert json.loads(shown.out.splitlines()[-1])["exit_code"] == 2
 
 

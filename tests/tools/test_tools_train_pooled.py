@@ -23,7 +23,13 @@ from edgeinspect_tools.train import Network, TrainSettings, cross_validation
 from edgeinspect_tools.train.head import Logit, fit_logit
 from edgeinspect_tools.train.maps import real_input
 from edgeinspect_tools.train.outcome import TrainedRun
-from edgeinspect_tools.train.pooled_head import FOLDS, WholeTile, dealt, fit_pooled_head, pooled
+from edgeinspect_tools.train.pooled_head import (
+    FOLDS,
+    WholeTile,
+    fit_pooled_head,
+    grouped_folds,
+    pooled,
+)
 from edgeinspect_tools.train.samples import Pictures, Sample
 from edgeinspect_tools.train.tile_source import Features, TileSource
 from edgeinspect_tools.train.train_command import command, settings_of
@@ -105,10 +111,10 @@ def test_too_few_groups_of_a_kind_say_nothing() -> None:
     groups=st.lists(st.tuples(st.integers(0, 30), st.booleans()), min_size=1, max_size=80),
     seed=st.integers(0, 99),
 )
-def test_groups_are_dealt_whole_and_evenly(groups: list[tuple[int, bool]], seed: int) -> None:
+def test_groups_are_shared_out_whole_and_evenly(groups: list[tuple[int, bool]], seed: int) -> None:
     names = [f"group {number}" for number, _ in groups]
     defective = np.array([bad for _, bad in groups])
-    folds = dealt(names, defective, seed=seed)
+    folds = grouped_folds(names, defective, seed=seed)
     by_name = dict(zip(names, folds, strict=True))
     assert [by_name[name] for name in names] == folds.tolist()
     with_defects = {name for name, bad in zip(names, defective, strict=True) if bad}

@@ -26,7 +26,7 @@ from edgeinspect_tools.data.dataset import GOOD, Dataset, Item, Split
 from edgeinspect_tools.data.dataset_formats import read_source
 from edgeinspect_tools.data.manifest import load_manifest
 from edgeinspect_tools.train import Network, TrainSettings, checkpoint, cross_validation
-from edgeinspect_tools.train.augment import laid, turned, ways_to_lie
+from edgeinspect_tools.train.augment import orientations, oriented, turned
 from edgeinspect_tools.train.checkpoint import Progress
 from edgeinspect_tools.train.maps import MEAN, STD
 from edgeinspect_tools.train.samples import UNKNOWN, Pictures, Sample
@@ -118,7 +118,7 @@ def test_nothing_is_learned_beyond_a_pictures_edge(tmp_path: Path) -> None:
 
 def test_a_batch_repeats_whatever_is_kept(tmp_path: Path) -> None:
     read = pictures(tmp_path)
-    roomy, none = source_of(read), source_of(read, features=Features(most_bytes=0))
+    roomy, none = source_of(read), source_of(read, features=Features(max_bytes=0))
     roomy.batch(1)
     for one, other in zip(
         [*roomy.batch(3)[0], *roomy.batch(3)[1]],
@@ -142,7 +142,7 @@ def test_a_tile_is_encoded_once_while_there_is_room(tmp_path: Path) -> None:
     # 8 tiles of the wide picture, 2 of the narrow and 4 of the good one, in 4 ways at most.
     assert len(seen) <= 4 * 14
     before = len(seen)
-    tight = source_of(read, encode=encode, features=Features(most_bytes=0))
+    tight = source_of(read, encode=encode, features=Features(max_bytes=0))
     tight.batch(0)
     tight.batch(0)
     assert len(seen) == before + 2 * DEEP.batch
@@ -169,12 +169,14 @@ def test_grain_stays_upright(seed: int) -> None:
 
 def test_every_way_to_lie_is_another_one() -> None:
     picture = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    every = [laid(picture, way).tobytes() + bytes(laid(picture, way).shape) for way in range(8)]
+    every = [
+        oriented(picture, way).tobytes() + bytes(oriented(picture, way).shape) for way in range(8)
+    ]
     assert len(set(every)) == 8
-    assert ways_to_lie(turns=False, grain=False) == (0,)
-    assert len(ways_to_lie(turns=True, grain=False)) == 8
-    upright = ways_to_lie(turns=True, grain=True)
-    assert [laid(picture, way).shape for way in upright] == [(3, 4)] * 4
+    assert orientations(turns=False, grain=False) == (0,)
+    assert len(orientations(turns=True, grain=False)) == 8
+    upright = orientations(turns=True, grain=True)
+    assert [oriented(picture, way).shape for way in upright] == [(3, 4)] * 4
 
 
 def test_contrast_is_folded_into_the_first_convolution() -> None:

@@ -24,9 +24,9 @@ from edgeinspect_tools.data.training_data import as_split_before, never_used, sp
 from edgeinspect_tools.pack.bundle import Identity, pack
 from edgeinspect_tools.pack.names import bundle_name
 from edgeinspect_tools.pack.pack_command import load_trained
-from edgeinspect_tools.quantize.int8_candidates import FineTune, Way
+from edgeinspect_tools.quantize.int8_candidates import FineTune, Int8Method
 from edgeinspect_tools.quantize.quantize_command import quantize_run
-from edgeinspect_tools.verify.deeppcb_figures import verify_boards
+from edgeinspect_tools.shipped.deeppcb.verify_boards import verify_boards
 from edgeinspect_tools.verify.measure import average_precision, check_identical, verify_bundle
 from edgeinspect_tools.verify.verify_command import find_float
 from edgeinspect_tools.verify.verify_page import report_html
@@ -135,7 +135,7 @@ def test_a_replay_that_differs_in_one_bit_fails(made: Made) -> None:
     check_identical(found.scored, found.replayed)
     first = tuple(np.nextafter(score, 2.0) for score in found.replayed.scores[0])
     other = dataclasses.replace(found.replayed, scores=(first, *found.replayed.scores[1:]))
-    with pytest.raises(NotGood, match="1 of 8 pictures otherwise"):
+    with pytest.raises(NotGood, match="1 of 8 pictures other scores"):
         check_identical(found.scored, other)
 
 
@@ -275,7 +275,11 @@ def test_a_run_that_is_not_quantized_is_not_packed(made: Made, tmp_path: Path) -
     with pytest.raises(UsageError, match="not quantized yet"):
         load_trained(fresh)
     assert quantize_run(
-        fresh, str(made.pictures), ways=[Way.TRUE], fine_tune=FineTune.NEVER, tell=print
+        fresh,
+        str(made.pictures),
+        methods=[Int8Method.TRUE],
+        fine_tune=FineTune.NEVER,
+        progress=print,
     ).gap.is_within_bound
 
 

@@ -13,40 +13,46 @@ from edgeinspect.terminal.output import examples
 COMMANDS = {
     "data": LazyCommand(
         "edgeinspect_tools.data.data_command:command",
-        "Read, judge and split a data set of pictures.",
+        "Check a data set of pictures and split it.",
     ),
     "convert": LazyCommand(
         "edgeinspect_tools.convert.convert_command:command",
-        "Turn a trained model into a float .tflite.",
+        "Convert a trained model to a float .tflite.",
     ),
     "edgetpu": LazyCommand(
         "edgeinspect_tools.edgetpu.edgetpu_command:command",
-        "Say what of a model the Edge TPU would run.",
+        "Check which operators an Edge TPU would run.",
     ),
     "quantize": LazyCommand(
         "edgeinspect_tools.quantize.quantize_command:command",
-        "Turn a float model into a judged int8 one.",
+        "Quantize a float model to int8 and measure the loss.",
     ),
-    "pack": LazyCommand("edgeinspect_tools.pack.pack_command:command", "Make a bundle of a run."),
-    "key": LazyCommand("edgeinspect_tools.sign:key_command", "Make a key pair to sign with."),
-    "sign": LazyCommand("edgeinspect_tools.sign:sign_command", "Vouch for a bundle with a key."),
+    "pack": LazyCommand(
+        "edgeinspect_tools.pack.pack_command:command", "Make a bundle from a training run."
+    ),
+    "key": LazyCommand(
+        "edgeinspect_tools.sign:key_command", "Make a key pair for signing bundles."
+    ),
+    "sign": LazyCommand("edgeinspect_tools.sign:sign_command", "Sign a bundle with a key."),
     "verify": LazyCommand(
-        "edgeinspect_tools.verify.verify_command:command", "Prove a bundle on held-out pictures."
+        "edgeinspect_tools.verify.verify_command:command", "Measure a bundle on held-out pictures."
     ),
     "all": LazyCommand(
-        "edgeinspect_tools.all_in_one.all_command:command", "A data set to a bundle, the whole way."
+        "edgeinspect_tools.all_in_one.all_command:command",
+        "Make a bundle from a data set, in one command.",
     ),
     "train": LazyCommand(
         "edgeinspect_tools.train.train_command:command", "Train a network for int8 hardware."
     ),
     "provision": LazyCommand(
-        "edgeinspect_tools.provision:command", "Make the cards of many stations from one list."
+        "edgeinspect_tools.provision:command",
+        "Make the SD card files of many stations from one list.",
     ),
     "bench": LazyCommand("edgeinspect_tools.bench.bench_command:command", "Measure this machine."),
 }
 
 EXAMPLES = """
-edgeinspect-tools all pictures/ --out brackets           the whole way, with good defaults
+edgeinspect-tools all pictures/ --out brackets           from pictures to a bundle
 edgeinspect-tools verify brackets --data pictures/
 edgeinspect-tools data pictures/ --out report/           good/ and one folder per defect
 edgeinspect-tools data boards.csv --group-pattern 'lot(\\d+)'
@@ -63,11 +69,11 @@ edgeinspect-tools edgetpu model.tflite
 )
 @click.version_option(edgeinspect.__version__, prog_name="edgeinspect-tools")
 def application() -> None:
-    """From pictures or a trained model to a bundle that a station trusts.
+    """Make a verified bundle for a station, from pictures or from a trained model.
 
     \b
     Exit codes: 0 done, 1 the checked thing is not good, 2 wrong usage,
-    3 bad configuration or data, 4 a program is missing, 5 model refused,
+    3 bad configuration or data, 4 a program or library is missing, 5 model refused,
     6 storage fault, 130 interrupted.
     """
 

@@ -35,7 +35,7 @@ class Tensor:
     shape: as stored; ``signature`` has -1 where the size is open, () where nothing is stated.
     dtype: lower-case TFLite name, e.g. ``int8`` or ``float32``.
     scales, zero_points: of the affine quantization; empty without one.
-    constant: its bytes, or None for what is computed.
+    constant: its bytes, or None for a computed tensor.
     is_variable: state that outlives one invocation.
     """
 

@@ -56,17 +56,17 @@ class StationList(Section):
     )
 )
 @click.argument("stations", type=FILE)
-@click.option("--out", type=FOLDER, required=True, help="Gets a folder for each station.")
-@click.option("--replace", is_flag=True, help="Folders of the same name are replaced.")
+@click.option("--out", type=FOLDER, required=True, help="Write a folder for each station here.")
+@click.option("--replace", is_flag=True, help="Replace folders of the same name.")
 @json_option
 def command(stations: Path, *, out: Path, replace: bool, as_json: bool) -> None:
-    """Make what goes onto the FAT partition of each card, from a list of STATIONS.
+    """Make the files for the FAT partition of each SD card, from a list of STATIONS.
 
     STATIONS is a CSV file with a header (hostname, ssh_keys, address, gateway, dns, ssid,
     passphrase, country, time_zone, time_servers, station_file, recipe, bundle, trusted_keys; lists
     are separated by spaces, keys by semicolons), or YAML with `defaults` and `stations` that hold
     the keys of station.conf. Files are named relative to the list; ssh_keys may name .pub files.
-    Everything is checked as the station will check it, and nothing is written unless all is good.
+    Every card is checked as the station will check it. Nothing is written if one has a mistake.
     """
     cards = provision(stations, out, replace=replace)
     if as_json:
@@ -77,12 +77,12 @@ def command(stations: Path, *, out: Path, replace: bool, as_json: bool) -> None:
 
 
 def provision(stations: Path, out: Path, *, replace: bool = False) -> list[Path]:
-    """Write one folder a station below ``out``; all of them or none.
+    """Write one folder for each station below ``out``: all of them or none.
 
     Raises:
         ConfigError: the list cannot be understood.
         NotGood: a station would refuse its card; says which and why.
-        UsageError: a folder is in the way.
+        UsageError: a folder already exists.
         StorageFault: something cannot be written.
     """
     wanted = _read_csv(stations) if stations.suffix.lower() == ".csv" else _read_yaml(stations)
@@ -90,7 +90,8 @@ def provision(stations: Path, out: Path, *, replace: bool = False) -> list[Path]
     for conf in wanted:
         if (out / str(conf["hostname"])).exists() and not replace:
             raise UsageError(
-                f"{out / str(conf['hostname'])} is in the way.", next_action="Give --replace."
+                f"{out / str(conf['hostname'])} already exists.",
+                next_action="Add --replace to replace it.",
             )
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".cards.") as folder:
@@ -179,7 +180,7 @@ def _make_card(root: Path, conf: dict[str, Any], folder: Path) -> Path:
 
 
 def _copy(root: Path, name: str, card: Path) -> str:
-    """Copy a file or a folder to the card; its name there. What is missing is told later."""
+    """Copy a file or folder to the card and return its name there. Raises UsageError."""
     source = root / name
     target = card / source.name
     try:
@@ -188,7 +189,7 @@ def _copy(root: Path, name: str, card: Path) -> str:
         elif source.is_file():
             shutil.copyfile(source, target)
         else:
-            raise UsageError(f"There is no {source}.", next_action="Correct the list.")
+            raise UsageError(f"{source} does not exist.", next_action="Correct the list.")
     except OSError as error:
         if isinstance(error, EdgeInspectError):
             raise

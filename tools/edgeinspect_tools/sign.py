@@ -1,4 +1,4 @@
-"""``edgeinspect-tools sign`` and ``key``: vouch for a bundle with a minisign key.
+"""``edgeinspect-tools sign`` and ``key``: sign a bundle with a minisign key.
 
 Keys and signatures are minisign's own files, so that the ``minisign`` program can make, check and
 keep them too.
@@ -34,9 +34,9 @@ PASSWORD_VARIABLE = "EDGEINSPECT_KEY_PASSWORD"
 @click.option("--no-password", is_flag=True, help="Leave the secret key unencrypted.")
 @json_option
 def key_command(name: Path, *, no_password: bool, as_json: bool) -> None:
-    """Make a key pair to sign bundles with: NAME.key stays secret, NAME.pub goes to the stations.
+    """Make a key pair for signing bundles: keep NAME.key secret, give NAME.pub to the stations.
 
-    The secret key is encrypted with a password, asked for here or taken from the environment
+    A password encrypts the secret key. The command asks for it, or takes it from the environment
     variable EDGEINSPECT_KEY_PASSWORD.
     """
     from minisign import KeyPair
@@ -49,7 +49,7 @@ def key_command(name: Path, *, no_password: bool, as_json: bool) -> None:
     public_file = name.with_name(name.name + KEY_SUFFIX)
     for path in (secret_file, public_file):
         if path.exists():
-            raise UsageError(f"{path} is in the way.", next_action="Choose another name.")
+            raise UsageError(f"{path} already exists.", next_action="Choose another name.")
     password = "" if no_password else _ask_password(confirm=True)
     pair = KeyPair.generate()
     public = bytes(pair.public_key)
@@ -60,8 +60,8 @@ def key_command(name: Path, *, no_password: bool, as_json: bool) -> None:
     if as_json:
         print_json({"secret_key": str(secret_file), "public_key": str(public_file)})
         return
-    say(f"{secret_file}: keep it secret, and keep a copy; who has it can sign for your stations.")
-    say(f"{public_file}: goes into the stations' folder of trusted keys.")
+    say(f"{secret_file}: keep it secret and keep a copy. Whoever has it can sign bundles for you.")
+    say(f"{public_file}: copy it into the stations' folder of trusted keys.")
 
 
 @click.command(
@@ -76,10 +76,10 @@ def key_command(name: Path, *, no_password: bool, as_json: bool) -> None:
 @click.option("--key", "key_file", type=FILE, required=True, help="The secret key, NAME.key.")
 @json_option
 def sign_command(bundle: Path, *, key_file: Path, as_json: bool) -> None:
-    """Sign a BUNDLE, so that stations which trust your key take it.
+    """Sign BUNDLE for the stations that trust your key.
 
-    Every file of the bundle is verified first. The password of the key is asked for, or taken from
-    the environment variable EDGEINSPECT_KEY_PASSWORD.
+    Every file of the bundle is verified first. The command asks for the key's password, or takes it
+    from the environment variable EDGEINSPECT_KEY_PASSWORD.
     """
     from edgeinspect.bundle.card import CARD_FILE
     from edgeinspect.bundle.directory import load_bundle, read_bounded
@@ -112,7 +112,7 @@ def _secret_key(path: Path) -> SecretKey:
         key = SecretKey.from_bytes(read_bounded(path, 16 << 10))
     except (Error, ModelRefused) as error:
         raise UsageError(
-            f"{path} is no minisign secret key ({error}).",
+            f"{path} is not a minisign secret key ({error}).",
             next_action="Make one with: edgeinspect-tools key NAME",
         ) from error
     if key.is_encrypted():

@@ -1,4 +1,4 @@
-"""``edgeinspect-tools all``: a data set to a bundle, the whole way."""
+"""``edgeinspect-tools all``: from a data set to a bundle, in one command."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ import click
 
 from edgeinspect.cli.options import FOLDER, FiniteRange
 from edgeinspect.terminal.output import console, examples, json_option, print_json, say
+from edgeinspect_tools.shared_options import (
+    accept_gap_option,
+    attribution_option,
+    good_option,
+    group_pattern_option,
+    licence_option,
+    replace_option,
+)
 
 EXAMPLES = """
 edgeinspect-tools all pictures/ --out brackets           good/ or ok/, and a folder per defect
@@ -18,25 +26,35 @@ edgeinspect-tools all pictures/ --out brackets --weights mobilenet_v2.tflite --j
 
 @click.command(name="all", epilog=examples(EXAMPLES))
 @click.argument("dataset")
-@click.option("--out", type=FOLDER, required=True, help="The bundle's directory.")
-@click.option("--weights", default="none", show_default=True, help="none, imagenet or a file.")
+@click.option("--out", type=FOLDER, required=True, help="The bundle to write.")
 @click.option(
-    "--budget-minutes", default=30.0, show_default=True, type=FiniteRange(0.2, 10_000),
-    help="For everything, on this machine.",
-)  # fmt: skip
+    "--weights",
+    default="none",
+    show_default=True,
+    help="First weights of the encoder: none, imagenet, or a .tflite or .keras file.",
+)
 @click.option(
-    "--steps", type=click.IntRange(1), help="Train so many steps instead: the same everywhere.",
-)  # fmt: skip
+    "--budget-minutes",
+    default=30.0,
+    show_default=True,
+    type=FiniteRange(0.2, 10_000),
+    help="Time limit for everything, on this machine.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    help="Train this many steps instead; every machine then gives the same result.",
+)
 @click.option("--network", type=click.Choice(["tiny", "small", "mobilenet_v2"]))
-@click.option("--run", type=FOLDER, help="Keep what comes up on the way here; OUT.run if left out.")
-@click.option("--licence", default="proprietary", show_default=True, help="Of the weights.")
-@click.option("--attribution", default="", help="Whose pictures and weights it was made from.")
-@click.option("--good", default="", metavar="NAME", help="The source's name of the good class.")
-@click.option("--group-pattern", default="", metavar="REGEX", help="See edgeinspect-tools data.")
+@click.option("--run", type=FOLDER, help="Folder for intermediate files.  [default: OUT.run]")
+@licence_option
+@attribution_option
+@good_option
+@group_pattern_option
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0, 2**31 - 1))
-@click.option("--accept-gap", is_flag=True, help="Write it, marked, even beyond the bound.")
-@click.option("--resume", is_flag=True, help="Go on with an interrupted training.")
-@click.option("--replace", is_flag=True, help="A bundle in the way is replaced.")
+@accept_gap_option
+@click.option("--resume", is_flag=True, help="Continue an interrupted training.")
+@replace_option
 @json_option
 def command(  # noqa: PLR0917  click passes by name
     dataset: str,
@@ -56,10 +74,11 @@ def command(  # noqa: PLR0917  click passes by name
     replace: bool,
     as_json: bool,
 ) -> None:
-    """Read DATASET, train on it, quantize, pack and verify: the bundle OUT.
+    """Train, quantize, pack and verify a model: from pictures to a bundle.
 
     DATASET is a folder of classes (good or ok is the good class), pictures with masks, or a CSV
-    path,label[,group]; see edgeinspect-tools data. Only a bundle that was verified appears at OUT.
+    path,label[,group]; see edgeinspect-tools data. The bundle appears at OUT only after it was
+    verified.
     """
     from edgeinspect_tools.all_in_one.chain import run_chain, summary
     from edgeinspect_tools.all_in_one.plans import Wishes

@@ -1,4 +1,4 @@
-"""The whole way with good defaults: data, train, quantize, pack, verify."""
+"""All steps with good defaults: data, train, quantize, pack, verify."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgeinspect_tools.data.manifest import save_manifest
 from edgeinspect_tools.data.training_data import as_split_before, stored_split
 from edgeinspect_tools.pack.bundle import Identity, Trained, pack
 from edgeinspect_tools.quantize.draft_bundle import INT8_MODEL, QUANTIZED_FILE
-from edgeinspect_tools.quantize.int8_candidates import Quantized, Way, check_gap
+from edgeinspect_tools.quantize.int8_candidates import Int8Method, Quantized, check_gap
 from edgeinspect_tools.quantize.steps import quantize_trained
 from edgeinspect_tools.train import TrainedRun, TrainSettings, train
 from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
@@ -29,22 +29,35 @@ from edgeinspect_tools.train.training_run import CHECKPOINT_FOLDER, MANIFEST
 from edgeinspect_tools.verify.measure import Verification, verify_bundle
 
 Say = Callable[[str], None]
+Plan = Callable[[Dataset, Wishes], Mapping[str, TrainSettings]]
+"""Settings that are worth training on a data set, by name."""
 
 
 def run_chain(
-    text: str, out: Path, run_folder: Path, wishes: Wishes, identity: Identity, *, say: Say
+    text: str,
+    out: Path,
+    run_folder: Path,
+    wishes: Wishes,
+    identity: Identity,
+    *,
+    say: Say,
+    plan: Plan = candidates,
 ) -> tuple[Verification, dict[str, float]]:
     """Make the bundle ``out``; everything on the way is kept in ``run_folder``.
+
+    Args:
+        text: the data set, as ``read_source`` takes it.
+        plan: what to train; the int8 models are compared on validation pictures.
 
     Returns:
         What ``verify`` found of the finished bundle, and the seconds of each stage.
 
     Raises:
-        EdgeInspectError: of the stage that failed; there is no new bundle then.
+        EdgeInspectError: from the stage that failed; no bundle is written then.
     """
     if out.exists() and not (wishes.replace and (out / CARD_FILE).is_file()):
         raise ModelRefused(
-            f"{out} is in the way.", next_action="Choose another name or add --replace."
+            f"{out} already exists.", next_action="Choose another name or add --replace."
         )
     seconds: dict[str, float] = {}
     began = time.monotonic()
@@ -62,7 +75,7 @@ def run_chain(
     make_folder(run_folder)
     save_manifest(dataset, run_folder / MANIFEST)
     done("data")
-    runs = train_each(candidates(dataset, wishes), dataset, run_folder, wishes, say=say)
+    runs = train_each(plan(dataset, wishes), dataset, run_folder, wishes, say=say)
     done("train")
     minutes = None if wishes.steps else wishes.minutes * FINE_TUNING_SHARE / len(runs)
     best = best_of(
@@ -103,7 +116,7 @@ def train_each(
     *,
     say: Say,
 ) -> dict[str, TrainedRun]:
-    """Train one in the run folder itself, several each in a folder of its own."""
+    """Train one model in the run folder itself, or several in a folder each."""
     if len(choices) == 1:
         ((name, settings),) = choices.items()
         progress, resume = _Training(say), wishes.resume
@@ -121,7 +134,7 @@ def train_each(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A trained model and what int8 makes of it."""
+    """A trained model and its int8 version."""
 
     description: dict[str, Any]
     float_model: bytes = field(repr=False)
@@ -134,7 +147,7 @@ def _quantized(run: TrainedRun, dataset: Dataset, minutes: float | None, *, say:
         run.description,
         float_model,
         dataset,
-        (Way.TRUE, Way.ROBUST, Way.TIGHT),
+        (Int8Method.TRUE, Int8Method.ROBUST, Int8Method.TIGHT),
         minutes=minutes,
         say=say,
     )
@@ -142,10 +155,10 @@ def _quantized(run: TrainedRun, dataset: Dataset, minutes: float | None, *, say:
 
 
 def best_of(made: Mapping[str, Candidate], *, say: Say) -> Candidate:
-    """What will run is compared: the int8 models, on validation pictures.
+    """Choose among the int8 models, which are what will run, on validation pictures.
 
-    Those that stay close enough to their float model come first; of these the one that tells good
-    from defective best.
+    Models that stay close enough to their float model come first. Among these the one that
+    separates good from defective pictures best is chosen.
     """
     if len(made) == 1:
         (only,) = made.values()
@@ -153,36 +166,36 @@ def best_of(made: Mapping[str, Candidate], *, say: Say) -> Candidate:
     gaps = {name: one.quantized.gap for name, one in made.items()}
     worth = {name: gap.auroc_int8 or 0.0 for name, gap in gaps.items()}
     best = max(made, key=lambda name: (gaps[name].is_within_bound, worth[name]))
-    told = ", ".join(
+    listed = ", ".join(
         f"{name} {value:.4f}"
         + ("" if gaps[name].is_within_bound else ", which strays from its float model")
         for name, value in worth.items()
     )
-    say(f"AUROC of int8 on validation pictures: {told}; the {best} is taken")
+    say(f"AUROC of int8 on validation pictures: {listed}; the {best} is taken")
     return replace(made[best], description={**made[best].description, "chosen_among": worth})
 
 
 class _Training:
-    """Tells a training's progress in lines: one for every tenth of its budget."""
+    """Reports a training: one line for every tenth of its time limit."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
-        self._told = -1
+        self._reported = -1
 
     def __call__(self, *, done: float, text: str) -> None:
         tenth = int(done * 10)
-        if tenth > self._told:
-            self._told = tenth
+        if tenth > self._reported:
+            self._reported = tenth
             self._say(f"training, {done:.0%} of its time: {text}")
 
 
 def verify_written(out: Path, dataset: Dataset, float_model: bytes) -> Verification:
-    """The bundle as it is on the disk, on its test pictures."""
+    """Verify the bundle on disk with its test pictures."""
     bundle = load_bundle(out)
     items = as_split_before(dataset, stored_split(bundle)).of(Split.TEST)
     return verify_bundle(bundle, items, float_model)
 
 
 def summary(found: Verification, out: Path, seconds: dict[str, float]) -> dict[str, Any]:
-    """What ``--json`` prints."""
+    """The figures that ``--json`` prints."""
     return {"bundle": str(out), **found.figures(), "seconds": seconds}

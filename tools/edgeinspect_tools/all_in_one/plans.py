@@ -1,4 +1,4 @@
-"""What to train on a data set: settings that suit its pictures, its labels and the time."""
+"""Training settings that suit a data set's pictures, its labels and the time limit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PHOTOGRAPH_SPREAD = 57.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What a person may want otherwise.
+    """The options that a person can change.
 
     Attributes:
         weights: see ``TrainSettings``.
@@ -63,7 +63,7 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a sample of the training pictures looks like.
+    """Measurements of a sample of the training pictures.
 
     Attributes:
         short_px, long_px: medians of their sides.
@@ -86,7 +86,7 @@ class Look:
 
 
 def candidates(dataset: Dataset, wishes: Wishes) -> dict[str, TrainSettings]:
-    """What is worth training, by name; validation chooses among several.
+    """Settings worth training, by name; validation chooses if there are several.
 
     Without loaded weights, one network. With them the encoder stays as it is under a decoder,
     because few defective parts teach it nothing new. Where there is time, that is compared with a

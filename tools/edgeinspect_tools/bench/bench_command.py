@@ -1,4 +1,4 @@
-"""``edgeinspect-tools bench``: what can be measured."""
+"""``edgeinspect-tools bench``: the benchmarks."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from edgeinspect.cli.application import LazyCommand, LazyGroup
 BENCHMARKS = {
     "station": LazyCommand(
         "edgeinspect_tools.bench.station_bench:command",
-        "The station on this machine, beside the model.",
+        "The station's latency, throughput, memory and start.",
     ),
     "pulse": LazyCommand(
-        "edgeinspect_tools.bench.pulse:command", "The pulse thread's error, idle and under load."
+        "edgeinspect_tools.bench.pulse:command",
+        "Timing error of the pulse thread, idle and under load.",
     ),
     "model": LazyCommand(
-        "edgeinspect_tools.bench.model_bench:command", "A model: operators, size, latency here."
+        "edgeinspect_tools.bench.model_bench:command", "A model's operators, size and latency."
     ),
     "what-if": LazyCommand(
-        "edgeinspect_tools.bench.what_if_bench:command", "Replaying a million stored parts."
+        "edgeinspect_tools.bench.what_if_bench:command",
+        "The time to replay a million stored parts.",
     ),
     "guarantee": LazyCommand(
-        "edgeinspect_tools.bench.guarantee_bench:command", "The promise of suggested thresholds."
+        "edgeinspect_tools.bench.guarantee_bench:command",
+        "Whether suggested thresholds hold their guarantee.",
     ),
 }
 

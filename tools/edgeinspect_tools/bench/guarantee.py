@@ -45,7 +45,7 @@ class GuaranteeCheck:
 
     @property
     def holds(self) -> bool:
-        """Whether the draws are at peace with the promise."""
+        """Whether the simulation supports the guarantee."""
         return self.interval95[0] <= self.allowed_share
 
     def as_dict(self) -> dict[str, Any]:

@@ -21,7 +21,9 @@ SHARE = FiniteRange(0, 1, min_open=True, max_open=True)
     )
 )
 @click.option("--draws", default=1000, show_default=True, type=click.IntRange(1))
-@click.option("--parts", default=3000, show_default=True, type=click.IntRange(1), help="A draw.")
+@click.option(
+    "--parts", default=3000, show_default=True, type=click.IntRange(1), help="Parts in each draw."
+)
 @click.option("--max-false-rejects", type=SHARE, default=0.01, show_default=True, metavar="P")
 @click.option("--confidence", type=SHARE, default=0.95, show_default=True)
 @click.option("--levels", default=256, show_default=True, type=click.IntRange(2, 65_536))
@@ -61,4 +63,4 @@ def command(
             f"{found.allowed_share:.2%} allowed. The mean true rate was {found.mean_true_rate:.4%}."
         )
     if not found.holds:
-        raise NotGood("The promise does not hold.")
+        raise NotGood("The guarantee does not hold.")

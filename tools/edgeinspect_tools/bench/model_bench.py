@@ -1,4 +1,4 @@
-"""``edgeinspect-tools bench model``: what is in a model and how fast it runs here."""
+"""``edgeinspect-tools bench model``: a model's operators, size and latency."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What the station adds to the bare model: the same tiles, the same run, turn by turn.
+"""The time that the station adds to the bare model, on the same tiles, in turns.
 
 For each part the bare interpreter is timed on the part's tiles first, then the part goes through
 a real ``Station`` on real threads, from its trigger to its record. Only the camera and the wires
-are the shipped fakes: the camera hands over a picture the moment it is asked for one.
+are the shipped fakes: the camera delivers a picture at once.
 """
 
 from __future__ import annotations

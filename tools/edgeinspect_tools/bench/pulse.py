@@ -72,7 +72,9 @@ class StampedOutput:
     )
 )
 @click.option("--pulses", type=click.IntRange(50, 1_000_000), default=1000, show_default=True)
-@click.option("--core", type=click.IntRange(0, 1023), help="A core of the pulse thread's own.")
+@click.option(
+    "--core", type=click.IntRange(0, 1023), help="Reserve this core for the pulse thread."
+)
 @json_option
 def command(*, pulses: int, core: int | None, as_json: bool) -> None:
     """Measure the pulse thread's error, idle and under full load, beside a bare timed loop."""

@@ -42,7 +42,7 @@ RSS_BOUND_MIB = 200.0
         """
     )
 )
-@click.option("--bundle", type=FOLDER, help="A segmentation bundle; the shipped one if left out.")
+@click.option("--bundle", type=FOLDER, help="A segmentation bundle.  [default: the shipped one]")
 @click.option("--parts", type=click.IntRange(20, 100_000), default=200, show_default=True)
 @json_option
 def command(*, bundle: Path | None, parts: int, as_json: bool) -> None:

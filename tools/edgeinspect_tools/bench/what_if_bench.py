@@ -69,19 +69,19 @@ def measure(parts: int) -> dict[str, Any]:
         data_dir = Path(folder)
         fill(data_dir, parts)
         size = sum(file.stat().st_size for file in data_dir.iterdir())
-        seconds, told = _timed(data_dir, "--reject", "0.97", "--review", "0.9")
+        seconds, printed = _timed(data_dir, "--reject", "0.97", "--review", "0.9")
         again, reduced = _timed(data_dir, "--reducer", "kth_largest:4")
         most_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    if told["parts"] != parts or reduced["parts"] != parts:
-        raise NotGood(f"{told['parts']} parts were replayed instead of {parts}.")
+    if printed["parts"] != parts or reduced["parts"] != parts:
+        raise NotGood(f"{printed['parts']} parts were replayed instead of {parts}.")
     return {
         "parts": parts,
         "seconds": seconds,
-        "replay_seconds": told["seconds"],
+        "replay_seconds": printed["seconds"],
         "reducer_seconds": again,
         "rss_mib": most_kib / 1024,
         "database_mib": size / 2**20,
-        "flips": told["flips"],
+        "flips": printed["flips"],
     }
 
 

@@ -1,4 +1,4 @@
 """``edgeinspect-tools convert``: a trained model of another framework as a float ``.tflite``.
 
-Begin with ``convert``; ``sources`` tells the formats apart.
+Begin with ``convert``; ``sources`` lists the converters.
 """

@@ -26,9 +26,7 @@ edgeinspect-tools convert model.onnx --out model_float.tflite
     type=click.Path(dir_okay=False, path_type=Path),
     help="The float .tflite to write.",
 )
-@click.option(
-    "--input-shape", metavar="1,H,W,C", help="Where the source leaves the picture's size open."
-)
+@click.option("--input-shape", metavar="1,H,W,C", help="Picture size, if SOURCE does not fix it.")
 @click.option(
     "--weights",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -37,19 +35,19 @@ edgeinspect-tools convert model.onnx --out model_float.tflite
 @click.option(
     "--pictures",
     type=click.Path(exists=True, path_type=Path),
-    help="A picture, or a folder of which 16 are taken, to compare on.",
+    help="Compare on this picture too, or on 16 from this folder.",
 )
 @click.option(
     "--env-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where converters' environments are kept (~/.cache/edgeinspect/converters).",
+    help="Folder for the converters' environments.  [default: ~/.cache/edgeinspect/converters]",
 )
 @click.option(
     "--deadline",
     default=900.0,
     show_default=True,
     type=FiniteRange(1),
-    help="Seconds for one run of the converter.",
+    help="Time limit for one run of the converter, in seconds.",
 )
 @json_option
 def command(  # noqa: PLR0917  click passes by name
@@ -62,11 +60,11 @@ def command(  # noqa: PLR0917  click passes by name
     deadline: float,
     as_json: bool,
 ) -> None:
-    """Convert SOURCE to a float .tflite: batch 1, NHWC, one input, one output.
+    """Convert SOURCE to a float .tflite with batch 1, channels last, one input and one output.
 
     SOURCE is a Keras file, a SavedModel folder, a PyTorch program (.pt2) or model.py::factory, an
-    ONNX file, or a float .tflite. PyTorch and ONNX converters run in an environment of their own,
-    made at the first use. The result is compared with its source before anything is written.
+    ONNX file, or a float .tflite. The converters for PyTorch and ONNX run in an environment of
+    their own, which is made on first use. The result is compared with SOURCE before it is written.
     """
     from edgeinspect_tools.convert.convert import ConvertOptions, convert_model, save_converted
 

@@ -1,7 +1,8 @@
 """Environments of their own for converters whose pins would break everybody else's.
 
-Each lies in a folder named after what is installed in it, and is made once; a second conversion
-needs no network. pip's own settings and variables (``PIP_INDEX_URL``, ``PIP_FIND_LINKS``) hold.
+The name of its folder depends on its packages, and it is made once; a second conversion
+needs no network. pip's own settings and environment variables apply (``PIP_INDEX_URL``,
+``PIP_FIND_LINKS``).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _COMPLETE = "edgeinspect-complete"
 
 
 def default_folder() -> Path:
-    """Where environments are kept unless told otherwise: the user's cache folder."""
+    """The default folder for environments, in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "edgeinspect" / "converters"
 
@@ -96,7 +97,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a child process ended; ``code`` is None where its deadline ended it."""
+    """How a child process ended; ``code`` is None if it was killed at its deadline."""
 
     code: int | None
     stdout: str
@@ -104,10 +105,10 @@ class Ended:
 
     @property
     def last_words(self) -> str:
-        """The end of what it said, on one line."""
+        """The last lines of its output, on one line."""
         text = self.stderr.strip() or self.stdout.strip()
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return " ".join(lines[-3:])[-600:] or "it said nothing."
+        return " ".join(lines[-3:])[-600:] or "it printed nothing."
 
 
 def run_child(command: Sequence[str], *, deadline_s: float, folder: Path | None = None) -> Ended:
@@ -135,7 +136,7 @@ def run_child(command: Sequence[str], *, deadline_s: float, folder: Path | None 
 
 
 def _kill(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Kill a program and its children; returns the rest of what it printed."""
+    """Kill a program and its children, and return the rest of its output."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     return process.communicate()

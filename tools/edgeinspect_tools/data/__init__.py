@@ -1,4 +1,4 @@
-"""``edgeinspect-tools data``: read, judge and split a data set of pictures.
+"""``edgeinspect-tools data``: check and split a data set of pictures.
 
-Begin with ``dataset_formats``, which finds out what lies in a folder; ``dataset`` is the result.
+Begin with ``dataset_formats``, which recognises and reads a data set; ``dataset`` is the result.
 """

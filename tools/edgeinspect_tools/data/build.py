@@ -23,7 +23,7 @@ from edgeinspect_tools.data.split import FRACTIONS, assign, checked_fractions
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A data set with what was found on the way.
+    """A data set with the findings about it.
 
     ``scanned`` runs parallel to ``dataset.items``.
     """
@@ -105,7 +105,7 @@ def _compiled(pattern: str) -> re.Pattern[str] | None:
     try:
         return re.compile(pattern) if pattern else None
     except re.error as error:
-        raise UsageError(f"{pattern!r} is no regular expression: {error}.") from error
+        raise UsageError(f"{pattern!r} is not a valid regular expression: {error}.") from error
 
 
 def _without_contradictions(

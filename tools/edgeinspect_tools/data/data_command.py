@@ -1,4 +1,4 @@
-"""``edgeinspect-tools data``: read, judge and split a data set."""
+"""``edgeinspect-tools data``: check and split a data set."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from edgeinspect.cli.options import FiniteRange
 from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect_tools.shared_options import good_option, group_pattern_option
 
 if TYPE_CHECKING:
     from edgeinspect_tools.data.build import Judged
@@ -20,7 +21,7 @@ edgeinspect-tools data pictures/ --good gut --out report/
 edgeinspect-tools data labels.csv --group-pattern 'part_(\\d+)'
 edgeinspect-tools data coco:annotations.json --seed 7 --json
 edgeinspect-tools data deeppcb:DeepPCB/PCBData
-edgeinspect-tools data station-export:/var/lib/edgeinspect   what was labelled on a station
+edgeinspect-tools data station-export:/var/lib/edgeinspect   parts labelled on a station
 """
 
 
@@ -31,20 +32,15 @@ edgeinspect-tools data station-export:/var/lib/edgeinspect   what was labelled o
     type=click.Path(file_okay=False, path_type=Path),
     help="Write manifest.json, contact_sheet.png and report.html here.",
 )
-@click.option("--good", default="", metavar="NAME", help="The source's name of the good class.")
-@click.option(
-    "--group-pattern",
-    default="",
-    metavar="REGEX",
-    help="Pictures in whose paths it finds the same show the same part.",
-)
+@good_option
+@group_pattern_option
 @click.option(
     "--near-duplicates",
     default=0.8,
     show_default=True,
     metavar="CORRELATION",
     type=FiniteRange(0.1, 1.0),
-    help="Bound above which two pictures are one part.",
+    help="Pictures that correlate by more than this count as one part.",
 )
 @click.option(
     "--split",
@@ -65,7 +61,7 @@ def command(  # noqa: PLR0917  click passes by name
     seed: int,
     as_json: bool,
 ) -> None:
-    """Read DATASET, find what is wrong with it, and split it so that no part straddles.
+    """Check DATASET for mistakes, and split it so that each part is in one split only.
 
     DATASET is a folder of classes (masks beside the pictures are found), MVTec's layout, a CSV
     path,label[,group], COCO JSON, Pascal VOC, a station's labelled parts (station-export:FOLDER),
@@ -90,7 +86,7 @@ def command(  # noqa: PLR0917  click passes by name
     if as_json:
         print_json(_summary(judged, out))
     else:
-        _tell(judged, out)
+        _print_report(judged, out)
 
 
 def _shares(text: str) -> dict[Any, float]:
@@ -141,7 +137,7 @@ def _summary(judged: Judged, out: Path | None) -> dict[str, object]:
     }
 
 
-def _tell(judged: Judged, out: Path | None) -> None:
+def _print_report(judged: Judged, out: Path | None) -> None:
     from edgeinspect_tools.data.data_page import attention
     from edgeinspect_tools.data.dataset import Split
 

@@ -18,8 +18,8 @@ from edgeinspect_tools.missing import need
 DEFAULT_CORRELATION = 0.8
 FEW_PICTURES = 40
 FEW_CORRELATION = 0.98
-"""With fewer pictures nothing can be said of what they have in common: the thumbnails are compared
-as they are, against this stricter bound."""
+"""Fewer pictures do not show what all have in common, so their thumbnails are compared unchanged,
+against this stricter bound."""
 
 _COMMON_VARIATIONS = 8
 
@@ -72,7 +72,7 @@ def _unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _residual_correlation(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Correlation of what is left of the rows without their mean and principal components.
+    """Correlation of the rows after their mean and principal components were removed.
 
     The components follow from the Gram matrix: R R' minus its leading eigenpairs is the Gram
     matrix of the rows with those components projected out.
@@ -84,7 +84,7 @@ def _residual_correlation(rows: NDArray[np.float32]) -> NDArray[np.float64]:
     start = np.random.default_rng(0).standard_normal(len(rows))
     values, vectors = eigsh(gram, k=components, v0=start)
     gram -= (vectors * values) @ vectors.T
-    # A picture that is all common appearance has no residual left to compare but rounding.
+    # A picture without anything of its own leaves only rounding errors to compare.
     size = np.sqrt(np.maximum(np.diag(gram), 0.0))
     size[size < 1e-3] = np.inf
     return np.asarray(gram / size[:, None] / size[None, :], np.float64)

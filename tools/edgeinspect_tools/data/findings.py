@@ -21,7 +21,7 @@ _MAX_CLIPPED = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Near-duplicates with different labels; not asked where boxes say what is where."""
+    """Near-duplicates with different labels; not reported where boxes mark the defects."""
 
     first: Path
     first_label: str
@@ -46,8 +46,8 @@ class Findings:
     groups: how many there are; ``largest_group`` in pictures.
     near_duplicate_pairs: found by their thumbnails.
     exact_duplicates: files with the same content, as lists of two or more.
-    across_official_split: near-duplicate pairs with one side in the official test split; what is
-        measured there is too good by as much.
+    across_official_split: near-duplicate pairs with one side in the official test split, which
+        make its figures too good.
     conflicts, blurred, exposure: to be looked at.
     missing: (class, split) without a picture.
     notes: of the reader.

@@ -92,7 +92,7 @@ def save_manifest(dataset: Dataset, path: Path) -> None:
 
 
 def load_manifest(path: Path, *, root: Path | None = None, verify: bool = True) -> Dataset:
-    """Read a manifest and, unless told not to, prove that its files are still the same.
+    """Read a manifest and, by default, check that its files are unchanged.
 
     Args:
         root: where the pictures are now; None takes the manifest's word.

@@ -77,10 +77,10 @@ def _compiled_placements(model: TfliteModel) -> list[Placement]:
 
 
 def _placements(model: TfliteModel) -> list[Placement]:
-    """The compiler makes one part for the Edge TPU: what follows a break in it stays on the CPU.
+    """The compiler makes one part for the Edge TPU: every operator after a break stays on the CPU.
 
     Operators on the CPU before anything is mapped, such as the quantization of a float input, do
-    no harm to what follows.
+    no harm to later ones.
     """
     mapped_before: set[int] = set()
     broken: dict[int, str] = {}

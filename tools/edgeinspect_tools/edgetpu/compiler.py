@@ -1,4 +1,4 @@
-"""Running ``edgetpu_compiler``, where it is installed, and reading what it says."""
+"""Run ``edgetpu_compiler``, where it is installed, and read its report."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def why_unavailable(environment: Mapping[str, str] | None = None) -> str:
 
 
 def parse_report(text: str) -> CompilerReport:
-    """Read the compiler's output. What is not understood is left out."""
+    """Read the compiler's output. Unknown lines are left out."""
     version = ""
     sizes: dict[str, int] = {}
     rows = []
@@ -93,7 +93,7 @@ def parse_report(text: str) -> CompilerReport:
 
 
 def compile_model(model: Path, *, out: Path | None = None) -> CompilerReport:
-    """Run the compiler; with ``out`` keep what it makes.
+    """Run the compiler; with ``out`` keep the compiled model.
 
     Raises:
         ModelRefused: it failed, said nothing useful or did not end in time; with its last words.
@@ -121,4 +121,4 @@ def compile_model(model: Path, *, out: Path | None = None) -> CompilerReport:
 
 def _last_words(stdout: str, stderr: str) -> str:
     lines = [line.strip() for line in (stdout + "\n" + stderr).splitlines() if line.strip()]
-    return " ".join(lines[-4:]) or "it said nothing."
+    return " ".join(lines[-4:]) or "it printed nothing."

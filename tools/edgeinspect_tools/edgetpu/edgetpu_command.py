@@ -1,4 +1,4 @@
-"""``edgeinspect-tools edgetpu``: what of a model the Edge TPU would run."""
+"""``edgeinspect-tools edgetpu``: which operators of a model an Edge TPU would run."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ edgeinspect-tools edgetpu model.tflite --compile-to model_edgetpu.tflite
     default=0,
     show_default=True,
     type=click.IntRange(0),
-    help="Operators that may run on the CPU before the answer is no.",
+    help="Accept this many operators on the CPU.",
 )
 @click.option(
     "--compile-to",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep what edgetpu_compiler makes, where it is installed.",
+    help="Write the compiled model here; needs edgetpu_compiler.",
 )
 @json_option
 def command(model: Path, max_on_cpu: int, compile_to: Path | None, as_json: bool) -> int:
     """Check a .tflite MODEL against the Edge TPU's documented rules.
 
-    Where edgetpu_compiler is installed it is run too, and its word counts. Ends with 1 if more
-    operators than allowed would run on the CPU.
+    If edgetpu_compiler is installed, it decides. Ends with 1 if more operators than allowed would
+    run on the CPU.
     """
     from edgeinspect.errors import DriverMissing
     from edgeinspect_tools.edgetpu.check import check_model
@@ -58,7 +58,7 @@ def command(model: Path, max_on_cpu: int, compile_to: Path | None, as_json: bool
     if as_json:
         print_json(_summary(model, check, report, unavailable, good=on_cpu <= max_on_cpu))
     else:
-        _tell(model, check, report, unavailable)
+        _print_report(model, check, report, unavailable)
     return 0 if on_cpu <= max_on_cpu else 1
 
 
@@ -98,7 +98,7 @@ def _compiler(report: CompilerReport) -> dict[str, object]:
     }
 
 
-def _tell(
+def _print_report(
     model: Path, check: EdgeTpuCheck, report: CompilerReport | None, unavailable: str
 ) -> None:
     if check.compiled:

@@ -140,7 +140,7 @@ def _reduction(operator: Operator) -> str:
         return "it reduces the batch dimension"
     innermost = rank - 1
     if operator.name == "MEAN" and innermost in reduced and source.shape[innermost] % 4:
-        return "it averages over a depth that is no multiple of 4"
+        return "it averages over a depth that is not a multiple of 4"
     return ""
 
 

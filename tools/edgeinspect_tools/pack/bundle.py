@@ -1,4 +1,4 @@
-"""Everything into a bundle: card, golden data, certificate, model card, split."""
+"""The bundle of a run: card, golden data, certificate, model card, split."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What people decide about a bundle.
+    """The facts about a bundle that people decide.
 
     Attributes:
         licence: of the weights, e.g. an SPDX name.
@@ -89,7 +89,7 @@ def pack(
 
     Raises:
         NotGood: int8 strays further from float than the bound, or replay and tools differ.
-        ModelRefused: ``out`` is in the way, or the parts do not fit.
+        ModelRefused: ``out`` already exists, or the parts do not fit.
         StorageFault: it cannot be written; nothing is left at ``out`` then.
     """
     card = card_of(

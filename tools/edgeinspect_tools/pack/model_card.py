@@ -70,7 +70,7 @@ def figure_sentences(figures: dict[str, Any]) -> list[str]:
 
 
 def _purpose(card: Card) -> str:
-    how = "marks where they are" if card.task is Task.SEGMENTATION else "names what it sees"
+    how = "marks where they are" if card.task is Task.SEGMENTATION else "names the defect"
     tile = card.input
     look = "scaled to" if tile.fit is Fit.RESIZE else "looked at in tiles of"
     return (

@@ -1,4 +1,4 @@
-"""``edgeinspect-tools pack``: a quantized run into a bundle."""
+"""``edgeinspect-tools pack``: a bundle from a quantized run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ import click
 from edgeinspect.cli.options import FOLDER
 from edgeinspect.files.json_text import parse_json
 from edgeinspect.terminal.output import examples, json_option, print_json, say
+from edgeinspect_tools.shared_options import (
+    accept_gap_option,
+    attribution_option,
+    licence_option,
+    replace_option,
+)
 
 EXAMPLES = """
 edgeinspect-tools pack run/ --data run/manifest.json --out brackets --licence proprietary
@@ -20,15 +26,17 @@ edgeinspect-tools pack run/ --data pictures/ --out brackets --drawn-golden --wit
 @click.command(epilog=examples(EXAMPLES))
 @click.argument("run", type=FOLDER)
 @click.option("--data", required=True, help="The data set that the run was trained on.")
-@click.option("--out", type=FOLDER, required=True, help="The bundle's directory.")
-@click.option("--name", default="", help="The name of --out if left out.")
+@click.option("--out", type=FOLDER, required=True, help="The bundle to write.")
+@click.option("--name", default="", help="Name on the card.  [default: the name of --out]")
 @click.option("--version", default="1", show_default=True)
-@click.option("--licence", default="proprietary", show_default=True, help="Of the weights.")
-@click.option("--attribution", default="", help="Whose pictures and weights it was made from.")
-@click.option("--drawn-golden", is_flag=True, help="Put no picture of the data set into it.")
-@click.option("--without-float", is_flag=True, help="Leave the float model out.")
-@click.option("--accept-gap", is_flag=True, help="Write it, marked, even beyond the bound.")
-@click.option("--replace", is_flag=True, help="A bundle in the way is replaced.")
+@licence_option
+@attribution_option
+@click.option(
+    "--drawn-golden", is_flag=True, help="Use drawn pictures, not the data set's, as golden data."
+)
+@click.option("--without-float", is_flag=True, help="Leave out the float model.")
+@accept_gap_option
+@replace_option
 @json_option
 def command(  # noqa: PLR0917  click passes by name
     run: Path,
@@ -44,10 +52,10 @@ def command(  # noqa: PLR0917  click passes by name
     replace: bool,
     as_json: bool,
 ) -> None:
-    """Measure a quantized RUN on its test pictures and write the bundle.
+    """Measure a quantized RUN on its test pictures and write a bundle.
 
-    The bundle holds card, model, golden data, certificate, a model card to read (card.html), the
-    split it was made with, and the float model, so that it can be verified anywhere.
+    The bundle holds the card, the model, golden data, the certificate, a model card to read
+    (card.html), the split, and the float model, so that anybody can verify it.
     """
     from edgeinspect_tools.data.training_data import dataset_of_run
     from edgeinspect_tools.pack.bundle import Identity, pack

@@ -88,7 +88,7 @@ def wrap_model(
         measured_on: an engine that runs this model on the kernels of the stations.
 
     Raises:
-        ModelRefused: the file cannot be read, ``out_dir`` is in the way, or the outputs are no
+        ModelRefused: the file cannot be read, ``out_dir`` already exists, or the outputs are no
             scores in [0, 1] under the given activation.
         pydantic.ValidationError: arguments that contradict the model or one another.
         StorageFault: the bundle cannot be written.
@@ -164,9 +164,10 @@ def drawn_pictures(tile: InputCard, *, count: int = 4) -> list[NDArray[np.uint8]
 def tolerance_for(report: GoldenReport, source: str) -> Tolerance:
     """How far a station's engine may be from the reference kernels, given how far this one is.
 
-    What was measured and half as much again, because other processors round differently; and two
-    output steps for a model on which this processor's kernels agree. A score in [0, 1] has 256
-    steps, so 0.01 of score is the same allowance. More would hide an engine that computes wrongly.
+    One and a half times the measured difference, because other processors round differently; and
+    two output steps for a model on which this processor's kernels agree. A score in [0, 1] has
+    256 steps, so 0.01 of score is the same allowance. More would hide an engine that computes
+    wrongly.
 
     Raises:
         ModelRefused: the kernels differ by more than any certificate may allow.
@@ -199,6 +200,6 @@ def _check_range(output: TensorSpec, activation: Activation, source: str) -> Non
     low, high = ((end - output.zero_point) * output.scale for end in DTYPE_RANGE[output.dtype])
     if low < -_SLACK or high > 1 + _SLACK:
         raise ModelRefused(
-            f"{source} gives values from {low:.3g} to {high:.3g}, which are no scores in [0, 1].",
+            f"{source} gives values from {low:.3g} to {high:.3g}, which are not scores in [0, 1].",
             next_action="State the activation (sigmoid or softmax), or use a classifier.",
         )

@@ -1,4 +1,4 @@
-"""Float TFLite to full int8, judged by what it costs and where."""
+"""Float TFLite to full int8, with the loss in total and by layer."""
 
 from edgeinspect_tools.quantize.int8 import (
     TrueRanges,

@@ -133,7 +133,7 @@ def fine_tune(
 
 
 def _fitting(steps: int, step_s: float, minutes: float | None) -> int:
-    """How many steps of ``step_s`` fit into the time, within 40 and what was wanted."""
+    """How many steps of ``step_s`` fit into the time: at least 40, at most ``steps``."""
     if minutes is None:
         return steps
     return min(steps, max(_LEAST_STEPS, int(60 * minutes / max(step_s, 1e-6))))

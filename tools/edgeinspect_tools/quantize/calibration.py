@@ -11,12 +11,12 @@ from edgeinspect.bundle.card import Card
 from edgeinspect_tools.quantize.gap import Labelled
 from edgeinspect_tools.quantize.real import FloatModel
 
-MOST_TILES = 96
+MAX_TILES = 96
 _RANK_SHARE = 0.5
 
 
 def calibration_samples(
-    model: FloatModel, card: Card, pictures: Sequence[Labelled], *, most: int = MOST_TILES
+    model: FloatModel, card: Card, pictures: Sequence[Labelled], *, most: int = MAX_TILES
 ) -> list[NDArray[np.float32]]:
     """Inputs for the float model, each with the batch axis.
 

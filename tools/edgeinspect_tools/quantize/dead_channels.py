@@ -1,6 +1,6 @@
 """Channels whose weights are next to nothing but whose bias is not.
 
-Trained networks have them, for a batch norm can switch a channel off and leave its offset. An int8
+Trained networks have them: a batch norm can switch a channel off and leave its offset. An int8
 bias is stored in steps of input scale times weight scale; with a weight scale near zero it would
 need more than 32 bits, and ``ai-edge-quantizer`` then loses it (seen with 0.10: a bias of -6 under
 weights of 1e-7 became 0). TensorFlow's quantizer widens the scale instead, and so do we, by lifting

@@ -193,7 +193,7 @@ def open_model(model: bytes, *, preserve: bool = False, reference: bool = False)
     except RuntimeError as error:
         raise ModelRefused(
             f"The model cannot be run: {str(error).splitlines()[0]}",
-            next_action="A layer whose values all but vanish is the usual cause: train longer, or "
+            next_action="The usual cause is a layer whose values are almost zero: train longer, or "
             "begin from weights of a trained network.",
         ) from error
     return interpreter

@@ -1,4 +1,4 @@
-"""Several ways to int8, judged on pictures that none of them was made from."""
+"""Several methods of quantization, judged on pictures that none of them was made from."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _WORTH_TUNING = 0.005
 Samples = Sequence[NDArray[np.float32]]
 
 
-class Way(StrEnum):
+class Int8Method(StrEnum):
     """``true``: every tensor's lowest and highest value. ``robust`` and ``tight``: all but the
     rarest 0.01 and 0.1 % of each tensor's values. ``tensorflow``: its quantizer, true ranges.
     ``aware``: fine-tuned with the rounding in it, see ``fine_tune``."""
@@ -52,14 +52,14 @@ class Way(StrEnum):
 
 
 class FineTune(StrEnum):
-    """``auto``: where quantization after training misses its bound."""
+    """When to fine-tune; ``auto``: if quantization after training misses its bound."""
 
     AUTO = "auto"
     ALWAYS = "always"
     NEVER = "never"
 
 
-_SHARES = {Way.TRUE: 1.0, Way.ROBUST: 0.9999, Way.TIGHT: 0.999}
+_SHARES = {Int8Method.TRUE: 1.0, Int8Method.ROBUST: 0.9999, Int8Method.TIGHT: 0.999}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +67,12 @@ class Quantized:
     """Attributes:
     model: int8 TFLite.
     gap: on the judging pictures.
-    tried: every way with its gap, or why it failed.
+    tried: every method with its gap, or why it failed.
     layers: signal to quantization noise per layer, in the graph's order.
     """
 
     model: bytes = field(repr=False)
-    way: Way
+    method: Int8Method
     gap: Gap
     tried: dict[str, Any]
     layers: list[dict[str, Any]] = field(repr=False)
@@ -83,7 +83,7 @@ class Quantized:
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "way": self.way.value,
+            "way": self.method.value,
             **self.gap.as_dict(),
             "worst_layers": self.worst_layers,
             "tried": self.tried,
@@ -97,13 +97,13 @@ def quantize_best(
     samples: Samples,
     judging: Sequence[Labelled],
     *,
-    ways: Sequence[Way] = (Way.TRUE, Way.ROBUST, Way.TIGHT),
+    methods: Sequence[Int8Method] = (Int8Method.TRUE, Int8Method.ROBUST, Int8Method.TIGHT),
     lessons: Callable[[], Samples] | None = None,
     fine_tune: FineTune = FineTune.AUTO,
     minutes: float | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Quantized:
-    """Quantize in each way and keep the one that stays closest to the float model.
+    """Quantize by each method and keep the one that stays closest to the float model.
 
     TensorFlow's quantizer is tried by itself where the other one refuses the model.
 
@@ -111,32 +111,32 @@ def quantize_best(
         described: as in ``run.json``; says how the model is used.
         samples: calibration inputs, see ``calibration_samples``.
         judging: pictures that are not among them.
-        lessons: gives the inputs to fine-tune on; None: that way is never taken.
+        lessons: gives the inputs to fine-tune on; None: that method is never taken.
         minutes: of fine-tuning, see ``aware.fine_tune``.
 
     Raises:
-        ModelRefused: no way leads to an int8 model.
+        ModelRefused: no method gives an int8 model.
     """
     trial = _Trial(float_model, described, samples, judging, say)
-    queue = list(ways)
-    wanted = [_SHARES[way] for way in queue if way in _SHARES]
+    queue = list(methods)
+    wanted = [_SHARES[method] for method in queue if method in _SHARES]
     ranges = iter(ranges_holding(float_model, samples, wanted) if wanted else [])
-    for way in queue:
+    for method in queue:
         try:
-            if way is Way.TENSORFLOW:
-                trial.judge(way, tensorflow_int8(float_model, samples))
+            if method is Int8Method.TENSORFLOW:
+                trial.judge(method, tensorflow_int8(float_model, samples))
             else:
-                trial.judge(way, trial.int8(float_model, next(ranges)))
+                trial.judge(method, trial.int8(float_model, next(ranges)))
         except ModelRefused as error:
-            trial.tried[way.value] = error.message
-            if Way.TENSORFLOW not in queue:
-                queue.append(Way.TENSORFLOW)
+            trial.tried[method.value] = error.message
+            if Int8Method.TENSORFLOW not in queue:
+                queue.append(Int8Method.TENSORFLOW)
     if lessons is not None and trial.wants_fine_tuning(fine_tune):
         say("fine-tuning with the rounding in it")
         try:
             trial.fine_tune(lessons(), minutes)
-        except (ModelRefused, DriverMissing) as error:  # the ways before it still stand
-            trial.tried[Way.AWARE.value] = error.message
+        except (ModelRefused, DriverMissing) as error:  # the other models still stand
+            trial.tried[Int8Method.AWARE.value] = error.message
             say(error.message)
     if not trial.found:
         raise ModelRefused(
@@ -146,7 +146,7 @@ def quantize_best(
 
 
 class _Trial:
-    """What has been tried so far, each way judged alike."""
+    """The methods tried so far, all judged in the same way."""
 
     def __init__(
         self,
@@ -162,19 +162,19 @@ class _Trial:
         self._output: tuple[float, float] | None = None
         if self._activation is Activation.SIGMOID:
             self._output = logit_range(float_model, samples)
-        self.found: list[tuple[tuple[bool, float], Way, bytes, Gap]] = []
+        self.found: list[tuple[tuple[bool, float], Int8Method, bytes, Gap]] = []
         self.tried: dict[str, Any] = {}
 
     def int8(self, model: bytes, ranges: TrueRanges) -> bytes:
         return quantize_int8(model, self._samples, output_range=self._output, ranges=ranges)
 
-    def judge(self, way: Way, model: bytes) -> None:
-        """Hold an int8 model against the float one it came from."""
+    def judge(self, method: Int8Method, model: bytes) -> None:
+        """Compare an int8 model with the float model that it came from."""
         bundle = bundle_in_memory(card_of(self._described, model), model)
         gap = gap_of(score_both(self._float, bundle, self._judging), bundle.card)
-        self.tried[way.value] = gap.as_dict()
-        self._say(f"{way.value}: {told(gap)}")
-        self.found.append(((not gap.is_within_bound, gap.mean_error), way, model, gap))
+        self.tried[method.value] = gap.as_dict()
+        self._say(f"{method.value}: {gap_in_words(gap)}")
+        self.found.append(((not gap.is_within_bound, gap.mean_error), method, model, gap))
 
     def wants_fine_tuning(self, wish: FineTune) -> bool:
         if wish is FineTune.AUTO:
@@ -185,10 +185,10 @@ class _Trial:
         return wish is FineTune.ALWAYS
 
     def fine_tune(self, lessons: Samples, minutes: float | None) -> None:
-        """Begin where the best way before ended, and judge what comes of it."""
+        """Fine-tune from the ranges of the best method so far, and judge the result."""
         from edgeinspect_tools.quantize.aware import fine_tune
 
-        before = min(self.found, key=_rank)[1] if self.found else Way.TRUE
+        before = min(self.found, key=_rank)[1] if self.found else Int8Method.TRUE
         (ranges,) = ranges_holding(self._float, self._samples, [_SHARES.get(before, 1.0)])
         made = fine_tune(
             self._float,
@@ -199,15 +199,15 @@ class _Trial:
             minutes=minutes,
             say=self._say,
         )
-        self.judge(Way.AWARE, self.int8(made.float_model, made.ranges))
+        self.judge(Int8Method.AWARE, self.int8(made.float_model, made.ranges))
 
     def best(self) -> Quantized:
-        _, way, model, gap = min(self.found, key=_rank)
+        _, method, model, gap = min(self.found, key=_rank)
         layers = layer_findings(self._float, model, self._samples)
-        return Quantized(model=model, way=way, gap=gap, tried=self.tried, layers=layers)
+        return Quantized(model=model, method=method, gap=gap, tried=self.tried, layers=layers)
 
 
-def _rank(entry: tuple[tuple[bool, float], Way, bytes, Gap]) -> tuple[bool, float]:
+def _rank(entry: tuple[tuple[bool, float], Int8Method, bytes, Gap]) -> tuple[bool, float]:
     return entry[0]
 
 
@@ -225,17 +225,17 @@ def logit_range(float_model: bytes, samples: Samples) -> tuple[float, float]:
 
 
 def check_gap(gap: Gap, layers: Sequence[dict[str, Any]], *, accept: bool) -> None:
-    """Raises NotGood for a model beyond its bound, naming what it costs and where."""
+    """Raise NotGood for a model beyond its bound, with its loss and its worst layers."""
     if gap.is_within_bound or accept:
         return
     where = ", ".join(f"{one['tensor']} ({one['sqnr_db']:g} dB)" for one in layers[:3])
     raise NotGood(
-        f"int8 strays too far from float: {told(gap)}. Worst layers: {where}.",
-        next_action="Train longer or with more pictures, or keep it, marked, with --accept-gap.",
+        f"int8 strays too far from float: {gap_in_words(gap)}. Worst layers: {where}.",
+        next_action="Train longer or with more pictures, or accept the loss with --accept-gap.",
     )
 
 
-def told(gap: Gap) -> str:
+def gap_in_words(gap: Gap) -> str:
     """The gap in a few words."""
     parts = [
         f"AUROC {gap.auroc_float:.4f} float, {gap.auroc_int8:.4f} int8"
@@ -246,7 +246,7 @@ def told(gap: Gap) -> str:
         f"score error {gap.mean_error:.4f} mean, {gap.max_error:.4f} at most",
     ]
     if gap.is_within_bound and not gap.is_loss_within_bound:
-        parts.append("too few pictures to show what AUROC is lost")
+        parts.append("too few pictures to measure the loss of AUROC")
     return ", ".join(parts)
 
 

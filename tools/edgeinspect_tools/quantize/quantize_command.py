@@ -1,4 +1,4 @@
-"""``edgeinspect-tools quantize``: a float model to int8, with what it costs."""
+"""``edgeinspect-tools quantize``: a float model to int8, with the loss."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import click
 
 from edgeinspect.cli.options import ANY_PATH, FiniteRange
 from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect_tools.shared_options import accept_gap_option
 
 if TYPE_CHECKING:
-    from edgeinspect_tools.quantize.int8_candidates import FineTune, Quantized, Way
+    from edgeinspect_tools.quantize.int8_candidates import FineTune, Int8Method, Quantized
     from edgeinspect_tools.quantize.steps import Say
 
 EXAMPLES = """
@@ -25,19 +26,23 @@ edgeinspect-tools quantize model_float.tflite --data pictures/ --out model_int8.
 
 @click.command(epilog=examples(EXAMPLES))
 @click.argument("source", type=ANY_PATH, metavar="RUN|FLOAT_TFLITE")
-@click.option("--data", required=True, help="The run's data set; for a file, any pictures.")
-@click.option("--out", type=ANY_PATH, help="The int8 file; RUN/model.int8.tflite for a run.")
-@click.option("--accept-gap", is_flag=True, help="Write it, marked, even beyond the bound.")
+@click.option("--data", required=True, help="The run's data set; for a file, a folder of pictures.")
+@click.option(
+    "--out", type=ANY_PATH, help="The int8 file to write.  [default: RUN/model.int8.tflite]"
+)
+@accept_gap_option
 @click.option("--tensorflow", is_flag=True, help="Try TensorFlow's quantizer as well.")
 @click.option(
     "--fine-tune", type=click.Choice(["auto", "always", "never"]), default="auto",
-    show_default=True, help="Train with the rounding in it; auto: where the bound is missed.",
+    show_default=True, help="Fine-tune with rounding; auto: if int8 strays too far from float.",
 )  # fmt: skip
-@click.option("--mean", default=0.0, show_default=True, help="Of a file's input, in grey levels.")
+@click.option(
+    "--mean", default=0.0, show_default=True, help="Grey level that a file's input takes as 0."
+)
 @click.option("--std", default=1.0, show_default=True, type=FiniteRange(min=1e-6))
 @click.option(
     "--activation", type=click.Choice(["none", "sigmoid", "softmax"]), default="none",
-    show_default=True, help="What makes scores of a file's outputs.",
+    show_default=True, help="Function that turns a file's outputs into scores.",
 )  # fmt: skip
 @json_option
 def command(  # noqa: PLR0917  click passes by name
@@ -55,25 +60,33 @@ def command(  # noqa: PLR0917  click passes by name
     """Quantize a training run or any float TFLite image model to full int8.
 
     Calibrates on pictures that cover the range of scores, tries several ranges for the
-    activations, judges each on other pictures and keeps the closest. Says which layers cost most.
-    Refuses a result that loses more than 0.1 point of AUROC or flips verdicts outside the band.
+    activations, compares each with float on other pictures, and keeps the closest. Lists the
+    layers that lose most. Refuses a result that loses more than 0.1 point of AUROC or flips
+    verdicts outside the band.
     """
     from edgeinspect.files.atomic_file import replace_file
     from edgeinspect_tools.quantize.draft_bundle import INT8_MODEL, QUANTIZED_FILE
-    from edgeinspect_tools.quantize.int8_candidates import FineTune, Way, check_gap
+    from edgeinspect_tools.quantize.int8_candidates import FineTune, Int8Method, check_gap
 
     wish = FineTune(fine_tune)
-    ways = [Way.TRUE, Way.ROBUST, Way.TIGHT, *[Way.TENSORFLOW] * tensorflow]
-    tell = _quiet if as_json else say
+    methods = [Int8Method.TRUE, Int8Method.ROBUST, Int8Method.TIGHT]
+    methods += [Int8Method.TENSORFLOW] * tensorflow
+    progress = _quiet if as_json else say
     if source.is_dir():
-        made = quantize_run(source, data, ways=ways, fine_tune=wish, tell=tell)
+        made = quantize_run(source, data, methods=methods, fine_tune=wish, progress=progress)
         out = out or source / INT8_MODEL
     else:
         out = out or source.with_name(f"{source.stem}.int8.tflite")
         made = _quantize_file(
-            source, data, ways=ways, tell=tell, mean=mean, std=std, activation=activation,
+            source,
+            data,
+            methods=methods,
+            progress=progress,
+            mean=mean,
+            std=std,
+            activation=activation,
             fine_tune=wish,
-        )  # fmt: skip
+        )
     check_gap(made.gap, made.worst_layers, accept=accept_gap)
     replace_file(out, made.model)
     report = {"file": str(out), "model_bytes": len(made.model), **made.as_dict()}
@@ -84,11 +97,11 @@ def command(  # noqa: PLR0917  click passes by name
         return
     rows = [(one["tensor"], f"{one['sqnr_db']:.1f}") for one in made.worst_layers]
     say(table(("worst layers", "signal to noise, dB"), rows, right=("signal to noise, dB",)))
-    say(f"{out}: {len(made.model):,} bytes, ranges: {made.way.value}")
+    say(f"{out}: {len(made.model):,} bytes, ranges: {made.method.value}")
 
 
 def quantize_run(
-    folder: Path, data: str, *, ways: Sequence[Way], fine_tune: FineTune, tell: Say
+    folder: Path, data: str, *, methods: Sequence[Int8Method], fine_tune: FineTune, progress: Say
 ) -> Quantized:
     """Quantize a finished run with the data set that it was trained on.
 
@@ -105,28 +118,35 @@ def quantize_run(
         described,
         float_model,
         dataset_of_run(described, data),
-        ways,
+        methods,
         fine_tune=fine_tune,
-        say=tell,
+        say=progress,
     )
 
 
 def _quantize_file(
-    path: Path, data: str, *, ways: Sequence[Way], tell: Say, mean: float, std: float,
-    activation: str, fine_tune: FineTune,
-) -> Quantized:  # fmt: skip
+    path: Path,
+    data: str,
+    *,
+    methods: Sequence[Int8Method],
+    progress: Say,
+    mean: float,
+    std: float,
+    activation: str,
+    fine_tune: FineTune,
+) -> Quantized:
     from edgeinspect_tools.given_model import read_tried
     from edgeinspect_tools.quantize.steps import quantize_pictures
 
     return quantize_pictures(
         read_tried(path),
         Path(data),
-        ways=ways,
+        methods=methods,
         mean=mean,
         std=std,
         activation=activation,
         fine_tune=fine_tune,
-        say=tell,
+        say=progress,
     )
 
 

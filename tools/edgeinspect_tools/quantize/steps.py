@@ -14,16 +14,21 @@ from edgeinspect_tools.quantize.calibration import calibration_samples
 from edgeinspect_tools.quantize.draft_bundle import card_of
 from edgeinspect_tools.quantize.gap import Labelled
 from edgeinspect_tools.quantize.int8 import open_model
-from edgeinspect_tools.quantize.int8_candidates import FineTune, Quantized, Way, quantize_best
+from edgeinspect_tools.quantize.int8_candidates import (
+    FineTune,
+    Int8Method,
+    Quantized,
+    quantize_best,
+)
 from edgeinspect_tools.quantize.real import FloatModel
 
-MOST_CALIBRATION_PICTURES = 120
-MOST_JUDGING_TILES = 400
+MAX_CALIBRATION_PICTURES = 120
+MAX_JUDGING_TILES = 400
 ENOUGH_JUDGING_PICTURES = 80
 """However many tiles a picture is cut into."""
 
-MOST_LESSON_PICTURES = 240
-MOST_LESSON_TILES = 256
+MAX_LESSON_PICTURES = 240
+MAX_LESSON_TILES = 256
 
 Say = Callable[[str], None]
 
@@ -32,7 +37,7 @@ def quantize_trained(
     described: dict[str, Any],
     float_model: bytes,
     dataset: Dataset,
-    ways: Sequence[Way],
+    methods: Sequence[Int8Method],
     *,
     fine_tune: FineTune = FineTune.AUTO,
     minutes: float | None = None,
@@ -47,10 +52,10 @@ def quantize_trained(
     return _quantized(
         float_model,
         described,
-        calibrating=labelled(spread(source, MOST_CALIBRATION_PICTURES)),
-        teaching=labelled(spread(dataset.of(Split.TRAIN), MOST_LESSON_PICTURES)),
+        calibrating=labelled(spread(source, MAX_CALIBRATION_PICTURES)),
+        teaching=labelled(spread(dataset.of(Split.TRAIN), MAX_LESSON_PICTURES)),
         judging=lambda most: labelled(spread(dataset.of(Split.VALIDATION), most)),
-        ways=ways,
+        methods=methods,
         fine_tune=fine_tune,
         minutes=minutes,
         say=say,
@@ -61,7 +66,7 @@ def quantize_pictures(
     float_model: bytes,
     folder: Path,
     *,
-    ways: Sequence[Way],
+    methods: Sequence[Int8Method],
     mean: float,
     std: float,
     activation: str,
@@ -83,10 +88,10 @@ def quantize_pictures(
     return _quantized(
         float_model,
         described,
-        calibrating=calibrating[:MOST_CALIBRATION_PICTURES],
-        teaching=calibrating[:MOST_LESSON_PICTURES],
+        calibrating=calibrating[:MAX_CALIBRATION_PICTURES],
+        teaching=calibrating[:MAX_LESSON_PICTURES],
         judging=lambda most: [Labelled(path, None) for path in evenly(files[1::2], most)],
-        ways=ways,
+        methods=methods,
         fine_tune=fine_tune,
         say=say,
     )
@@ -99,7 +104,7 @@ def _quantized(
     calibrating: Sequence[Labelled],
     teaching: Sequence[Labelled],
     judging: Callable[[int], Sequence[Labelled]],
-    ways: Sequence[Way],
+    methods: Sequence[Int8Method],
     fine_tune: FineTune,
     say: Say,
     minutes: float | None = None,
@@ -113,9 +118,9 @@ def _quantized(
         float_model,
         described,
         samples,
-        judging(max(ENOUGH_JUDGING_PICTURES, MOST_JUDGING_TILES // tiles)),
-        ways=ways,
-        lessons=lambda: calibration_samples(floating, card, teaching, most=MOST_LESSON_TILES),
+        judging(max(ENOUGH_JUDGING_PICTURES, MAX_JUDGING_TILES // tiles)),
+        methods=methods,
+        lessons=lambda: calibration_samples(floating, card, teaching, most=MAX_LESSON_TILES),
         fine_tune=fine_tune,
         minutes=minutes,
         say=say,

@@ -2,8 +2,8 @@
 
 Weights are rounded per output channel, every operator's output per tensor, just where the int8
 file has them. Rounding lets gradients through as if it were not there, and an activation's scale
-learns with the weights: what it clips and what it rounds both have a gradient (learned step size,
-Esser et al. 2020). Batch norms are folded already, for the graph is the one that is quantized.
+learns with the weights: clipping and rounding both have a gradient (learned step size,
+Esser et al. 2020). Batch norms are folded already, because this is the graph that is quantized.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Student:
             raise ModelRefused("Only a model with one input and one output can be fine-tuned.")
         strange = {op.name for op in self._graph.operators} - set(_RUN) - set(_LAYERS)
         if strange:
-            raise ModelRefused(f"Fine-tuning does not know {', '.join(sorted(strange))}.")
+            raise ModelRefused(f"Fine-tuning does not support {', '.join(sorted(strange))}.")
         self._rounders: dict[int, _Rounder] = {}
         self._layers: dict[int, _Layer] = {}
         entry = self._graph.inputs[0]

@@ -49,22 +49,22 @@ def cut_square(
 def turned(
     pixels: Pixels, labels: Pixels, rng: np.random.Generator, *, grain: bool = False
 ) -> tuple[Pixels, Pixels]:
-    """One of the eight ways to lay a square down, or of the four that keep its grain upright."""
+    """One of the eight orientations of a square, or of the four that keep its grain upright."""
     quarters, mirrored = int(rng.integers(4)), int(rng.integers(2))
     if grain:
         quarters = quarters // 2 * 2
-    way = quarters + 4 * mirrored
-    return laid(pixels, way), laid(labels, way)
+    orientation = quarters + 4 * mirrored
+    return oriented(pixels, orientation), oriented(labels, orientation)
 
 
-def laid(pixels: Pixels, way: int) -> Pixels:
-    """A picture (height, width, ...) turned by ``way % 4`` quarters, mirrored from 4 on."""
-    pixels = np.rot90(pixels, way % 4)
-    return np.ascontiguousarray(pixels[:, ::-1] if way >= 4 else pixels)
+def oriented(pixels: Pixels, orientation: int) -> Pixels:
+    """A picture (height, width, ...) turned by ``orientation % 4`` quarters, mirrored from 4 on."""
+    pixels = np.rot90(pixels, orientation % 4)
+    return np.ascontiguousarray(pixels[:, ::-1] if orientation >= 4 else pixels)
 
 
-def ways_to_lie(*, turns: bool, grain: bool) -> tuple[int, ...]:
-    """The ways in which a product may lie, as ``laid`` counts them."""
+def orientations(*, turns: bool, grain: bool) -> tuple[int, ...]:
+    """The orientations that a product may have, as ``oriented`` counts them."""
     if not turns:
         return (0,)
     return (0, 2, 4, 6) if grain else tuple(range(8))
@@ -92,7 +92,7 @@ def relit(pixels: Pixels, rng: np.random.Generator, strength: float) -> Pixels:
 def pasted(
     pixels: Pixels, labels: Pixels, donor: Pixels, donor_labels: Pixels
 ) -> tuple[Pixels, Pixels]:
-    """The defect of a donor crop laid into a crop of the same size.
+    """The defect of a donor crop pasted into a crop of the same size.
 
     Where the donor is marked, its difference from its own surroundings is added, with soft
     edges, so that the defect takes on the light of the place.

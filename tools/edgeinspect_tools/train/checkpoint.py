@@ -1,4 +1,4 @@
-"""An interrupted run, kept so that it can go on where it stopped."""
+"""The checkpoint of an interrupted run, from which it can continue."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def load(folder: Path, *, identity: Mapping[str, object]) -> Progress:
     """
     path = folder / CHECKPOINT_FILE
     if not path.is_file():
-        raise UsageError(f"{path} is missing: there is nothing to resume.")
+        raise UsageError(f"There is nothing to resume: {path} does not exist.")
     try:
         content = io.BytesIO(path.read_bytes())
         with np.load(content, allow_pickle=False) as file:

@@ -22,7 +22,7 @@ _REVIEW_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What the bundle's card suggests.
+    """Reducer and thresholds for the bundle's card.
 
     Attributes:
         kind, k: of the reducer.

@@ -20,7 +20,7 @@ _AT_A_HARD_SPOT = 0.4
 _SHOWN_PX = 16
 
 Arrays = tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]
-"""The network's inputs of one step, and what the loss compares its logits with."""
+"""The network's inputs of one step, and the targets of the loss."""
 
 Vary = Callable[
     [NDArray[np.uint8], NDArray[np.uint8], np.random.Generator],

@@ -324,7 +324,7 @@ def magnetic_tile_recipe(
 ) -> TrainSettings:
     """Few parts of each class, on ground steel, under six exposures each, and two cores: so the
     published encoder stays as it is, and a decoder from stride 32 learns from its features. A
-    tile holds nearly a whole picture: `uneven` is told by what lies on either side of an edge.
+    tile holds nearly a whole picture: `uneven` shows only by comparing both sides of an edge.
     """
     fitting = dict(FROZEN_ENCODER)
     if weights == "none":

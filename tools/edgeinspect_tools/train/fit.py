@@ -23,7 +23,7 @@ _AVERAGE_DECAY = 0.99
 
 
 class Say(Protocol):
-    """Hears how training goes."""
+    """Reports the progress of a training."""
 
     def __call__(self, *, done: float, text: str) -> None:
         """``done`` is the share of the budget that is used, [0, 1]."""
@@ -32,7 +32,7 @@ class Say(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the loop learns.
+    """The task of the training loop.
 
     Attributes:
         model: the Keras model that is trained.
@@ -63,7 +63,7 @@ def fit(
     on Ctrl-C before the KeyboardInterrupt goes on.
 
     Raises:
-        FloatingPointError: the loss is no longer a number.
+        FloatingPointError: the loss is not a number any more.
     """
     learner = _Learner(task, settings, progress)
     try:

@@ -127,7 +127,7 @@ def _path(features: Real, labels: Labels, classes: int) -> Iterator[tuple[float,
 
 
 def _regression() -> Any:
-    """scikit-learn's, with every class weighing the same; it goes on from its last solution."""
+    """scikit-learn's, with equal weight for every class; each fit starts from the last solution."""
     linear_model = need("sklearn.linear_model")
     return linear_model.LogisticRegression(
         class_weight="balanced", warm_start=True, tol=1e-8, max_iter=500
@@ -145,7 +145,7 @@ def _fitted(
     halves = 1 if len(present) == 2 else 2
     regression.set_params(C=1 / (halves * len(labels) * strength))
     with warnings.catch_warnings():
-        # a head that is a step short of its optimum is judged on held-out pictures all the same
+        # held-out pictures judge a head that has not quite converged like any other
         warnings.simplefilter("ignore", need("sklearn.exceptions").ConvergenceWarning)
         regression.fit(features, labels)
     found, intercept = regression.coef_.T, regression.intercept_

@@ -1,4 +1,4 @@
-"""A float model on whole pictures, tiled and stitched as the station does it; what it is worth."""
+"""A float model on whole pictures, tiled and stitched as on the station, and its value."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LARGE_TILE_PX = 512
 
 
 def real_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Grey levels to what the network takes: (pixel - 128) / 127.5."""
+    """Grey levels as the network's input: (pixel - 128) / 127.5."""
     return (pixels.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
 
 

@@ -168,7 +168,7 @@ def mobilenet_v2(picture: Any, settings: TrainSettings, *, norm: bool) -> dict[i
 
 
 def split_at_frozen(model: Any, settings: TrainSettings) -> tuple[Any, Any] | None:
-    """The frozen lower part of an encoder and what is trained on its features.
+    """The frozen lower part of an encoder, and the part that is trained on its features.
 
     Both share the layers of ``model``; the first has several outputs, the finest first, and the
     second takes them in that order. None where nothing is frozen.

@@ -1,4 +1,4 @@
-"""What a run leaves behind: the float model, ``run.json`` and ``curves.png``."""
+"""The files of a finished run: the float model, ``run.json`` and ``curves.png``."""
 
 from __future__ import annotations
 

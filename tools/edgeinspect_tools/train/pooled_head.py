@@ -1,8 +1,8 @@
 """A second opinion on a tile as a whole: a logit of its pooled frozen features.
 
 The map looks at places, and a tile whose every place looks a little odd scores as one with a
-defect. What the features are on average, at most and how far apart tells many of those tiles, from
-far fewer weights.
+defect. The mean, maximum and spread of the features recognise many of those tiles, with far fewer
+weights.
 """
 
 from __future__ import annotations
@@ -60,14 +60,16 @@ def fit_pooled_head(tiles: Iterable[WholeTile], *, seed: int) -> Logit | None:
     clear = (share == 0) | (share >= _ENOUGH_OF_A_DEFECT)
     names = [group for group, kept in zip(groups, clear, strict=True) if kept]
     defective = share[clear] > 0
-    folds = dealt(names, defective, seed=seed)
+    folds = grouped_folds(names, defective, seed=seed)
     return fit_logit(np.stack(features)[clear], defective, folds)
 
 
-def dealt(groups: Sequence[str], defective: NDArray[np.bool_], *, seed: int) -> NDArray[np.int64]:
+def grouped_folds(
+    groups: Sequence[str], defective: NDArray[np.bool_], *, seed: int
+) -> NDArray[np.int64]:
     """A fold for each tile, from 0 to ``FOLDS`` - 1; no group straddles two.
 
-    Groups with a defective tile are dealt first and evenly, then the others.
+    Groups with a defective tile are shared out first and evenly, then the others.
     """
     rng = np.random.default_rng(seed)
     bad = sorted({group for group, found in zip(groups, defective, strict=True) if found})

@@ -1,4 +1,4 @@
-"""Training pictures: what they show and where, read when they are needed."""
+"""Training pictures with their labels, read when they are needed."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def read_pixels(path: Path, *, gray: bool) -> NDArray[np.uint8]:
     except cv2.error:  # e.g. one that states a billion pixels
         pixels = None
     if pixels is None:
-        raise UsageError(f"{path} is not a picture that can be read.")
+        raise UsageError(f"{path} is not a readable picture.")
     if gray:
         return np.asarray(pixels, np.uint8)[..., None]
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)

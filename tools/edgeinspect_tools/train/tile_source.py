@@ -1,8 +1,8 @@
-"""What a step learns from where the whole encoder is frozen: parts of tiles, by their features.
+"""Batches for a frozen encoder: the features of parts of tiles.
 
 The features of a tile never change, so they are computed once, by the station's own kernels, and
 kept while there is room. Tiles are cut as the station cuts them, from the picture as it is and as
-it looks turned or mirrored; that is all the variation there is.
+it looks turned or mirrored. There is no other variation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeinspect.line.tiles import TileCutter, TileLayout, TileOrigin, lay_tiles
 from edgeinspect_tools.data.pick import evenly
-from edgeinspect_tools.train.augment import laid, ways_to_lie
+from edgeinspect_tools.train.augment import orientations, oriented
 from edgeinspect_tools.train.crops import Arrays, learned, numbers_by_class
 from edgeinspect_tools.train.maps import real_input
 from edgeinspect_tools.train.pooled_head import WholeTile
@@ -26,7 +26,7 @@ Encode = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
 """Real tiles (n, tile, tile, channels) to their features, the finest first."""
 
 _AT_A_DEFECT = 0.85
-_MOST_BYTES = 5 << 30
+_MAX_BYTES = 5 << 30
 
 
 class Features:
@@ -35,8 +35,8 @@ class Features:
     They may serve several runs, as of a cross-validation, whose encoder and tiles are the same.
     """
 
-    def __init__(self, *, most_bytes: int = _MOST_BYTES) -> None:
-        self._most = most_bytes
+    def __init__(self, *, max_bytes: int = _MAX_BYTES) -> None:
+        self._most = max_bytes
         self._bytes = 0
         self._kept: dict[tuple[object, ...], list[NDArray[np.float16]]] = {}
 
@@ -87,7 +87,7 @@ class TileSource:
         self._settings = settings
         self._encode = encode
         self._features = features
-        self._ways = ways_to_lie(turns=settings.turns, grain=settings.grain)
+        self._orientations = orientations(turns=settings.turns, grain=settings.grain)
         self._side = min(settings.crop_px, settings.tile_px)
         self._grid = settings.encoder_stride_px
         self._good = [n for n, sample in enumerate(pictures.samples) if sample.index is None]
@@ -96,7 +96,7 @@ class TileSource:
         self._shares = counts / counts.sum()
 
     def batch(self, number: int) -> Arrays:
-        """Features and what the loss compares logits with."""
+        """Features, and the targets of the loss."""
         rng = np.random.default_rng((self._settings.seed, number))
         drawn = [self._drawn(rng) for _ in range(self._settings.batch)]
         by_level = zip(*(levels for levels, _, _, _ in drawn), strict=True)
@@ -138,12 +138,12 @@ class TileSource:
     ) -> tuple[list[NDArray[np.float16]], NDArray[np.uint8], tuple[int, int], int | None]:
         """Features and labels of a window, how much of it the picture fills, and its class."""
         number, defective = self._number(rng)
-        way = self._ways[int(rng.integers(len(self._ways)))]
-        labels = laid(self._pictures[number].labels, way)
+        orientation = self._orientations[int(rng.integers(len(self._orientations)))]
+        labels = oriented(self._pictures[number].labels, orientation)
         layout = self._layout(labels.shape)
         spot = _marked_spot(labels, rng) if defective else None
         window = self._window(layout, spot, rng)
-        levels = self._levels(number, way, layout, TileOrigin(window.tile_x, window.tile_y))
+        levels = self._levels(number, orientation, layout, TileOrigin(window.tile_x, window.tile_y))
         tile = self._settings.tile_px
         left, top = window.x - window.tile_x, window.y - window.tile_y
         cut = []
@@ -158,18 +158,18 @@ class TileSource:
         return cut, marks, inside.shape, self._pictures.samples[number].index
 
     def _levels(
-        self, number: int, way: int, layout: TileLayout, origin: TileOrigin
+        self, number: int, orientation: int, layout: TileLayout, origin: TileOrigin
     ) -> list[NDArray[np.float16]]:
-        """Features of one tile of a picture laid one way."""
+        """Features of one tile of a picture in one orientation."""
 
         def compute() -> list[NDArray[np.float32]]:
-            pixels = laid(self._pictures[number].pixels, way)
+            pixels = oriented(self._pictures[number].pixels, orientation)
             cutter = TileCutter(layout, dtype="uint8", channels=pixels.shape[2])
             chosen = cutter.cut(pixels)[layout.origins.index(origin)]
             return [level[0] for level in self._encode(real_input(np.array(chosen)[None]))]
 
         path = self._pictures.samples[number].path
-        return self._features.of((path, way, *origin), compute)
+        return self._features.of((path, orientation, *origin), compute)
 
     def _number(self, rng: np.random.Generator) -> tuple[int, bool]:
         """A picture, and whether a defect in it is wanted."""

@@ -1,4 +1,4 @@
-"""``edgeinspect-tools train``: from a data set to a float model with ``run.json``."""
+"""``edgeinspect-tools train``: a float model with ``run.json`` from a data set."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 import click
 
 from edgeinspect.terminal.output import console, examples, json_option, print_json, say, table
+from edgeinspect_tools.shared_options import good_option, group_pattern_option
 from edgeinspect_tools.train.training_methods import METHODS
 from edgeinspect_tools.train.training_settings import AUTO, SEGMENTATION
 
 EXAMPLES = """
-edgeinspect-tools train pictures/ --out run/                     a small network from nothing
+edgeinspect-tools train pictures/ --out run/                     a small network, random weights
 edgeinspect-tools train pictures/ --out run/ --network mobilenet_v2 --weights mobilenet_v2.tflite
 edgeinspect-tools train pictures/ --out run/ --resume            after an interruption
 edgeinspect-tools train labels.csv --out run/ --method classification --weights imagenet
@@ -34,9 +35,9 @@ _ENCODERS = ("auto", "frozen", "fine-tuned")
     "--out",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the run.",
+    help="Folder for the run.",
 )
-@click.option("--resume", is_flag=True, help="Go on where an interrupted run stopped.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @click.option("--network", default="small", show_default=True, type=click.Choice(_NETWORKS))
 @click.option(
     "--method",
@@ -59,14 +60,14 @@ _ENCODERS = ("auto", "frozen", "fine-tuned")
     default="auto",
     show_default=True,
     type=click.Choice(_ENCODERS),
-    help="frozen keeps loaded weights; auto, for a classifier, takes what validates better.",
+    help="frozen: keep the first weights; auto: for a classifier, whichever validates better.",
 )
 @click.option(
     "--freeze-stride",
     "freeze_stride_px",
     default=None,
     type=click.Choice(["0", "2", "4", "8", "16", "32"]),
-    help="Loaded layers up to this stride stay as they are. Default: 8 with --weights.",
+    help="Keep the first weights of layers up to this stride.  [default: 8 with --weights]",
 )
 @click.option(
     "--encoder-stride",
@@ -74,16 +75,26 @@ _ENCODERS = ("auto", "frozen", "fine-tuned")
     default="16",
     show_default=True,
     type=click.Choice(["16", "32"]),
-    help="How deep mobilenet_v2 goes; 32 sees a whole tile.",
+    help="Depth of mobilenet_v2; 32 sees a whole tile.",
 )
-@click.option("--contrast", default=1.0, show_default=True, help="Of pictures, to loaded weights.")
 @click.option(
-    "--brightness", default=127.5, show_default=True, help="Grey level that is the middle to them."
+    "--contrast",
+    default=1.0,
+    show_default=True,
+    help="Multiply the contrast of pictures by this, for loaded weights.",
+)
+@click.option(
+    "--brightness",
+    default=127.5,
+    show_default=True,
+    help="Grey level mapped to the pretrained mid-point.",
 )
 @click.option("--gray/--color", default=False, help="Train on grey pictures.")
 @click.option("--reference", is_flag=True, help="Compare with each picture's reference picture.")
 @click.option("--tile", "tile_px", default=256, show_default=True, help="Side of a tile, px.")
-@click.option("--overlap", "tile_overlap_px", default=64, show_default=True, help="Of tiles, px.")
+@click.option(
+    "--overlap", "tile_overlap_px", default=64, show_default=True, help="Overlap of tiles, px."
+)
 @click.option("--crop", "crop_px", default=192, show_default=True, help="Side of a crop, px.")
 @click.option(
     "--stride",
@@ -93,39 +104,76 @@ _ENCODERS = ("auto", "frozen", "fine-tuned")
     type=click.Choice(["2", "4", "8"]),
     help="Pixels per cell of the score map.",
 )
-@click.option("--resize", "resize_px", default=224, show_default=True, help="Of a classifier, px.")
 @click.option(
-    "--box-fill", default=1.0, show_default=True, help="Share of a box's sides that is taught."
+    "--resize",
+    "resize_px",
+    default=224,
+    show_default=True,
+    help="Picture side for a classifier, px.",
 )
-@click.option("--turns/--no-turns", default=True, help="Learn from turned pictures too.")
-@click.option("--grain", is_flag=True, help="The surface has a direction: no lying on the side.")
+@click.option(
+    "--box-fill",
+    default=1.0,
+    show_default=True,
+    help="Share of a box's sides that counts as defect.",
+)
+@click.option("--turns/--no-turns", default=True, help="Also learn from turned pictures.")
+@click.option(
+    "--grain", is_flag=True, help="The surface has a direction: never turn pictures by 90 degrees."
+)
 @click.option(
     "--good-share", default=0.35, show_default=True, help="Share of crops from good pictures."
 )
 @click.option(
-    "--coverage-gain", default=1.5, show_default=True, help="1: true outlines; more: larger ones."
+    "--coverage-gain",
+    default=1.5,
+    show_default=True,
+    help="1 gives true outlines of defects; more gives larger ones.",
 )
 @click.option(
-    "--picture-loss", default=0.0, show_default=True, help="Weight of a crop's highest scores."
+    "--picture-loss",
+    default=0.0,
+    show_default=True,
+    help="Weight of the loss on each crop's highest scores.",
 )
 @click.option(
     "--pooled-head",
     default=0.0,
     show_default=True,
-    help="Weight of a second opinion on each tile as a whole; 1 with --encoder frozen.",
+    help="Weight of the head that scores each tile as a whole; 1 with --encoder frozen.",
 )
-@click.option("--paste", default=0.2, show_default=True, help="Share of good crops with a defect.")
-@click.option("--strength", default=1.0, show_default=True, help="Of light, noise and blur.")
-@click.option("--batch", default=8, show_default=True)
-@click.option("--steps", default=4000, show_default=True)
-@click.option("--minutes", default=30.0, show_default=True, help="Budget; ends with what is first.")
+@click.option(
+    "--paste",
+    default=0.2,
+    show_default=True,
+    help="Share of good crops that get a defect pasted in.",
+)
+@click.option(
+    "--strength",
+    default=1.0,
+    show_default=True,
+    help="Strength of changes in light, noise and blur.",
+)
+@click.option("--batch", default=8, show_default=True, help="Crops in a step.")
+@click.option("--steps", default=4000, show_default=True, help="Most steps.")
+@click.option(
+    "--minutes",
+    default=30.0,
+    show_default=True,
+    help="Time limit; stops at --steps or --minutes, whichever comes first.",
+)
 @click.option("--rate", default=2e-3, show_default=True, help="Peak learning rate.")
-@click.option("--patience", default=8, show_default=True, help="Validations without progress.")
+@click.option(
+    "--patience",
+    default=8,
+    show_default=True,
+    help="Stop after this many validations without progress.",
+)
 @click.option("--check-every", default=200, show_default=True, help="Steps between validations.")
-@click.option("--threads", default=0, show_default=True, help="0: as many as there are cores.")
-@click.option("--seed", default=1, show_default=True, help="Of split and training.")
-@click.option("--good", default="", metavar="NAME", help="The source's name of the good class.")
-@click.option("--group-pattern", default="", metavar="REGEX", help="As in the command data.")
+@click.option("--threads", default=0, show_default=True, help="Threads; 0: one for each core.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the split and the training.")
+@good_option
+@group_pattern_option
 @json_option
 @click.pass_context
 def command(
@@ -140,12 +188,12 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train a network on DATASET: a folder of classes, pictures with masks or boxes, a CSV.
+    """Train a network on DATASET: a folder per class, pictures with masks or boxes, or a CSV.
 
-    Everything is chosen on the validation split; calibration and test pictures are never opened.
-    The result is model.float.tflite with run.json, curves.png and a checkpoint; quantize, verify
-    and pack take it from there, with the run's manifest.json as their data. --encoder frozen
-    suits few defective parts: it sets what options you leave out to values that go with it.
+    All choices are made on the validation split; calibration and test pictures are never opened.
+    The run's folder gets model.float.tflite, run.json, curves.png and a checkpoint. Continue with
+    quantize, verify and pack, and give them the run's manifest.json as --data. For few defective
+    parts use --encoder frozen, which changes the defaults of other options to suit it.
     """
     from edgeinspect.files.atomic_file import make_folder
     from edgeinspect_tools.data.build import build_dataset

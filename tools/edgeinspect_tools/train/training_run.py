@@ -89,7 +89,7 @@ def train(
     except KeyboardInterrupt:
         raise NotGood(
             f"Training was interrupted after {state.step} steps.",
-            next_action=f"Go on with --resume; the checkpoint is in {folder}.",
+            next_action=f"Continue with --resume; the checkpoint is in {folder}.",
         ) from None
     except FloatingPointError as error:
         raise NotGood(

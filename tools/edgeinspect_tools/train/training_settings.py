@@ -1,4 +1,4 @@
-"""What a training run is asked to do; immutable, and written into ``run.json`` as it was used."""
+"""The settings of a training run; immutable, and written into ``run.json`` as used."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from edgeinspect_tools.train.training_settings import Network, TrainSettings
 
 _WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 _TOLD_BY = ((0, 32), (2, 16), (5, 24))
-"""Convolutions whose filters tell the width, with their number at width 1."""
+"""Convolutions whose filters show the width, with their number at width 1."""
 
 
 class Convolution(NamedTuple):
@@ -52,7 +52,7 @@ def tflite_convolutions(path: Path) -> list[Convolution]:
     8-bit quantization specification).
 
     Raises:
-        ModelRefused: the file is no TFLite model, or cannot be read.
+        ModelRefused: the file is not a TFLite model, or cannot be read.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 

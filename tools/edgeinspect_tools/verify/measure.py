@@ -1,4 +1,4 @@
-"""A bundle on held-out pictures: what it finds, what int8 cost, and whether the station agrees."""
+"""A bundle on held-out pictures: its figures, the loss of int8, and whether the station agrees."""
 
 from __future__ import annotations
 
@@ -185,8 +185,8 @@ def check_identical(scored: Scored, replayed: Replayed) -> None:
     ]
     if differing:
         raise NotGood(
-            f"The station's replay scores {len(differing)} of {len(rows)} pictures otherwise than "
-            f"the tools, {differing[0]} first.",
+            f"The station's replay gives {len(differing)} of {len(rows)} pictures other scores "
+            f"than the tools; the first is {differing[0]}.",
             next_action="Report this: it must never happen.",
         )
 

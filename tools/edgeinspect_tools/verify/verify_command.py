@@ -1,4 +1,4 @@
-"""``edgeinspect-tools verify``: the parity certificate of a bundle."""
+"""``edgeinspect-tools verify``: a bundle measured on held-out pictures."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ SPLITS = ("test", "validation", "all")
 @click.option("--data", required=True, help="A data set, its manifest.json, or deeppcb:PATH.")
 @click.option(
     "--split", type=click.Choice(SPLITS), default="test", show_default=True,
-    help="all: every picture that the bundle was not made from.",
+    help="Pictures to use; all: every picture that the bundle was not made from.",
 )  # fmt: skip
-@click.option("--float", "float_file", type=FILE, help="The float model, if not in the bundle.")
-@click.option("--html", type=FILE, help="Write the certificate as a page.")
-@click.option("--out", type=FILE, help="Write everything as JSON.")
+@click.option(
+    "--float", "float_file", type=FILE, help="The float model, if the bundle does not hold it."
+)
+@click.option("--html", type=FILE, help="Write the certificate as an HTML page.")
+@click.option("--out", type=FILE, help="Write all figures to this JSON file.")
 @json_option
 @click.pass_context
 def command(  # noqa: PLR0917  click passes by name
@@ -48,17 +50,16 @@ def command(  # noqa: PLR0917  click passes by name
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure BUNDLE on held-out pictures, float against int8, tools against station.
+    """Measure BUNDLE on held-out pictures: float against int8, and tools against station.
 
-    Pictures that the bundle was made from are recognised by their digests, and near-duplicates of
-    them with them: they never count as held out. Ends with 1 where int8 strays further from
-    float than its bound.
+    Pictures that the bundle was made from, and their near-duplicates, never count as held out; they
+    are recognised by their digests. Ends with 1 if int8 strays further from float than its bound.
     """
     from edgeinspect.bundle.directory import load_bundle
 
     loaded = load_bundle(bundle)
     if data.startswith("deeppcb:"):
-        from edgeinspect_tools.verify.deeppcb_figures import verify_boards
+        from edgeinspect_tools.shipped.deeppcb.verify_boards import verify_boards
 
         figures = verify_boards(loaded, Path(data.partition(":")[2]))
         _finish(figures, out=out, as_json=as_json)

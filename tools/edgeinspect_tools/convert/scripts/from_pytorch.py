@@ -36,7 +36,7 @@ def _module(file: Path, factory: str, weights: str | None) -> Any:
 
     spec = importlib.util.spec_from_file_location("source_model", file)
     if spec is None or spec.loader is None:
-        raise Refused(f"{file} is no Python file.")
+        raise Refused(f"{file} is not a Python file.")
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     if not hasattr(loaded, factory):

@@ -42,7 +42,7 @@ def read_csv(path: Path, good: str) -> Source:
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """Line number and content of every row; what is missing at a row's end is empty.
+    """Line number and content of every row; missing cells at a row's end are empty.
 
     Raises:
         ConfigError: unreadable, or one of the columns is missing.

@@ -12,9 +12,9 @@ from edgeinspect_tools.data.picture_files import pictures_below, with_masks
 SAME_TILE_GAP = 100
 RESUMED_TILE_GAP = 1000
 """Tiles were taken one after the other, each under the exposures 1 to 6, and the number in the
-name counts on. A new tile begins after a gap in the numbers, unless the exposures go on where
-they stopped. Nothing published says so; the numbers do (most runs hold exactly six) and the eye
-agrees. A split that parts these pictures measures memory."""
+name counts on. A new tile begins after a gap in the numbers, unless the exposures continue where
+they stopped. This is not published, but the numbers show it (most runs hold exactly six) and the
+pictures agree. A split that separates these pictures measures memory."""
 
 _TILE_NAME = re.compile(r"exp(\d+)_num_(\d+)")
 

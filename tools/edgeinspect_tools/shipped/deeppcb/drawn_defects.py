@@ -1,4 +1,4 @@
-"""Defects drawn onto a sound place of a circuit board, named by what they do to the copper.
+"""Defects drawn onto a sound place of a circuit board, named by their effect on the copper.
 
 Taking copper away is an open where it cuts a track in two, a mousebite at an edge, else a pin-hole;
 adding it is a short where it joins two tracks, a spur where it touches one, else loose copper.

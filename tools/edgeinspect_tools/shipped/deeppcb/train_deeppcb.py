@@ -263,7 +263,7 @@ def evaluate_deeppcb(
 
 
 def finished_bundle(bundle: Bundle, run: TrainedRun, root: Path) -> dict[str, Any]:
-    """Measure a bundle on the official test pairs and write what was found into it.
+    """Measure a bundle on the official test pairs and write the figures into it.
 
     Returns:
         The figures, int8 by the station's engine, float beside them.
@@ -303,7 +303,7 @@ def finished_bundle(bundle: Bundle, run: TrainedRun, root: Path) -> dict[str, An
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--minutes", default=47.0, show_default=True)
 @click.option("--seed", default=1, show_default=True)
-@click.option("--resume", is_flag=True, help="Go on from OUT's checkpoint.")
+@click.option("--resume", is_flag=True, help="Continue from OUT's checkpoint.")
 @json_option
 def main(  # noqa: PLR0917  click passes by name
     root: Path, out: Path, minutes: float, seed: int, resume: bool, as_json: bool

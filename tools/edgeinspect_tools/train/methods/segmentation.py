@@ -53,7 +53,7 @@ _SPOTS_KEPT = 200
 _LARGEST_BAG_PX = 448
 _PIXELS_A_STEP = 8 * 192 * 192
 
-_MOST_WHOLE_TILES = 2000
+_MAX_WHOLE_TILES = 2000
 _WHOLE_TILES_A_MINUTE = 100
 """Of training: their features take about a tenth of its time more."""
 
@@ -146,7 +146,7 @@ def train_map(
     fit(task, settings, progress, say=say, keep=job.keep)
     head = None
     if tiles is not None and settings.pooled_head:
-        most = min(_MOST_WHOLE_TILES, math.ceil(_WHOLE_TILES_A_MINUTE * settings.minutes))
+        most = min(_MAX_WHOLE_TILES, math.ceil(_WHOLE_TILES_A_MINUTE * settings.minutes))
         head = fit_pooled_head(tiles.whole_tiles(most), seed=settings.seed)
         worked = f"AUROC {head.auroc:.4f} held out" if head else "they do not help"
         say(done=1.0, text=f"frozen features, pooled: {worked}")

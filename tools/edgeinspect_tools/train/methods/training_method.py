@@ -99,7 +99,7 @@ class TrainingMethod(Protocol):
 
 
 def check_both_kinds(pictures: LabelledPictures) -> None:
-    """Raise UsageError unless good and defective pictures can be told apart and validated."""
+    """Raise UsageError where good or defective pictures are missing."""
     classes, training = pictures.classes, pictures.training
     if not classes:
         raise UsageError("The data set has good pictures only; training needs defective ones too.")
@@ -114,20 +114,20 @@ def check_both_kinds(pictures: LabelledPictures) -> None:
     marked = any(sample.index is not None and sample.located for sample in training)
     if not marked and not any(sample.index is None for sample in training):
         raise UsageError(
-            "No good picture is in the training split and no mask or box says what is good."
+            "No good picture is in the training split, and no mask or box marks good areas."
         )
 
 
 def check_references(pictures: LabelledPictures, settings: TrainSettings) -> None:
-    """Raise UsageError where references are asked for and a picture has none."""
+    """Raise UsageError where a picture lacks the reference that the settings need."""
     if settings.reference and not all(sample.reference for sample in pictures.training):
-        raise UsageError("reference is asked for, but some pictures have no reference picture.")
+        raise UsageError("Some pictures have no reference picture, which --reference needs.")
 
 
 def check_first_weights(settings: TrainSettings) -> None:
     """Raise UsageError where random weights are to be frozen."""
     if settings.freeze_stride_px and settings.weights == "none":
-        raise UsageError("Random weights are not worth freezing; set freeze_stride_px to 0.")
+        raise UsageError("Random weights are not worth freezing; set --freeze-stride to 0.")
 
 
 def described_input(settings: TrainSettings) -> dict[str, Any]:
