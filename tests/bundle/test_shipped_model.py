@@ -11,7 +11,7 @@ from edgeinspect.bundle.directory import Bundle, load_bundle
 from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle
 from edgeinspect.sim.renderer import DEFECT_KINDS, PART_ROI
 from edgeinspect_tools.shipped.sim_surface.evaluate_sim import evaluate
-from edgeinspect_tools.shipped.sim_surface.sim_data import OVERLAP_PX, TEST_SEED, TILE_PX
+from edgeinspect_tools.shipped.sim_surface.sim_parts import TEST_SEED
 
 _UNSEEN_FIRST_PART = 500_000  # beyond the parts that the card's own figures come from
 _SAMPLE = 240
@@ -31,10 +31,10 @@ def test_the_card_describes_our_own_small_model(bundle: Bundle) -> None:
 
 
 def test_the_part_is_covered_by_whole_tiles(bundle: Bundle) -> None:
-    step = TILE_PX - OVERLAP_PX
-    assert bundle.card.input.tile_overlap_px == OVERLAP_PX
+    tile_px, overlap_px = bundle.card.input.height, bundle.card.input.tile_overlap_px
+    assert (tile_px, overlap_px) == (160, 32)
     for extent in (PART_ROI.width, PART_ROI.height):
-        assert (extent - TILE_PX) % step == 0
+        assert (extent - tile_px) % (tile_px - overlap_px) == 0
 
 
 def test_seeds_of_training_validation_and_test_differ(bundle: Bundle) -> None:

@@ -1,25 +1,24 @@
-"""Tools of the shipped model: targets, thresholds, metrics, exact statistics."""
+"""Tools of the shipped model: rendered pictures, metrics, exact statistics."""
 
 from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeinspect.hw.picture_file import read_picture
 from edgeinspect.intervals import clopper_pearson
-from edgeinspect.line.scores import ORDER_STATISTIC_RANKS
 from edgeinspect.part import Region
 from edgeinspect.sim.defects import DEFECT_KINDS
-from edgeinspect.sim.renderer import PlantedDefect, RenderedPart
+from edgeinspect.sim.renderer import PART_ROI, PlantedDefect, RenderedPart
 from edgeinspect_tools.certify import flips, score_error
+from edgeinspect_tools.data.dataset import GOOD
+from edgeinspect_tools.data.dataset_formats import read_source
 from edgeinspect_tools.shipped.sim_surface.defect_sheet import contact_sheet
-from edgeinspect_tools.shipped.sim_surface.sim_data import (
-    CROP_PX,
-    STRIDE_PX,
-    targets_and_weights,
-    tile_batches,
-)
 from edgeinspect_tools.shipped.sim_surface.sim_metrics import (
     Look,
     SeenDefect,
@@ -28,7 +27,7 @@ from edgeinspect_tools.shipped.sim_surface.sim_metrics import (
     see,
     table,
 )
-from edgeinspect_tools.shipped.sim_surface.sim_thresholds import choose, with_rank
+from edgeinspect_tools.shipped.sim_surface.sim_parts import render_folder
 from edgeinspect_tools.statistics import auroc
 
 _ROI = Region(0, 0, 80, 80)
@@ -62,40 +61,27 @@ def test_auroc_counts_pairs(bad: list[int], good: list[int]) -> None:
     assert auroc(bad, good) == pytest.approx(np.mean(pairs))
 
 
-def test_targets_mark_the_defects_cells_and_forget_their_rim() -> None:
-    mask = np.zeros((40, 40), dtype=np.uint8)
-    mask[17:19, 17:19] = DEFECT_KINDS.index("pit") + 1
-    targets, weights = targets_and_weights(mask)
-    assert targets.shape == weights.shape == (10, 10, len(DEFECT_KINDS))
-    pit = DEFECT_KINDS.index("pit")
-    assert targets.sum() == targets[4, 4, pit] == 1
-    assert weights[4, 4, pit] == 8.0
-    assert weights[3, 4, pit] == 0.0
-    assert weights[4, 4, pit - 1] == 0.25
-    assert weights[1, 1, pit] == 1.0
-
-
-@given(st.integers(0, 39), st.integers(0, 39), st.integers(1, 5))
-@settings(max_examples=40)
-def test_any_defect_pixel_makes_its_cell_a_target(x: int, y: int, kind: int) -> None:
-    mask = np.zeros((40, 40), dtype=np.uint8)
-    mask[y, x] = kind
-    targets, _ = targets_and_weights(mask)
-    assert np.argwhere(targets).tolist() == [[y // STRIDE_PX, x // STRIDE_PX, kind - 1]]
-
-
-def test_training_batches_repeat_and_hold_defects() -> None:
-    first = next(tile_batches(first_part=0, pictures=4))
-    again = next(tile_batches(first_part=0, pictures=4))
-    assert np.array_equal(first.pixels, again.pixels)
-    assert first.pixels.shape[1:] == (CROP_PX, CROP_PX, 1)
-    assert first.targets.any()
-    assert np.all(first.weights[first.targets > 0] >= 1)
+def test_a_rendered_folder_is_a_data_set_with_masks(tmp_path: Path) -> None:
+    render_folder(tmp_path / "first", good=2, each=3)
+    render_folder(tmp_path / "again", good=2, each=3)
+    source = read_source(tmp_path / "first")
+    assert source.kind == "folders"
+    counts = Counter(picture.label for picture in source.pictures)
+    assert counts == {GOOD: 2, **dict.fromkeys(DEFECT_KINDS, 3)}
+    for picture in source.pictures:
+        assert (picture.mask is None) == (picture.label == GOOD)
+        other = tmp_path / "again" / picture.path.relative_to(tmp_path / "first")
+        assert picture.path.read_bytes() == other.read_bytes()
+        pixels = read_picture(picture.path)
+        assert pixels.shape == (PART_ROI.height, PART_ROI.width)
+        if picture.mask is not None:
+            mask = read_picture(picture.mask)
+            assert mask.shape == pixels.shape
+            assert set(np.unique(mask)) == {0, 255}
 
 
 def _seen(top: float, *defects: SeenDefect) -> SeenPart:
-    by_rank = tuple({rank: top / rank for rank in ORDER_STATISTIC_RANKS} for _ in DEFECT_KINDS)
-    return SeenPart(1, (top,) * len(DEFECT_KINDS), by_rank, defects)
+    return SeenPart(1, (top,) * len(DEFECT_KINDS), defects)
 
 
 def _defect(score: float, *, size_px: float = 6.0, kind: str = "pit") -> SeenDefect:
@@ -129,25 +115,13 @@ def test_looking_reads_the_map_at_and_around_the_defect() -> None:
     near = PlantedDefect("pit", Region(29, 20, 3, 3), 3.0)
     far = PlantedDefect("pit", Region(33, 20, 3, 3), 3.0)
     part = RenderedPart(blank, blank, (near, far))
-    statistics = [[0.0] * len(ORDER_STATISTIC_RANKS)] * len(DEFECT_KINDS)
-    look = Look([0.8] * len(DEFECT_KINDS), statistics, score_map, _ROI, 4.0)
+    look = Look([0.8] * len(DEFECT_KINDS), score_map, _ROI, 4.0)
     (seen,) = see([(7, part)], lambda _: look)
     assert seen.defects[0].local_scores[1] == 0.8
     assert seen.defects[1].local_scores[1] == 0.0
 
 
-def test_thresholds_part_good_from_bad_where_that_is_possible() -> None:
-    seen = [_seen(0.2 + 0.001 * i) for i in range(50)]
-    seen += [_seen(0.9, _defect(0.9)), _seen(0.8, _defect(0.8, size_px=2.0))]
-    choice = choose(seen)
-    assert choice.cost == 0
-    assert 0.25 < choice.review < 0.8
-    assert choice.review < choice.reject < 1
-    result = report(with_rank(seen, choice.rank), [choice.review] * len(DEFECT_KINDS))
-    assert (result.found.hits, result.false_rejects.hits) == (1, 0)
-
-
-def test_flips_are_told_apart_by_the_band() -> None:
+def test_flips_are_counted_inside_and_outside_the_band() -> None:
     before = np.array([[0.52], [0.9], [0.1], [0.48]])
     after = np.array([[0.49], [0.3], [0.1], [0.51]])
     counted = flips(before, after, [0.5])

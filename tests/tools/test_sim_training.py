@@ -1,4 +1,4 @@
-"""The way from rendered crops to a verified bundle, in a few steps; needs the tools' libraries."""
+"""From rendered pictures to a verified bundle in a few steps; needs the tools' libraries."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from edgeinspect.sim.defects import DEFECT_KINDS
+from edgeinspect_tools.train.maps import STD
+
 pytestmark = [
     pytest.mark.slow,
     # TensorFlow and its converter warn about their own internals.
@@ -16,35 +19,37 @@ pytestmark = [
 ]
 
 
-def test_a_bundle_is_made_in_one_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_is_made_in_one_command(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
     pytest.importorskip("ai_edge_quantizer")
     from edgeinspect.bundle.directory import load_bundle
     from edgeinspect.bundle.golden import check_golden
     from edgeinspect.hw.litert import open_engine
-    from edgeinspect_tools.shipped.sim_surface import sim_training, train_sim
+    from edgeinspect_tools.shipped.sim_surface import train_sim
 
-    for name, value in (
-        ("_CALIBRATION_PARTS", 3),
-        ("_VALIDATION_PARTS", 9),
-        ("_COMPARED_PARTS", 6),
-        ("_GOLDEN_PARTS", 2),
-    ):
-        monkeypatch.setattr(train_sim, name, value)
-    monkeypatch.setattr(sim_training, "_CHECK_PARTS", 2)
     out = tmp_path / "bundle"
-    done = CliRunner().invoke(
-        train_sim.main, ["--out", str(out), "--steps", "3", "--test-parts", "30"]
-    )
+    few = ["--steps", "3", "--pictures", "100", "--test-parts", "30", "--accept-gap"]
+    done = CliRunner().invoke(train_sim.main, ["--out", str(out), *few])
     assert done.exit_code == 0, done.output
+    assert "defects of 4 px or more found" in done.output
     bundle = load_bundle(out)
     assert bundle.card.metrics["held_out_parts"] == 30
-    assert bundle.card.provenance["training_runs"][0]["steps"] == 3
+    assert bundle.card.metrics["false_rejects_of_good_parts"]["total"] == 20
+    assert bundle.card.provenance["training"]["steps"] == 3
+    assert len(set(bundle.card.provenance["seeds"].values())) == 2
+    assert bundle.card.defect_classes == tuple(sorted(DEFECT_KINDS))
     assert len(bundle.model) < 300 * 1024
-    assert bundle.card.input.scale == pytest.approx(1 / 128)
-    assert len(json.loads((out / "certificate.json").read_text())["comparison"]["layers"]) > 8
+    assert bundle.card.input.scale == pytest.approx(1 / STD, rel=1e-3)
+    assert (
+        len(
+            json.loads((out / "certificate.json").read_text())["comparison"]["quantization"][
+                "layers"
+            ]
+        )
+        > 8
+    )
     engine = open_engine(bundle, threads=1)
-    assert check_golden(bundle, engine).pictures == 2
+    assert check_golden(bundle, engine).pictures == 6
     engine.close()
 
 

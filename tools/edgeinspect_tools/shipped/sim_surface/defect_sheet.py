@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeinspect.files.atomic_file import replace_file
 from edgeinspect.sim.renderer import render_part
-from edgeinspect_tools.shipped.sim_surface.sim_data import labelled_part
+from edgeinspect_tools.shipped.sim_surface.sim_parts import labelled_part
 
 _COLUMNS, _ROWS = 6, 4
 _CELL = (240, 180)

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from edgeinspect.bundle.directory import Bundle, load_bundle
 from edgeinspect.bundle.inspector import Inspector
 from edgeinspect.errors import NotGood
-from edgeinspect.hw.litert import Kernels, open_engine
+from edgeinspect.hw.litert import open_engine
 from edgeinspect.part import Frame
+from edgeinspect.sim.defects import DEFECT_KINDS
 from edgeinspect.sim.renderer import PART_ROI, RenderedPart
-from edgeinspect_tools.shipped.sim_surface.sim_data import TEST_SEED, labelled_part
 from edgeinspect_tools.shipped.sim_surface.sim_metrics import (
     Look,
     Report,
@@ -30,6 +30,7 @@ from edgeinspect_tools.shipped.sim_surface.sim_metrics import (
     see,
     table,
 )
+from edgeinspect_tools.shipped.sim_surface.sim_parts import TEST_SEED, labelled_part
 
 DEFECTIVE_EVERY = 3
 """One part in three of a measured sample is defective."""
@@ -49,9 +50,9 @@ def see_through_station(bundle: Bundle, seed: int, count: int, *, first: int = 0
 
 
 @contextmanager
-def open_inspector(bundle: Bundle, *, kernels: Kernels = Kernels.FAST) -> Iterator[Inspector]:
+def open_inspector(bundle: Bundle) -> Iterator[Inspector]:
     """The station's inspection of PART_ROI with one interpreter on one core."""
-    engine = open_engine(bundle, threads=1, kernels=kernels)
+    engine = open_engine(bundle, threads=1)
     try:
         yield Inspector(bundle, engine, PART_ROI)
     finally:
@@ -59,17 +60,17 @@ def open_inspector(bundle: Bundle, *, kernels: Kernels = Kernels.FAST) -> Iterat
 
 
 def station_look(inspector: Inspector) -> Callable[[NDArray[np.uint8]], Look]:
-    """What an Inspector says of a picture, as the metrics need it."""
+    """An Inspector's answer for a picture, in the order of ``DEFECT_KINDS``."""
 
     def look(pixels: NDArray[np.uint8]) -> Look:
         inspection = inspector.inspect(Frame.of_picture(pixels), want_map=True)
         shown = inspection.score_map
         if shown is None:
             raise NotGood("The bundle gives no score map.")
+        order = [shown.classes.index(kind) for kind in DEFECT_KINDS]
         return Look(
-            inspection.scores,
-            inspection.order_statistics,
-            shown.scores,
+            [inspection.scores[column] for column in order],
+            shown.scores[:, :, order],
             shown.roi,
             shown.stride_px,
         )
@@ -78,8 +79,8 @@ def station_look(inspector: Inspector) -> Callable[[NDArray[np.uint8]], Look]:
 
 
 def review_thresholds(bundle: Bundle) -> list[float]:
-    """The thresholds from which a part does not pass, in the order of the classes."""
-    return [bundle.card.threshold(name).review for name in bundle.card.defect_classes]
+    """The thresholds from which a part does not pass, in the order of ``DEFECT_KINDS``."""
+    return [bundle.card.threshold(kind).review for kind in DEFECT_KINDS]
 
 
 def evaluate(bundle: Bundle, *, parts: int, seed: int = TEST_SEED, first: int = 0) -> Report:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.intervals import clopper_pearson
-from edgeinspect.line.scores import ORDER_STATISTIC_RANKS
 from edgeinspect.part import Region
 from edgeinspect.sim.defects import DEFECT_KINDS
 from edgeinspect.sim.renderer import PlantedDefect, RenderedPart
@@ -23,16 +22,14 @@ CLAIMED_SIZE_PX = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the model said of one part.
+    """A model's answer for one part.
 
     Attributes:
         scores: one per class, reduced.
-        order_statistics: per class the values of ``ORDER_STATISTIC_RANKS``.
         score_map: (rows, columns, classes) in [0, 1] over ``roi``.
     """
 
     scores: Sequence[float]
-    order_statistics: Sequence[Sequence[float]]
     score_map: NDArray[np.floating]
     roi: Region
     stride_px: float
@@ -49,16 +46,10 @@ class SeenDefect:
 
 @dataclass(frozen=True, slots=True)
 class SeenPart:
-    """A part's reduced scores and its defects; no defects means a good part.
-
-    Attributes:
-        scores: one per class.
-        scores_by_rank: per class the k-th largest map values by k.
-    """
+    """A part's reduced scores, one per class, and its defects; a good part has none."""
 
     part_number: int
     scores: tuple[float, ...]
-    scores_by_rank: tuple[dict[int, float], ...]
     defects: tuple[SeenDefect, ...]
 
 
@@ -120,17 +111,13 @@ class Report:
 def see(
     parts: Iterable[tuple[int, RenderedPart]], look: Callable[[NDArray[np.uint8]], Look]
 ) -> list[SeenPart]:
-    """Let the model look at every part and keep what any threshold needs."""
+    """Score every part, and keep what any threshold needs."""
     seen = []
     for number, part in parts:
         found = look(part.pixels)
         defects = tuple(_at(defect, found) for defect in part.defects)
-        by_rank = tuple(
-            dict(zip(ORDER_STATISTIC_RANKS, values, strict=True))
-            for values in found.order_statistics
-        )
         scores = tuple(float(score) for score in found.scores)
-        seen.append(SeenPart(number, scores, by_rank, defects))
+        seen.append(SeenPart(number, scores, defects))
     return seen
 
 
