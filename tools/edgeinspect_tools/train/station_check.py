@@ -27,6 +27,7 @@ from edgeinspect.bundle.directory import Bundle
 from edgeinspect.bundle.inspector import Inspector
 from edgeinspect.hw.litert import Kernels, open_engine, open_model
 from edgeinspect.line.tiles import TileCutter, lay_tiles
+from edgeinspect.part import Region
 from edgeinspect_tools.pack.wrap_model import wrap_model
 from edgeinspect_tools.quantize import quantize_int8
 from edgeinspect_tools.train.maps import real_input
@@ -122,10 +123,10 @@ def calibration_tiles(
 
 
 @contextmanager
-def station_inspector(bundle: Bundle) -> Iterator[Inspector]:
-    """The station's inspection of whole pictures with one interpreter on one core."""
+def station_inspector(bundle: Bundle, roi: Region | None = None) -> Iterator[Inspector]:
+    """The station's inspection with one interpreter on one core, of whole pictures or a region."""
     engine = open_engine(bundle, threads=1)
     try:
-        yield Inspector(bundle, engine, None)
+        yield Inspector(bundle, engine, roi)
     finally:
         engine.close()

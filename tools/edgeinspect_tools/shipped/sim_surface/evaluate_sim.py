@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 from edgeinspect.bundle.directory import Bundle, load_bundle
 from edgeinspect.bundle.inspector import Inspector
 from edgeinspect.errors import NotGood
-from edgeinspect.hw.litert import open_engine
 from edgeinspect.part import Frame
 from edgeinspect.sim.defects import DEFECT_KINDS
 from edgeinspect.sim.renderer import PART_ROI, RenderedPart
@@ -31,6 +29,7 @@ from edgeinspect_tools.shipped.sim_surface.sim_metrics import (
     table,
 )
 from edgeinspect_tools.shipped.sim_surface.sim_parts import TEST_SEED, labelled_part
+from edgeinspect_tools.train.station_check import station_inspector
 
 DEFECTIVE_EVERY = 3
 """One part in three of a measured sample is defective."""
@@ -45,18 +44,8 @@ def sample_parts(seed: int, count: int, *, first: int = 0) -> Iterator[tuple[int
 
 def see_through_station(bundle: Bundle, seed: int, count: int, *, first: int = 0) -> list[SeenPart]:
     """Inspect ``count`` parts exactly as the station would."""
-    with open_inspector(bundle) as inspector:
+    with station_inspector(bundle, PART_ROI) as inspector:
         return see(sample_parts(seed, count, first=first), station_look(inspector))
-
-
-@contextmanager
-def open_inspector(bundle: Bundle) -> Iterator[Inspector]:
-    """The station's inspection of PART_ROI with one interpreter on one core."""
-    engine = open_engine(bundle, threads=1)
-    try:
-        yield Inspector(bundle, engine, PART_ROI)
-    finally:
-        engine.close()
 
 
 def station_look(inspector: Inspector) -> Callable[[NDArray[np.uint8]], Look]:
