@@ -80,7 +80,7 @@ stations:
         (("press-2", "../up"), "a host name"),
         (("10.0.0.1/24", "10.0.0.1"), "with its prefix length"),
         (("hostname,", "host,"), "columns among hostname"),
-        ((",spots\npress-2", ",dots\npress-2"), "There is no"),
+        ((",spots\npress-2", ",dots\npress-2"), "does not exist"),
         ((",spots\npress-2", "\npress-2"), "one for each column"),
         (("press-1,office.pub", "press-1,other.pub"), "other.pub cannot be read"),
         ((CSV[CSV.index("press-1") :], ""), "no station"),
