@@ -50,7 +50,7 @@ class PutOnMaster(NamedTuple):
 
 
 class SaveDue(NamedTuple):
-    """Make durable what is due. Fails with StorageFault."""
+    """Write the state of what is due to disk. Fails with StorageFault."""
 
     state: DueState
 

@@ -66,7 +66,7 @@ def disk_wear(folder: Path, *, sys: Path = Path("/sys")) -> dict[str, str]:
 
 
 def timer_lateness_us(*, deadlines: int = 300, period_ms: float = 5.0) -> list[float]:
-    """Measure how late a real-time thread wakes, in us; no station takes part."""
+    """Measure how late a real-time thread wakes, in us, ascending; no station takes part."""
     late: list[float] = []
 
     def loop() -> None:
@@ -82,7 +82,7 @@ def timer_lateness_us(*, deadlines: int = 300, period_ms: float = 5.0) -> list[f
     thread = threading.Thread(target=loop, name="punctual")
     thread.start()
     thread.join()
-    return late
+    return sorted(late)
 
 
 @contextmanager
