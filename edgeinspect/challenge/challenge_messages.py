@@ -50,7 +50,7 @@ class PutOnMaster(NamedTuple):
 
 
 class SaveDue(NamedTuple):
-    """Write the state of what is due to disk. Fails with StorageFault."""
+    """Write the state of the demands to disk. Fails with StorageFault."""
 
     state: DueState
 
