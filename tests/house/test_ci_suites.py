@@ -133,12 +133,19 @@ def test_a_step_that_no_longer_fits_is_skipped_by_name_and_a_shorter_one_runs() 
     assert "=== SKIPPED: b" in machine.said
 
 
-def test_at_the_end_of_the_budget_a_suite_of_the_main_lane_is_stopped_and_has_failed() -> None:
+def test_at_the_end_of_the_budget_a_step_that_must_run_is_stopped_and_has_failed() -> None:
     code, machine, outcomes = run(Step("check", "101"), Step("demo", "1"))
     assert (code, outcomes) == (1, {"check": "FAILED", "demo": "SKIPPED"})
     assert machine.stopped == ["check"]
     assert machine.now_s() <= BUDGET_S + 1
     assert any("stopped after 100 s" in text for text in machine.said)
+
+
+def test_at_the_end_of_the_budget_a_suite_that_may_be_skipped_is_stopped_and_named() -> None:
+    code, machine, outcomes = run(Step("check", "50"), Step("slow", "60", 40.0))
+    assert (code, outcomes) == (0, {"check": "OK", "slow": "SKIPPED"})
+    assert machine.stopped == ["slow"]
+    assert "=== SKIPPED: slow" in machine.said
 
 
 def test_an_emulated_machine_that_is_too_slow_for_its_host_is_stopped_and_skipped() -> None:
