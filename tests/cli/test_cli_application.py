@@ -68,6 +68,7 @@ def test_start_loads_its_command_line_library_and_little_of_its_own() -> None:
         *("edgeinspect.cli", "edgeinspect.cli.application", "edgeinspect.cli.main"),
         *("edgeinspect.terminal", "edgeinspect.terminal.output"),
         *("edgeinspect.terminal.streams", "edgeinspect.terminal.signals"),
+        *("edgeinspect.files", "edgeinspect.files.json_text", "edgeinspect.files.one_line"),
     }
     assert own == command_line | {"edgeinspect.errors"}
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -401,6 +401,14 @@ def run_rig(
     return run_until_stopped(rig.station, start=start, stop=stop, watch_period_s=0.01, **options)
 
 
+@pytest.fixture
+def not_under_nohup() -> Iterator[None]:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("not_under_nohup")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_run_gracefully(number: signal.Signals) -> None:
     rig = Rig()
@@ -433,6 +441,7 @@ def test_a_second_signal_stops_at_once_and_records_what_is_on_the_belt(kind: Gat
     assert [entry.record.part_id for entry in rig.sink.written] == [1, 2, 3]
 
 
+@pytest.mark.usefixtures("not_under_nohup")
 def test_the_signals_of_a_lost_terminal_still_let_the_belt_empty() -> None:
     asked: list[bool] = []
     with stop_on_signals(lambda *, immediate: asked.append(immediate)):
