@@ -185,6 +185,21 @@ def test_a_small_region_is_padded_by_its_edge_pixels() -> None:
     assert tile.tolist() == [[1, 2, 3, 3, 3]]
 
 
+@pytest.mark.parametrize(("height_px", "width_px"), [(5, 2), (2, 5)])
+def test_every_cell_of_a_tile_that_is_not_square_is_in_the_map(
+    height_px: int, width_px: int
+) -> None:
+    layout = lay_tiles(
+        roi_width_px=2 * width_px,
+        roi_height_px=height_px,
+        tile_width_px=width_px,
+        tile_height_px=height_px,
+    )
+    outputs = [np.full((height_px, width_px, 1), value, np.int8) for value in (7, 9)]
+    stitched = MapStitcher(layout, channels=1, dtype="int8").stitch(outputs)
+    assert stitched[:, :, 0].tolist() == [[7] * width_px + [9] * width_px] * height_px
+
+
 def test_wrong_sizes_are_refused() -> None:
     layout = lay_tiles(roi_width_px=8, roi_height_px=4, tile_width_px=4, tile_height_px=4)
     with pytest.raises(ValueError, match="pixels of shape"):
