@@ -54,6 +54,13 @@ def test_blur_lowers_the_focus() -> None:
     assert measure_quality(blurred).focus < 0.5 * measure_quality(sharp).focus
 
 
+def test_an_almost_flat_picture_has_almost_no_focus() -> None:
+    gray = np.full((64, 64), 100, np.uint8)
+    assert measure_quality(gray).focus == 0.0
+    gray[30, 30] += 1
+    assert measure_quality(gray).focus == pytest.approx(20 / 64**2)
+
+
 def test_colour_is_measured_as_luma() -> None:
     gray = np.full((8, 8), 100, np.uint8)
     colour = np.repeat(gray[:, :, None], 3, axis=2)
