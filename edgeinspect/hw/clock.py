@@ -13,6 +13,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from edgeinspect.clocks import read_beside_mono
+from edgeinspect.errors import CameraFault
 from edgeinspect.ports import Clock
 
 _TIMESYNCD_MARK = Path("/run/systemd/timesync/synchronized")
@@ -102,6 +103,24 @@ class BootToMono:
         if boot_ns < self._not_before_boot_ns:
             return None
         return MonoStamp(boot_ns - difference_ns, pair.error_ns)
+
+
+def boot_to_mono_ns(boot_ns: int) -> int:
+    """Convert one CLOCK_BOOTTIME stamp to CLOCK_MONOTONIC, within ``LARGEST_ERROR_NS``.
+
+    A camera's driver uses ``BootToMono``: it also reports the error of each stamp, and it notices
+    that the machine was suspended.
+
+    Raises:
+        CameraFault: the machine is too busy to bound the error.
+    """
+    stamp = BootToMono().convert(boot_ns)
+    if stamp is None:
+        raise CameraFault(
+            "The machine is too busy: the time of an exposure cannot be determined.",
+            next_action="Find out what keeps every processor busy: top -H",
+        )
+    return stamp.mono_ns
 
 
 def boot_id() -> str:

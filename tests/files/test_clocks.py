@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeinspect.clocks import SPAN_GOOD_ENOUGH_NS, TRIES, read_beside_mono
-from edgeinspect.hw.clock import LARGEST_ERROR_NS, BootToMono, MonoStamp
+from edgeinspect.errors import CameraFault
+from edgeinspect.hw.clock import LARGEST_ERROR_NS, BootToMono, MonoStamp, boot_to_mono_ns
 
 MS = 1_000_000
 SUSPENDED_NS = 5_000 * MS
@@ -100,6 +102,10 @@ def test_one_stamp_of_this_machine_converts_to_its_own_clock() -> None:
     before = time.monotonic_ns()
     boot = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     after = time.monotonic_ns()
-    stamp = BootToMono().convert(boot)
-    assert stamp is not None
-    assert before - LARGEST_ERROR_NS <= stamp.mono_ns <= after + LARGEST_ERROR_NS
+    assert before - LARGEST_ERROR_NS <= boot_to_mono_ns(boot) <= after + LARGEST_ERROR_NS
+
+
+def test_a_stamp_whose_error_has_no_bound_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BootToMono, "convert", lambda self, boot_ns: None)
+    with pytest.raises(CameraFault, match="too busy: the time of an exposure"):
+        boot_to_mono_ns(0)
