@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocol import Refused, batch_of_one, serve  # type: ignore[import-not-found]
+from script_protocol import Refused, batch_of_one, serve  # type: ignore[import-not-found]
 
 
 def _load(request: dict[str, Any]) -> tuple[Any, list[int | None]]:

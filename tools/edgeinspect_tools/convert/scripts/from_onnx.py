@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from protocol import Refused, batch_of_one, serve  # type: ignore[import-not-found]
+from script_protocol import Refused, batch_of_one, serve  # type: ignore[import-not-found]
 
 
 def _input(request: dict[str, Any]) -> tuple[str, list[int]]:

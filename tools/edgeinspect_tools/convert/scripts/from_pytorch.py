@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from protocol import Refused, serve  # type: ignore[import-not-found]
+from script_protocol import Refused, serve  # type: ignore[import-not-found]
 
 
 def _load(request: dict[str, Any]) -> tuple[Any, list[int]]:
