@@ -69,7 +69,8 @@ def _confine(job: dict[str, Any]) -> None:
         which = getattr(resource, name)
         hard = resource.getrlimit(which)[1]
         bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(which, (bound, bound))
+        # At the soft limit a signal says which one it was; at the hard one the kernel only kills.
+        resource.setrlimit(which, (bound, bound + (hard != bound)))
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it; a flood is to end us
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")  # before the station

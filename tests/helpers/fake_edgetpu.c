@@ -35,7 +35,7 @@ static void say(const char *key, long value) {
 static long limit(int which) {
   struct rlimit found;
   getrlimit(which, &found);
-  return (long)found.rlim_max;
+  return (long)found.rlim_cur;
 }
 
 static void look(void) {
