@@ -31,12 +31,16 @@ _DAMAGE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
-    """Attributes:
-    shape: as stored; ``signature`` has -1 where the size is open, () where nothing is stated.
-    dtype: lower-case TFLite name, e.g. ``int8`` or ``float32``.
-    scales, zero_points: of the affine quantization; empty without one.
-    constant: its bytes, or None for a computed tensor.
-    is_variable: state that outlives one invocation.
+    """A tensor of a model.
+
+    Attributes:
+        shape: as stored.
+        signature: the shape with -1 where the size is open; () if the file does not state it.
+        dtype: lower-case TFLite name, e.g. ``int8`` or ``float32``.
+        scales: of the affine quantization; empty without one.
+        zero_points: of the affine quantization; empty without one.
+        constant: its bytes; None for a computed tensor.
+        is_variable: its state outlives one invocation.
     """
 
     index: int
@@ -66,10 +70,12 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """Attributes:
-    name: the builtin operator's name, or the custom operator's own.
-    inputs: tensors; None for an optional input that is left out.
-    options: of the operator, by the schema's field names in snake case.
+    """An operator of a model.
+
+    Attributes:
+        name: the builtin operator's name, or the custom operator's own.
+        inputs: tensors; None for an optional input that is left out.
+        options: options of the operator, by the schema's field names in snake case.
     """
 
     index: int

@@ -29,10 +29,11 @@ def auroc_loss_error(
     one's place among the good parts, before less after, and the same over the good parts.
 
     Args:
-        bad, good: scores before and after, each in the same order of parts.
+        bad: scores of the defective parts before and after, each in the same order of parts.
+        good: scores of the good parts before and after.
 
     Returns:
-        None with fewer than two parts of a kind, where nothing is known of the spread.
+        None with fewer than two parts of a kind: the spread is unknown then.
     """
     if min(len(bad[0]), len(good[0])) < 2:
         return None

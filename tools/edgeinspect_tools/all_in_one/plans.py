@@ -162,8 +162,11 @@ def _has_colour(picture: NDArray[np.uint8]) -> bool:
 
 
 def _have_grain(planes: Sequence[NDArray[np.float64]]) -> bool:
-    """Whether grey levels change along one axis twice as fast as along the other, in nine of ten
-    pictures along the same one."""
+    """Whether the surface has a direction, such as brushed metal.
+
+    It has one if grey levels change twice as fast along one axis as along the other, and along the
+    same axis in nine of ten pictures.
+    """
     steep = []
     for plane in planes:
         along_y, along_x = np.gradient(plane)

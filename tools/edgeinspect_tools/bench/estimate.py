@@ -21,9 +21,12 @@ _XNNPACK = "XNNPACK's README, INT8 end-to-end bench of Feb 8, 2022, all cores"
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """Attributes:
-    published_ms: for int8 MobileNet v1 and v2.
-    source: where these figures are from.
+    """A board with its published times.
+
+    Attributes:
+        name: the board's name.
+        published_ms: times of int8 MobileNet v1 and v2.
+        source: where these figures are from.
     """
 
     name: str

@@ -19,5 +19,6 @@ class Spread:
 
     @classmethod
     def of_ns(cls, values_ns: Sequence[int]) -> Spread:
+        """Percentiles of durations in nanoseconds."""
         p50, p90, p99 = np.percentile(np.asarray(values_ns, float) / 1000, (50, 90, 99))
         return cls(float(p50), float(p90), float(p99), len(values_ns))

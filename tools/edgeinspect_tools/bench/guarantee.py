@@ -37,10 +37,12 @@ class GuaranteeCheck:
 
     @property
     def share(self) -> float:
+        """Share of the draws in which the true rate was above the requested one."""
         return self.exceeded / self.draws
 
     @property
     def allowed_share(self) -> float:
+        """Largest share that the guarantee allows."""
         return 1 - self.confidence
 
     @property

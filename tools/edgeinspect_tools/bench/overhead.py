@@ -53,12 +53,15 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """Attributes:
-    bare_invoke: sum of the bare interpreter's invokes on one part's tiles, in turn.
-    frame_to_verdict: from the camera driver's hand-over to the core's verdict, on the station.
-    extra: the second less the first, part by part.
-    stages: of the station, by name.
-    engine: in use.
+    """Times of the station beside those of the bare interpreter.
+
+    Attributes:
+        tiles: tiles of one part.
+        bare_invoke: sum of the bare interpreter's invokes on one part's tiles, one after another.
+        frame_to_verdict: from the camera driver's hand-over to the core's verdict, on the station.
+        extra: ``frame_to_verdict`` less ``bare_invoke``, part by part.
+        stages: latencies of the station's stages in microseconds, by name.
+        engine: description of the engine in use.
     """
 
     tiles: int
@@ -70,6 +73,7 @@ class Overhead:
 
     @property
     def ratio_p50(self) -> float:
+        """Median time on the station over that of the bare interpreter."""
         return self.frame_to_verdict.p50_us / self.bare_invoke.p50_us
 
     @property
@@ -132,6 +136,7 @@ class Line:
         )
 
     def write(self, batch: Sequence[FinishedPart], /) -> None:
+        """Receive finished parts, as the station's sink."""
         for finished in batch:
             self._records.put(finished.record)
 
@@ -145,6 +150,7 @@ class Line:
 
     @property
     def stages(self) -> Mapping[str, Mapping[str, float]]:
+        """Latencies of the station's stages in microseconds, by name."""
         latencies: Mapping[str, Mapping[str, float]] = self._station.status()["stage_latency_us"]  # type: ignore[assignment]
         return latencies
 

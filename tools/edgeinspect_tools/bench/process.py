@@ -20,10 +20,12 @@ EXAMPLE = "normally-rejecting.yaml"
 
 
 class StationProcess(NamedTuple):
-    """Attributes:
-    start_to_ready_s: from the program's start to a control socket that says "inspecting".
-    rss_mib: resident memory once 25 parts have been inspected; the simulated line that makes
-        their pictures lives in the same process and is counted too.
+    """Start-up time and memory of the station's process.
+
+    Attributes:
+        start_to_ready_s: from the program's start to a control socket that says "inspecting".
+        rss_mib: resident memory once 25 parts have been inspected. The simulated line that makes
+            their pictures lives in the same process and is counted too.
     """
 
     start_to_ready_s: float

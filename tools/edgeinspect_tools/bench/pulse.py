@@ -46,6 +46,7 @@ class PulseErrors:
 
     @classmethod
     def of_ns(cls, errors_ns: Sequence[int]) -> PulseErrors:
+        """Percentiles of errors in nanoseconds."""
         p50, p99, p999 = np.percentile(np.asarray(errors_ns, float) / 1000, (50, 99, 99.9))
         return cls(float(p50), float(p99), float(p999), max(errors_ns) / 1000, len(errors_ns))
 
@@ -57,6 +58,7 @@ class StampedOutput:
         self.driven: list[tuple[bool, int]] = []
 
     def drive(self, active: bool) -> None:
+        """Note the level and the time."""
         self.driven.append((active, time.monotonic_ns()))
 
     def close(self) -> None:

@@ -34,15 +34,18 @@ _RANDOM_PICTURES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
-    """Attributes:
-    kind: of the source.
-    model: the float TFLite file's bytes.
-    input_shape, output_shape: of the model.
-    environment: the converter's own, None where this tool's served.
-    compared: pictures on which source and model were compared.
-    error: largest difference, relative to the source's largest output; 0 where the source is the
-        model itself.
-    same_top: share of the compared outputs whose highest class agrees.
+    """A converted model and how it compares with its source.
+
+    Attributes:
+        kind: kind of source.
+        model: bytes of the float TFLite file.
+        input_shape: shape of the model's input.
+        output_shape: shape of the model's output.
+        environment: the converter's own environment; None if this tool's environment was used.
+        compared: number of pictures on which source and model were compared.
+        error: largest difference, relative to the source's largest output; 0 if the source is
+            the model itself.
+        same_top: share of the compared outputs whose highest class agrees.
     """
 
     kind: str
@@ -57,12 +60,14 @@ class Converted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertOptions:
-    """Attributes:
-    input_shape: (1, height, width, channels), where the source leaves its size open.
-    weights: a PyTorch state dictionary for ``model.py::factory``.
-    pictures: to compare on, beside random ones.
-    env_dir: where converters' environments are kept; None is the user's cache.
-    deadline_s: for each run of the converter.
+    """Options of a conversion.
+
+    Attributes:
+        input_shape: (1, height, width, channels), if the source leaves its size open.
+        weights: a PyTorch state dictionary for ``model.py::factory``.
+        pictures: pictures to compare on, beside random ones.
+        env_dir: where converters' environments are kept; None for the user's cache.
+        deadline_s: time limit for each run of the converter.
     """
 
     input_shape: tuple[int, int, int, int] | None = None

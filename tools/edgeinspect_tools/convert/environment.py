@@ -49,12 +49,14 @@ class Environment:
 
     @property
     def path(self) -> Path:
+        """Folder of the environment; its name changes with Python and the requirements."""
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         digest = hashlib.sha256("\n".join((python, *self.requirements)).encode()).hexdigest()
         return self.folder / f"{self.name}-py{python}-{digest[:10]}"
 
     @property
     def python(self) -> Path:
+        """The environment's Python interpreter."""
         return self.path / "bin" / "python"
 
     def is_ready(self) -> bool:

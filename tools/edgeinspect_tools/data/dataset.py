@@ -14,6 +14,8 @@ GOOD = "good"
 
 
 class Split(StrEnum):
+    """The parts of a data set, each with a purpose of its own."""
+
     TRAIN = "train"
     CALIBRATION = "calibration"
     VALIDATION = "validation"
@@ -32,6 +34,7 @@ class Box:
 
     @property
     def area(self) -> float:
+        """Area in square pixels; 0 if the box is empty."""
         return max(0.0, self.right - self.left) * max(0.0, self.bottom - self.top)
 
 
@@ -82,10 +85,17 @@ class Item:
     """A readable picture with its place in the split.
 
     Attributes:
-        width, height: pixels.
-        sha256: of the picture's file; ``mask_sha256`` of the mask's, "" without one.
-        group: never straddles two splits.
-        The others are those of ``Picture``.
+        path: the file.
+        label: ``GOOD`` or the name of its defect class.
+        width: in pixels.
+        height: in pixels.
+        sha256: digest of the picture's file.
+        group: pictures of one group are all in the same split.
+        split: the split that the picture belongs to.
+        mask: 8-bit picture of the same size, nonzero where the defect is.
+        mask_sha256: digest of the mask's file; "" without a mask.
+        boxes: boxes of the defects.
+        reference: a picture of the same product without a defect.
     """
 
     path: Path
@@ -102,6 +112,7 @@ class Item:
 
     @property
     def is_good(self) -> bool:
+        """Whether the picture shows no defect."""
         return self.label == GOOD
 
 
@@ -144,10 +155,12 @@ class Dataset:
 
     @property
     def has_masks(self) -> bool:
+        """Whether any picture has a mask."""
         return any(item.mask is not None for item in self.items)
 
     @property
     def has_boxes(self) -> bool:
+        """Whether any picture has boxes."""
         return any(item.boxes for item in self.items)
 
     def of(self, split: Split) -> tuple[Item, ...]:

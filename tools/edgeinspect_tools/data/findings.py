@@ -41,16 +41,21 @@ class Outlier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """Attributes:
-    balance: pictures by split and class.
-    groups: how many there are; ``largest_group`` in pictures.
-    near_duplicate_pairs: found by their thumbnails.
-    exact_duplicates: files with the same content, as lists of two or more.
-    across_official_split: near-duplicate pairs with one side in the official test split, which
-        make its figures too good.
-    conflicts, blurred, exposure: to be looked at.
-    missing: (class, split) without a picture.
-    notes: of the reader.
+    """What a person should know about a data set before training.
+
+    Attributes:
+        balance: number of pictures by split and class.
+        groups: number of groups.
+        largest_group: pictures in the largest group.
+        near_duplicate_pairs: number of pairs whose thumbnails are alike.
+        exact_duplicates: files with the same content, as lists of two or more.
+        across_official_split: near-duplicate pairs with one side in the official test split, which
+            make its figures too good.
+        conflicts: pictures with contradicting labels.
+        blurred: pictures that look blurred.
+        exposure: pictures that look too dark or too bright.
+        missing: (class, split) without a picture.
+        notes: remarks of the reader.
     """
 
     balance: dict[str, dict[str, int]]

@@ -25,17 +25,22 @@ class Placement:
 
     @property
     def mapped(self) -> bool:
+        """Whether the operator runs on the Edge TPU."""
         return not self.reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeTpuCheck:
-    """Attributes:
-    compiled: the file is compiled already; operators other than the compiled one are on the CPU.
-    placements: one per operator, in order.
-    parameter_bytes: of all constants; what exceeds ``on_chip_bytes`` is streamed over USB or
-        PCIe at every invocation.
-    cautions: sentences on what the documentation leaves open, or what else would go wrong.
+    """Where each operator of a model would run.
+
+    Attributes:
+        compiled: the file is compiled already; operators other than the compiled one run on the
+            CPU.
+        placements: one per operator, in order.
+        parameter_bytes: size of all constants. The part beyond ``on_chip_bytes`` is streamed over
+            USB or PCIe at every invocation.
+        on_chip_bytes: memory of the Edge TPU.
+        cautions: sentences about points that the documentation leaves open, or other problems.
     """
 
     compiled: bool
@@ -46,14 +51,17 @@ class EdgeTpuCheck:
 
     @property
     def mapped(self) -> int:
+        """Number of operators that run on the Edge TPU."""
         return sum(placement.mapped for placement in self.placements)
 
     @property
     def on_cpu(self) -> int:
+        """Number of operators that run on the CPU."""
         return len(self.placements) - self.mapped
 
     @property
     def fits_on_chip(self) -> bool:
+        """Whether all parameters fit into the Edge TPU's own memory."""
         return self.parameter_bytes <= self.on_chip_bytes
 
 

@@ -34,6 +34,7 @@ class CompilerRow:
 
     @property
     def mapped(self) -> bool:
+        """Whether these operators run on the Edge TPU."""
         return self.status == _MAPPED
 
 
@@ -53,10 +54,12 @@ class CompilerReport:
 
     @property
     def mapped(self) -> int:
+        """Number of operators that run on the Edge TPU."""
         return sum(row.count for row in self.rows if row.mapped)
 
     @property
     def on_cpu(self) -> int:
+        """Number of operators that run on the CPU."""
         return sum(row.count for row in self.rows if not row.mapped)
 
 

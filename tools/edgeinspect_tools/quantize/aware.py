@@ -37,10 +37,13 @@ Samples = Sequence[NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class FineTuned:
-    """Attributes:
-    float_model: with the weights that survive rounding best.
-    ranges: of its tensors, for ``quantize_int8``.
-    error_before, error_after: mean weighted squared difference to the teacher's outputs.
+    """A fine-tuned model.
+
+    Attributes:
+        float_model: the model with the weights that survive rounding best.
+        ranges: ranges of its tensors, for ``quantize_int8``.
+        error_before: mean weighted squared difference to the float model's outputs, before.
+        error_after: the same after fine-tuning.
     """
 
     float_model: bytes

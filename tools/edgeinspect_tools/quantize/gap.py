@@ -95,14 +95,19 @@ class Scored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """Attributes:
-    pairs: of a good and a defective picture, on which the AUROC rests.
-    auroc_float, auroc_int8: None without good and defective pictures.
-    auroc_loss_error: standard error of their difference; None with fewer than two of a kind.
-    flips, flips_outside_band: verdicts that differ at the review or reject threshold, and those
-        whose float score is farther from it than the declared band.
-    mean_error, max_error: of the reduced scores.
-    agreement: share of pictures with the same top class.
+    """How far the int8 model is from the float model.
+
+    Attributes:
+        pairs: number of pairs of a good and a defective picture, on which the AUROC rests.
+        auroc_float: None without good and defective pictures.
+        auroc_int8: None without good and defective pictures.
+        auroc_loss_error: standard error of their difference; None with fewer than two of a kind.
+        flips: number of verdicts that differ at the review or reject threshold.
+        flips_outside_band: those of them whose float score is farther from the threshold than the
+            declared band.
+        mean_error: mean difference of the reduced scores.
+        max_error: largest difference of the reduced scores.
+        agreement: share of pictures with the same top class.
     """
 
     pictures: int
@@ -119,6 +124,7 @@ class Gap:
 
     @property
     def auroc_lost(self) -> float:
+        """AUROC that int8 loses; 0 if it loses none or if there is no AUROC."""
         if self.auroc_float is None or self.auroc_int8 is None:
             return 0.0
         return max(0.0, self.auroc_float - self.auroc_int8)
@@ -150,6 +156,8 @@ class Gap:
         return self.auroc_lost - _ONE_SIDED_95 * self.auroc_loss_error > AUROC_BOUND
 
     def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+
         def short(value: float | None) -> float | None:
             return None if value is None else round(value, 6)
 
@@ -301,6 +309,7 @@ class MapError:
         self._sum = self._max = 0.0
 
     def add(self, one: NDArray[np.floating], other: NDArray[np.floating]) -> None:
+        """Count the differences of two score maps of the same shape, values in [0, 1]."""
         error = np.abs(np.asarray(one, np.float64) - other).ravel()
         bins = np.minimum((error * self._BINS).astype(np.int64), self._BINS)
         self._counts += np.bincount(bins, minlength=self._BINS + 1)

@@ -40,9 +40,15 @@ Samples = Sequence[NDArray[np.float32]]
 
 
 class Int8Method(StrEnum):
-    """``true``: every tensor's lowest and highest value. ``robust`` and ``tight``: all but the
-    rarest 0.01 and 0.1 % of each tensor's values. ``tensorflow``: its quantizer, true ranges.
-    ``aware``: fine-tuned with the rounding in it, see ``fine_tune``."""
+    """Ways to quantize a model.
+
+    Attributes:
+        TRUE: the range of a tensor is from its lowest to its highest value.
+        ROBUST: the range leaves out the rarest 0.01 % of a tensor's values.
+        TIGHT: the range leaves out the rarest 0.1 % of a tensor's values.
+        TENSORFLOW: TensorFlow's quantizer with the true ranges.
+        AWARE: fine-tuned with the rounding in it, see ``fine_tune``.
+    """
 
     TRUE = "true"
     ROBUST = "robust"
@@ -64,11 +70,14 @@ _SHARES = {Int8Method.TRUE: 1.0, Int8Method.ROBUST: 0.9999, Int8Method.TIGHT: 0.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantized:
-    """Attributes:
-    model: int8 TFLite.
-    gap: on the judging pictures.
-    tried: every method with its gap, or why it failed.
-    layers: signal to quantization noise per layer, in the graph's order.
+    """A quantized model and how it was chosen.
+
+    Attributes:
+        method: the method that made it.
+        model: bytes of the int8 TFLite file.
+        gap: the gap on the pictures that decided.
+        tried: every method with its gap, or why it failed.
+        layers: signal to quantization noise per layer, in the graph's order.
     """
 
     model: bytes = field(repr=False)
@@ -79,9 +88,11 @@ class Quantized:
 
     @property
     def worst_layers(self) -> list[dict[str, Any]]:
+        """Layers with the most quantization noise."""
         return worst_layers(self.layers)
 
     def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
         return {
             "way": self.method.value,
             **self.gap.as_dict(),

@@ -21,9 +21,11 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class RealLook:
-    """Attributes:
-    scores: one per defect class, reduced, [0, 1].
-    score_map: (rows, columns, defect classes) in [0, 1]; of a classifier (tiles, 1, classes).
+    """Scores of the float model for one picture.
+
+    Attributes:
+        scores: one per defect class, reduced, [0, 1].
+        score_map: (rows, columns, defect classes) in [0, 1]; for a classifier (tiles, 1, classes).
     """
 
     scores: tuple[float, ...]

@@ -165,6 +165,7 @@ def describe_model(
 
 
 def labelled(items: Sequence[Item]) -> list[Labelled]:
+    """The items as pictures that are good or defective."""
     return [Labelled(item.path, not item.is_good, item.reference) for item in items]
 
 

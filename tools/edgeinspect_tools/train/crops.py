@@ -272,8 +272,10 @@ def _defect_spots(picture: Picture, rng: np.random.Generator) -> list[tuple[int,
 def _kept_inside(
     centre: tuple[float, float], shape: tuple[int, int], side_px: int
 ) -> tuple[float, float]:
-    """The centre moved so that the square stays inside, or lies as a station's tile does where
-    the picture is smaller: at its top left corner."""
+    """The centre moved so that the square stays inside the picture.
+
+    If the picture is smaller, the square lies at its top left corner, as a station's tile does.
+    """
     moved = []
     for value, extent in zip(centre, (shape[1], shape[0]), strict=True):
         half = side_px / 2

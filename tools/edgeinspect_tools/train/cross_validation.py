@@ -322,9 +322,11 @@ def without_groups(source: Source) -> Source:
 def magnetic_tile_recipe(
     weights: str, *, steps: int, minutes: float, seed: int, pooled_head: float = 1.0
 ) -> TrainSettings:
-    """Few parts of each class, on ground steel, under six exposures each, and two cores: so the
-    published encoder stays as it is, and a decoder from stride 32 learns from its features. A
-    tile holds nearly a whole picture: `uneven` shows only by comparing both sides of an edge.
+    """Settings for few parts of each class, on ground steel, and a computer with two cores.
+
+    The published encoder stays as it is, and a decoder from stride 32 learns from its features. A
+    tile holds nearly a whole picture because ``uneven`` shows only if both sides of an edge are
+    compared.
     """
     fitting = dict(FROZEN_ENCODER)
     if weights == "none":

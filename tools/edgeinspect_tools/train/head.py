@@ -137,8 +137,11 @@ def _regression() -> Any:
 def _fitted(
     regression: Any, features: Exact, labels: Labels, classes: int, strength: float
 ) -> tuple[Exact, Exact]:
-    """Weights (f, classes) and bias (classes,) that minimise the mean cross-entropy, balanced over
-    the classes, plus ``strength`` times the sum of the squared weights."""
+    """Fit weights (f, classes) and bias (classes,).
+
+    They minimise the mean cross-entropy, balanced over the classes, plus ``strength`` times the
+    sum of the squared weights.
+    """
     present = np.unique(labels)
     # C multiplies the sum of the losses beside half the squares. With two classes scikit-learn
     # has one column for both, whose square is twice the sum of the squares of theirs.

@@ -37,8 +37,11 @@ Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def run_keras(model: Any) -> Run:
-    """Tiles through a Keras model as it is at each call; always as many at once, so that
-    TensorFlow compiles one graph: four, or one where a tile is a whole picture."""
+    """Run tiles through a Keras model as it is at each call.
+
+    The batch is always the same, so that TensorFlow compiles one graph: four tiles, or one where a
+    tile is a whole picture.
+    """
     import tensorflow as tf
 
     step = tf.function(lambda tiles: model(tiles, training=False), autograph=False)
@@ -143,6 +146,7 @@ class Worth:
 
     @property
     def value(self) -> float:
+        """Mean of the figures that are known; 0 without any."""
         known = [value for value in (self.auroc, self.iou) if value is not None]
         return sum(known) / len(known) if known else 0.0
 

@@ -254,8 +254,10 @@ def _decoded(levels: dict[int, Any], stride_px: int) -> Any:
 
 
 def _plain(picture: Any, settings: TrainSettings) -> Any:
-    """A fine branch that keeps small defects and a coarse one, dilated, that sees around them;
-    ``medium`` has a coarser one still, which follows a track past a defect."""
+    """A fine branch that keeps small defects, and a coarse, dilated one that sees around them.
+
+    ``medium`` has a third, coarser branch, which follows a track past a defect.
+    """
     from keras import layers
 
     narrow, middle, wide = (12, 24, 40) if settings.network is Network.TINY else (16, 32, 64)

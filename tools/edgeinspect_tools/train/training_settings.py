@@ -13,8 +13,11 @@ from edgeinspect.errors import UsageError
 
 
 class Network(StrEnum):
-    """``tiny``, ``small`` and ``medium`` learn from random weights; ``mobilenet_v2`` has an encoder
-    whose published weights can be loaded."""
+    """Networks that can be trained.
+
+    ``tiny``, ``small`` and ``medium`` start from random weights; ``mobilenet_v2`` has an encoder
+    whose published weights can be loaded.
+    """
 
     TINY = "tiny"
     SMALL = "small"
@@ -32,8 +35,10 @@ LINEAR_HEAD = "linear-head"
 
 
 class EncoderChoice(StrEnum):
-    """Of a classifier's encoder: frozen under a regularised head, tuned, or what validates
-    better."""
+    """How a classifier's encoder is trained.
+
+    It stays frozen under a regularised head, or is fine-tuned, or validation decides.
+    """
 
     AUTO = "auto"
     FROZEN = "frozen"

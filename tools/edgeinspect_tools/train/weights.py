@@ -212,7 +212,7 @@ def _fit_channels(
 
 
 def _folded(convolution: Convolution, norm: Any) -> Convolution:
-    """y = gamma (x - mean) / sqrt(variance + epsilon) + beta, as kernel and bias."""
+    """Kernel and bias with y = gamma (x - mean) / sqrt(variance + epsilon) + beta folded in."""
     scale = 1.0 / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
     if norm.gamma is not None:
         scale = scale * norm.gamma.numpy()

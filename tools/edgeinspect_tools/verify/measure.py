@@ -81,6 +81,7 @@ class Verification:
 
     @property
     def defective(self) -> NDArray[np.bool_]:
+        """Which of the pictures are defective, (pictures,)."""
         return np.array([not item.is_good for item in self.items], np.bool_)
 
     def figures(self) -> dict[str, Any]:

@@ -43,6 +43,14 @@ def _saved_model(source: str) -> tuple[Any, list[int | None]]:
 
 
 def convert(request: dict[str, Any]) -> None:
+    """Convert the source and write the float TFLite file.
+
+    Args:
+        request: see ``script_protocol``.
+
+    Raises:
+        Refused: the source cannot be converted; says why.
+    """
     import tensorflow as tf
 
     call, shape = _load(request)
@@ -56,6 +64,11 @@ def convert(request: dict[str, Any]) -> None:
 
 
 def run(request: dict[str, Any]) -> None:
+    """Run the source itself on the pictures and write its outputs.
+
+    Args:
+        request: see ``script_protocol``.
+    """
     import numpy as np
 
     call, _ = _load(request)

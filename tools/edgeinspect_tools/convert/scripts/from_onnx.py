@@ -33,6 +33,14 @@ def _input(request: dict[str, Any]) -> tuple[str, list[int]]:
 
 
 def convert(request: dict[str, Any]) -> None:
+    """Convert the source and write the float TFLite file.
+
+    Args:
+        request: see ``script_protocol``.
+
+    Raises:
+        Refused: the source cannot be converted; says why.
+    """
     import onnx2tf
 
     name, shape = _input(request)
@@ -50,6 +58,11 @@ def convert(request: dict[str, Any]) -> None:
 
 
 def run(request: dict[str, Any]) -> None:
+    """Run the source itself on the pictures and write its outputs.
+
+    Args:
+        request: see ``script_protocol``.
+    """
     import numpy as np
     import onnxruntime
 

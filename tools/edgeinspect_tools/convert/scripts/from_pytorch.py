@@ -58,6 +58,14 @@ def _output_rank(module: Any, shape: list[int]) -> int:
 
 
 def convert(request: dict[str, Any]) -> None:
+    """Convert the source and write the float TFLite file.
+
+    Args:
+        request: see ``script_protocol``.
+
+    Raises:
+        Refused: the source cannot be converted; says why.
+    """
     import litert_torch
     import torch
 
@@ -95,6 +103,11 @@ class _Wrapped:
 
 
 def run(request: dict[str, Any]) -> None:
+    """Run the source itself on the pictures and write its outputs.
+
+    Args:
+        request: see ``script_protocol``.
+    """
     import numpy as np
     import torch
 

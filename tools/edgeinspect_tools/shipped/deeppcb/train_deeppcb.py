@@ -171,8 +171,11 @@ def validate(maker: MapMaker, pictures: Pictures, *, threshold: float | None = N
 
 
 def make_bundle(run: TrainedRun, root: Path, out: Path) -> Bundle:
-    """The quantized model in a bundle, with the box threshold chosen on all validation pairs
-    through the station's own engine. Its golden pictures are drawn: DeepPCB's do not ship."""
+    """Quantize the model and write its bundle.
+
+    The box threshold is chosen on all validation pairs with the station's own engine. The golden
+    pictures are drawn because DeepPCB's pictures are not shipped.
+    """
     training, validation = train_and_validation(root, run.description["held_out"])
     pictures = Pictures(
         training[:: max(1, len(training) // _CALIBRATION_PAIRS)], gray=True, reference=True
@@ -248,7 +251,7 @@ def evaluate_deeppcb(
     box_fill: float = BOX_FILL,
     top_k: int = TOP_K,
 ) -> BoxFigures:
-    """mAP and F-score at IoU 0.33 as the data set's authors define them.
+    """The mAP and F-score at IoU 0.33 as the data set's authors define them.
 
     Args:
         threshold: on the box's score, chosen on validation; None chooses it on these samples.

@@ -12,7 +12,7 @@ from edgeinspect_tools.shipped.deeppcb.train_deeppcb import described_figures, e
 
 
 def verify_boards(bundle: Bundle, root: Path) -> dict[str, Any]:
-    """mAP and F-score at IoU 0.33 on the test pairs, each with its own template.
+    """The mAP and F-score at IoU 0.33 on the test pairs, each with its own template.
 
     The F-score's threshold is the bundle's reject threshold, chosen on validation pairs.
 

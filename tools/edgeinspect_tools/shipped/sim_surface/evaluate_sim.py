@@ -1,5 +1,7 @@
 """Measure a bundle on held-out simulated parts, through the station's own inspection path.
 
+Run it with::
+
     python -m edgeinspect_tools.shipped.sim_surface.evaluate_sim \\
         --bundle models/sim-surface --parts 3000 [--json]
 """

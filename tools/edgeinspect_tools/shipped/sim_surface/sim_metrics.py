@@ -61,6 +61,7 @@ class Tally:
     total: int
 
     def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
         low, high = clopper_pearson(self.hits, self.total)
         share = self.hits / self.total if self.total else None
         return {
@@ -96,6 +97,7 @@ class Report:
     by_size: dict[str, Tally] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
         return {
             "defects_found_4px_or_more": self.found.as_dict(),
             "false_rejects_of_good_parts": self.false_rejects.as_dict(),

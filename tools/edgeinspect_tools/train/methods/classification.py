@@ -1,5 +1,8 @@
-"""A classifier of whole pictures: the network tuned as a whole, and before that, where first
-weights are given, a linear head on its frozen encoder. Validation decides between the two."""
+"""A classifier of whole pictures.
+
+The whole network is tuned. If first weights are given, a linear head on the frozen encoder is
+trained before. Validation decides between the two.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from edgeinspect_tools.quantize import float_tflite
 from edgeinspect_tools.train.augment import relit, turned
@@ -29,7 +33,12 @@ from edgeinspect_tools.train.methods.linear_head import (
     softmax,
     squares_of,
 )
-from edgeinspect_tools.train.methods.training_method import LabelledPictures, Learned, TrainingJob
+from edgeinspect_tools.train.methods.training_method import (
+    LabelledPictures,
+    Learned,
+    TrainingJob,
+    TrainingMethod,
+)
 from edgeinspect_tools.train.samples import Sample
 from edgeinspect_tools.train.tensorflow_setup import prepare_tensorflow
 from edgeinspect_tools.train.training_settings import EncoderChoice, TrainSettings
@@ -37,14 +46,16 @@ from edgeinspect_tools.train.training_settings import EncoderChoice, TrainSettin
 _AT_ONCE = 8
 
 
-class Classification:
-    """See the module."""
+class Classification(TrainingMethod):
+    """Trains a classifier of whole pictures."""
 
+    @override
     def check(self, pictures: LabelledPictures, settings: TrainSettings) -> None:
         check_whole_pictures(pictures, settings)
         if settings.encoder is EncoderChoice.FROZEN:
             check_loaded(settings)
 
+    @override
     def train(self, job: TrainingJob) -> Learned:
         settings, progress = job.settings, job.progress
         prepare_tensorflow(settings)
@@ -70,6 +81,7 @@ class Classification:
         progress.curves = progress.curves or [{"step": 0, "value": frozen_value}]
         return Learned(float_tflite(model), described_classifier(job) | notes)
 
+    @override
     def score(
         self, learned: Learned, samples: Sequence[Sample], settings: TrainSettings
     ) -> list[Scored]:

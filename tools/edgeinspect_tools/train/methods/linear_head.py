@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from edgeinspect.bundle.card import Interpolation, Role, Task
 from edgeinspect.bundle.preprocess import resize
@@ -22,6 +23,7 @@ from edgeinspect_tools.train.methods.training_method import (
     LabelledPictures,
     Learned,
     TrainingJob,
+    TrainingMethod,
     check_both_kinds,
     check_first_weights,
     described_input,
@@ -38,13 +40,15 @@ _VIEWS = 4
 Real = NDArray[np.float32]
 
 
-class LinearHead:
-    """See the module."""
+class LinearHead(TrainingMethod):
+    """Trains a linear head on a frozen encoder."""
 
+    @override
     def check(self, pictures: LabelledPictures, settings: TrainSettings) -> None:
         check_whole_pictures(pictures, settings)
         check_loaded(settings)
 
+    @override
     def train(self, job: TrainingJob) -> Learned:
         settings = job.settings
         prepare_tensorflow(settings)
@@ -60,6 +64,7 @@ class LinearHead:
         }
         return Learned(float_tflite(model), described_classifier(job) | notes)
 
+    @override
     def score(
         self, learned: Learned, samples: Sequence[Sample], settings: TrainSettings
     ) -> list[Scored]:

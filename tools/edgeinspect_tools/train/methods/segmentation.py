@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from edgeinspect.bundle.align import DEFAULT_AGREEMENT
 from edgeinspect.bundle.card import Role
@@ -35,6 +36,7 @@ from edgeinspect_tools.train.methods.training_method import (
     LabelledPictures,
     Learned,
     TrainingJob,
+    TrainingMethod,
     check_both_kinds,
     check_first_weights,
     check_references,
@@ -62,17 +64,20 @@ Given = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
 """What a network is fed with, made of real crops."""
 
 
-class Segmentation:
-    """See the module."""
+class Segmentation(TrainingMethod):
+    """Trains a network that gives a score map."""
 
+    @override
     def check(self, pictures: LabelledPictures, settings: TrainSettings) -> None:
         check_both_kinds(pictures)
         check_first_weights(settings)
         check_references(pictures, settings)
 
+    @override
     def train(self, job: TrainingJob) -> Learned:
         return train_map(job)
 
+    @override
     def score(
         self, learned: Learned, samples: Sequence[Sample], settings: TrainSettings
     ) -> list[Scored]:
