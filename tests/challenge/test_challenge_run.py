@@ -224,7 +224,7 @@ def station(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LockedSt
     for name in ("1.png", "2.png"):
         (folder / name).touch()
     plan = sample_plan(folder)
-    config = line_config(digest=plan.digest, to_gate_ms=900, window_ms=400)
+    config = line_config(digest=plan.digest)
     plan = dataclasses.replace(plan, config=config)
     sink = TellingSink()
     rig = Rig(config=config, camera=ShadeCamera(shades), sink=sink)

@@ -42,18 +42,19 @@ def line_config(
     *,
     kind: GateKind = GateKind.NORMALLY_REJECTING,
     digest: str = "recipe-1",
-    to_gate_ms: int = 400,
-    window_ms: int = 80,
+    to_gate_ms: int = 900,
+    window_ms: int = 400,
 ) -> LineConfig:
-    """A short belt: lens at 10 ms, gate at 400 ms.
+    """A short belt: lens at 10 ms, gate at 900 ms.
 
-    The gate may be late by almost ``window_ms``, for machines under load.
+    The camera and the gate may be late by almost ``window_ms``, for machines under load. The lease
+    is so long that only a dead line thread lets it run out.
     """
     return LineConfig(
         trigger=TriggerConfig(debounce_ns=MS, min_pitch=4 * MS),
         track=TrackConfig(
             to_lens=10 * MS,
-            exposure_window=150 * MS,
+            exposure_window=window_ms * MS,
             to_gate=to_gate_ms * MS,
             window_before=window_ms * MS,
             window_after=window_ms * MS,
@@ -61,7 +62,7 @@ def line_config(
         ),
         gate=GateConfig(
             kind=kind,
-            lease_ns=300 * MS,
+            lease_ns=30_000 * MS,
             timing_tolerance_ns=(window_ms - 5) * MS,
             settle_ns=window_ms * MS,
         ),

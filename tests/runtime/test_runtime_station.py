@@ -36,7 +36,7 @@ from tests.helpers.runtime_rig import (
 
 @pytest.mark.parametrize("kind", list(GateKind))
 def test_good_part_passes_and_bad_part_is_rejected(kind: GateKind) -> None:
-    config = line_config(kind=kind, to_gate_ms=900, window_ms=400)
+    config = line_config(kind=kind)
     rig = Rig(config=config, camera=ShadeCamera([GOOD, BAD, GOOD]))
     with rig:
         wait_until(lambda: rig.station.state is StationState.INSPECTING)
@@ -206,7 +206,7 @@ def test_a_full_record_queue_rejects_what_could_not_be_recorded() -> None:
 
 
 def test_graceful_stop_lets_judged_parts_leave_and_records_all() -> None:
-    rig = Rig(config=line_config(to_gate_ms=900, window_ms=400))
+    rig = Rig(config=line_config())
     with rig:
         rig.part()
         wait_until(lambda: len(rig.inspectors[0].frames) == 1)
