@@ -45,10 +45,9 @@ class Holds:
 
     def until_time(self, reason: str, mono_ns: int) -> None:
         """Hold until then. A longer hold for the same reason is not shortened."""
-        old = self._by_reason.get(reason)
-        if old is not None and old.mono_ns is not None:
-            mono_ns = max(mono_ns, old.mono_ns)
-        self._by_reason[reason] = _Until(mono_ns=mono_ns)
+        old = self._by_reason.get(reason, _Until(mono_ns=mono_ns))
+        if old.mono_ns is not None:
+            self._by_reason[reason] = _Until(mono_ns=max(mono_ns, old.mono_ns))
 
     def until_travelled(self, reason: str, since_mono_ns: int, way: int) -> None:
         """Hold until the belt has travelled this far from its position at ``since_mono_ns``.

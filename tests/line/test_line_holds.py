@@ -45,6 +45,13 @@ def test_the_last_time_counts_and_one_hold_without_a_time_outlasts_them_all() ->
     assert holds.reasons == ("a", "b")
 
 
+def test_a_hold_without_a_time_is_not_shortened_to_one() -> None:
+    holds = Holds()
+    holds.open_ended("a")
+    holds.until_time("a", 30)
+    assert holds.until_mono_ns is None
+
+
 def test_only_open_ended_holds_have_no_end_in_time() -> None:
     holds = Holds()
     holds.open_ended("a")
