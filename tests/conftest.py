@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.helpers.station_clock import StationClock
 
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
@@ -44,3 +46,10 @@ def fake_edgetpu(edgetpu_library: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     """Call it with what the library is to do: see ``fake_edgetpu.c``."""
     monkeypatch.setenv("EDGEINSPECT_EDGETPU_LIBRARY", str(edgetpu_library))
     return lambda mode: monkeypatch.setenv("EDGEINSPECT_FAKE_EDGETPU", mode)
+
+
+@pytest.fixture
+def clock() -> Iterator[StationClock]:
+    """The clock of a station under test: time passes only while all its threads wait."""
+    with StationClock().in_charge("edgeinspect.runtime.", "edgeinspect.challenge.") as clock:
+        yield clock

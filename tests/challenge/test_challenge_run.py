@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -9,7 +10,6 @@ import pty
 import select
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,10 +43,10 @@ from tests.helpers.runtime_rig import (
     GOOD,
     MemorySink,
     Rig,
-    ShadeCamera,
     line_config,
     wait_until,
 )
+from tests.helpers.station_clock import StationClock
 
 MASTERS = """format: 1
 product: sim-surface
@@ -176,7 +176,7 @@ def test_a_refusal_reaches_the_person_even_if_aborting_fails() -> None:
     assert station.actions[-1] == "abort"
 
 
-# --- through a station of real threads ------------------------------------------------------------
+# --- through a station and its socket -------------------------------------------------------------
 
 
 class TellingSink(MemorySink):
@@ -209,14 +209,27 @@ class RigFeeder:
 
 @dataclasses.dataclass
 class LockedStation:
+    clock: StationClock
     rig: Rig
     service: ChallengeService
     socket: Path
     folder: Path
 
+    def run(self, command: str, *arguments: str, expect: int = 0) -> None:
+        """Run a command that talks to the station."""
+        with self.clock.passing():
+            run("challenge", command, "--socket", self.socket, *arguments, expect=expect)
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[ControlClient]:
+        with self.clock.passing(), ControlClient(self.socket) as client:
+            yield client
+
 
 @pytest.fixture
-def station(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LockedStation]:
+def station(
+    tmp_path: Path, request: pytest.FixtureRequest, clock: StationClock
+) -> Iterator[LockedStation]:
     """Locked until a challenge is passed; the masters' shades are the test's parameter."""
     shades = getattr(request, "param", [GOOD, BAD])
     folder = tmp_path
@@ -227,12 +240,12 @@ def station(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LockedSt
     config = line_config(digest=plan.digest)
     plan = dataclasses.replace(plan, config=config)
     sink = TellingSink()
-    rig = Rig(config=config, camera=ShadeCamera(shades), sink=sink)
+    rig = Rig(clock, config=config, shades=shades, sink=sink)
     service = ChallengeService(
         data_dir=folder / "data",
         policy=Challenge(masters=folder / "masters.yaml", when=(Occasion.RECIPE,)),
         plan=lambda: plan,
-        clock=rig.clock,
+        clock=clock,
         read_picture=lambda path: np.zeros((1, 1), np.uint8),
         feeder=RigFeeder(rig),
     )
@@ -242,11 +255,11 @@ def station(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LockedSt
     sink.service = service
     socket = folder / "s.sock"
     server = ControlServer(path=socket, controlled=rig.station, challenge=service.command)
-    thread = threading.Thread(target=service.run)
+    thread = clock.thread(service.run)
     with rig:
         server.start()
         thread.start()
-        yield LockedStation(rig, service, socket, folder)
+        yield LockedStation(clock, rig, service, socket, folder)
         service.stop()
         thread.join()
         server.stop()
@@ -266,23 +279,23 @@ def test_a_locked_station_is_unlocked_by_its_masters(
     station: LockedStation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rig, sink = station.rig, station.rig.sink
-    wait_until(lambda: rig.station.state is StationState.LOCKED)
+    rig.wait_until(lambda: rig.station.state is StationState.LOCKED)
     rig.part()
-    sink.wait_for(lambda sink: len(sink.written) == 1)
+    rig.wait_for_records(1)
     assert sink.written[0].record.verdict.doubt is Doubt.LOCKED
-    run("challenge", "status", "--socket", station.socket, "--json", expect=1)
+    station.run("status", "--json", expect=1)
     assert last_json(capsys)["due"].keys() == {"never_passed"}
-    wait_until(lambda: rig.station.parts_in_flight == 0)
-    run("challenge", "run", "--socket", station.socket, "--author", "technician", "--json")
+    rig.wait_until(lambda: rig.station.parts_in_flight == 0)
+    station.run("run", "--author", "technician", "--json")
     state = last_json(capsys)
     assert (state["outcome"], state["number"], "token" in state) == ("passed", 1, False)
     assert [result["gate_outcome"] for result in state["results"]] == ["passed", "rejected"]
     assert state["results"][1]["remarks"] != []  # no confirm sensor is wired
-    wait_until(lambda: rig.station.state is StationState.INSPECTING)
+    rig.wait_until(lambda: rig.station.state is StationState.INSPECTING)
     rig.part()
-    sink.wait_for(lambda sink: len(sink.written) == 4)
+    rig.wait_for_records(4)
     assert sink.written[-1].record.verdict.kind is VerdictKind.PASS
-    run("challenge", "status", "--socket", station.socket)
+    station.run("status")
     assert "No challenge is due" in capsys.readouterr().out
     page = Path(state["html"]).read_text()
     assert "PASSED" in page and "No confirm sensor is wired" in page
@@ -302,14 +315,14 @@ def test_a_locked_station_is_unlocked_by_its_masters(
 def test_a_blind_station_fails_and_stays_locked(
     station: LockedStation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run("challenge", "run", "--socket", station.socket, "--author", "technician", expect=1)
+    station.run("run", "--author", "technician", expect=1)
     shown = " ".join(capsys.readouterr().out.split())
     assert "failed: not as expected: 2" in shown and "stays locked" in shown
     assert "NOT as expected: the verdict: REJECT was expected, found PASS" in shown
     assert station.rig.station.state is StationState.LOCKED
     written = len(station.rig.sink.written)
     station.rig.part()
-    station.rig.sink.wait_for(lambda sink: len(sink.written) > written)
+    station.rig.wait_for_records(written + 1)
     assert station.rig.sink.written[-1].record.verdict.doubt is Doubt.LOCKED
 
 
@@ -317,21 +330,23 @@ def test_what_the_station_finds_wrong_ends_the_command_as_it_should(
     station: LockedStation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (station.folder / "masters.yaml").write_text(MASTERS.replace("scratch", "dent"))
-    command = ("challenge", "run", "--socket", station.socket, "--author", "technician", "--json")
-    run(*command, expect=3)
+    command = ("run", "--author", "technician", "--json")
+    station.run(*command, expect=3)
     assert (
         "masters.yaml:5: masters[1].defect_class is 'dent'" in last_json(capsys)["error"]["message"]
     )
-    run(*command, "--masters", station.folder / "masters.yaml", expect=2)
-    with ControlClient(station.socket) as control:
+    station.run(*command, "--masters", str(station.folder / "masters.yaml"), expect=2)
+    with station.client() as control:
         assert control.call("challenge", action="state")["phase"] == "none"
 
 
 def test_the_status_command_names_the_lock(
     station: LockedStation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wait_until(lambda: "challenge_due" in str(station.rig.station.status()["open_alarms"]))
-    with ControlClient(station.socket) as control:
+    station.rig.wait_until(
+        lambda: "challenge_due" in str(station.rig.station.status()["open_alarms"])
+    )
+    with station.client() as control:
         status = control.status()
     assert status["state"] == "locked" and status["challenge"]["locks"] is True
     assert status["faults"]["challenge_due"]["active"] is True

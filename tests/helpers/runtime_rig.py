@@ -1,12 +1,11 @@
-"""A station of strict fakes on real threads, for the tests of the runtime."""
+"""A station with strict fakes, for the tests of the runtime."""
 
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -30,6 +29,9 @@ from edgeinspect.runtime.inspection import InspectorSet
 from edgeinspect.runtime.line_thread import FinishedPart
 from edgeinspect.runtime.recipe_swap import PreparedRecipe
 from edgeinspect.runtime.station import Station
+from tests.helpers.station_clock import StationClock
+
+T = TypeVar("T")
 
 MS = 1_000_000
 DEADLINE_S = 30.0
@@ -42,19 +44,17 @@ def line_config(
     *,
     kind: GateKind = GateKind.NORMALLY_REJECTING,
     digest: str = "recipe-1",
-    to_gate_ms: int = 900,
-    window_ms: int = 400,
+    to_gate_ms: int = 400,
+    window_ms: int = 80,
+    tolerance_ms: int = 5,
+    lease_ms: int = 300,
 ) -> LineConfig:
-    """A short belt: lens at 10 ms, gate at 900 ms.
-
-    The camera and the gate may be late by almost ``window_ms``, for machines under load. The lease
-    is so long that only a dead line thread lets it run out.
-    """
+    """A short belt: lens at 10 ms, gate at 400 ms."""
     return LineConfig(
         trigger=TriggerConfig(debounce_ns=MS, min_pitch=4 * MS),
         track=TrackConfig(
             to_lens=10 * MS,
-            exposure_window=window_ms * MS,
+            exposure_window=2 * window_ms * MS,
             to_gate=to_gate_ms * MS,
             window_before=window_ms * MS,
             window_after=window_ms * MS,
@@ -62,15 +62,20 @@ def line_config(
         ),
         gate=GateConfig(
             kind=kind,
-            lease_ns=30_000 * MS,
-            timing_tolerance_ns=(window_ms - 5) * MS,
-            settle_ns=window_ms * MS,
+            lease_ns=lease_ms * MS,
+            timing_tolerance_ns=tolerance_ms * MS,
+            settle_ns=2 * tolerance_ms * MS,
         ),
         thresholds=(ClassThresholds(name="scratch", review=0.5, reject=0.6),),
         checks=FrameChecks(reject_frozen=False),
         alarms=AlarmConfig(consecutive_rejects=0, consecutive_cannot_inspect=0),
         recipe_digest=digest,
     )
+
+
+def wide_config() -> LineConfig:
+    """For a station in real time: more than a second late is still in time."""
+    return line_config(to_gate_ms=3500, window_ms=1500, tolerance_ms=1400, lease_ms=30_000)
 
 
 class ShadeInspector:
@@ -102,74 +107,92 @@ def make_frame(*, sequence: int, exposure_mono_ns: int, shade: int = GOOD) -> Fr
 
 
 class ShadeCamera(FakeCamera):
-    """Waits for the exposure on the real clock, then shows the next of ``shades``."""
+    """Waits for the exposure, then shows the next of ``shades``; afterwards good parts only."""
 
-    def __init__(self, shades: Sequence[int] = (), *, otherwise: int = GOOD) -> None:
+    def __init__(self, clock: RigClock, shades: Sequence[int] = ()) -> None:
         numbers = itertools.count()
         rest = iter(shades)
 
         def answer(call: CaptureCall) -> Frame:
-            wait_s = (call.not_before_mono_ns - time.monotonic_ns()) / 1e9
-            if wait_s > 0:
-                time.sleep(wait_s)
-            now = time.monotonic_ns()
+            clock.sleep_until(call.not_before_mono_ns)
+            now = clock.now_mono_ns()
             if now > call.deadline_mono_ns:
                 raise CameraFault("no frame in time")
-            shade = next(rest, otherwise)
+            shade = next(rest, GOOD)
             return make_frame(sequence=next(numbers), exposure_mono_ns=now, shade=shade)
 
         super().__init__(otherwise=answer)
 
 
 class MemorySink:
-    """Keeps what is written; can be told to fail, and be waited for."""
+    """Keeps what is written, or fails with ``error``."""
 
     def __init__(self) -> None:
         self.written: list[FinishedPart] = []
         self.error: Exception | None = None
         self.failures = 0
-        self._changed = threading.Condition()
 
     def write(self, batch: Sequence[FinishedPart], /) -> None:
-        with self._changed:
-            if self.error is not None:
-                self.failures += 1
-                self._changed.notify_all()
-                raise self.error
-            self.written += batch
-            self._changed.notify_all()
-
-    def wait_for(self, condition: Callable[[MemorySink], bool]) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: condition(self), DEADLINE_S)
-
-    def wait_for_records(self, count: int) -> None:
-        """Until so many have been written."""
-        self.wait_for(lambda sink: len(sink.written) >= count)
+        if self.error is not None:
+            self.failures += 1
+            raise self.error
+        self.written += batch
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """For what gives no signal; fails only after the generous deadline."""
+    """In real time, for what gives no signal; fails only after the generous deadline."""
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
-@dataclass
+class RealClock(SystemClock):
+    """The machine's clock, for the few tests of a station on the real time."""
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        wait_until(condition)
+
+    def sleep_until(self, mono_ns: int) -> None:
+        time.sleep(max(0, mono_ns - self.now_mono_ns()) / 1e9)
+
+    def at_one_moment(self, do: Callable[[], T]) -> T:
+        return do()
+
+
+RigClock = StationClock | RealClock
+
+
 class Rig:
-    """A station with its fakes."""
+    """A station with its fakes.
 
-    config: LineConfig = field(default_factory=line_config)
-    camera: FakeCamera = field(default_factory=ShadeCamera)
-    inspectors: Sequence[ShadeInspector] = field(default_factory=lambda: [ShadeInspector()])
-    gate: FakeOutput = field(default_factory=FakeOutput)
-    heartbeat: FakeOutput = field(default_factory=FakeOutput)
-    record_capacity: int = 4096
-    sink: MemorySink = field(default_factory=MemorySink)
+    Args:
+        clock: The fixture ``clock``, on which time passes only while the station's threads wait; a
+            ``RealClock`` for the few tests of the threads themselves.
+        shades: Of the parts that come, one each; see ``ShadeCamera``.
+        camera: Takes the place of a ``ShadeCamera``.
+    """
 
-    def __post_init__(self) -> None:
-        self.clock = SystemClock()
+    def __init__(
+        self,
+        clock: RigClock,
+        *,
+        config: LineConfig | None = None,
+        shades: Sequence[int] = (),
+        camera: FakeCamera | None = None,
+        inspector: ShadeInspector | None = None,
+        gate: FakeOutput | None = None,
+        heartbeat: FakeOutput | None = None,
+        record_capacity: int = 4096,
+        sink: MemorySink | None = None,
+    ) -> None:
+        self.clock = clock
+        self.config = config or line_config()
+        self.camera = camera or ShadeCamera(clock, shades)
+        self.inspector = inspector or ShadeInspector()
+        self.gate = gate or FakeOutput()
+        self.heartbeat = heartbeat or FakeOutput()
+        self.sink = sink or MemorySink()
         self.trigger = FakeEdgeInput()
         self.line_stop = FakeOutput()
         self.red = FakeOutput()
@@ -182,17 +205,26 @@ class Rig:
             lights={"red": self.red},
         )
         self.station = Station(
-            recipe=prepared(self.config, self.inspectors),
+            recipe=prepared(self.config, self.inspector),
             drivers=self.drivers,
             sink=self.sink,
-            clock=self.clock,
+            clock=clock,
             next_part_id=1,
             ask_for_punctuality=False,
-            record_capacity=self.record_capacity,
+            record_capacity=record_capacity,
         )
 
     def part(self) -> None:
-        self.trigger.edge(time.monotonic_ns())
+        """A part comes to the trigger."""
+        self.clock.at_one_moment(lambda: self.trigger.edge(self.clock.now_mono_ns()))
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Let the station run until this holds; fail if it never does."""
+        self.clock.wait_until(condition)
+
+    def wait_for_records(self, count: int) -> None:
+        """Let the station run until so many parts have been recorded."""
+        self.wait_until(lambda: len(self.sink.written) >= count)
 
     def counts(self) -> dict[str, int]:
         """What the core has counted, by name."""
@@ -200,12 +232,17 @@ class Rig:
         assert isinstance(counts, dict)
         return counts
 
-    def has_inspected(self, count: int) -> bool:
-        """Whether the first inspector has seen so many frames."""
-        return len(self.inspectors[0].frames) >= count
+    def wait_for_frames(self, count: int) -> None:
+        """Let the station run until it has inspected so many frames."""
+        self.wait_until(lambda: len(self.inspector.frames) >= count)
+
+    def start(self) -> None:
+        """Start the station; the belt has not moved unseen when the first part comes."""
+        self.station.start()
+        self.wait_until(lambda: self.station.progress_mono_ns > 0)
 
     def __enter__(self) -> Rig:
-        self.station.start()
+        self.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -214,8 +251,8 @@ class Rig:
             self.station.stop(flush_s=1.0)
 
 
-def prepared(config: LineConfig, inspectors: Sequence[ShadeInspector]) -> PreparedRecipe:
+def prepared(config: LineConfig, inspector: ShadeInspector) -> PreparedRecipe:
     return PreparedRecipe(
         config=config,
-        inspectors=InspectorSet(recipe_digest=config.recipe_digest, inspectors=inspectors),
+        inspectors=InspectorSet(recipe_digest=config.recipe_digest, inspectors=[inspector]),
     )

@@ -7,26 +7,28 @@ import dataclasses
 import pytest
 
 from edgeinspect.errors import LineFault
-from edgeinspect.hw.clock import SystemClock
 from edgeinspect.hw.fake_io import FakeEdgeInput, FakeLevelInput
 from edgeinspect.line.config import GateKind
 from edgeinspect.part import VerdictKind
 from edgeinspect.runtime.station import Station
 from edgeinspect.runtime.station_status import StationState
-from tests.helpers.runtime_rig import GOOD, Rig, ShadeCamera, line_config, prepared, wait_until
+from tests.helpers.runtime_rig import Rig, line_config, prepared
+from tests.helpers.station_clock import StationClock
 
 
 @pytest.mark.parametrize("kind", list(GateKind))
-def test_a_dead_trigger_line_lets_nothing_pass_any_more(kind: GateKind) -> None:
-    rig = Rig(config=line_config(kind=kind))
+def test_a_dead_trigger_line_lets_nothing_pass_any_more(
+    clock: StationClock, kind: GateKind
+) -> None:
+    rig = Rig(clock, config=line_config(kind=kind))
     with rig:
-        wait_until(lambda: rig.station.state is StationState.INSPECTING)
+        rig.wait_until(lambda: rig.station.state is StationState.INSPECTING)
         rig.trigger.fail(LineFault("The chip of the line GPIO17 has gone."))
         assert rig.station.state is StationState.FAULTED
         assert rig.line_stop.active
-        wait_until(lambda: rig.gate.active is (kind is GateKind.NORMALLY_PASSING))
+        rig.wait_until(lambda: rig.gate.active is (kind is GateKind.NORMALLY_PASSING))
         rig.part()
-        rig.sink.wait_for(lambda sink: bool(sink.written))
+        rig.wait_for_records(1)
         beats = len(rig.heartbeat.levels)
         fault = rig.station.faults.snapshot()["input_failed_trigger"]
         rig.station.stop()
@@ -36,15 +38,15 @@ def test_a_dead_trigger_line_lets_nothing_pass_any_more(kind: GateKind) -> None:
     assert rig.station.exit_code == 4
 
 
-def test_every_wired_input_is_watched() -> None:
-    rig = Rig()
+def test_every_wired_input_is_watched(clock: StationClock) -> None:
+    rig = Rig(clock)
     stopped = FakeLevelInput()
     drivers = dataclasses.replace(rig.drivers, line_stopped=stopped, trigger=FakeEdgeInput())
     station = Station(
-        recipe=prepared(rig.config, rig.inspectors),
+        recipe=prepared(rig.config, rig.inspector),
         drivers=drivers,
         sink=rig.sink,
-        clock=SystemClock(),
+        clock=clock,
         next_part_id=1,
         ask_for_punctuality=False,
     )
@@ -54,18 +56,17 @@ def test_every_wired_input_is_watched() -> None:
     assert "input_failed_line_stopped" in station.faults.snapshot()
 
 
-def test_lost_trigger_edges_reject_what_is_on_the_belt_and_then_it_goes_on() -> None:
-    rig = Rig(camera=ShadeCamera([GOOD] * 20))
+def test_lost_trigger_edges_reject_what_is_on_the_belt_and_then_it_goes_on(
+    clock: StationClock,
+) -> None:
+    rig = Rig(clock)
     with rig:
-        wait_until(lambda: rig.station.state is StationState.INSPECTING)
+        rig.wait_until(lambda: rig.station.state is StationState.INSPECTING)
         rig.trigger.lose_edges(3)
-        wait_until(lambda: "overflow_trigger_edges" in rig.counts())
-        wait_until(lambda: "clearing" not in str(rig.station.status()["rejecting_everything"]))
-        for number in range(1, 21):  # on a busy machine a frame may come too late
-            rig.part()
-            rig.sink.wait_for_records(number)
-            if rig.sink.written[-1].record.verdict.kind is VerdictKind.PASS:
-                break
+        rig.wait_until(lambda: "overflow_trigger_edges" in rig.counts())
+        rig.wait_until(lambda: "clearing" not in str(rig.station.status()["rejecting_everything"]))
+        rig.part()
+        rig.wait_for_records(1)
         rig.station.stop()
     assert rig.station.faults.snapshot()["edges_lost_trigger"].count == 3
     assert rig.sink.written[-1].record.verdict.kind is VerdictKind.PASS

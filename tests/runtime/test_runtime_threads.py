@@ -7,7 +7,6 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +41,14 @@ from tests.helpers.pulse_bench import MS, ManualClock
 from tests.helpers.runtime_rig import (
     DEADLINE_S,
     MemorySink,
+    RealClock,
     Rig,
     ShadeInspector,
     inspection,
     line_config,
     make_frame,
-    wait_until,
 )
+from tests.helpers.station_clock import StationClock
 
 
 def entries(*part_ids: int) -> list[FinishedPart]:
@@ -56,25 +56,22 @@ def entries(*part_ids: int) -> list[FinishedPart]:
 
 
 class RecorderBench:
-    def __init__(self, capacity: int = 10, batch_size: int = 3) -> None:
-        self.clock = ManualClock()
-        self.faults = FaultBoard(self.clock.now_mono_ns)
+    def __init__(self, clock: StationClock, *, capacity: int = 10) -> None:
+        self.faults = FaultBoard(clock.now_mono_ns)
         self.sink = MemorySink()
         self.recorder: RecorderThread[FinishedPart] = RecorderThread(
             sink=self.sink,
             faults=self.faults,
             capacity=capacity,
-            batch_size=batch_size,
-            retry_s=0.01,
-            look_s=0.01,
+            batch_size=3,
         )
 
     def written(self) -> list[int]:
         return [entry.record.part_id for entry in self.sink.written]
 
 
-def test_recorder_writes_in_batches_and_ends_when_told() -> None:
-    bench = RecorderBench()
+def test_recorder_writes_in_batches_and_ends_when_told(clock: StationClock) -> None:
+    bench = RecorderBench(clock)
     for entry in entries(1, 2, 3, 4, 5):
         assert bench.recorder.put(entry)
     bench.recorder.stop()
@@ -83,41 +80,41 @@ def test_recorder_writes_in_batches_and_ends_when_told() -> None:
     assert (bench.recorder.acknowledged, len(bench.recorder)) == (5, 0)
 
 
-def test_recorder_keeps_what_the_disk_refuses_and_writes_it_later() -> None:
-    bench = RecorderBench()
+def test_recorder_keeps_what_the_disk_refuses_and_writes_it_later(clock: StationClock) -> None:
+    bench = RecorderBench(clock)
     bench.sink.error = DiskFull("No space left.")
     for entry in entries(1, 2, 3, 4):
         bench.recorder.put(entry)
-    thread = threading.Thread(target=bench.recorder.run)
+    thread = clock.thread(bench.recorder.run)
     thread.start()
-    bench.sink.wait_for(lambda sink: sink.failures >= 3)
+    clock.wait_until(lambda: bench.sink.failures >= 3)
     assert bench.faults.is_active(FaultName.RECORDS_NOT_WRITTEN)
     assert bench.faults.snapshot()[FaultName.RECORDS_NOT_WRITTEN].count == 1
     assert (bench.written(), len(bench.recorder)) == ([], 4)
     bench.sink.error = None
     bench.recorder.stop()
-    thread.join(DEADLINE_S)
+    thread.join()
     assert bench.written() == [1, 2, 3, 4]
     assert not bench.faults.is_active(FaultName.RECORDS_NOT_WRITTEN)
 
 
-def test_an_idle_recorder_notices_that_the_files_were_moved() -> None:
-    bench = RecorderBench()
+def test_an_idle_recorder_notices_that_the_files_were_moved(clock: StationClock) -> None:
+    bench = RecorderBench(clock)
     bench.sink.error = DataDisplaced("records.sqlite3 was deleted.")
-    thread = threading.Thread(target=bench.recorder.run)
+    thread = clock.thread(bench.recorder.run)
     thread.start()
-    wait_until(lambda: bench.faults.is_active(FaultName.DATA_FILES_DISPLACED))
+    clock.wait_until(lambda: bench.faults.is_active(FaultName.DATA_FILES_DISPLACED))
     assert stops_inspection(bench.faults.snapshot()) == [FaultName.DATA_FILES_DISPLACED]
     bench.sink.error = None
-    wait_until(lambda: not bench.faults.is_active(FaultName.DATA_FILES_DISPLACED))
+    clock.wait_until(lambda: not bench.faults.is_active(FaultName.DATA_FILES_DISPLACED))
     bench.recorder.stop()
-    thread.join(DEADLINE_S)
+    thread.join()
     assert bench.faults.snapshot()[FaultName.DATA_FILES_DISPLACED].count == 1
     assert (bench.written(), bench.recorder.acknowledged) == ([], 0)
 
 
-def test_recorder_counts_what_it_must_give_up() -> None:
-    bench = RecorderBench(capacity=2)
+def test_recorder_counts_what_it_must_give_up(clock: StationClock) -> None:
+    bench = RecorderBench(clock, capacity=2)
     assert [bench.recorder.put(entry) for entry in entries(1, 2, 3)] == [True, True, False]
     assert bench.faults.snapshot()[FaultName.RECORDS_LOST].count == 1
     bench.recorder.abandon()
@@ -394,7 +391,7 @@ def run_rig(
         return rig.station.exit_code
 
     def start() -> None:
-        rig.station.start()
+        rig.start()
         if control is not None:
             control.start()
 
@@ -410,13 +407,13 @@ def not_under_nohup() -> Iterator[None]:
 
 @pytest.mark.usefixtures("not_under_nohup")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_the_run_gracefully(number: signal.Signals) -> None:
-    rig = Rig()
+def test_a_signal_ends_the_run_gracefully(clock: StationClock, number: signal.Signals) -> None:
+    rig = Rig(clock)
     before = signal.getsignal(number)
 
     def ready() -> None:
         rig.part()
-        wait_until(lambda: len(rig.inspectors[0].frames) == 1)
+        rig.wait_for_frames(1)
         signal.raise_signal(number)
 
     assert run_rig(rig, on_ready=ready) == 0
@@ -426,13 +423,15 @@ def test_a_signal_ends_the_run_gracefully(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("kind", list(GateKind))
-def test_a_second_signal_stops_at_once_and_records_what_is_on_the_belt(kind: GateKind) -> None:
-    rig = Rig(config=line_config(kind=kind, to_gate_ms=60_000))
+def test_a_second_signal_stops_at_once_and_records_what_is_on_the_belt(
+    clock: StationClock, kind: GateKind
+) -> None:
+    rig = Rig(clock, config=line_config(kind=kind, to_gate_ms=60_000))
 
     def ready() -> None:
         for number in range(3):
             rig.part()
-            wait_until(partial(rig.has_inspected, number + 1))
+            rig.wait_for_frames(number + 1)
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
 
@@ -459,8 +458,8 @@ def test_nohup_is_respected() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_who_is_told_cannot_stop_the_station() -> None:
-    rig = Rig()
+def test_who_is_told_cannot_stop_the_station(clock: StationClock) -> None:
+    rig = Rig(clock)
     told = 0
 
     def broken() -> None:
@@ -468,7 +467,7 @@ def test_who_is_told_cannot_stop_the_station() -> None:
         told += 1
         if told == 5:
             rig.part()
-            rig.sink.wait_for_records(1)
+            rig.wait_for_records(1)
             rig.station.request_stop()
         raise BrokenPipeError("nobody reads")
 
@@ -480,27 +479,28 @@ def test_who_is_told_cannot_stop_the_station() -> None:
 
 
 def test_the_socket_serves_the_run_and_can_end_it(tmp_path: Path) -> None:
-    rig = Rig()
+    rig = Rig(RealClock())
     control = ControlServer(path=tmp_path / "s", controlled=rig.station)
     seen: list[dict[str, object]] = []
 
     def talk() -> None:
         with ControlClient(control.path, timeout_s=DEADLINE_S) as client:
             client.call("trigger")
-            rig.sink.wait_for_records(1)
+            rig.wait_for_records(1)
+            rig.wait_until(lambda: client.status()["state"] == "inspecting")
             seen.append(dict(client.status()))
             client.call("stop")
 
     talker = threading.Thread(target=talk)
     assert run_rig(rig, control=control, on_ready=talker.start) == 0
     talker.join(DEADLINE_S)
-    assert seen[0]["state"] == "inspecting"
+    assert seen[0]["records_acknowledged"] == 1
     json.dumps(seen[0], allow_nan=False)
     assert not control.path.exists()
 
 
-def test_a_run_that_cannot_start_closes_what_it_opened() -> None:
-    rig = Rig(camera=FakeCamera(open_errors=[CameraFault("no camera")]))
+def test_a_run_that_cannot_start_closes_what_it_opened(clock: StationClock) -> None:
+    rig = Rig(clock, camera=FakeCamera(open_errors=[CameraFault("no camera")]))
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(CameraFault):
         run_rig(rig)

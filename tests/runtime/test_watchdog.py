@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,8 @@ from edgeinspect.part import Frame
 from edgeinspect.runtime.fault_board import Fault
 from edgeinspect.runtime.station_status import StationState
 from edgeinspect.runtime.watchdog import Notifier, ServiceWatchdog
-from tests.helpers.runtime_rig import Rig, wait_until
+from tests.helpers.runtime_rig import Rig
+from tests.helpers.station_clock import StationClock
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -150,43 +150,45 @@ def test_a_socket_that_is_gone_or_full_costs_nothing(tmp_path: Path) -> None:
     listener.close()
 
 
-def test_a_hung_camera_driver_is_named_within_a_second_and_ends_heartbeat_and_keep_alives() -> None:
-    blocked = threading.Event()
+def test_a_hung_camera_driver_is_named_within_a_second_and_ends_heartbeat_and_keep_alives(
+    clock: StationClock,
+) -> None:
+    blocked = clock.event()
 
     def hang(call: CaptureCall) -> Frame:
         blocked.wait(60)
         raise CameraFault("too late")
 
-    rig = Rig(camera=FakeCamera(otherwise=hang))
+    rig = Rig(clock, camera=FakeCamera(otherwise=hang))
     watchdog = ServiceWatchdog(Notifier(None), rig.station)
     with rig:
-        wait_until(lambda: len(rig.heartbeat.levels) > 2)
+        rig.wait_until(lambda: len(rig.heartbeat.levels) > 2)
         rig.part()
-        wait_until(lambda: rig.station.faults.is_active(FaultName.HANGS, subject="camera"))
+        rig.wait_until(lambda: rig.station.faults.is_active(FaultName.HANGS, subject="camera"))
         assert rig.station.state is StationState.FAULTED
         watchdog.step()
         progress, beats = rig.station.progress_mono_ns, len(rig.heartbeat.levels)
-        wait_until(lambda: rig.station.progress_mono_ns > progress + 200_000_000)
+        rig.wait_until(lambda: rig.station.progress_mono_ns > progress + 200_000_000)
         assert len(rig.heartbeat.levels) <= beats + 1
         assert not watchdog.step()  # although the line thread goes on and rejects
-        rig.sink.wait_for(lambda sink: len(sink.written) == 1)
+        rig.wait_for_records(1)
         blocked.set()
-        wait_until(lambda: not rig.station.faults.is_active(FaultName.HANGS, subject="camera"))
-        wait_until(lambda: len(rig.heartbeat.levels) > beats + 3)
+        rig.wait_until(lambda: not rig.station.faults.is_active(FaultName.HANGS, subject="camera"))
+        rig.wait_until(lambda: len(rig.heartbeat.levels) > beats + 3)
     assert rig.sink.written[0].record.verdict.kind.value == "CANNOT_INSPECT"
 
 
-def test_a_lost_camera_pauses_the_heartbeat_until_it_is_back() -> None:
+def test_a_lost_camera_pauses_the_heartbeat_until_it_is_back(clock: StationClock) -> None:
     camera = FakeCamera([CameraLost("unplugged")], otherwise=CameraFault("no frame"))
-    rig = Rig(camera=camera)
+    rig = Rig(clock, camera=camera)
     with rig:
-        wait_until(lambda: len(rig.heartbeat.levels) > 2)
+        rig.wait_until(lambda: len(rig.heartbeat.levels) > 2)
         rig.part()
-        wait_until(lambda: rig.station.faults.is_active(FaultName.CAMERA_FAILED))
+        rig.wait_until(lambda: rig.station.faults.is_active(FaultName.CAMERA_FAILED))
         assert "camera failed" in rig.station.sentence()
-        wait_until(lambda: camera.opened == 2)
+        rig.wait_until(lambda: camera.opened == 2)
         beats = len(rig.heartbeat.levels)
-        wait_until(lambda: len(rig.heartbeat.levels) > beats + 2)
+        rig.wait_until(lambda: len(rig.heartbeat.levels) > beats + 2)
 
 
 def test_a_real_station_reports_ready_and_alive_and_goes_silent_when_it_is_stopped(
@@ -221,8 +223,10 @@ def test_a_real_station_reports_ready_and_alive_and_goes_silent_when_it_is_stopp
         listener.close()
 
 
-def test_a_slow_board_that_is_always_in_time_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = Rig()
+def test_a_slow_board_that_is_always_in_time_does_not_hang(
+    clock: StationClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(clock)
     stages = rig.station._stages
     workers = stages.workers
     watches = stages.watches(lambda: False)
@@ -236,11 +240,11 @@ def test_a_slow_board_that_is_always_in_time_does_not_hang(monkeypatch: pytest.M
     rig.station.stop()
 
 
-def test_how_long_an_inspection_may_take_is_learned_from_those_in_time() -> None:
-    rig = Rig()
+def test_how_long_an_inspection_may_take_is_learned_from_those_in_time(clock: StationClock) -> None:
+    rig = Rig(clock)
     with rig:
         rig.part()
-        rig.sink.wait_for(lambda sink: len(sink.written) == 1)
+        rig.wait_for_records(1)
         record = rig.sink.written[0].record
         assert record.verdict.kind.value == "PASS"
         assert 0 < rig.station._stages.workers.longest_in_time_ns < 60_000_000_000
