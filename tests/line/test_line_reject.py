@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeinspect.line import messages as m
 from edgeinspect.line.config import GateConfig, GateKind
 from edgeinspect.line.reject import FOREVER_NS, PulseSchedule
 
@@ -265,3 +266,18 @@ def test_a_lease_is_never_shortened() -> None:
     schedule.renew_lease(20)
     schedule.advance(30)
     assert not schedule.active
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        m.Arm(1, 30, 40),
+        m.RejectEverything(None, "a reason"),
+        m.EndRejectEverything(),
+        m.RenewLease(50),
+    ],
+)
+def test_only_a_release_can_come_too_late(action: m.Action) -> None:
+    schedule = _planned(_config(GateKind.NORMALLY_REJECTING), (10, 20, False))
+    assert schedule.carry_out(action, 5) is True
+    assert schedule.carry_out(m.Release(0), 15) is False

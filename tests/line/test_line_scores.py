@@ -13,6 +13,7 @@ from edgeinspect.line.scores import (
     Histograms,
     MapScorer,
     Quantization,
+    ReducerKind,
     SoftmaxTable,
     score_table,
     worst_box,
@@ -99,6 +100,22 @@ def test_one_channel_of_one_cell_is_enough() -> None:
     assert scorer.score(np.full((1, 1, 1), 51, np.uint8)).scores == pytest.approx((0.2,))
     with pytest.raises(ValueError, match="at least 1"):
         MapScorer(channels=(0,), quantization=UINT8, k=0)
+
+
+@pytest.mark.parametrize(
+    ("reducer", "k", "level"),
+    [
+        (ReducerKind.MAX, 3, 153.0),
+        (ReducerKind.KTH_LARGEST, 2, 102.0),
+        (ReducerKind.MEAN_TOP_K, 2, 127.5),
+    ],
+)
+def test_each_reducer_makes_its_own_score_of_a_map(
+    reducer: ReducerKind, k: int, level: float
+) -> None:
+    scorer = MapScorer(channels=(0,), quantization=UINT8, reducer=reducer, k=k)
+    levels = np.array([[[0], [51]], [[102], [153]]], np.uint8)
+    assert scorer.score(levels).scores == pytest.approx((level / 255,))
 
 
 def test_the_table_of_a_scorer_is_the_one_it_uses() -> None:

@@ -237,6 +237,12 @@ def test_predictions_end_at_an_overdue_count_and_what_was_passed_keeps_its_time(
     assert belt.silence_mono_ns is not None
 
 
+def test_each_change_of_what_a_silence_means_is_reported_once() -> None:
+    belt = taken(even(20))
+    moments = (240, 241, 242, 200 + TIMEOUT_NS, 201 + TIMEOUT_NS)
+    assert [belt.note_silence(at) for at in moments] == [False, True, False, True, False]
+
+
 def test_a_silence_that_was_noted_is_not_taken_back_by_an_earlier_time() -> None:
     belt = taken(even(20))
     belt.note_silence(241)
