@@ -26,7 +26,6 @@ _THROTTLED_FILES = (
     "devices/platform/soc*/*/*firmware*/get_throttled",
     "devices/platform/*firmware*/get_throttled",
 )
-_DEADLINE_S = 1.0
 _UNDER_VOLTAGE = 1 << 0
 _SLOWED = 1 << 1 | 1 << 2 | 1 << 3
 _BEFORE_SHIFT = 16
@@ -39,6 +38,7 @@ class SystemBoard:
         sys: the kernel's file tree.
         model_file: the kernel's file with the name of the board.
         vcgencmd: the firmware's command line tool; need not exist.
+        deadline_s: the longest wait for its answer.
     """
 
     def __init__(
@@ -47,10 +47,12 @@ class SystemBoard:
         sys: Path = Path("/sys"),
         model_file: Path = Path("/proc/device-tree/model"),
         vcgencmd: str = "vcgencmd",
+        deadline_s: float = 1.0,
     ) -> None:
         self._sys = sys
         self._model_file = model_file
         self._vcgencmd = vcgencmd
+        self._deadline_s = deadline_s
 
     def read(self) -> BoardState:
         """See ``edgeinspect.ports.Board``; takes at most two seconds if the firmware hangs."""
@@ -93,7 +95,7 @@ class SystemBoard:
                 flags = _number(_text(path), base=16)
                 if flags is not None:
                     return flags
-        answer = _output([self._vcgencmd, "get_throttled"])
+        answer = _output([self._vcgencmd, "get_throttled"], deadline_s=self._deadline_s)
         if answer is None or not answer.startswith("throttled="):
             return None
         return _number(answer.removeprefix("throttled="), base=16)
@@ -149,11 +151,11 @@ def _number(text: str | None, *, base: int) -> int | None:
         return None
 
 
-def _output(command: Sequence[str]) -> str | None:
+def _output(command: Sequence[str], *, deadline_s: float) -> str | None:
     """What a command prints; None if it is missing, fails or hangs."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_DEADLINE_S, check=True
+            command, capture_output=True, text=True, timeout=deadline_s, check=True
         )
     except (OSError, ValueError, subprocess.SubprocessError):
         return None

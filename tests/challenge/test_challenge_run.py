@@ -40,6 +40,7 @@ from tests.helpers.challenge_samples import HandClock, sample_plan
 from tests.helpers.records_samples import StepClock, sample_entry, sample_pixels
 from tests.helpers.runtime_rig import (
     BAD,
+    DEADLINE_S,
     GOOD,
     MemorySink,
     Rig,
@@ -222,7 +223,7 @@ class LockedStation:
 
     @contextlib.contextmanager
     def client(self) -> Iterator[ControlClient]:
-        with self.clock.passing(), ControlClient(self.socket) as client:
+        with self.clock.passing(), ControlClient(self.socket, timeout_s=DEADLINE_S) as client:
             yield client
 
 

@@ -20,14 +20,17 @@ import pytest
 from edgeinspect.assembly.simulated_station import SimulatedLine, gate_name
 from edgeinspect.bundle.card import ClassCard, Fit, Role, Task, ThresholdCard
 from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.demo import live_demo
 from edgeinspect.cli.main import application
 from edgeinspect.errors import ConfigError, ModelRefused
+from edgeinspect.hw import clock as hw_clock
 from edgeinspect.hw.litert import Kernels, open_model
 from edgeinspect.records.reader import RecordReader
 from edgeinspect.runtime.plan import find_bundle_directory, plan_station
 from edgeinspect.settings.station_file import example_station
 from edgeinspect.sim import shards
 from edgeinspect_tools.pack.wrap_model import wrap_model
+from tests.helpers.station_clock import StationClock
 from tests.helpers.tiny_model import max_pool_model
 
 CONTRACT = ("parts", "defective", "escapes", "false_rejects", "lost", "late", "cannot_inspect")
@@ -355,14 +358,15 @@ def test_demo_on_virtual_time(bundle: Path, capsys: pytest.CaptureFixture[str]) 
     run("demo", "--fast", "--seconds", 3, "--bundle", bundle, expect=2)
 
 
-def test_demo_on_the_real_clock_accounts_for_every_part(
-    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_demo_on_the_live_line_accounts_for_every_part(
+    clock: StationClock, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, picture = tmp_path / "data", tmp_path / "demo.svg"
-    run(
-        "demo", "--plain", "--bundle", bundle, "--parts", 10, "--gate", "normally-passing-guarded",
-        "--data-dir", data, "--picture", picture,
-    )  # fmt: skip
+    with clock.in_charge(live_demo.__name__, hw_clock.__name__):
+        run(
+            "demo", "--plain", "--bundle", bundle, "--parts", 10,
+            "--gate", "normally-passing-guarded", "--data-dir", data, "--picture", picture,
+        )  # fmt: skip
     shown = capsys.readouterr().out
     parts = [line for line in shown.splitlines() if line.startswith("part ")]
     with RecordReader(data) as reader:
@@ -433,7 +437,7 @@ def _wait_for_records(config: Path, process: subprocess.Popen[str]) -> dict[str,
         )
         if asked.returncode == 0:
             status: dict[str, object] = json.loads(asked.stdout.splitlines()[-1])
-            if status["records_acknowledged"]:
+            if status["records_acknowledged"] and status["state"] == "inspecting":
                 return status
         time.sleep(0.2)
     pytest.fail(f"the station did not come up, exit code {process.poll()}")

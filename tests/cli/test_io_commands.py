@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from edgeinspect.cli.application import run_command_line
+from edgeinspect.cli.io import calibrate_gate
 from edgeinspect.cli.main import application
-from edgeinspect.hw import gpio_chips
+from edgeinspect.hw import fake_chip, gpio_chips
 from edgeinspect.hw import registry as hw_open
 from edgeinspect.hw.fake_chip import FakeChip
 from edgeinspect.hw.gpio_chips import ChipFacts, LineFacts
@@ -28,6 +29,7 @@ from tests.helpers.io_station import (
     trail,
     write_station,
 )
+from tests.helpers.station_clock import StationClock
 
 PERSON = ("--author", "mia", "--reason", "new valve")
 
@@ -208,57 +210,51 @@ def test_list_names_lines_holders_and_what_the_station_uses(
 
 
 class Belt:
-    """Parts on demand: one comes when a trial has begun, and stands before the gate at 200 ms.
+    """Brings a part every five seconds, which stands before the gate 200 ms after its trigger.
 
-    It takes the place of what the command waits for, so that no time passes.
+    A gate that moves then pushes the part into the chute, where the confirm sensor sees it.
     """
 
-    def __init__(self, chip: FakeChip, monkeypatch: pytest.MonkeyPatch) -> None:
-        from edgeinspect.cli.io import calibrate_gate
+    def __init__(self, chip: FakeChip, clock: StationClock, *, also_comes: int = 0) -> None:
+        self._chip, self._clock, self._also_comes = chip, clock, also_comes
+        self.is_running = True
 
-        self._chip, self._drains, self._waits = chip, 0, 0
-        self._original = calibrate_gate.drain
-        self._trigger_ns = self._start_ns = 0
-        self.also_comes = 0
-        monkeypatch.setattr(calibrate_gate, "drain", self._drain)
-        monkeypatch.setattr(calibrate_gate, "sleep_until", self._sleep_until)
-        monkeypatch.setattr(calibrate_gate, "_SETTLE_MS", 1.0)
-        monkeypatch.setattr(calibrate_gate, "CONFIRM_PATIENCE", 0)
-
-    def _drain(self, edges: Any) -> list[int]:
-        found = self._original(edges)
-        self._drains += 1
-        if self._drains % 3 == 2:  # triggers and confirms have been forgotten
-            self._trigger_ns = time.monotonic_ns()
+    def run(self) -> None:
+        start_ns = self._clock.now_mono_ns()
+        while self.is_running:
+            start_ns += 5_000_000_000
+            self._clock.sleep_until(start_ns)
             self._blink(TRIGGER)
-        return found
-
-    def _sleep_until(self, mono_ns: int) -> None:
-        self._waits += 1
-        if self._waits % 2:
-            self._start_ns = mono_ns
-            return
-        assert self._chip.level(REJECT)
-        at_ns = self._trigger_ns + 200_000_000
-        if self._start_ns <= at_ns <= mono_ns:
-            self._blink(CONFIRM)
-        for _ in range(self.also_comes):
-            self._blink(TRIGGER)
+            self._clock.sleep_until(start_ns + 200_000_000)
+            if self._chip.level(REJECT):
+                self._blink(CONFIRM)
+            for _ in range(self._also_comes):
+                self._blink(TRIGGER)
 
     def _blink(self, line: int) -> None:
         self._chip.pull(line, True)
         self._chip.pull(line, False)
 
 
+@contextlib.contextmanager
+def belt(chip: FakeChip, *, also_comes: int = 0) -> Iterator[None]:
+    """A belt with parts, while the command waits on its clock."""
+    clock = StationClock()
+    moving = Belt(chip, clock, also_comes=also_comes)
+    with clock.in_charge(calibrate_gate.__name__, fake_chip.__name__):
+        thread = clock.thread(moving.run)
+        thread.start()
+        yield
+        moving.is_running = False
+        thread.join()
+
+
 def test_calibrate_gate_finds_the_gate_and_is_in_the_audit_trail(
-    chip: FakeChip,
-    station: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    chip: FakeChip, station: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Belt(chip, monkeypatch)
-    answer = run(capsys, "calibrate-gate", "--config", station, "--start-ms", 170, *PERSON)
-    assert 150 < answer["travel_ms"] < 250  # a busy machine may pause between edge and stamp
+    with belt(chip):
+        answer = run(capsys, "calibrate-gate", "--config", station, "--start-ms", 170, *PERSON)
+    assert abs(answer["travel_ms"] - 200) <= answer["resolution_ms"] / 2
     assert answer["parts"] >= 7
     assert trail(station)[0].action == "gate.calibrate"
     assert not chip.level(REJECT)
@@ -267,16 +263,12 @@ def test_calibrate_gate_finds_the_gate_and_is_in_the_audit_trail(
 
 
 def test_calibrate_gate_wants_parts_one_at_a_time(
-    chip: FakeChip,
-    station: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    chip: FakeChip, station: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Belt(chip, monkeypatch).also_comes = 1
     station = write_station(station.parent, trigger_debounce_ms=0)
-    answer = run(
-        capsys, "calibrate-gate", "--config", station, "--start-ms", 170, *PERSON, expect=2
-    )
+    command = ("calibrate-gate", "--config", station, "--start-ms", 170, *PERSON)
+    with belt(chip, also_comes=1):
+        answer = run(capsys, *command, expect=2)
     assert "A second part came" in answer["error"]["message"]
     assert not chip.level(REJECT)
 

@@ -343,7 +343,10 @@ def test_the_watch_socket_only_watches(station: FakeStation, path: Path) -> None
             client.call("explode")
         station.feed.publish(event="part", part_id=1)
         assert next(client.events(from_sequence=0))["part_id"] == 1
-    with pytest.raises(CommandRefused, match="not the one"), ControlClient(path) as client:
+    with (
+        pytest.raises(CommandRefused, match="not the one"),
+        ControlClient(path, timeout_s=DEADLINE_S) as client,
+    ):
         client.call("apply_recipe", revision=13)
     server.stop()
     assert not watch.exists() and not path.exists()

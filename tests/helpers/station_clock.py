@@ -92,18 +92,25 @@ class StationClock(Clock):
     def in_charge(self, *rooms: str) -> Iterator[StationClock]:
         """Make everything that waits in these modules wait through this clock.
 
-        A module gets stand-ins for ``threading``, ``queue`` and ``time``. What it has made before
-        keeps the real ones.
+        A module gets stand-ins for ``threading``, ``queue`` and ``time``, as it has imported them.
+        What it has made before keeps the real ones.
 
         Args:
             rooms: the beginnings of the modules' names.
         """
-        stand_ins = {"threading": self._threading(), "queue": self._queue(), "time": self._time()}
+        make_queue = functools.partial(SimpleQueue, self)
+        stand_ins = (
+            ("threading", threading, self._threading()),
+            ("queue", queue, types.SimpleNamespace(SimpleQueue=make_queue, Empty=queue.Empty)),
+            ("SimpleQueue", queue.SimpleQueue, make_queue),
+            ("time", time, self._time()),
+        )
+        modules = [module for name, module in sys.modules.items() if name.startswith(rooms)]
         with contextlib.ExitStack() as patches:
-            for name, module in list(sys.modules.items()):
-                for library, stand_in in stand_ins.items() if name.startswith(rooms) else ():
-                    if getattr(module, library, None) is sys.modules[library]:
-                        patches.enter_context(mock.patch.object(module, library, stand_in))
+            for module in modules:
+                for name, original, stand_in in stand_ins:
+                    if getattr(module, name, None) is original:
+                        patches.enter_context(mock.patch.object(module, name, stand_in))
             yield self
 
     def _threading(self) -> types.SimpleNamespace:
@@ -115,15 +122,11 @@ class StationClock(Clock):
         }
         return types.SimpleNamespace(**{**vars(threading), **own})
 
-    def _queue(self) -> types.SimpleNamespace:
-        return types.SimpleNamespace(
-            SimpleQueue=functools.partial(SimpleQueue, self), Empty=queue.Empty
-        )
-
     def _time(self) -> types.SimpleNamespace:
         return types.SimpleNamespace(
             sleep=lambda seconds: self.wait(lambda: False, seconds),
             monotonic=lambda: self.now_mono_ns() / 1e9,
+            monotonic_ns=self.now_mono_ns,
         )
 
     # --- for tests --------------------------------------------------------------------------------

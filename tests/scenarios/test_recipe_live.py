@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from edgeinspect.tune.apply import (
     store_revision,
 )
 from tests.helpers.records_samples import StepClock
+from tests.helpers.runtime_rig import DEADLINE_S, wait_until
 
 WHO: dict[str, Any] = {"author": "technician", "reason": "for the test"}
 
@@ -43,13 +43,6 @@ def running(tmp_path: Path) -> Iterator[tuple[StationFile, AssembledStation]]:
     with assembled:
         wait_until(lambda: assembled.station.status()["records_acknowledged"] > 0)  # type: ignore[operator]
         yield file, assembled
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
 
 
 def inspected_under(file: StationFile, recipe_digest: str) -> int:
@@ -139,7 +132,7 @@ def test_what_the_station_refuses_changes_nothing(
     refused(UsageError, lambda: roll_back(file, **WHO))
     refused(UsageError, lambda: apply_revision(file, revision, author="a", reason=" "))
     assert verify_recipes(store).is_good
-    with ControlClient(file.socket_path) as client:
+    with ControlClient(file.socket_path, timeout_s=DEADLINE_S) as client:
         held = client.call("apply_recipe", revision=revision)  # without an author: not kept
     assert held["previous_revision"] == 1
     assert store.active_pointer(file.product) == pointer

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,12 +19,10 @@ from edgeinspect.errors import StationUnreachable
 from edgeinspect.records.reader import RecordReader
 from edgeinspect.terminal.signals import unwinding_on_signals
 from edgeinspect.terminal.streams import Journal, journal_on_stderr, write_within
-from tests.helpers.runtime_rig import wait_until
+from tests.helpers.runtime_rig import DEADLINE_S, wait_until
 
 STATION = "from edgeinspect.cli.main import main; main()"
 PIPE_BYTES = 4096
-DEADLINE_S = 120.0
-"""A whole station starts within it on a machine that does other things, too."""
 
 
 def full_pipe() -> tuple[int, int]:
@@ -73,12 +70,12 @@ class Started:
         def recorded() -> bool:
             assert self.process.poll() is None
             try:
-                with ControlClient(self.socket) as client:
+                with ControlClient(self.socket, timeout_s=DEADLINE_S) as client:
                     return bool(client.status()["records_acknowledged"] >= count)
             except StationUnreachable:
                 return False
 
-        _wait_until(recorded)
+        wait_until(recorded)
 
     def apply_recipe(self) -> None:
         """What makes the station write a line into its log."""
@@ -106,13 +103,6 @@ class Started:
         self.process.wait()
         for end in self.ends:
             os.close(end)
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -312,20 +302,14 @@ def test_a_lost_terminal_ends_a_station_in_order(tmp_path: Path) -> None:
 
     def inspects() -> bool:
         try:
-            with ControlClient(socket) as client:
+            with ControlClient(socket, timeout_s=DEADLINE_S) as client:
                 return bool(client.status()["records_acknowledged"] > 2)
         except StationUnreachable:
             return False
 
-    _wait_until(inspects)
+    wait_until(inspects)
     os.close(terminal)
-    deadline_s = time.monotonic() + DEADLINE_S
-    ended = 0
-    while not ended:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
-    assert os.waitstatus_to_exitcode(status) == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert not socket.exists()
     with RecordReader(tmp_path / "data") as reader:
         assert reader.count() > 2
