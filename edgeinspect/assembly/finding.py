@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgeinspect.errors import EdgeInspectError
@@ -41,3 +41,8 @@ class Finding:
             emulated=emulated,
             exit_code=error.exit_code,
         )
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """Return the exit code of the first failure; 0 without one."""
+    return next((finding.exit_code for finding in findings if finding.state == "fail"), 0)

@@ -41,21 +41,26 @@ class LazyCommand(NamedTuple):
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module only when the command is used."""
+    """A group that imports a command's module only when the command is used.
 
-    def __init__(self, *, commands: Mapping[str, LazyCommand], **options: object) -> None:
+    Commands that the group's own module defines are added as in any group of click's.
+    """
+
+    def __init__(
+        self, *, commands: Mapping[str, LazyCommand] | None = None, **options: object
+    ) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
-        self._lazy = commands
+        self._lazy = commands or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the commands, in the order of the table."""
-        return list(self._lazy)
+        """Return the names of the commands, in the order in which they were given."""
+        return [*self._lazy, *self.commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return this command; None if there is none."""
         entry = self._lazy.get(cmd_name)
         if entry is None:
-            return None
+            return super().get_command(ctx, cmd_name)
         module, _, attribute = entry.place.partition(":")
         return cast(click.Command, getattr(importlib.import_module(module), attribute))
 
@@ -66,12 +71,18 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            raise _with_suggestion(error, args[0], list(self._lazy)) from error
+            raise _with_suggestion(error, args[0], self.list_commands(ctx)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the overview of the commands without importing them."""
+        rows = [(name, entry.summary) for name, entry in self._lazy.items()]
+        rows += [
+            (name, command.get_short_help_str(formatter.width))
+            for name, command in self.commands.items()
+            if not command.hidden
+        ]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.summary) for name, entry in self._lazy.items()])
+            formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; carry an interrupt or a broken pipe past click."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinspect.cli.application import LazyCommand, LazyGroup
-from edgeinspect.cli.options import FOLDER, data_dir_options, find_data_dir, graphics_option
-from edgeinspect.cli.recipe.recipe_place import author_name
+from edgeinspect.cli.application import LazyGroup
+from edgeinspect.cli.options import FOLDER, author_option, data_dir_options, graphics_option
 from edgeinspect.cli.tune.part_selection import (
     Selection,
     comparable_scores,
@@ -20,32 +20,20 @@ from edgeinspect.cli.tune.part_selection import (
     selection_options,
 )
 from edgeinspect.errors import NotGood, UsageError
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import examples, json_option, print_result, say, table
 
 if TYPE_CHECKING:
     from edgeinspect.labels.label_queue import Wanted
     from edgeinspect.records.reader import RecordReader, StoredPart
-    from edgeinspect.settings.station_file import StationFile
     from edgeinspect.terminal.picture_printer import PicturePrinter
 
 KINDS = ("good", "defective", "unsure")
 _KEYS = {"g": "good", "d": "defective", "u": "unsure"}
 _PICTURE_COLUMNS = 60
 
-command = LazyGroup(
-    name="label",
-    commands={
-        "set": LazyCommand("edgeinspect.cli.label_command:set_label", "Label one or more parts."),
-        "queue": LazyCommand("edgeinspect.cli.label_command:queue", "Label the most useful parts."),
-        "list": LazyCommand("edgeinspect.cli.label_command:list_labels", "List labelled parts."),
-        "history": LazyCommand(
-            "edgeinspect.cli.label_command:history", "Show every label of one part."
-        ),
-        "export": LazyCommand(
-            "edgeinspect.cli.label_command:export", "Export pictures and labels for training."
-        ),
-    },
-    help="Label recorded parts as good, defective or unsure. Earlier labels are kept.",
+
+@click.group(
+    cls=LazyGroup,
     epilog=examples(
         """
         edgeinspect label set 1742 defective --class scratch --config station.yaml
@@ -54,21 +42,28 @@ command = LazyGroup(
         """
     ),
 )
+def command() -> None:
+    """Label recorded parts as good, defective or unsure. Earlier labels are kept."""
 
 
-@click.command(
+@command.command(
+    "set",
     epilog=examples(
         """
         edgeinspect label set 1742 good --data-dir data
         edgeinspect label set 1742 1743 defective --class scratch --note "edge" --data-dir data
         """
-    )
+    ),
 )
 @click.argument("part_ids", type=int, nargs=-1, required=True, metavar="PART...")
 @click.argument("kind", type=click.Choice(KINDS))
-@click.option("--class", "defect_class", default="", metavar="NAME", help="Defect class.")
-@click.option("--note", default="", metavar="TEXT", help="Remark to store with the label.")
-@click.option("--author", metavar="NAME", help="Your name; the login name by default.")
+@click.option(
+    "--class", "defect_class", default="", show_default=False, metavar="NAME", help="Defect class."
+)
+@click.option(
+    "--note", default="", show_default=False, metavar="TEXT", help="Remark to store with the label."
+)
+@author_option
 @data_dir_options
 @json_option
 def set_label(
@@ -77,63 +72,54 @@ def set_label(
     kind: str,
     defect_class: str,
     note: str,
-    author: str | None,
-    data_dir: Path | None,
-    station: StationFile | None,
+    author: str,
+    data_dir: Path,
     as_json: bool,
 ) -> None:
     """Label one or more recorded parts as good, defective or unsure."""
     from edgeinspect.labels.label_store import LabelKind, LabelStore
     from edgeinspect.records.reader import RecordReader
 
-    place = find_data_dir(data_dir, station)
-    who = author_name(author)
-    with RecordReader(place) as reader:
+    with RecordReader(data_dir) as reader:
         parts = {part_id: reader.part(part_id) for part_id in part_ids}
     missing = [part_id for part_id, part in parts.items() if part is None]
     if missing:
         raise NotGood(
-            f"There is no record of part {missing[0]} in {place}; nothing was labelled.",
+            f"There is no record of part {missing[0]} in {data_dir}; nothing was labelled.",
             next_action="Correct the part id, or leave that part out.",
         )
-    with LabelStore(place) as store:
+    with LabelStore(data_dir) as store:
         labels = [
             store.add(
                 part_id,
                 LabelKind(kind),
-                author=who,
+                author=author,
                 defect_class=defect_class,
                 note=note,
                 picture=None if part is None else part.image,
             )
             for part_id, part in parts.items()
         ]
-    if as_json:
-        print_json({"labels": [label.as_dict() for label in labels]})
-    else:
-        say(f"Labelled {len(labels)} part{'s' * (len(labels) > 1)} {kind}.")
+    fields = {"labels": [label.as_dict() for label in labels]}
+    words = f"Labelled {len(labels)} part{'s' * (len(labels) > 1)} {kind}."
+    print_result(fields, words, as_json=as_json)
 
 
-@click.command(
+@command.command(
+    "queue",
     epilog=examples(
         """
         edgeinspect label queue --config station.yaml             asks part by part
         edgeinspect label queue --data-dir data --limit 50 --json
         """
-    )
+    ),
 )
 @selection_options
-@click.option(
-    "--limit",
-    type=click.IntRange(1, 10_000),
-    default=20,
-    show_default=True,
-    help="Parts to show.",
-)
-@click.option("--author", metavar="NAME", help="Your name; the login name by default.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, help="Parts to show.")
+@author_option
 @graphics_option
 @json_option
-def queue(*, limit: int, author: str | None, graphics: str, as_json: bool, **options: Any) -> None:
+def queue(*, limit: int, author: str, graphics: str, as_json: bool, **options: Any) -> None:
     """Label the most useful parts: near a threshold, label against verdict, rare class.
 
     In a terminal, the command shows each part's picture and asks for a label: g good, d defective,
@@ -156,19 +142,18 @@ def queue(*, limit: int, author: str | None, graphics: str, as_json: bool, **opt
             limit=limit,
         )
         if not as_json and sys.stdin.isatty():
-            _ask(reader, selection, wanted, author_name(author), graphics)
+            _ask(reader, selection, wanted, author, graphics)
             return
-    if as_json:
-        from dataclasses import asdict
-
-        print_json({"queue": [asdict(part) for part in wanted], "labelled": len(labels)})
-        return
     rows = [
         (part.part_id, part.verdict, part.defect_class, f"{part.score:.4f}", part.reason)
         for part in wanted
     ]
     columns_shown = ("part", "verdict", "class", "score", "why")
-    say(table(columns_shown, rows, right=("part", "score")) if rows else "No part with a picture.")
+    print_result(
+        {"queue": [dataclasses.asdict(part) for part in wanted], "labelled": len(labels)},
+        table(columns_shown, rows, right=("part", "score")) if rows else "No part with a picture.",
+        as_json=as_json,
+    )
 
 
 def _ask(
@@ -233,35 +218,35 @@ def _show(
     printer.show(pixels, columns=_PICTURE_COLUMNS)
 
 
-@click.command(epilog=examples("edgeinspect label list --config station.yaml --json"))
+@command.command("list", epilog=examples("edgeinspect label list --config station.yaml --json"))
 @data_dir_options
 @json_option
-def list_labels(*, data_dir: Path | None, station: StationFile | None, as_json: bool) -> None:
+def list_labels(*, data_dir: Path, as_json: bool) -> None:
     """List the current label of each labelled part."""
-    labels = list(read_labels(find_data_dir(data_dir, station)).values())
-    if as_json:
-        counts = {kind: sum(label.kind == kind for label in labels) for kind in KINDS}
-        print_json({"counts": counts, "labels": [label.as_dict() for label in labels]})
-        return
-    say(_label_table(labels) if labels else "No part is labelled.")
+    labels = list(read_labels(data_dir).values())
+    counts = {kind: sum(label.kind == kind for label in labels) for kind in KINDS}
+    print_result(
+        {"counts": counts, "labels": [label.as_dict() for label in labels]},
+        _label_table(labels) if labels else "No part is labelled.",
+        as_json=as_json,
+    )
 
 
-@click.command(epilog=examples("edgeinspect label history 1742 --data-dir data"))
+@command.command("history", epilog=examples("edgeinspect label history 1742 --data-dir data"))
 @click.argument("part_id", type=int)
 @data_dir_options
 @json_option
-def history(
-    *, part_id: int, data_dir: Path | None, station: StationFile | None, as_json: bool
-) -> None:
+def history(*, part_id: int, data_dir: Path, as_json: bool) -> None:
     """Show every label of one part, oldest first; the last one is current."""
     from edgeinspect.labels.label_store import LabelStore
 
-    with LabelStore(find_data_dir(data_dir, station)) as store:
+    with LabelStore(data_dir) as store:
         labels = store.history(part_id)
-    if as_json:
-        print_json({"part_id": part_id, "history": [label.as_dict() for label in labels]})
-        return
-    say(_label_table(labels) if labels else f"Nobody has labelled part {part_id}.")
+    print_result(
+        {"part_id": part_id, "history": [label.as_dict() for label in labels]},
+        _label_table(labels) if labels else f"Nobody has labelled part {part_id}.",
+        as_json=as_json,
+    )
 
 
 def _label_table(labels: list[Any]) -> Any:
@@ -279,34 +264,31 @@ def _label_table(labels: list[Any]) -> Any:
     return table(("part", "label", "class", "time (UTC)", "by", "note"), rows, right=("part",))
 
 
-@click.command(
+@command.command(
+    "export",
     epilog=examples(
         """
         edgeinspect label export labelled/ --config station.yaml
         edgeinspect-tools data station-export:labelled/
         """
-    )
+    ),
 )
 @click.argument("folder", type=FOLDER)
 @data_dir_options
 @json_option
-def export(
-    *, folder: Path, data_dir: Path | None, station: StationFile | None, as_json: bool
-) -> None:
+def export(*, folder: Path, data_dir: Path, as_json: bool) -> None:
     """Copy labelled pictures to FOLDER, with labels.csv (path, label, group, part_id).
 
     All pictures of one part form a group. Parts labelled unsure are left out.
     """
     from edgeinspect.labels.label_export import export_labels
 
-    place = find_data_dir(data_dir, station)
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty.", next_action="Name a new or an empty folder.")
-    found = export_labels(place, folder)
-    if as_json:
-        print_json({**found.as_dict(), "folder": str(folder)})
-        return
-    say(
+    found = export_labels(data_dir, folder)
+    print_result(
+        {**found.as_dict(), "folder": str(folder)},
         f"{found.pictures} pictures written to {folder}; {found.unsure} unsure and "
-        f"{found.without_picture} without a picture were left out."
+        f"{found.without_picture} without a picture were left out.",
+        as_json=as_json,
     )

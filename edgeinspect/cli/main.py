@@ -79,7 +79,11 @@ edgeinspect replay pictures/ --bundle models/sim-surface
     cls=LazyGroup,
     commands=COMMANDS,
     epilog=examples(EXAMPLES),
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 96,
+        "show_default": True,
+    },
 )
 @click.version_option(edgeinspect.__version__, prog_name="edgeinspect")
 def application() -> None:

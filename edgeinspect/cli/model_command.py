@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeinspect.cli.application import LazyGroup
 from edgeinspect.cli.options import FOLDER, station_option
-from edgeinspect.cli.recipe.recipe_place import older_option
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.cli.recipe.recipe_place import change_options, older_option
+from edgeinspect.errors import EdgeInspectError, ModelRefused, UsageError
+from edgeinspect.terminal.output import examples, json_option, print_result, table
 
 if TYPE_CHECKING:
     from edgeinspect.bundle.directory import Bundle
@@ -18,21 +20,18 @@ if TYPE_CHECKING:
     from edgeinspect.settings.station_file import StationFile
     from edgeinspect.tune.apply import Applied
 
-_CONFIG = station_option(required=True)
-_AUTHOR = click.option("--author", default=None, help="Your name; the login name by default.")
-_REASON = click.option("--reason", required=True, help="Reason, for the audit trail.")
-_PRODUCT = click.option("--product", default=None, help="Product; the running one by default.")
-NOT_GOOD = 5
+_CONFIG = station_option()
 
 
 @click.group(
+    cls=LazyGroup,
     epilog=examples(
         """
         edgeinspect model install /media/stick/brackets --config station.yaml
         edgeinspect model activate brackets-2 --config station.yaml --reason 'finds dents too'
         edgeinspect model rollback --config station.yaml --reason 'too many false rejects'
         """
-    )
+    ),
 )
 def command() -> None:
     """Install, list, verify and switch the bundles that a station inspects with.
@@ -74,13 +73,14 @@ def install_command(source: Path, *, station: StationFile, older: bool, as_json:
             details={"bundle": _identity(offered), **audit_note(newer)},
         )
     bundle = store.install(source)
-    if as_json:
-        print_json({**_identity(bundle), "directory": str(bundle.directory), "engine": engine})
-        return
-    say(f"Installed {bundle.card.name} {bundle.card.version} in {bundle.directory}.")
-    say(f"Golden pictures agree on {engine}.")
     name = f"{bundle.card.name}-{bundle.card.version}"
-    say(f"To use it: edgeinspect model activate {name} --config {station.path} --reason '…'")
+    print_result(
+        {**_identity(bundle), "directory": str(bundle.directory), "engine": engine},
+        f"Installed {bundle.card.name} {bundle.card.version} in {bundle.directory}.",
+        f"Golden pictures agree on {engine}.",
+        f"To use it: edgeinspect model activate {name} --config {station.path} --reason '…'",
+        as_json=as_json,
+    )
 
 
 @command.command("list")
@@ -92,45 +92,33 @@ def list_command(*, station: StationFile, as_json: bool) -> None:
 
     users = _users(station)
     rows = [_row(entry, users) for entry in bundle_store(station).installed()]
-    if as_json:
-        print_json({"bundles": rows})
-        return
     columns = ("bundle", "version", "digest", "signed by", "used by", "size", "state")
-    say(
-        table(
-            columns,
-            [
-                (
-                    row["name"],
-                    row["version"],
-                    row["digest"][:12],
-                    row["signed_by"] or "-",
-                    ", ".join(row["used_by"]) or "-",
-                    f"{row['size_bytes'] / 1e6:.1f} MB",
-                    row["refused"] or "good",
-                )
-                for row in rows
-            ],
-            right=("size",),
+    shown = [
+        (
+            row["name"],
+            row["version"],
+            row["digest"][:12],
+            row["signed_by"] or "-",
+            ", ".join(row["used_by"]) or "-",
+            f"{row['size_bytes'] / 1e6:.1f} MB",
+            row["refused"] or "good",
         )
-    )
+        for row in rows
+    ]
+    print_result({"bundles": rows}, table(columns, shown, right=("size",)), as_json=as_json)
 
 
 @command.command("activate")
 @click.argument("name")
-@_CONFIG
-@_REASON
-@_AUTHOR
-@_PRODUCT
 @click.option("--keep-thresholds", is_flag=True, help="Keep the active recipe's thresholds.")
 @older_option
-@json_option
+@change_options
 def activate_command(
     name: str,
     *,
     station: StationFile,
     reason: str,
-    author: str | None,
+    author: str,
     product: str | None,
     keep_thresholds: bool,
     older: bool,
@@ -145,7 +133,6 @@ def activate_command(
     """
     from edgeinspect.runtime.bundle_age import newer_in_force, refuse_older
     from edgeinspect.runtime.plan import bundle_store
-    from edgeinspect.settings.author import login_name
     from edgeinspect.settings.recipe_store import RecipeStore
     from edgeinspect.tune.apply import apply_revision, store_revision
 
@@ -154,38 +141,32 @@ def activate_command(
     engine = _check_golden(station, bundle)
     store = RecipeStore(station.recipes_dir)
     job = product or store.job(station.product)
-    who = author or login_name()
     if not older:  # before a revision is stored that cannot be applied
         refuse_older(newer_in_force(station, bundle, [job]), bundle)
     existing = store.revisions(job)
     latest = existing[-1] if existing else None
     base = store.active(job) if store.active_pointer(job) is not None else None
-    draft = _draft(bundle, base, job, who, reason, keep_thresholds=keep_thresholds)
+    draft = _draft(bundle, base, job, author, reason, keep_thresholds=keep_thresholds)
     made = store_revision(station, draft, expected_latest=latest)
     applied = apply_revision(
         station,
         made.revision,
-        author=who,
+        author=author,
         reason=reason,
         product=product,
         expected_active=None if base is None else base.revision,
         older=older,
     )
-    _tell(applied, bundle, engine, as_json=as_json)
+    _print_applied(applied, bundle, engine, as_json=as_json)
 
 
 @command.command("rollback")
-@_CONFIG
-@_REASON
-@_AUTHOR
-@_PRODUCT
-@json_option
+@change_options
 def rollback_command(
-    *, station: StationFile, reason: str, author: str | None, product: str | None, as_json: bool
+    *, station: StationFile, reason: str, author: str, product: str | None, as_json: bool
 ) -> None:
     """Go back to the previously active recipe revision and its bundle."""
     from edgeinspect.runtime.plan import find_bundle
-    from edgeinspect.settings.author import login_name
     from edgeinspect.settings.recipe_store import RecipeStore
     from edgeinspect.tune.apply import roll_back
 
@@ -194,20 +175,16 @@ def rollback_command(
     before = store.load(job, store.previous(job))
     bundle = find_bundle(station, before.bundle)
     engine = _check_golden(station, bundle)
-    applied = roll_back(station, author=author or login_name(), reason=reason, product=product)
-    _tell(applied, bundle, engine, as_json=as_json)
+    applied = roll_back(station, author=author, reason=reason, product=product)
+    _print_applied(applied, bundle, engine, as_json=as_json)
 
 
 @command.command("verify")
 @click.argument("name", required=False)
 @_CONFIG
 @json_option
-@click.pass_context
-def verify_command(
-    ctx: click.Context, name: str | None, *, station: StationFile, as_json: bool
-) -> None:
+def verify_command(name: str | None, *, station: StationFile, as_json: bool) -> int:
     """Verify the files, signature and golden pictures of bundle NAME; of all by default."""
-    from edgeinspect.errors import EdgeInspectError
     from edgeinspect.runtime.plan import bundle_store
 
     store = bundle_store(station)
@@ -223,23 +200,19 @@ def verify_command(
                 refused = str(error)
         results.append({**_row(entry, {}), "refused": refused, "engine": engine})
     good = all(not result["refused"] for result in results)
-    if as_json:
-        print_json({"good": good, "bundles": results})
-    else:
-        for result in results:
-            words = result["refused"] or f"good on {result['engine']}"
-            say(f"{result['name']} {result['version']}: {words}")
-        if not results:
-            say("No bundle is installed. To check a shipped one, use: edgeinspect check")
-    if not good:
-        ctx.exit(NOT_GOOD)
+    words = [
+        f"{result['name']} {result['version']}: "
+        + (result["refused"] or f"good on {result['engine']}")
+        for result in results
+    ] or ["No bundle is installed. To check a shipped one, use: edgeinspect check"]
+    print_result({"good": good, "bundles": results}, *words, as_json=as_json)
+    return 0 if good else ModelRefused.exit_code
 
 
 def _draft(
     bundle: Bundle, base: Recipe | None, product: str, author: str, reason: str,
     *, keep_thresholds: bool,
 ) -> Recipe:  # fmt: skip
-    from edgeinspect.errors import UsageError
     from edgeinspect.runtime.plan import bundle_recipe
     from edgeinspect.settings.recipe import BundleReference
     from edgeinspect.tune.apply import changed_recipe
@@ -315,13 +288,12 @@ def _identity(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _tell(applied: Applied, bundle: Bundle, engine: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json({**applied.as_dict(), "bundle": _identity(bundle), "engine": engine})
-        return
+def _print_applied(applied: Applied, bundle: Bundle, engine: str, *, as_json: bool) -> None:
     when = "the running station uses it now" if applied.live else "takes effect at the next start"
-    say(
+    print_result(
+        {**applied.as_dict(), "bundle": _identity(bundle), "engine": engine},
         f"{applied.product} revision {applied.revision}: {bundle.card.name} {bundle.card.version}, "
-        f"{when}."
+        f"{when}.",
+        "Its thresholds are not yet proven on this line. Run a challenge before you rely on them.",
+        as_json=as_json,
     )
-    say("Its thresholds are not yet proven on this line. Run a challenge before you rely on them.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinspect.cli.application import LazyCommand, LazyGroup
+from edgeinspect.cli.application import LazyGroup
 from edgeinspect.cli.options import (
     FILE,
     FOLDER,
@@ -15,33 +15,23 @@ from edgeinspect.cli.options import (
     filter_options,
     find_data_dir,
     part_filter,
+    records_options,
 )
 from edgeinspect.errors import NotGood, UsageError
-from edgeinspect.terminal.output import examples, json_option, print_json, progress, say, table
+from edgeinspect.terminal.output import examples, json_option, print_result, progress, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from rich.console import RenderableType
 
     from edgeinspect.records.reader import PartFilter, RecordReader, StoredPart
     from edgeinspect.records.stats import PartStats
     from edgeinspect.settings.station_file import StationFile
 
-command = LazyGroup(
-    name="parts",
-    commands={
-        "list": LazyCommand(
-            "edgeinspect.cli.parts_command:list_parts", "List parts, newest first."
-        ),
-        "show": LazyCommand("edgeinspect.cli.parts_command:show", "Show one part, or draw it."),
-        "stats": LazyCommand(
-            "edgeinspect.cli.parts_command:stats", "Count parts by verdict and reason."
-        ),
-        "export": LazyCommand("edgeinspect.cli.parts_command:export", "Write parts to a file."),
-        "compact": LazyCommand(
-            "edgeinspect.cli.parts_command:compact", "Shrink the parts database file."
-        ),
-    },
-    help="Read the records of a station, even while it runs.",
+
+@click.group(
+    cls=LazyGroup,
     epilog=examples(
         """
         edgeinspect parts list --data-dir data --verdict REJECT --limit 5
@@ -51,28 +41,28 @@ command = LazyGroup(
         """
     ),
 )
+def command() -> None:
+    """Read the records of a station, even while it runs."""
 
 
-@click.command(
+@command.command(
+    "list",
     epilog=examples(
         """
         edgeinspect parts list --data-dir data
         edgeinspect parts list --data-dir data --reason late --since 2h
         edgeinspect parts list --config station.yaml --gate-outcome reject_unconfirmed --json
         """
-    )
+    ),
 )
 @data_dir_options
 @filter_options
-@click.option(
-    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Parts to list."
-)
+@click.option("--limit", type=click.IntRange(1), default=20, help="Parts to list.")
 @click.option("--oldest-first", is_flag=True, help="Start with the lowest part id.")
 @json_option
 def list_parts(
     *,
-    data_dir: Path | None,
-    station: StationFile | None,
+    data_dir: Path,
     limit: int,
     oldest_first: bool,
     as_json: bool,
@@ -84,19 +74,16 @@ def list_parts(
     from edgeinspect.records.reader import RecordReader
 
     wanted = part_filter(filters)
-    with RecordReader(find_data_dir(data_dir, station)) as reader:
+    with RecordReader(data_dir) as reader:
         parts = list(reader.parts(wanted, limit=limit, newest_first=not oldest_first))
         total = reader.count(wanted)
         gone = missing(reader, wanted)
-    if as_json:
-        told = [part_as_dict(part) for part in parts]
-        print_json({"matching": total, "missing": gone, "parts": told})
-        return
-    say(_part_table(parts) if parts else "No part matches.")
+    words = [_part_table(parts) if parts else "No part matches."]
     if total > len(parts):
-        say(f"{len(parts)} of {total} matching parts; more with --limit.")
-    if gone:
-        say(gone)
+        words.append(f"{len(parts)} of {total} matching parts; more with --limit.")
+    shown = [part_as_dict(part) for part in parts]
+    fields = {"matching": total, "missing": gone, "parts": shown}
+    print_result(fields, *words, *filter(None, [gone]), as_json=as_json)
 
 
 def _part_table(parts: Iterable[StoredPart]) -> Any:
@@ -129,17 +116,18 @@ def _shown_time(part: StoredPart) -> str:
     return time.strftime("%m-%d %H:%M:%S")
 
 
-@click.command(
+@command.command(
+    "show",
     epilog=examples(
         """
         edgeinspect parts show 1742 --data-dir data
         edgeinspect parts show 1742 --data-dir data --image part-1742.png
         edgeinspect parts show 1742 --data-dir data --bundle models/sim-surface --image p.png
         """
-    )
+    ),
 )
 @click.argument("part_id", type=int)
-@data_dir_options
+@records_options
 @click.option("--image", type=FILE, metavar="PNG", help="Draw the part to this file.")
 @click.option(
     "--bundle",
@@ -176,21 +164,18 @@ def show(
                 f"There is no record of part {part_id} in {place}.",
                 next_action=missing(reader, PartFilter(to_part_id=part_id)),
             )
-        told = part_as_dict(part)
+        fields = part_as_dict(part)
         if image is not None:
             from edgeinspect.drawing.part_drawing import draw_stored_part
 
-            told |= draw_stored_part(reader, part, image, bundle=bundle, station=station)
-    if as_json:
-        print_json(told)
-        return
-    rows = [(name.replace("_", " "), value) for name, value in _told(told)]
-    say(table(("", ""), rows))
+            fields |= draw_stored_part(reader, part, image, bundle=bundle, station=station)
+    words = [table(("", ""), _rows(fields))]
     if part.record.verdict.doubt is Doubt.LATE:
-        say(late_advice(part.record.verdict.detail))
+        words.append(late_advice(part.record.verdict.detail))
+    print_result(fields, *words, as_json=as_json)
 
 
-def _told(values: dict[str, Any]) -> list[tuple[str, object]]:
+def _rows(values: dict[str, Any]) -> list[tuple[str, object]]:
     shown: list[tuple[str, object]] = []
     for name, value in values.items():
         if value is None or value == "" or name == "order_statistics":
@@ -198,7 +183,7 @@ def _told(values: dict[str, Any]) -> list[tuple[str, object]]:
         if name == "scores":
             worst = sorted(value.items(), key=lambda item: -(item[1] or 0))[:8]
             value = ", ".join(f"{key} {_number(score)}" for key, score in worst)
-        shown.append((name, _number(value)))
+        shown.append((name.replace("_", " "), _number(value)))
     return shown
 
 
@@ -206,14 +191,15 @@ def _number(value: object) -> object:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
-@click.command(
+@command.command(
+    "stats",
     epilog=examples(
         """
         edgeinspect parts stats --data-dir data
         edgeinspect parts stats --config station.yaml --since 8h --json
         edgeinspect parts stats --config station.yaml --by day
         """
-    )
+    ),
 )
 @data_dir_options
 @filter_options
@@ -221,14 +207,7 @@ def _number(value: object) -> object:
     "--by", "by_time", type=click.Choice(("hour", "day")), help="Show the yield per hour or day."
 )
 @json_option
-def stats(
-    *,
-    data_dir: Path | None,
-    station: StationFile | None,
-    by_time: str | None,
-    as_json: bool,
-    **filters: Any,
-) -> None:
+def stats(*, data_dir: Path, by_time: str | None, as_json: bool, **filters: Any) -> None:
     """Count parts by verdict, reason and gate outcome, and show how long each stage took.
 
     Parts whose records were pruned are included; their hourly counts are kept.
@@ -237,17 +216,12 @@ def stats(
     from edgeinspect.records.stats import part_stats
 
     wanted = part_filter(filters)
-    with RecordReader(find_data_dir(data_dir, station)) as reader:
+    with RecordReader(data_dir) as reader:
         if by_time is not None:
             _say_by_time(reader, wanted, by_time, as_json=as_json)
             return
         found = part_stats(reader, wanted)
-    if as_json:
-        print_json(found.as_dict())
-    elif not found.parts:
-        say("No part matches.")
-    else:
-        _say_stats(found)
+    print_result(found.as_dict(), *_stats_words(found), as_json=as_json)
 
 
 def _say_by_time(reader: RecordReader, wanted: PartFilter, unit: str, *, as_json: bool) -> None:
@@ -259,18 +233,15 @@ def _say_by_time(reader: RecordReader, wanted: PartFilter, unit: str, *, as_json
             next_action="Remove --from, --to and --with-image; use --since and --until instead.",
         )
     found = hourly(reader, wanted, digits={"hour": 13, "day": 10}[unit])
-    if as_json:
-        told = [
-            {
-                unit: counts.hour.isoformat(),
-                "parts": counts.parts,
-                "passed": counts.passed,
-                "by_verdict": counts.by_verdict,
-            }
-            for counts in found
-        ]
-        print_json({f"by_{unit}": told})
-        return
+    fields = [
+        {
+            unit: counts.hour.isoformat(),
+            "parts": counts.parts,
+            "passed": counts.passed,
+            "by_verdict": counts.by_verdict,
+        }
+        for counts in found
+    ]
     verdicts = ("PASS", "REVIEW", "REJECT", "CANNOT_INSPECT")
     rows = [
         (
@@ -281,21 +252,25 @@ def _say_by_time(reader: RecordReader, wanted: PartFilter, unit: str, *, as_json
         )
         for counts in found
     ]
-    shown = [name.replace("_", " ").lower() for name in verdicts]
-    columns = (f"{unit} (UTC)", "parts", *shown, "passed the gate")
-    say(table(columns, rows, right=columns[1:]))
+    words = [name.replace("_", " ").lower() for name in verdicts]
+    columns = (f"{unit} (UTC)", "parts", *words, "passed the gate")
+    shown = table(columns, rows, right=columns[1:])
+    print_result({f"by_{unit}": fields}, shown, as_json=as_json)
 
 
-def _say_stats(found: PartStats) -> None:
+def _stats_words(found: PartStats) -> Iterator[RenderableType]:
+    if not found.parts:
+        yield "No part matches."
+        return
     share = "" if found.yield_share is None else f", {found.yield_share:.2%} passed the gate"
-    say(f"{found.parts} parts, {found.first_part_id} to {found.last_part_id}{share}")
+    yield f"{found.parts} parts, {found.first_part_id} to {found.last_part_id}{share}"
     if found.pruned_parts:
-        say(
+        yield (
             f"{found.pruned_parts} of them are stored only as hourly counts, without part ids, "
             "scores or times."
         )
     if found.missing:
-        say(found.missing)
+        yield found.missing
     counted = (
         ("verdict", found.by_verdict),
         ("reason", found.by_reason),
@@ -306,24 +281,25 @@ def _say_stats(found: PartStats) -> None:
         for title, counts in counted
         for index, (name, count) in enumerate(counts.items())
     ]
-    say(table(("", "", "parts", "share"), rows, right=("parts", "share")))
+    yield table(("", "", "parts", "share"), rows, right=("parts", "share"))
     columns = ("p50", "p90", "p99", "max")
     stages = [
         (stage.replace("_", " "), *(f"{spread[name] / 1000:.2f}" for name in ("min", *columns)))
         for stage, spread in found.duration_us.items()
     ]
     if stages:
-        say(table(("stage, ms", "min", *columns), stages, right=("min", *columns)))
+        yield table(("stage, ms", "min", *columns), stages, right=("min", *columns))
 
 
-@click.command(
+@command.command(
+    "export",
     epilog=examples(
         """
         edgeinspect parts export shift.csv --data-dir data --since 8h
         edgeinspect parts export rejects.parquet --data-dir data --verdict REJECT
         edgeinspect parts export - --format jsonl --data-dir data | jq .score
         """
-    )
+    ),
 )
 @click.argument("output", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @data_dir_options
@@ -338,8 +314,7 @@ def _say_stats(found: PartStats) -> None:
 def export(
     *,
     output: Path,
-    data_dir: Path | None,
-    station: StationFile | None,
+    data_dir: Path,
     format_name: str | None,
     as_json: bool,
     **filters: Any,
@@ -359,20 +334,19 @@ def export(
             next_action="Name a file, or leave out --json.",
         )
     wanted = part_filter(filters)
-    with RecordReader(find_data_dir(data_dir, station)) as reader:
+    with RecordReader(data_dir) as reader:
         if str(output) == "-":
             _export_to_stdout(reader.parts(wanted), kind.value)
             return
-        with progress("Exporting", reader.count(wanted)) as tell:
-            written = export_parts(reader.parts(wanted), output, format=kind, progress=tell)
+        with progress("Exporting", reader.count(wanted)) as report:
+            written = export_parts(reader.parts(wanted), output, format=kind, progress=report)
         gone = missing(reader, wanted)
-    if as_json:
-        done = {"parts": written, "file": str(output), "format": kind.value, "missing": gone}
-        print_json(done)
-    else:
-        say(f"{written} parts written to {output}.")
-        if gone:
-            say(gone)
+    print_result(
+        {"parts": written, "file": str(output), "format": kind.value, "missing": gone},
+        f"{written} parts written to {output}.",
+        *filter(None, [gone]),
+        as_json=as_json,
+    )
 
 
 def _format_of(output: Path) -> str:
@@ -398,10 +372,10 @@ def _export_to_stdout(parts: Iterable[StoredPart], kind: str) -> None:
     writers[kind]((part_as_dict(part) for part in parts), sys.stdout)
 
 
-@click.command(epilog=examples("edgeinspect parts compact --config station.yaml"))
+@command.command("compact", epilog=examples("edgeinspect parts compact --config station.yaml"))
 @data_dir_options
 @json_option
-def compact(*, data_dir: Path | None, station: StationFile | None, as_json: bool) -> None:
+def compact(*, data_dir: Path, as_json: bool) -> None:
     """Shrink the parts database by the space that pruned records left.
 
     Stop the station first. Only a database created by an early version of edgeinspect needs this;
@@ -410,8 +384,9 @@ def compact(*, data_dir: Path | None, station: StationFile | None, as_json: bool
     """
     from edgeinspect.records.retention import compact as remake
 
-    before, after = remake(find_data_dir(data_dir, station))
-    if as_json:
-        print_json({"bytes_before": before, "bytes_after": after})
-    else:
-        say(f"The database shrank from {before / 1e6:,.1f} MB to {after / 1e6:,.1f} MB.")
+    before, after = remake(data_dir)
+    print_result(
+        {"bytes_before": before, "bytes_after": after},
+        f"The database shrank from {before / 1e6:,.1f} MB to {after / 1e6:,.1f} MB.",
+        as_json=as_json,
+    )

@@ -18,18 +18,20 @@ from edgeinspect.terminal.output import (
     examples,
     json_option,
     print_json,
+    print_result,
     progress,
-    say,
     table,
 )
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.text import Text
 
     from edgeinspect.part import Region
     from edgeinspect.runtime.plan import StationPlan
     from edgeinspect.runtime.records_sink import RecordsSink
-    from edgeinspect.runtime.replay import Replay, ReplayResult
+    from edgeinspect.runtime.replay import Replay
+    from edgeinspect.runtime.replay_result import ReplayResult
 
 
 @click.command(
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     "--recipe", type=FILE, help="Recipe revision; the bundle's own thresholds by default."
 )
 @click.option("--roi", metavar="X,Y,WIDTH,HEIGHT", help="Region of interest in picture pixels.")
-@click.option("--pattern", default="*", show_default=True, help="Inspect files that match this.")
+@click.option("--pattern", default="*", help="Inspect files that match this.")
 @click.option(
     "--pace",
     type=FiniteRange(min=0.01),
@@ -61,13 +63,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 64),
     help="Pictures to inspect in parallel; one per core by default.",
 )
-@click.option(
-    "--gate",
-    type=click.Choice(GATES[:2]),
-    default=GATES[0],
-    show_default=True,
-    help="Kind of reject gate.",
-)
+@click.option("--gate", type=click.Choice(GATES[:2]), default=GATES[0], help="Kind of reject gate.")
 @json_option
 def command(
     *,
@@ -105,12 +101,9 @@ def command(
             sink=sink,
             next_part_id=1 if sink is None else sink.first_part_id,
         )
-        _tell(run, total=len(files), as_json=as_json)
+        _print_pictures(run, total=len(files), as_json=as_json)
         summary = _summary(run, plan, engine=opened.description)
-    if as_json:
-        print_json(summary)
-    else:
-        _say(summary)
+    print_result(summary, *_words(summary), as_json=as_json)
 
 
 def parse_roi(text: str | None) -> Region | None:
@@ -195,16 +188,16 @@ def _sink(plan: StationPlan, data_dir: Path | None) -> Iterator[RecordsSink | No
         writer.close(next_part_id=sink.next_part_id)
 
 
-def _tell(run: Replay, *, total: int, as_json: bool) -> None:
+def _print_pictures(run: Replay, *, total: int, as_json: bool) -> None:
     """Print one line per picture, and a progress bar in a terminal."""
     shown = console(stderr=as_json)
-    with progress("Inspecting", total, on=shown) as tell:
+    with progress("Inspecting", total, on=shown) as report:
         for done, result in enumerate(run.results(), start=1):
             if as_json:
                 print_json(_fields(result))
             else:
                 shown.print(_line(result), soft_wrap=True)
-            tell(done)
+            report(done)
 
 
 def _fields(result: ReplayResult) -> dict[str, object]:
@@ -239,7 +232,7 @@ def _line(result: ReplayResult) -> Text:
     return line
 
 
-def _summary(run: Replay, plan: StationPlan, *, engine: str) -> dict[str, object]:
+def _summary(run: Replay, plan: StationPlan, *, engine: str) -> dict[str, Any]:
     summary = run.summary
     return {
         **asdict(summary),
@@ -250,11 +243,11 @@ def _summary(run: Replay, plan: StationPlan, *, engine: str) -> dict[str, object
     }
 
 
-def _say(summary: dict[str, Any]) -> None:
-    say(
+def _words(summary: dict[str, Any]) -> Iterator[RenderableType]:
+    yield (
         f"{summary['pictures']} pictures in {summary['elapsed_s']:.1f} s, "
         f"{summary['parts_per_min']:,.0f} a minute; {summary['engine']}"
     )
     rows = [(name.replace("_", " "), count) for name, count in summary["verdicts"].items()]
     rows += [(f"  {name.replace('_', ' ')}", n) for name, n in summary["reasons"].items()]
-    say(table(("verdict", "pictures"), rows, right=("pictures",)))
+    yield table(("verdict", "pictures"), rows, right=("pictures",))

@@ -31,15 +31,12 @@ _LAST_WORD_S = 5.0
         """
     )
 )
-@station_option("Station file.")
+@station_option()
 @click.option(
     "--recipe", type=FILE, help="Use this recipe revision instead of the product's active one."
 )
 @json_option
-@click.pass_context
-def command(
-    ctx: click.Context, *, station: StationFile | None, recipe: Path | None, as_json: bool
-) -> None:
+def command(*, station: StationFile, recipe: Path | None, as_json: bool) -> int:
     """Run a station until SIGTERM, Ctrl-C or the end of the session.
 
     The first signal stops the station gracefully: parts on the belt leave as they were judged,
@@ -47,8 +44,6 @@ def command(
     not wait for the belt. The station keeps running if its log can no longer be written. A station
     file whose drivers are sim uses the simulated line and runs on any computer.
     """
-    if station is None:
-        raise click.UsageError("Missing option '--config STATION_FILE'.", ctx)
     from edgeinspect.terminal.streams import journal_on_stderr, write_within
 
     with journal_on_stderr() as journal:
@@ -57,8 +52,7 @@ def command(
         line = json_line({"exit_code": code, **status, "state": "stopped"})
         sys.stdout.flush()
         write_within(sys.stdout.fileno(), line.encode(), _LAST_WORD_S)
-    if code:
-        ctx.exit(code)
+    return code
 
 
 def _run(

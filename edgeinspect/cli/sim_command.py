@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeinspect.cli.options import GATES
-from edgeinspect.errors import UsageError
-from edgeinspect.terminal.output import examples, json_option, print_json, progress, say, table
+from edgeinspect.cli.options import gate_option
+from edgeinspect.errors import NotGood, UsageError
+from edgeinspect.terminal.output import examples, json_option, print_result, progress, table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
     from edgeinspect.sim.truth import Account
 
 
@@ -24,53 +28,32 @@ if TYPE_CHECKING:
         """
     )
 )
-@click.option(
-    "--parts",
-    type=click.IntRange(1),
-    default=10_000,
-    show_default=True,
-    help="Number of parts.",
-)
+@click.option("--parts", type=click.IntRange(1), default=10_000, help="Number of parts.")
 @click.option(
     "--seed",
     type=click.IntRange(0),
     default=1,
-    show_default=True,
     help="Random seed; the same seed gives the same run.",
 )
 @click.option(
     "--faults",
     default="all",
-    show_default=True,
     metavar="all|none|NAME[,NAME]",
     help="Faults to inject, each at its default rate; NAME=RATE sets a rate per part.",
 )
-@click.option(
-    "--gate",
-    type=click.Choice(GATES),
-    default=GATES[0],
-    show_default=True,
-    help="Kind of reject gate.",
-)
+@gate_option
 @click.option(
     "--tracking",
     type=click.Choice(("delay", "encoder")),
     default="delay",
-    show_default=True,
     help="How the station follows parts: by fixed delay or by encoder.",
 )
 @click.option(
-    "--jobs",
-    type=click.IntRange(1, 256),
-    default=1,
-    show_default=True,
-    help="Processes to run in parallel.",
+    "--jobs", type=click.IntRange(1, 256), default=1, help="Processes to run in parallel."
 )
 @click.option("--list-faults", is_flag=True, help="List every fault and exit.")
 @json_option
-@click.pass_context
 def command(
-    ctx: click.Context,
     *,
     parts: int,
     seed: int,
@@ -80,7 +63,7 @@ def command(
     jobs: int,
     list_faults: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Run many parts through a simulated line and check what the station did with each.
 
     The station's real logic runs on virtual time with made-up scores; no pictures are rendered.
@@ -88,22 +71,21 @@ def command(
     """
     if list_faults:
         _list_faults(as_json)
-        return
-    account = _run(
-        parts=parts,
-        seed=seed,
-        faults=parse_faults(faults),
-        gate=gate,
-        tracking=tracking,
-        jobs=jobs,
-        quiet=as_json,
-    )
-    if as_json:
-        print_json(account.as_dict())
-    else:
-        _say(account)
-    if not account.good:
-        ctx.exit(1)
+        return 0
+    from edgeinspect.sim.shards import run_simulation
+
+    with progress("Simulating", parts, quiet=as_json) as report:
+        account = run_simulation(
+            parts=parts,
+            seed=seed,
+            faults=parse_faults(faults),
+            gate=gate,
+            tracking=tracking,
+            jobs=jobs,
+            progress=report,
+        )
+    print_result(account.as_dict(), *_words(account), as_json=as_json)
+    return 0 if account.good else NotGood.exit_code
 
 
 def parse_faults(text: str) -> str | dict[str, float]:
@@ -126,46 +108,20 @@ def parse_faults(text: str) -> str | dict[str, float]:
     return rates
 
 
-def _run(
-    *,
-    parts: int,
-    seed: int,
-    faults: str | dict[str, float],
-    gate: str,
-    tracking: str,
-    jobs: int,
-    quiet: bool,
-) -> Account:
-    from edgeinspect.sim.shards import run_simulation
-
-    with progress("Simulating", parts, quiet=quiet) as tell:
-        return run_simulation(
-            parts=parts,
-            seed=seed,
-            faults=faults,
-            gate=gate,
-            tracking=tracking,
-            jobs=jobs,
-            progress=tell,
-        )
-
-
-def _say(account: Account) -> None:
+def _words(account: Account) -> Iterator[RenderableType]:
     from edgeinspect.cli.truth_account import account_table
 
     hours = account.simulated_s / 3600
     title = f"Truth account: {account.gate}, seed {account.seed}, {hours:,.1f} h of belt time"
-    say(account_table(account.as_dict(), title=title))
+    yield account_table(account.as_dict(), title=title)
     for seed, parts in account.failing_shards:
-        say(f"To repeat it: edgeinspect sim --parts {parts} --seed {seed} --gate {account.gate}")
+        yield f"To repeat it: edgeinspect sim --parts {parts} --seed {seed} --gate {account.gate}"
 
 
 def _list_faults(as_json: bool) -> None:
     from edgeinspect.sim.injected_faults import FAULTS
 
-    if as_json:
-        entries = [{"name": n, "rate": f.rate, "about": f.about} for n, f in FAULTS.items()]
-        print_json({"faults": entries})
-        return
+    entries = [{"name": n, "rate": f.rate, "about": f.about} for n, f in FAULTS.items()]
     rows = [(name, f"{fault.rate:g}", fault.about) for name, fault in FAULTS.items()]
-    say(table(("fault", "per part", "what happens"), rows, right=("per part",)))
+    shown = table(("fault", "per part", "what happens"), rows, right=("per part",))
+    print_result({"faults": entries}, shown, as_json=as_json)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeinspect.cli.options import ANY_PATH, FOLDER, FiniteRange, station_option
-from edgeinspect.errors import UsageError
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.errors import NotGood, UsageError
+from edgeinspect.terminal.output import examples, json_option, print_result, say, table
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from edgeinspect.health.compare import Health
     from edgeinspect.settings.station_file import StationFile
 
-NOT_INSPECTING = 1
+_PERCENTILES = ("p50", "p90", "p99", "max")
 
 
 @click.command(
@@ -27,7 +29,7 @@ NOT_INSPECTING = 1
         """
     )
 )
-@station_option("Station file that names the sockets.")
+@station_option("Station file that names the sockets.", required=False)
 @click.option("--data-dir", type=FOLDER, help="Data directory that contains the sockets.")
 @click.option("--socket", type=ANY_PATH, help="Path of the watch or the control socket.")
 @click.option(
@@ -35,20 +37,17 @@ NOT_INSPECTING = 1
     "timeout_s",
     type=FiniteRange(0.1, 60),
     default=5.0,
-    show_default=True,
     help="Seconds to wait for an answer.",
 )
 @json_option
-@click.pass_context
 def command(
-    ctx: click.Context,
     *,
     station: StationFile | None,
     data_dir: Path | None,
     socket: Path | None,
     timeout_s: float,
     as_json: bool,
-) -> None:
+) -> int:
     """Show the state of a running station, and the health of its parts and machine.
 
     The exit code is 0 while the station inspects. It is 1 while the station is paused, faulted,
@@ -58,6 +57,7 @@ def command(
     """
     from edgeinspect.control.client import ControlClient
     from edgeinspect.errors import StationUnreachable
+    from edgeinspect.health.station_health import health_table
 
     sockets = _sockets(station, data_dir, socket)
     health = _health(station, data_dir)
@@ -66,15 +66,12 @@ def command(
             status = dict(client.call("status"))
     except StationUnreachable:
         if not as_json:
-            _say_health(health)
+            say(health_table(health))
         raise
-    if as_json:
-        print_json(status | {"health": health.as_dict()})
-    else:
-        _say(status)
-        _say_health(health)
-    if status.get("state") != "inspecting" or status.get("nothing_passes") is not None:
-        ctx.exit(NOT_INSPECTING)
+    fields = status | {"health": health.as_dict()}
+    print_result(fields, *_words(status), health_table(health), as_json=as_json)
+    inspects = status.get("state") == "inspecting" and status.get("nothing_passes") is None
+    return 0 if inspects else NotGood.exit_code
 
 
 def _health(station: StationFile | None, data_dir: Path | None) -> Health:
@@ -83,12 +80,6 @@ def _health(station: StationFile | None, data_dir: Path | None) -> Health:
     if station is None:
         return station_health(data_dir, min_free_bytes=DEFAULT_MIN_FREE_BYTES)
     return station_health(station.data_dir, min_free_bytes=station.storage.min_free_bytes)
-
-
-def _say_health(health: Health) -> None:
-    from edgeinspect.health.station_health import health_table
-
-    say(health_table(health))
 
 
 def _sockets(
@@ -107,7 +98,7 @@ def _sockets(
     )
 
 
-def _say(status: Mapping[str, Any]) -> None:
+def _words(status: Mapping[str, Any]) -> Iterator[RenderableType]:
     from rich.text import Text
 
     from edgeinspect.runtime.station_status import state_words
@@ -118,7 +109,7 @@ def _say(status: Mapping[str, Any]) -> None:
         first += f" ({nothing['share']:.0%} of the last {nothing['parts']} parts, for "
         first += f"{_duration(nothing['seconds'])})"
         first += f". {nothing['detail']}" if nothing["detail"] else ""
-    say(Text(first, "bold green" if good else "bold yellow"))
+    yield Text(first, "bold green" if good else "bold yellow")
     rows = [
         ("up for", _duration(status["uptime_s"])),
         ("engine", status["engine"]),
@@ -130,27 +121,25 @@ def _say(status: Mapping[str, Any]) -> None:
         ("rejecting everything", ", ".join(status["rejecting_everything"]) or "no"),
         ("open alarms", ", ".join(status["open_alarms"]) or "none"),
     ]
-    say(table(("", ""), rows))
+    yield table(("", ""), rows)
     counts = [(name.replace("_", " "), f"{n:,}") for name, n in status["counts"].items() if n]
     if counts:
-        say(table(("counted since start", "parts"), counts, right=("parts",)))
+        yield table(("counted since start", "parts"), counts, right=("parts",))
     faults = [
         (name.replace("_", " "), fault["count"], "now" if fault["active"] else "", fault["detail"])
         for name, fault in status["faults"].items()
     ]
     if faults:
-        say(table(("fault", "times", "", "last"), faults, right=("times",)))
-    say(*(Text(f"Not covered: {sentence}", "yellow") for sentence in status["uncovered_faults"]))
+        yield table(("fault", "times", "", "last"), faults, right=("times",))
+    for sentence in status["uncovered_faults"]:
+        yield Text(f"Not covered: {sentence}", "yellow")
     stages = [
         (stage.replace("_", " "), *(f"{spread[name] / 1000:.2f}" for name in _PERCENTILES))
         for stage, spread in status["stage_latency_us"].items()
         if spread
     ]
     if stages:
-        say(table(("stage, ms", *_PERCENTILES), stages, right=_PERCENTILES))
-
-
-_PERCENTILES = ("p50", "p90", "p99", "max")
+        yield table(("stage, ms", *_PERCENTILES), stages, right=_PERCENTILES)
 
 
 def _duration(seconds: float) -> str:

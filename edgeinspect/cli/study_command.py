@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinspect.cli.application import LazyCommand, LazyGroup
-from edgeinspect.cli.options import FILE, FiniteRange, data_dir_options, find_data_dir
-from edgeinspect.errors import UsageError
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.cli.application import LazyGroup
+from edgeinspect.cli.options import FILE, FiniteRange, data_dir_options
+from edgeinspect.errors import NotGood, UsageError
+from edgeinspect.terminal.output import examples, json_option, print_result, table
 
 if TYPE_CHECKING:
-    from edgeinspect.settings.station_file import StationFile
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
     from edgeinspect.study.study import Proportion, StudyResult
 
 STATION = "station"
@@ -21,21 +24,9 @@ parts_option = click.option(
     "--parts", type=FILE, help="List of parts with their references, for blind sheets."
 )
 
-command = LazyGroup(
-    name="study",
-    commands={
-        "plan": LazyCommand(
-            "edgeinspect.cli.study_command:plan", "Create a study sheet in random order."
-        ),
-        "station": LazyCommand(
-            "edgeinspect.cli.study_command:station",
-            "Fill in the station's decisions from its records.",
-        ),
-        "report": LazyCommand(
-            "edgeinspect.cli.study_command:report", "Evaluate a study, as HTML or JSON."
-        ),
-    },
-    help="Measure how well the station and people agree with the truth and with themselves.",
+
+@click.group(
+    cls=LazyGroup,
     epilog=examples(
         """
         edgeinspect study plan parts.csv --appraiser station --appraiser operator-1 -o sheet.csv
@@ -44,15 +35,18 @@ command = LazyGroup(
         """
     ),
 )
+def command() -> None:
+    """Measure how well the station and people agree with the truth and with themselves."""
 
 
-@click.command(
+@command.command(
+    "plan",
     epilog=examples(
         """
         edgeinspect study plan parts.csv --appraiser station --appraiser operator-1 -o sheet.csv
         edgeinspect study plan parts.csv --appraiser station --trials 3 --seed 7 -o sheet.csv
         """
-    )
+    ),
 )
 @click.argument("parts", type=FILE)
 @click.option(
@@ -67,12 +61,9 @@ command = LazyGroup(
     "--trials",
     type=click.IntRange(1, 20),
     default=3,
-    show_default=True,
     help="How often each appraiser sees each part.",
 )
-@click.option(
-    "--seed", type=int, default=1, show_default=True, help="Random seed that sets the order."
-)
+@click.option("--seed", type=int, default=1, help="Random seed that sets the order.")
 @click.option("--blind", is_flag=True, help="Leave the references out of the sheet.")
 @click.option("-o", "--output", type=FILE, required=True, help="Sheet to write (CSV).")
 @json_option
@@ -101,33 +92,30 @@ def plan(
             f"{output} already exists and may contain decisions.",
             next_action="Name another file.",
         )
-    if as_json:
-        print_json({"file": str(output), "decisions": len(rows), "seed": seed})
-    else:
-        say(f"Wrote {output} with {len(rows)} decisions to fill in.")
+    fields = {"file": str(output), "decisions": len(rows), "seed": seed}
+    words = f"Wrote {output} with {len(rows)} decisions to fill in."
+    print_result(fields, words, as_json=as_json)
 
 
-@click.command(
+@command.command(
+    "station",
     epilog=examples(
         """
         edgeinspect study station sheet.csv --config station.yaml --from 1201 --to 1350
         """
-    )
+    ),
 )
 @click.argument("sheet", type=FILE)
 @data_dir_options
 @click.option("--from", "from_part_id", type=int, required=True, metavar="N", help="First part id.")
 @click.option("--to", "to_part_id", type=int, metavar="N", help="Last part id; latest by default.")
-@click.option(
-    "--appraiser", default=STATION, show_default=True, help="Name of the station in the sheet."
-)
+@click.option("--appraiser", default=STATION, help="Name of the station in the sheet.")
 @parts_option
 @json_option
 def station(
     *,
     sheet: Path,
-    data_dir: Path | None,
-    station: StationFile | None,
+    data_dir: Path,
     from_part_id: int,
     to_part_id: int | None,
     appraiser: str,
@@ -147,42 +135,37 @@ def station(
     rows = read_rows(sheet, allow_open=True, references=_references(parts))
     open_before = sum(row.decision is None for row in rows)
     wanted = PartFilter(from_part_id=from_part_id, to_part_id=to_part_id)
-    with RecordReader(find_data_dir(data_dir, station)) as reader:
+    with RecordReader(data_dir) as reader:
         filled = fill_in(rows, reader.parts(wanted, limit=len(rows) + 1), appraiser=appraiser)
     replace_file(sheet, write_rows(filled, blind=parts is not None))
     still_open = sum(row.decision is None for row in filled)
     done = open_before - still_open
-    if as_json:
-        print_json({"file": str(sheet), "filled": done, "still_open": still_open})
-    else:
-        say(f"Filled in {done} decisions of {appraiser}; {still_open} are still open.")
+    fields = {"file": str(sheet), "filled": done, "still_open": still_open}
+    words = f"Filled in {done} decisions of {appraiser}; {still_open} are still open."
+    print_result(fields, words, as_json=as_json)
 
 
-@click.command(
+@command.command(
+    "report",
     epilog=examples(
         """
         edgeinspect study report sheet.csv
         edgeinspect study report station.csv people.csv --html study.html --json
         """
-    )
+    ),
 )
 @click.argument("sheets", type=FILE, nargs=-1, required=True)
 @click.option("--html", type=FILE, help="Write a report with plots, ready to print.")
 @parts_option
-@click.option(
-    "--title", default="Attribute agreement study", show_default=True, help="Title of the report."
-)
+@click.option("--title", default="Attribute agreement study", help="Title of the report.")
 @click.option(
     "--confidence",
     type=FiniteRange(0.5, 0.9999),
     default=0.95,
-    show_default=True,
     help="Confidence level of the intervals.",
 )
 @json_option
-@click.pass_context
 def report(
-    ctx: click.Context,
     *,
     sheets: tuple[Path, ...],
     html: Path | None,
@@ -190,7 +173,7 @@ def report(
     title: str,
     confidence: float,
     as_json: bool,
-) -> None:
+) -> int:
     """Evaluate the decisions in SHEETS against the limits of the AIAG MSA manual.
 
     SHEETS are CSV files with the columns part,reference,appraiser,trial,decision. The exit code is
@@ -207,12 +190,9 @@ def report(
 
         remark = "from " + ", ".join(sheet.name for sheet in sheets)
         replace_file(html, report_html(study, result, title=title, remark=remark))
-    if as_json:
-        print_json({**result.as_dict(), "html": None if html is None else str(html)})
-    else:
-        _say(result, html)
-    if result.grade is Grade.UNACCEPTABLE:
-        ctx.exit(1)
+    fields = {**result.as_dict(), "html": None if html is None else str(html)}
+    print_result(fields, *_words(result, html), as_json=as_json)
+    return NotGood.exit_code if result.grade is Grade.UNACCEPTABLE else 0
 
 
 def _references(parts: Path | None) -> dict[str, int] | None:
@@ -223,7 +203,7 @@ def _references(parts: Path | None) -> dict[str, int] | None:
     return dict(read_parts(parts))
 
 
-def _say(result: StudyResult, html: Path | None) -> None:
+def _words(result: StudyResult, html: Path | None) -> Iterator[RenderableType]:
     lines = [
         (
             a.name,
@@ -237,15 +217,16 @@ def _say(result: StudyResult, html: Path | None) -> None:
         for a in result.appraisers
     ]
     columns = ("", "effective", "misses", "false alarms", "kappa", "repeats itself", "")
-    say(table(columns, lines))
+    yield table(columns, lines)
     pairs: list[tuple[Any, ...]] = [
         (f"{pair.first} with {pair.second}", f"{pair.kappa.value:.3f}") for pair in result.pairs
     ]
     if result.kappa_between is not None:
         pairs.append(("all with all (Fleiss)", f"{result.kappa_between.value:.3f}"))
-    say(table(("agreement", "kappa"), pairs, right=("kappa",)), *result.remarks)
+    yield table(("agreement", "kappa"), pairs, right=("kappa",))
+    yield from result.remarks
     if html is not None:
-        say(f"Wrote the report to {html}.")
+        yield f"Wrote the report to {html}."
 
 
 def _share(share: Proportion) -> str:

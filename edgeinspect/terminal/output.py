@@ -39,6 +39,15 @@ def print_json(value: Mapping[str, object]) -> None:
     sys.stdout.flush()
 
 
+def print_result(fields: Mapping[str, object], *renderables: RenderableType, as_json: bool) -> None:
+    """Print a command's result: one JSON object, or lines and tables for people."""
+    if as_json:
+        print_json(fields)
+        return
+    for renderable in renderables:
+        say(renderable)
+
+
 def json_line(value: Mapping[str, object]) -> str:
     """Return the line that ``print_json`` prints."""
     return json.dumps(finite(value), ensure_ascii=False) + "\n"

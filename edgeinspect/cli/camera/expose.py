@@ -12,9 +12,13 @@ import click
 from edgeinspect.cli.camera.opened_camera import OpenedCamera, camera_options, opened_camera
 from edgeinspect.cli.options import FiniteRange
 from edgeinspect.errors import NotGood, UsageError
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import examples, json_option, print_result, table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
     from edgeinspect.part import FrameQuality
     from edgeinspect.settings.recipe import Recipe
     from edgeinspect.settings.station_file import StationFile
@@ -115,26 +119,21 @@ def _divided(amount: float, goal: Goal) -> Light:
     "--mean",
     type=FiniteRange(10, 245),
     default=110.0,
-    show_default=True,
     help="Mean grey level to reach in the region of interest.",
 )
 @click.option(
     "--clipped-max",
     type=FiniteRange(0, 1),
     default=0.005,
-    show_default=True,
     help="Highest acceptable share of white pixels.",
 )
 @click.option(
     "--max-exposure-us",
     type=FiniteRange(1, 1e7),
     default=20_000.0,
-    show_default=True,
     help="Longest exposure, in microseconds.",
 )
-@click.option(
-    "--max-gain", type=FiniteRange(1, 64), default=8.0, show_default=True, help="Highest gain."
-)
+@click.option("--max-gain", type=FiniteRange(1, 64), default=8.0, help="Highest gain.")
 @click.option(
     "--write", is_flag=True, help="Store the result as a new revision, without activating it."
 )
@@ -151,7 +150,7 @@ def command(
     write: bool,
     author: str | None,
     reason: str | None,
-    station: StationFile | None,
+    station: StationFile,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -177,19 +176,15 @@ def command(
     stored = None
     if write and verdict == "good" and opened.recipe is not None and author and reason:
         stored = _store(opened, opened.recipe, light, author=author, reason=reason)
-    if as_json:
-        print_json(
-            {
-                "verdict": verdict,
-                "exposure_us": light.exposure_us,
-                "gain": None if _is_usb(opened) else light.gain,
-                "quality": dataclasses.asdict(seen),
-                "rounds": len(rounds),
-                "revision": stored,
-            }
-        )
-    else:
-        _say(rounds, stored, opened)
+    fields = {
+        "verdict": verdict,
+        "exposure_us": light.exposure_us,
+        "gain": None if _is_usb(opened) else light.gain,
+        "quality": dataclasses.asdict(seen),
+        "rounds": len(rounds),
+        "revision": stored,
+    }
+    print_result(fields, *_words(rounds, stored, opened), as_json=as_json)
     if verdict != "good":
         raise NotGood(_WHY[verdict], next_action=_WHAT_NOW[verdict])
 
@@ -250,31 +245,25 @@ def _store(opened: OpenedCamera, recipe: Recipe, light: Light, *, author: str, r
     if not _is_usb(opened):
         found["gain"] = light.gain
     camera = recipe.camera.model_copy(update=found)
-    draft = recipe.model_copy(
-        update={
-            "camera": camera,
-            "parent": recipe.revision,
-            "author": author,
-            "reason": reason,
-        }
-    )
+    changes = {"camera": camera, "parent": recipe.revision, "author": author, "reason": reason}
+    draft = recipe.model_copy(update=changes)
     return RecipeStore(opened.station.recipes_dir).create(draft).revision
 
 
-def _say(
+def _words(
     rounds: list[tuple[Light, FrameQuality, str]], stored: int | None, opened: OpenedCamera
-) -> None:
+) -> Iterator[RenderableType]:
     rows = [
         (f"{light.exposure_us:.0f}", f"{light.gain:.2f}", f"{q.mean:.1f}", f"{q.clipped_high:.2%}")
         for light, q, _ in rounds
     ]
-    say(table(("exposure us", "gain", "mean", "white"), rows, right=("exposure us", "gain")))
+    yield table(("exposure us", "gain", "mean", "white"), rows, right=("exposure us", "gain"))
     light, _, verdict = rounds[-1]
     if verdict != "good":
         return
     gain = "" if _is_usb(opened) else f", camera.gain {light.gain:g}"
-    say(f"Good: camera.exposure_us {light.exposure_us:.0f}{gain}.")
+    yield f"Good: camera.exposure_us {light.exposure_us:.0f}{gain}."
     if stored is not None:
-        say(f"Stored as revision {stored} of {opened.station.product}; it is not active yet.")
+        yield f"Stored as revision {stored} of {opened.station.product}; it is not active yet."
     elif opened.recipe is not None:
-        say('To store it, add: --write --author NAME --reason "why"')
+        yield 'To store it, add: --write --author NAME --reason "why"'

@@ -13,7 +13,7 @@ from edgeinspect.cli.camera.opened_camera import (
     preview,
     quality_fields,
 )
-from edgeinspect.terminal.output import console, examples, json_option, print_json, say
+from edgeinspect.terminal.output import console, examples, json_option, print_result
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -36,7 +36,7 @@ _BAR_COLUMNS = 60
 )
 @camera_options
 @json_option
-def command(*, frames: int | None, station: StationFile | None, force: bool, as_json: bool) -> None:
+def command(*, frames: int | None, station: StationFile, force: bool, as_json: bool) -> None:
     """Show the focus of the region of interest live, next to the best value so far.
 
     Turn the lens past the best point until the bar falls, then back until it is full. The recipe
@@ -59,10 +59,9 @@ def command(*, frames: int | None, station: StationFile | None, force: bool, as_
                 best, seen = max(best, last), seen + 1
                 if live is not None:
                     live.update(_meter(last, best, preview(roi)), refresh=True)
-    if as_json:
-        print_json({"frames": seen, "focus": last, "best": best})
-    else:
-        say(f"Focus {last:.1f}, best {best:.1f} of {seen} frames.")
+    fields = {"frames": seen, "focus": last, "best": best}
+    words = f"Focus {last:.1f}, best {best:.1f} of {seen} frames."
+    print_result(fields, words, as_json=as_json)
 
 
 def _meter(focus: float, best: float, picture: RenderableType) -> RenderableType:

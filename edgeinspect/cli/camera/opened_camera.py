@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from edgeinspect.cli.io.opened_lines import idle_station, io_module
-from edgeinspect.cli.options import station_option
+from edgeinspect.cli.options import option_group, station_option
 from edgeinspect.errors import CameraFault, ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 FRAME_NS = 5_000_000_000
 PREVIEW_COLUMNS = 80
 _FRAMES_TO_FOLLOW = 40
-_FORCE = "Work even while the station runs and uses the camera."
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,33 +122,27 @@ def off_controls(
     return ""
 
 
-def camera_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--config`` and ``--force``."""
-    for decorate in (
-        click.option("--force", is_flag=True, help=_FORCE),
-        station_option("Station file that names the camera."),
-    ):
-        function = decorate(function)
-    return function
+camera_options = option_group(
+    station_option("Station file that names the camera."),
+    click.option(
+        "--force", is_flag=True, help="Work even while the station runs and uses the camera."
+    ),
+)
 
 
 @contextlib.contextmanager
-def opened_camera(station: StationFile | None, *, force: bool) -> Iterator[OpenedCamera]:
+def opened_camera(station: StationFile, *, force: bool) -> Iterator[OpenedCamera]:
     """Open the camera of the station file until the block ends.
 
     Raises:
-        UsageError: no station file is given, or its camera is simulated.
+        UsageError: the camera is simulated.
         StationBusy: the station is running.
         CameraFault: the camera cannot be opened.
         DriverMissing: the camera's library is not installed.
     """
-    if station is None:
-        raise UsageError(
-            "No station file given.",
-            next_action="Give --config STATION_FILE.",
-        )
     from edgeinspect.hw.camera_strobe import StrobedCamera
     from edgeinspect.hw.registry import camera_module
+    from edgeinspect.part import CameraControls
     from edgeinspect.settings.compile import camera_controls
     from edgeinspect.settings.driver_tables import SIM
 
@@ -159,8 +152,6 @@ def opened_camera(station: StationFile | None, *, force: bool) -> Iterator[Opene
             next_action="Give a station file with another camera.driver.",
         )
     recipe = _active_recipe(station)
-    from edgeinspect.part import CameraControls
-
     controls = camera_controls(recipe) if recipe is not None else CameraControls()
     module = camera_module(station.camera.driver)
     with idle_station(station, force=force), contextlib.ExitStack() as closing:
@@ -207,8 +198,3 @@ def quality_fields(pixels: NDArray[np.uint8]) -> dict[str, float]:
     from edgeinspect.line.quality import measure_quality
 
     return measure_quality(pixels).values()
-
-
-def read_back_fields(meta: FrameMeta) -> dict[str, object]:
-    """Return the settings that the camera reports for this frame; None where it reports none."""
-    return dataclasses.asdict(meta.controls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,9 @@ from edgeinspect.cli.camera.opened_camera import (
     camera_options,
     opened_camera,
     quality_fields,
-    read_back_fields,
 )
 from edgeinspect.cli.options import FILE, graphics_option
-from edgeinspect.errors import StorageFault, UsageError
+from edgeinspect.errors import UsageError
 from edgeinspect.terminal.output import console, examples, json_option, print_json, say
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @graphics_option
 @json_option
 def command(
-    *, file: Path | None, station: StationFile | None, force: bool, graphics: str, as_json: bool
+    *, file: Path | None, station: StationFile, force: bool, graphics: str, as_json: bool
 ) -> None:
     """Take one picture with the active recipe's settings and print its brightness and focus.
 
@@ -52,23 +52,17 @@ def command(
     if file is not None:
         _save(file, frame.pixels)
     height, width = frame.pixels.shape[:2]
+    reported = dataclasses.asdict(frame.meta.controls)
     if as_json:
-        print_json(
-            {
-                "width_px": width,
-                "height_px": height,
-                "file": None if file is None else str(file),
-                "quality": quality,
-                "camera": read_back_fields(frame.meta),
-            }
-        )
+        fields = {"width_px": width, "height_px": height, "quality": quality, "camera": reported}
+        print_json(fields | {"file": None if file is None else str(file)})
         return
     if console().is_terminal:
         from edgeinspect.terminal.picture_printer import PicturePrinter
 
         PicturePrinter(graphics).show(frame.pixels, columns=PREVIEW_COLUMNS)
-    said = {key: value for key, value in read_back_fields(frame.meta).items() if value is not None}
-    say(f"{width} x {height}, {', '.join(f'{k} {v:g}' for k, v in said.items()) or 'no metadata'}")
+    words = [f"{key} {value:g}" for key, value in reported.items() if value is not None]
+    say(f"{width} x {height}, {', '.join(words) or 'no metadata'}")
     say(
         f"mean {quality['mean']:.1f}, black {quality['clipped_low']:.2%}, "
         f"white {quality['clipped_high']:.2%}, focus {quality['focus']:.1f}"
@@ -84,10 +78,4 @@ def _save(file: Path, pixels: object) -> None:
     picture = np.asarray(pixels)
     bgr = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     data = cv2.imencode(".png", bgr)[1].tobytes()
-    try:
-        replace_file(file, data)
-    except OSError as error:
-        raise StorageFault(
-            f"{file} cannot be written: {error.strerror or error}.",
-            next_action="Check the folder's permissions and free space.",
-        ) from error
+    replace_file(file, data)

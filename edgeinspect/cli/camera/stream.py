@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeinspect.cli.camera.opened_camera import camera_options, off_controls, opened_camera
-from edgeinspect.terminal.output import examples, json_option, print_json, progress, say, table
+from edgeinspect.errors import NotGood
+from edgeinspect.terminal.output import examples, json_option, print_result, progress, table
 
 if TYPE_CHECKING:
     from edgeinspect.part import CameraControls, FrameMeta
@@ -24,19 +25,10 @@ if TYPE_CHECKING:
         """
     )
 )
-@click.option(
-    "--frames",
-    type=click.IntRange(min=10),
-    default=200,
-    show_default=True,
-    help="Frames to check.",
-)
+@click.option("--frames", type=click.IntRange(min=10), default=200, help="Frames to check.")
 @camera_options
 @json_option
-@click.pass_context
-def command(
-    ctx: click.Context, *, frames: int, station: StationFile | None, force: bool, as_json: bool
-) -> None:
+def command(*, frames: int, station: StationFile, force: bool, as_json: bool) -> int:
     """Take many frames in a row and check their rate, freshness and settings.
 
     The exit code is 1 if frames repeat or do not have the recipe's settings. A dropped frame does
@@ -58,13 +50,14 @@ def command(
                 done(number + 1)
     fields = stream_fields(metas, opened.controls) | {"repeated": repeated}
     good = not repeated and not fields["off_recipe"]
-    if as_json:
-        print_json({"good": good, "exit_code": 0 if good else 1, **fields})
-    else:
-        say(table(("", ""), [(key.replace("_", " "), _shown(fields[key])) for key in fields]))
-        say("Good." if good else "Not good: see 'repeated' and 'off recipe' above.")
-    if not good:
-        ctx.exit(1)
+    code = 0 if good else NotGood.exit_code
+    print_result(
+        {"good": good, "exit_code": code, **fields},
+        table(("", ""), [(key.replace("_", " "), _shown(fields[key])) for key in fields]),
+        "Good." if good else "Not good: see 'repeated' and 'off recipe' above.",
+        as_json=as_json,
+    )
+    return code
 
 
 def _shown(value: object) -> str:

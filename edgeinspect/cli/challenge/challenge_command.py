@@ -6,59 +6,43 @@ import os
 import select
 import sys
 import termios
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeinspect import errors
-from edgeinspect.cli.application import LazyCommand, LazyGroup
+from edgeinspect.cli.application import LazyGroup
 from edgeinspect.cli.options import (
     ANY_PATH,
     FILE,
     FOLDER,
     FiniteRange,
+    author_option,
     data_dir_options,
+    option_group,
     station_option,
 )
 from edgeinspect.errors import EdgeInspectError, NotGood, UsageError
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import examples, json_option, print_json, print_result, say, table
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from edgeinspect.challenge.challenge_store import ChallengeStore
     from edgeinspect.settings.station_file import StationFile
 
-NOT_PROVEN = 1
 _STILL_HERE_S = 5.0
 
-command = LazyGroup(
-    name="challenge",
-    commands={
-        "run": LazyCommand(
-            "edgeinspect.cli.challenge.challenge_command:run",
-            "Run a challenge on a running station.",
-        ),
-        "status": LazyCommand(
-            "edgeinspect.cli.challenge.challenge_command:status",
-            "Show whether a challenge is due, and why.",
-        ),
-        "list": LazyCommand(
-            "edgeinspect.cli.challenge.challenge_command:list_challenges", "List past challenges."
-        ),
-        "show": LazyCommand(
-            "edgeinspect.cli.challenge.challenge_command:show",
-            "Show a challenge, or write it as a page to print.",
-        ),
-        "check": LazyCommand(
-            "edgeinspect.cli.challenge.challenge_command:check", "Check a masters file."
-        ),
-        "sample": LazyCommand(
-            "edgeinspect.cli.challenge.challenge_command:sample",
-            "Write masters for the simulated line.",
-        ),
-    },
-    help="Use numbered master parts to prove that the station still detects and rejects defects.",
+control_options = option_group(
+    station_option("Station file that names the control socket.", required=False),
+    click.option("--socket", type=ANY_PATH, help="Path of the control socket."),
+)
+
+
+@click.group(
+    cls=LazyGroup,
     epilog=examples(
         """
         edgeinspect challenge run --config station.yaml
@@ -67,47 +51,44 @@ command = LazyGroup(
         """
     ),
 )
+def command() -> None:
+    """Use numbered master parts to prove that the station still detects and rejects defects."""
 
 
-@click.command(
+@command.command(
+    "run",
     epilog=examples(
         """
         edgeinspect challenge run --config station.yaml
         edgeinspect challenge run --config station.yaml --reason "start of shift" --json
         edgeinspect challenge run --config station.yaml --masters masters/masters.yaml --yes
         """
-    )
+    ),
 )
-@station_option("Station file that names the control socket.")
-@click.option("--socket", type=ANY_PATH, help="Path of the control socket.")
+@control_options
 @click.option("--masters", type=FILE, help="Masters file, if the station file names none.")
-@click.option("--author", help="Your name; the login name by default.")
-@click.option(
-    "--reason", default="challenge", show_default=True, help="Reason, for the audit trail."
-)
+@author_option
+@click.option("--reason", default="challenge", help="Reason, for the audit trail.")
 @click.option("--yes", is_flag=True, help="Do not ask: a machine puts the masters on the line.")
 @click.option(
     "--part-timeout",
     "part_timeout_s",
     type=FiniteRange(1, 3600),
     default=120.0,
-    show_default=True,
     help="Seconds to wait for each master.",
 )
 @json_option
-@click.pass_context
 def run(
-    ctx: click.Context,
     *,
     station: StationFile | None,
     socket: Path | None,
     masters: Path | None,
-    author: str | None,
+    author: str,
     reason: str,
     yes: bool,
     part_timeout_s: float,
     as_json: bool,
-) -> None:
+) -> int:
     """Run a challenge: the station asks for each master in turn and checks its verdict.
 
     Stop the infeed first. For each master, the station's own records show the verdict, the class
@@ -116,7 +97,6 @@ def run(
     unless the challenge is passed.
     """
     from edgeinspect.challenge.run_challenge import ChallengeRun
-    from edgeinspect.cli.recipe.recipe_place import author_name
     from edgeinspect.control.client import ControlClient
     from edgeinspect.errors import CommandRefused
 
@@ -126,7 +106,7 @@ def run(
         challenge = ChallengeRun(client, prompter, part_timeout_s=part_timeout_s)
         try:
             state = challenge.run(
-                author=author_name(author),
+                author=author,
                 reason=reason,
                 masters=None if masters is None else str(masters.absolute()),
             )
@@ -136,12 +116,8 @@ def run(
             raise
     state["html"] = _write_report(state)
     state.pop("token", None)
-    if as_json:
-        print_json(state)
-    else:
-        _say_outcome(state)
-    if state["outcome"] != "passed":
-        ctx.exit(NOT_PROVEN)
+    print_result(state, *_outcome(state), as_json=as_json)
+    return 0 if state["outcome"] == "passed" else NotGood.exit_code
 
 
 class _Terminal:
@@ -214,67 +190,61 @@ def _page(store: ChallengeStore, record: Mapping[str, Any]) -> bytes:
     return report_html(record, stored_pictures(store.folder.parent, record))
 
 
-def _say_outcome(state: Mapping[str, Any]) -> None:
+def _outcome(state: Mapping[str, Any]) -> Iterator[RenderableType]:
     from rich.text import Text
 
     passed = state["outcome"] == "passed"
     number = state["number"]
     title = f"Challenge {number}" if number is not None else "Challenge (not recorded)"
     style = "bold green" if passed else "bold red"
-    say(Text(f"{title} {state['outcome']}: {state['detail']}.", style))
+    yield Text(f"{title} {state['outcome']}: {state['detail']}.", style)
     if state["html"]:
-        say(f"Page to print: {state['html']}")
+        yield f"Page to print: {state['html']}"
     for text in state["due"].values():
-        say(f"Due: {text}.")
+        yield f"Due: {text}."
     if state["locks"]:
-        say("The station stays locked: it rejects every part until a challenge is passed.")
+        yield ("The station stays locked: it rejects every part until a challenge is passed.")
 
 
-@click.command(epilog=examples("edgeinspect challenge status --config station.yaml --json"))
-@station_option("Station file that names the control socket.")
-@click.option("--socket", type=ANY_PATH, help="Path of the control socket.")
+@command.command(
+    "status", epilog=examples("edgeinspect challenge status --config station.yaml --json")
+)
+@control_options
 @json_option
-@click.pass_context
-def status(
-    ctx: click.Context, *, station: StationFile | None, socket: Path | None, as_json: bool
-) -> None:
+def status(*, station: StationFile | None, socket: Path | None, as_json: bool) -> int:
     """Show whether a challenge is due on a running station. The exit code is 1 if one is."""
     from edgeinspect.control.client import ControlClient
 
     with ControlClient(_socket(station, socket)) as client:
         state = dict(client.call("challenge", action="state"))
-    if as_json:
-        print_json(state)
-    else:
-        due = state["due"]
-        say(*(f"Due: {text}." for text in due.values()))
-        if not due:
-            say(
-                "No challenge is due."
-                if state["demanded"]
-                else "The station file requires no challenges."
-            )
-        if state["locks"]:
-            say("The station is locked: it rejects every part until a challenge is passed.")
-        if state["shift_clock_trusted"] is False:
-            say("The clock is not synchronized, so the start of a shift is uncertain.")
-        if state["last_passed"] is not None:
-            say(f"Last passed: number {state['last_passed']}, {state['last_passed_wall']}.")
-    if state["due"]:
-        ctx.exit(NOT_PROVEN)
+    print_result(state, *_status_words(state), as_json=as_json)
+    return NotGood.exit_code if state["due"] else 0
 
 
-@click.command(epilog=examples("edgeinspect challenge list --config station.yaml"))
+def _status_words(state: Mapping[str, Any]) -> Iterator[str]:
+    for text in state["due"].values():
+        yield f"Due: {text}."
+    if not state["due"] and state["demanded"]:
+        yield "No challenge is due."
+    elif not state["due"]:
+        yield "The station file requires no challenges."
+    if state["locks"]:
+        yield "The station is locked: it rejects every part until a challenge is passed."
+    if state["shift_clock_trusted"] is False:
+        yield "The clock is not synchronized, so the start of a shift is uncertain."
+    if state["last_passed"] is not None:
+        yield f"Last passed: number {state['last_passed']}, {state['last_passed_wall']}."
+
+
+@command.command("list", epilog=examples("edgeinspect challenge list --config station.yaml"))
 @data_dir_options
-@click.option(
-    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Challenges to list."
-)
+@click.option("--limit", type=click.IntRange(1), default=20, help="Challenges to list.")
 @json_option
-def list_challenges(
-    *, data_dir: Path | None, station: StationFile | None, limit: int, as_json: bool
-) -> None:
+def list_challenges(*, data_dir: Path, limit: int, as_json: bool) -> None:
     """List past challenges, newest first."""
-    store = _store(data_dir, station)
+    from edgeinspect.challenge.challenge_store import ChallengeStore
+
+    store = ChallengeStore(data_dir)
     numbers = store.numbers()
     records = [store.read(number) for number in reversed(numbers[-limit:])]
     names = ("number", "began", "outcome", "detail", "author", "product")
@@ -292,28 +262,24 @@ def list_challenges(
     say(table(("number", "began (UTC)", "outcome", "author", ""), lines, right=("number",)))
 
 
-@click.command(
+@command.command(
+    "show",
     epilog=examples(
         """
         edgeinspect challenge show 12 --config station.yaml
         edgeinspect challenge show 12 --data-dir data --html challenge-12.html
         """
-    )
+    ),
 )
 @click.argument("number", type=click.IntRange(1))
 @data_dir_options
 @click.option("--html", type=FILE, help="Write a page to print or to save as PDF.")
 @json_option
-def show(
-    *,
-    number: int,
-    data_dir: Path | None,
-    station: StationFile | None,
-    html: Path | None,
-    as_json: bool,
-) -> None:
+def show(*, number: int, data_dir: Path, html: Path | None, as_json: bool) -> None:
     """Show the record of one challenge."""
-    store = _store(data_dir, station)
+    from edgeinspect.challenge.challenge_store import ChallengeStore
+
+    store = ChallengeStore(data_dir)
     record = store.read(number)
     if html is not None:
         from edgeinspect.files.atomic_file import replace_file
@@ -338,7 +304,7 @@ def show(
         say(f"Page to print: {html}")
 
 
-@click.command(epilog=examples("edgeinspect challenge check masters/masters.yaml"))
+@command.command("check", epilog=examples("edgeinspect challenge check masters/masters.yaml"))
 @click.argument("masters", type=FILE)
 @json_option
 def check(*, masters: Path, as_json: bool) -> None:
@@ -352,14 +318,15 @@ def check(*, masters: Path, as_json: bool) -> None:
         {"id": m.label, "expected": expected_words(m), "description": m.description or ""}
         for m in content.masters
     ]
-    if as_json:
-        print_json({"product": content.product, "masters": rows, "sha256": loaded.sha256})
-    else:
-        lines = [(m["id"], m["expected"], m["description"]) for m in rows]
-        say(table(("master", "expected", ""), lines, title=f"Masters of {content.product}"))
+    lines = [(m["id"], m["expected"], m["description"]) for m in rows]
+    print_result(
+        {"product": content.product, "masters": rows, "sha256": loaded.sha256},
+        table(("master", "expected", ""), lines, title=f"Masters of {content.product}"),
+        as_json=as_json,
+    )
 
 
-@click.command(epilog=examples("edgeinspect challenge sample masters"))
+@command.command("sample", epilog=examples("edgeinspect challenge sample masters"))
 @click.argument("folder", type=FOLDER)
 @json_option
 def sample(*, folder: Path, as_json: bool) -> None:
@@ -368,10 +335,8 @@ def sample(*, folder: Path, as_json: bool) -> None:
     from edgeinspect.cli.challenge.sample_masters import write_sample_masters
 
     path = write_sample_masters(folder, product=SIM_BUNDLE)
-    if as_json:
-        print_json({"file": str(path)})
-    else:
-        say(f"Wrote the masters of the simulated line to {path}.")
+    words = f"Wrote the masters of the simulated line to {path}."
+    print_result({"file": str(path)}, words, as_json=as_json)
 
 
 def _socket(station: StationFile | None, socket: Path | None) -> Path:
@@ -379,15 +344,6 @@ def _socket(station: StationFile | None, socket: Path | None) -> Path:
         return socket
     if station is None:
         raise UsageError(
-            "No station given.",
-            next_action="Give --config STATION_FILE or --socket PATH.",
+            "No station given.", next_action="Give --config STATION_FILE or --socket PATH."
         )
-
     return station.socket_path
-
-
-def _store(data_dir: Path | None, station: StationFile | None) -> ChallengeStore:
-    from edgeinspect.challenge.challenge_store import ChallengeStore
-    from edgeinspect.cli.options import find_data_dir
-
-    return ChallengeStore(find_data_dir(data_dir, station))

@@ -9,9 +9,11 @@ import click
 
 from edgeinspect.cli.options import ANY_PATH, FOLDER
 from edgeinspect.errors import UsageError
-from edgeinspect.terminal.output import examples, json_option, print_json, say
+from edgeinspect.terminal.output import examples, json_option, print_result
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from edgeinspect.assembly.finding import Finding
 
 _SIGNS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}
@@ -38,16 +40,9 @@ _SIGNS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", 
     "--report", type=FOLDER, help="Write the acceptance report (HTML and JSON) to this directory."
 )
 @json_option
-@click.pass_context
 def command(
-    ctx: click.Context,
-    *,
-    subject: Path,
-    hardware: bool,
-    author: str | None,
-    report: Path | None,
-    as_json: bool,
-) -> None:
+    *, subject: Path, hardware: bool, author: str | None, report: Path | None, as_json: bool
+) -> int:
     """Check a bundle directory or a station file.
 
     For a bundle, this checks the card, the digests, the thresholds, and the golden pictures on
@@ -65,22 +60,16 @@ def command(
     if hardware:
         from edgeinspect.cli.check.hardware_run import run_acceptance
 
-        code = run_acceptance(subject, author=author, report=report, as_json=as_json)
-        if code:
-            ctx.exit(code)
-        return
+        return run_acceptance(subject, author=author, report=report, as_json=as_json)
+    from edgeinspect.assembly.finding import exit_code
     from edgeinspect.assembly.preflight import check_bundle, check_station_file
 
     if not subject.exists():
         raise UsageError(f"There is no {subject}.", next_action="Name a bundle or a station file.")
     findings = list(check_bundle(subject) if subject.is_dir() else check_station_file(subject))
-    code = next((finding.exit_code for finding in findings if finding.state == "fail"), 0)
-    if as_json:
-        print_json(_fields(subject, findings, code))
-    else:
-        _say(findings)
-    if code:
-        ctx.exit(code)
+    code = exit_code(findings)
+    print_result(_fields(subject, findings, code), *_words(findings), as_json=as_json)
+    return code
 
 
 def _fields(subject: Path, findings: list[Finding], code: int) -> dict[str, Any]:
@@ -90,18 +79,13 @@ def _fields(subject: Path, findings: list[Finding], code: int) -> dict[str, Any]
         "good": code == 0,
         "exit_code": code,
         "checks": [
-            {
-                "name": finding.name,
-                "state": finding.state,
-                "detail": finding.detail,
-                "next_action": finding.next_action,
-            }
+            {name: getattr(finding, name) for name in ("name", "state", "detail", "next_action")}
             for finding in findings
         ],
     }
 
 
-def _say(findings: list[Finding]) -> None:
+def _words(findings: list[Finding]) -> tuple[RenderableType, str]:
     from rich.table import Table
     from rich.text import Text
 
@@ -112,9 +96,8 @@ def _say(findings: list[Finding]) -> None:
         if finding.next_action:
             words.append(f" {finding.next_action}", "bold")
         shown.add_row(Text(sign, style), Text(finding.name), words)
-    say(shown)
     failures = sum(finding.state == "fail" for finding in findings)
     warnings = sum(finding.state == "warn" for finding in findings)
     verdict = f"{failures} failed" if failures else "Good"
     plural = "" if warnings == 1 else "s"
-    say(f"{verdict}; {len(findings)} checks, {warnings} warning{plural}.")
+    return shown, f"{verdict}; {len(findings)} checks, {warnings} warning{plural}."

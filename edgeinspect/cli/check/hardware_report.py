@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeinspect.assembly.finding import Finding
-from edgeinspect.errors import StorageFault
+from edgeinspect.assembly.finding import Finding, exit_code
 from edgeinspect.files.atomic_file import make_folder, replace_file
 from edgeinspect.files.html_report import render
 
@@ -21,7 +20,7 @@ def report_fields(
     station_file: Path, station_id: str, steps: Sequence[Finding], *, author: str, when: str
 ) -> dict[str, Any]:
     """Put the report together as one JSON object."""
-    code = next((step.exit_code for step in steps if step.state == "fail"), 0)
+    code = exit_code(steps)
     good = code == 0 and all(step.state != "not tried" for step in steps)
     return {
         "format": 1,
@@ -47,17 +46,9 @@ def write_report(folder: Path, fields: dict[str, Any]) -> tuple[Path, Path]:
     stamp = fields["when"].replace(":", "").replace("-", "")[:15]
     base = f"acceptance-{fields['station'] or 'station'}-{stamp}"
     data, page = folder / f"{base}.json", folder / f"{base}.html"
-    try:
-        make_folder(folder)
-        replace_file(data, (json.dumps(fields, indent=1, default=str) + "\n").encode())
-        replace_file(page, report_html(fields))
-    except OSError as error:
-        if isinstance(error, StorageFault):
-            raise
-        raise StorageFault(
-            f"{folder} cannot be written: {error.strerror or error}.",
-            next_action="Check the folder's permissions and free space.",
-        ) from error
+    make_folder(folder)
+    replace_file(data, (json.dumps(fields, indent=1, default=str) + "\n").encode())
+    replace_file(page, report_html(fields))
     return data, page
 
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinspect.cli.options import FILE, FOLDER, GATES, FiniteRange
-from edgeinspect.terminal.output import console, examples, json_option, print_json, say
+from edgeinspect.cli.options import FILE, FOLDER, FiniteRange, gate_option
+from edgeinspect.errors import NotGood
+from edgeinspect.terminal.output import console, examples, json_option, print_result
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from edgeinspect.runtime.plan import StationPlan
     from edgeinspect.sim.truth import Account
 
@@ -44,38 +47,22 @@ DEFAULT_PARTS = 300
     "--seed",
     type=click.IntRange(0),
     default=1,
-    show_default=True,
     help="Random seed; the same seed gives the same parts.",
 )
 @click.option(
-    "--rate",
-    type=FiniteRange(0.1, 6.0),
-    default=5.0,
-    show_default=True,
-    help="Parts per second, on average.",
+    "--rate", type=FiniteRange(0.1, 6.0), default=5.0, help="Parts per second, on average."
 )
 @click.option(
-    "--defect-rate",
-    type=FiniteRange(0, 1),
-    default=0.08,
-    show_default=True,
-    help="Share of defective parts.",
+    "--defect-rate", type=FiniteRange(0, 1), default=0.08, help="Share of defective parts."
 )
-@click.option(
-    "--gate",
-    type=click.Choice(GATES),
-    default=GATES[0],
-    show_default=True,
-    help="Kind of reject gate.",
-)
+@gate_option
 @click.option("--fast", is_flag=True, help="Use virtual time: same pictures and model, no waiting.")
 @click.option("--plain", is_flag=True, help="Print one line per part, even in a terminal.")
 @click.option("--bundle", type=FOLDER, help="Use this bundle instead of the shipped sim-surface.")
 @click.option("--data-dir", type=FOLDER, help="Keep records and pictures in this directory.")
 @click.option("--picture", type=FILE, metavar="SVG", help="Save the screen as a picture.")
 @json_option
-@click.pass_context
-def command(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
+def command(*, as_json: bool, **options: Any) -> int:
     """Watch a complete station work on a simulated line; no hardware is needed.
 
     Parts with realistic surfaces come along the belt, about five per second. The station takes
@@ -86,12 +73,8 @@ def command(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     with _data_dir(options["data_dir"]) as place:
         plan = _plan(options["bundle"], gate=options["gate"], data_dir=place)
         result, account = _run(plan, options, as_json=as_json)
-    if as_json:
-        print_json(result)
-    else:
-        _say(result, account, kept=options["data_dir"])
-    if not account.good:
-        ctx.exit(1)
+    print_result(result, *_words(result, account, kept=options["data_dir"]), as_json=as_json)
+    return 0 if account.good else NotGood.exit_code
 
 
 @contextlib.contextmanager
@@ -137,19 +120,19 @@ def _run(
     return demo.run(show, seconds=options["seconds"], picture=options["picture"])
 
 
-def _say(result: dict[str, Any], account: Account, *, kept: Path | None) -> None:
+def _words(
+    result: dict[str, Any], account: Account, *, kept: Path | None
+) -> Iterator[RenderableType]:
     from rich.text import Text
 
     from edgeinspect.cli.truth_account import account_table
 
     speed = result["parts"] * 60 / result["elapsed_s"] if result["elapsed_s"] else 0
-    say(
-        Text(f"{result['bundle']} on {result['engine']}; "),
-        Text(f"{result['elapsed_s']:.0f} s, {speed:,.0f} parts per minute.", end=""),
-    )
+    seconds = f"{result['elapsed_s']:.0f} s, {speed:,.0f} parts per minute."
+    yield f"{result['bundle']} on {result['engine']}; {seconds}"
     title = f"Truth account: {account.gate} gate, seed {account.seed}"
-    say(account_table(account.as_dict(), title=title))
+    yield account_table(account.as_dict(), title=title)
     for name, fault in result["station_faults"].items():
-        say(Text(f"Station fault: {name.replace('_', ' ')}: {fault['detail']}", "yellow"))
+        yield Text(f"Station fault: {name.replace('_', ' ')}: {fault['detail']}", "yellow")
     if kept is not None:
-        say(f"To see the rejects: edgeinspect parts list --data-dir {kept} --verdict REJECT")
+        yield (f"To see the rejects: edgeinspect parts list --data-dir {kept} --verdict REJECT")

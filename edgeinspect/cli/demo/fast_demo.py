@@ -65,8 +65,8 @@ def run_fast(
     )
     began_s = time.monotonic()
     try:
-        with progress("Inspecting", parts, quiet=quiet) as tell:
-            account = line.run(tell)
+        with progress("Inspecting", parts, quiet=quiet) as report:
+            account = line.run(report)
     finally:
         opened.close()
     verdicts = Counter(record.verdict.kind.value for record in line.truth.records)

@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeinspect.cli.io.drive_output import record_manual_output
-from edgeinspect.cli.io.opened_lines import idle_station, io_module, person_options, wired_station
-from edgeinspect.cli.options import FiniteRange, station_option
+from edgeinspect.cli.io.opened_lines import (
+    idle_station,
+    io_module,
+    person_options,
+    wired_station_option,
+)
+from edgeinspect.cli.options import FiniteRange
 from edgeinspect.errors import UsageError
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import examples, json_option, print_result, say, table
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from edgeinspect.ports import Output
     from edgeinspect.runtime.gate_calibration import GateProposal, Trial
     from edgeinspect.settings.station_file import StationFile
@@ -35,7 +42,7 @@ CONFIRM_PATIENCE = 3
         """
     )
 )
-@station_option()
+@wired_station_option
 @click.option(
     "--start-ms",
     type=FiniteRange(1, 600_000),
@@ -50,21 +57,19 @@ CONFIRM_PATIENCE = 3
     "--resolution-ms",
     type=FiniteRange(0.1, 1000),
     default=2.0,
-    show_default=True,
     help="Stop when the travel time is known this precisely, in ms.",
 )
 @click.option(
     "--patience-s",
     type=FiniteRange(1, 3600),
     default=120.0,
-    show_default=True,
     help="Longest wait for a part, in seconds.",
 )
 @person_options
 @json_option
 def command(
     *,
-    station: StationFile | None,
+    station: StationFile,
     start_ms: float | None,
     pulse_ms: float | None,
     resolution_ms: float,
@@ -81,7 +86,6 @@ def command(
     """
     from edgeinspect.runtime.gate_calibration import GateCalibration, GateSearch
 
-    station = wired_station(station)
     start, length = _defaults(station, start_ms, pulse_ms)
     calibration = GateCalibration(
         search=GateSearch(first_start_ms=start, pulse_ms=length, resolution_ms=resolution_ms),
@@ -101,10 +105,7 @@ def command(
             if not as_json:
                 say(_sentence(len(calibration.trials), trial))
     proposal = calibration.proposal()
-    if as_json:
-        print_json(dataclasses.asdict(proposal))
-    else:
-        _say(proposal)
+    print_result(dataclasses.asdict(proposal), *_words(proposal), as_json=as_json)
 
 
 class TrialBench:
@@ -209,7 +210,7 @@ def _sentence(number: int, trial: Trial) -> str:
     return f"part {number}: the pulse at {trial.start_ms:.1f} ms {outcome}; in the chute: {seen}"
 
 
-def _say(proposal: GateProposal) -> None:
+def _words(proposal: GateProposal) -> tuple[RenderableType, str]:
     rows = [
         ("track.sensor_to_gate_ms", f"{proposal.travel_ms:.1f}"),
         ("track.window_before_ms", f"{proposal.window_before_ms:.1f}"),
@@ -217,11 +218,11 @@ def _say(proposal: GateProposal) -> None:
         ("confirm.earliest_ms", f"{proposal.confirm_earliest_ms:.1f}"),
         ("confirm.latest_ms", f"{proposal.confirm_latest_ms:.1f}"),
     ]
-    say(table(("proposed for the station file", "ms"), rows, right=("ms",)))
-    say(
+    return (
+        table(("proposed for the station file", "ms"), rows, right=("ms",)),
         f"Measured with {proposal.parts} parts. The travel time is known to within "
         f"{proposal.resolution_ms / 2:g} ms; parts spread over {proposal.spread_ms:.1f} ms. Copy "
-        "the values that you accept to the station file and run edgeinspect check on it."
+        "the values that you accept to the station file and run edgeinspect check on it.",
     )
 
 

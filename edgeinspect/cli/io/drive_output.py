@@ -16,14 +16,16 @@ from edgeinspect.cli.io.opened_lines import (
     io_module,
     outputs_of,
     person_options,
-    wired_station,
+    wired_station_option,
 )
-from edgeinspect.cli.options import FiniteRange, station_option
-from edgeinspect.terminal.output import examples, json_option, print_json, say
+from edgeinspect.cli.options import FiniteRange, option_group
+from edgeinspect.terminal.output import examples, json_option, print_json, print_result, say
 
 if TYPE_CHECKING:
     from edgeinspect.ports import Output
     from edgeinspect.settings.station_file import StationFile
+
+drive_options = option_group(wired_station_option, person_options, force_option, json_option)
 
 
 @click.command(
@@ -35,50 +37,33 @@ if TYPE_CHECKING:
 )
 @click.argument("name", metavar="OUTPUT")
 @click.option(
-    "--ms",
-    "on_ms",
-    type=FiniteRange(1, 60_000),
-    default=100.0,
-    show_default=True,
-    help="Length of the pulse in ms.",
+    "--ms", "on_ms", type=FiniteRange(1, 60_000), default=100.0, help="Length of the pulse in ms."
 )
+@click.option("--times", type=click.IntRange(1, 1000), default=1, help="Number of pulses.")
 @click.option(
-    "--times", type=click.IntRange(1, 1000), default=1, show_default=True, help="Number of pulses."
+    "--off-ms", type=FiniteRange(1, 60_000), default=500.0, help="Pause between pulses in ms."
 )
-@click.option(
-    "--off-ms",
-    type=FiniteRange(1, 60_000),
-    default=500.0,
-    show_default=True,
-    help="Pause between pulses in ms.",
-)
-@station_option()
-@person_options
-@force_option
-@json_option
+@drive_options
 def pulse(
     *,
     name: str,
     on_ms: float,
     times: int,
     off_ms: float,
-    station: StationFile | None,
+    station: StationFile,
     author: str,
     reason: str,
     force: bool,
     as_json: bool,
 ) -> None:
     """Pulse one output. It always returns to its safe level, even after Ctrl-C."""
-    station = wired_station(station)
     chosen((name,), outputs_of(station), "output")
     details = {"output": name, "on_ms": on_ms, "times": times, "forced": force}
     with _opened(station, (name,), force=force) as outputs:
         record_manual_output(station, "output.pulse", author=author, reason=reason, details=details)
         _repeat(outputs[name], on_ms, off_ms, times)
-    if as_json:
-        print_json(details)
-    else:
-        say(f"{name} was active {times} times for {on_ms:g} ms and is now at its safe level.")
+    words = f"{name} was active {times} times for {on_ms:g} ms and is now at its safe level."
+    print_result(details, words, as_json=as_json)
 
 
 @click.command(
@@ -91,37 +76,28 @@ def pulse(
 )
 @click.argument("names", nargs=-1, metavar="[OUTPUT]...")
 @click.option(
-    "--times",
-    type=click.IntRange(1, 1000),
-    default=5,
-    show_default=True,
-    help="How often to switch each output on.",
+    "--times", type=click.IntRange(1, 1000), default=5, help="How often to switch each output on."
 )
 @click.option(
     "--ms",
     "half_ms",
     type=FiniteRange(1, 60_000),
     default=300.0,
-    show_default=True,
     help="How long each output stays on, and off, in ms.",
 )
-@station_option()
-@person_options
-@force_option
-@json_option
+@drive_options
 def wiggle(
     *,
     names: tuple[str, ...],
     times: int,
     half_ms: float,
-    station: StationFile | None,
+    station: StationFile,
     author: str,
     reason: str,
     force: bool,
     as_json: bool,
 ) -> None:
     """Switch outputs on and off one after the other, so that you can find their wires."""
-    station = wired_station(station)
     wires = chosen(names, outputs_of(station), "output")
     details = {"outputs": list(wires), "on_ms": half_ms, "times": times, "forced": force}
     with _opened(station, tuple(wires), force=force) as outputs:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         """
     )
 )
-@station_option("Station file; its lines are marked.")
+@station_option("Station file; its lines are marked.", required=False)
 @click.option("--chip", metavar="LABEL", help="Show only the chip with this label.")
 @click.option("--all", "show_all", is_flag=True, help="Also show unnamed lines that are not used.")
 @json_option
@@ -63,11 +63,6 @@ def _uses(station: StationFile | None) -> Mapping[tuple[str, int | str], str]:
     """Return what the station uses each line for, by chip label and line offset or name."""
     if station is None:
         return {}
-
-    return _uses_of(station)
-
-
-def _uses_of(station: StationFile) -> Mapping[tuple[str, int | str], str]:
     wires: dict[str, Any] = dict(station.lines.wired())
     if station.encoder is not None:
         wires["encoder"] = station.encoder

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from edgeinspect.cli.options import option_group, reason_option, station_option
 from edgeinspect.errors import StationBusy, UsageError
 
 if TYPE_CHECKING:
@@ -18,39 +20,31 @@ if TYPE_CHECKING:
 INPUT_KEYS = ("trigger", "confirm", "guard", "line_stopped")
 
 
-def force_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--force``."""
-    return click.option(
-        "--force", is_flag=True, help="Work even while the station runs. Parts may pass unseen."
-    )(function)
+force_option = click.option(
+    "--force", is_flag=True, help="Work even while the station runs. Parts may pass unseen."
+)
+person_options = option_group(
+    click.option("--author", required=True, metavar="NAME", help="Your name, for the audit trail."),
+    reason_option,
+)
 
 
-def person_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--author`` and ``--reason``, which go to the audit trail."""
-    for decorate in (
-        click.option(
-            "--reason", required=True, metavar="TEXT", help="Reason, for the audit trail."
-        ),
-        click.option(
-            "--author", required=True, metavar="NAME", help="Your name, for the audit trail."
-        ),
-    ):
-        function = decorate(function)
-    return function
+def wired_station_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--config``; the station file must name real hardware."""
 
+    @station_option()
+    @functools.wraps(function)
+    def with_wires(*, station: StationFile, **others: Any) -> Any:
+        from edgeinspect.settings.driver_tables import SIM
 
-def wired_station(station: StationFile | None) -> StationFile:
-    """Load a station file that names real hardware. Raises UsageError, ConfigError."""
-    if station is None:
-        raise UsageError("No station file given.", next_action="Give --config STATION_FILE.")
-    from edgeinspect.settings.driver_tables import SIM
+        if station.io.driver == SIM:
+            raise UsageError(
+                f"The station {station.id} uses the simulated line, so it has no real wires.",
+                next_action="Give a station file with another io.driver.",
+            )
+        return function(station=station, **others)
 
-    if station.io.driver == SIM:
-        raise UsageError(
-            f"The station {station.id} uses the simulated line, so it has no real wires.",
-            next_action="Give a station file with another io.driver.",
-        )
-    return station
+    return with_wires
 
 
 @contextlib.contextmanager

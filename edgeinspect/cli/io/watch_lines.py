@@ -16,9 +16,9 @@ from edgeinspect.cli.io.opened_lines import (
     idle_station,
     inputs_of,
     io_module,
-    wired_station,
+    wired_station_option,
 )
-from edgeinspect.cli.options import FiniteRange, station_option
+from edgeinspect.cli.options import FiniteRange
 from edgeinspect.errors import LineFault
 from edgeinspect.terminal.output import examples, json_option, print_json, say
 
@@ -39,7 +39,7 @@ _News = tuple[str, bool, int]
     )
 )
 @click.argument("names", nargs=-1, metavar="[INPUT]...")
-@station_option()
+@wired_station_option
 @click.option(
     "--seconds", type=FiniteRange(0.1, 86_400), help="How long to watch; until Ctrl-C by default."
 )
@@ -48,7 +48,7 @@ _News = tuple[str, bool, int]
 def command(
     *,
     names: tuple[str, ...],
-    station: StationFile | None,
+    station: StationFile,
     seconds: float | None,
     force: bool,
     as_json: bool,
@@ -57,7 +57,6 @@ def command(
 
     The command ends after --seconds or with Ctrl-C.
     """
-    station = wired_station(station)
     wires = chosen(names, inputs_of(station), "input")
     module = io_module(station)
     counts = dict.fromkeys(wires, 0)

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinspect.cli.options import ANY_PATH
+from edgeinspect.cli.options import ANY_PATH, option_group
 from edgeinspect.cli.recipe.recipe_place import (
     RecipePlace,
-    author_name,
     change_options,
-    needed_station,
     older_option,
 )
 from edgeinspect.errors import EdgeInspectError, UsageError
-from edgeinspect.terminal.output import examples, json_option, print_json, say
+from edgeinspect.terminal.output import examples, print_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,25 +31,26 @@ _HEADER = """\
 """
 
 
-def value_options(function: Any) -> Any:
-    """Add ``--set`` and ``--file``."""
-    for decorate in (
-        click.option(
-            "--file",
-            "file",
-            type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-            help="YAML file with the keys to replace; - reads standard input.",
-        ),
-        click.option(
-            "--set",
-            "settings",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Set a key, e.g. thresholds.scratch.reject=0.62; repeat for more keys.",
-        ),
-    ):
-        function = decorate(function)
-    return function
+value_options = option_group(
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Set a key, e.g. thresholds.scratch.reject=0.62; repeat for more keys.",
+    ),
+    click.option(
+        "--file",
+        type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+        help="YAML file with the keys to replace; - reads standard input.",
+    ),
+)
+expect_active_option = click.option(
+    "--expect-active",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Change nothing unless N is the active revision.",
+)
 
 
 @click.command(
@@ -66,16 +65,15 @@ def value_options(function: Any) -> Any:
 @click.option("--bundle", required=True, type=ANY_PATH, help="Bundle directory or name.")
 @value_options
 @change_options
-@json_option
 def new(
     *,
     name: str,
     bundle: Path,
     settings: Sequence[str],
     file: Path | None,
-    station: StationFile | None,
+    station: StationFile,
     product: str | None,
-    author: str | None,
+    author: str,
     reason: str,
     as_json: bool,
 ) -> None:
@@ -89,7 +87,6 @@ def new(
 
     if product not in (None, name):
         raise UsageError("The product is given twice.", next_action="Leave out --product.")
-    station = needed_station(station)
     place = RecipePlace.of_station(station)
     if place.store.revisions(name):
         raise UsageError(
@@ -98,8 +95,8 @@ def new(
         )
     base = bundle_recipe(_bundle(station, bundle), product=name)
     values = _changed(editable(base), settings, file)
-    draft = draft_of(values, base, author=author_name(author), reason=reason, first=True)
-    _tell_stored(store_revision(station, draft, expected_latest=0), as_json=as_json)
+    draft = draft_of(values, base, author=author, reason=reason, first=True)
+    _print_stored(store_revision(station, draft, expected_latest=0), as_json=as_json)
 
 
 @click.command(
@@ -122,7 +119,6 @@ def new(
 @click.option("--apply", "apply_now", is_flag=True, help="Apply the new revision, too.")
 @older_option
 @change_options
-@json_option
 def edit(
     *,
     revision: int | None,
@@ -131,9 +127,9 @@ def edit(
     expect_latest: int | None,
     apply_now: bool,
     older: bool,
-    station: StationFile | None,
+    station: StationFile,
     product: str | None,
-    author: str | None,
+    author: str,
     reason: str,
     as_json: bool,
 ) -> None:
@@ -146,7 +142,6 @@ def edit(
     from edgeinspect.settings.recipe_edit import draft_of, editable
     from edgeinspect.tune.apply import store_revision
 
-    station = needed_station(station)
     place = RecipePlace.of_station(station)
     chosen = place.product(product)
     latest = expect_latest or max(place.store.revisions(chosen), default=0)
@@ -161,7 +156,7 @@ def edit(
         typed = _typed(base)
         values = _read_values(editable(base), typed.encode(), "the edited recipe")
     try:
-        draft = draft_of(values, base, author=author_name(author), reason=reason)
+        draft = draft_of(values, base, author=author, reason=reason)
         if editable(draft) == editable(base):
             raise UsageError("Nothing was changed, so nothing was stored.")
         stored = store_revision(station, draft, expected_latest=latest)
@@ -170,7 +165,7 @@ def edit(
             error.next_action = f"{error.next_action} {_kept(typed)}".strip()
         raise
     if not apply_now:
-        _tell_stored(stored, as_json=as_json)
+        _print_stored(stored, as_json=as_json)
         return
     from edgeinspect.tune.apply import apply_revision
 
@@ -183,7 +178,7 @@ def edit(
         expected_active=None if pointer is None else pointer.revision,
         older=older,
     )
-    _tell_applied(applied, as_json=as_json)
+    _print_applied(applied, as_json=as_json)
 
 
 @click.command(
@@ -196,23 +191,17 @@ def edit(
     )
 )
 @click.argument("revision", type=click.IntRange(1), required=False)
-@click.option(
-    "--expect-active",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Change nothing unless N is the active revision.",
-)
+@expect_active_option
 @older_option
 @change_options
-@json_option
 def apply(
     *,
     revision: int | None,
     expect_active: int | None,
     older: bool,
-    station: StationFile | None,
+    station: StationFile,
     product: str | None,
-    author: str | None,
+    author: str,
     reason: str,
     as_json: bool,
 ) -> None:
@@ -225,7 +214,6 @@ def apply(
     """
     from edgeinspect.tune.apply import apply_revision
 
-    station = needed_station(station)
     place = RecipePlace.of_station(station)
     chosen = place.product(product)
     stored = place.store.revisions(chosen)
@@ -243,48 +231,41 @@ def apply(
         station,
         revision,
         product=chosen if changes_job else None,
-        author=author_name(author),
+        author=author,
         reason=reason,
         expected_active=expect_active,
         older=older,
     )
-    _tell_applied(applied, as_json=as_json)
+    _print_applied(applied, as_json=as_json)
 
 
 @click.command(
     epilog=examples('edgeinspect recipe rollback --config station.yaml --reason "worse after all"')
 )
-@click.option(
-    "--expect-active",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Change nothing unless N is the active revision.",
-)
+@expect_active_option
 @change_options
-@json_option
 def rollback(
     *,
     expect_active: int | None,
-    station: StationFile | None,
+    station: StationFile,
     product: str | None,
-    author: str | None,
+    author: str,
     reason: str,
     as_json: bool,
 ) -> None:
     """Go back to the previously active revision; repeat to go back further."""
     from edgeinspect.tune.apply import roll_back
 
-    station = needed_station(station)
     place = RecipePlace.of_station(station)
     chosen = place.product(product)
     applied = roll_back(
         station,
         product=None if chosen == place.running else chosen,
-        author=author_name(author),
+        author=author,
         reason=reason,
         expected_active=expect_active,
     )
-    _tell_applied(applied, as_json=as_json)
+    _print_applied(applied, as_json=as_json)
 
 
 def _bundle(station: StationFile, given: Path) -> Bundle:
@@ -343,26 +324,21 @@ def _kept(typed: str) -> str:
     return f"What you typed is in {file.name}; use it with --file."
 
 
-def _tell_stored(stored: Recipe, *, as_json: bool) -> None:
-    if as_json:
-        told = {"product": stored.product, "revision": stored.revision, "parent": stored.parent}
-        print_json({**told, "applied": False})
-        return
-    say(
+def _print_stored(stored: Recipe, *, as_json: bool) -> None:
+    fields = {"product": stored.product, "revision": stored.revision, "parent": stored.parent}
+    print_result(
+        {**fields, "applied": False},
         f"Stored revision {stored.revision} of {stored.product}. To use it: "
-        f"edgeinspect recipe apply {stored.revision}"
+        f"edgeinspect recipe apply {stored.revision}",
+        as_json=as_json,
     )
 
 
-def _tell_applied(applied: Applied, *, as_json: bool) -> None:
-    if as_json:
-        print_json({**applied.as_dict(), "applied": True})
-        return
-    what = f"Revision {applied.revision} of {applied.product}"
+def _print_applied(applied: Applied, *, as_json: bool) -> None:
+    words = f"Revision {applied.revision} of {applied.product} is "
     if applied.live:
-        say(
-            f"{what} is in force; the station confirmed it after {applied.seconds:.2f} s with "
-            f"digest {applied.recipe_digest[:12]}."
-        )
+        words += f"in force; the station confirmed it after {applied.seconds:.2f} s with "
+        words += f"digest {applied.recipe_digest[:12]}."
     else:
-        say(f"{what} is active. No station is running; it takes effect at the next start.")
+        words += "active. No station is running; it takes effect at the next start."
+    print_result({**applied.as_dict(), "applied": True}, words, as_json=as_json)

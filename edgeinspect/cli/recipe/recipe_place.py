@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeinspect.cli.options import (
+    author_option,
+    find_data_dir,
+    option_group,
+    reason_option,
+    records_options,
+    station_option,
+)
 from edgeinspect.errors import StorageFault, UsageError
-from edgeinspect.files import one_line
+from edgeinspect.terminal.output import json_option
 
 if TYPE_CHECKING:
     from edgeinspect.settings.audit import Anchor
     from edgeinspect.settings.recipe import Recipe
     from edgeinspect.settings.recipe_store import RecipeStore
     from edgeinspect.settings.station_file import StationFile
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 product_option = click.option(
     "--product", metavar="NAME", help="Product; the running one by default."
@@ -32,55 +39,20 @@ older_option = click.option(
 )
 
 
-def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--config``, ``--product``, ``--author`` and ``--reason``."""
-    from edgeinspect.cli.options import station_option
-
-    for decorate in (
-        click.option(
-            "--reason",
-            required=True,
-            metavar="TEXT",
-            callback=_one_line,
-            help="Reason for the change; kept in the audit trail.",
-        ),
-        click.option("--author", metavar="NAME", help="Your name; the login name by default."),
-        product_option,
-        station_option(),
-    ):
-        function = decorate(function)
-    return function
+change_options = option_group(
+    station_option(), product_option, author_option, reason_option, json_option
+)
 
 
-def _one_line(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
-    del ctx, parameter
-    text = value.strip()
-    if not one_line.is_one_line(text):
-        raise UsageError(
-            f"--reason: {value[:40]!r} is not a valid reason.",
-            next_action=f"Give a reason of {one_line.EXPECTED}.",
-        )
-    return text
+def place_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--data-dir`` and ``--config``; the recipes that they name are ``place``."""
 
+    @records_options
+    @functools.wraps(function)
+    def with_place(*, data_dir: Path | None, station: StationFile | None, **others: Any) -> Any:
+        return function(place=RecipePlace.of(station, data_dir), **others)
 
-def author_name(given: str | None) -> str:
-    """Return the given author, or the login name. Raises UsageError for blank text."""
-    from edgeinspect.settings.author import login_name
-
-    name = login_name() if given is None else given.strip()
-    if not name:
-        raise UsageError("--author is empty.", next_action="Give a name, or leave out --author.")
-    return name
-
-
-def needed_station(station: StationFile | None) -> StationFile:
-    """Load the station file that a change is checked against. Raises UsageError, ConfigError."""
-    if station is None:
-        raise UsageError(
-            "No station file given; a recipe change is checked against it.",
-            next_action="Give --config STATION_FILE.",
-        )
-    return station
+    return with_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +70,6 @@ class RecipePlace:
     @classmethod
     def of(cls, station: StationFile | None, data_dir: Path | None) -> RecipePlace:
         """Find the recipes from ``--config`` or ``--data-dir``. Raises UsageError, ConfigError."""
-        from edgeinspect.cli.options import find_data_dir
         from edgeinspect.settings.recipe_store import RecipeStore
 
         if station is not None:

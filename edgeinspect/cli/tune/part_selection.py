@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeinspect.cli.options import data_dir_options, filter_options, find_data_dir, part_filter
+from edgeinspect.cli.options import (
+    filter_options,
+    find_data_dir,
+    option_group,
+    part_filter,
+    records_options,
+)
 from edgeinspect.errors import NotGood, UsageError
 
 if TYPE_CHECKING:
@@ -19,9 +25,8 @@ if TYPE_CHECKING:
     from edgeinspect.tune.comparable import RecordedRecipe
 
 
-def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that name the records and select parts."""
-    return data_dir_options(filter_options(function))
+selection_options = option_group(records_options, filter_options)
+"""The options that name the records and select parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,10 +18,12 @@ from edgeinspect.cli.tune.part_selection import (
     selection_options,
 )
 from edgeinspect.errors import NotGood, UsageError
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import examples, json_option, print_result, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from rich.console import RenderableType
 
     from edgeinspect.labels.label_store import Label
     from edgeinspect.records.score_table import ScoreColumns
@@ -59,13 +61,7 @@ ALL_CLASSES = "*"
 @click.option("--escape-cost", type=COST, metavar="COST", help="Cost of one escape.")
 @click.option("--false-reject-cost", type=COST, metavar="COST", help="Cost of one false reject.")
 @click.option("--defect-rate", type=SHARE, metavar="P", help="Share of parts with a defect.")
-@click.option(
-    "--confidence",
-    type=SHARE,
-    default=0.95,
-    show_default=True,
-    help="Confidence level of the bounds.",
-)
+@click.option("--confidence", type=SHARE, default=0.95, help="Confidence level of the bounds.")
 @click.option(
     "--for",
     "chosen",
@@ -140,14 +136,16 @@ def suggest(
         words = f"{error.message} {left_out}".rstrip()
         raise NotGood(words, next_action=error.next_action) from error
     settings = _settings(recipe, found)
-    if as_json:
-        told = {name: suggestion.as_dict() for name, suggestion in found.items()}
-        counts = {"parts": len(columns), "good": int(good.sum()), "defective": int(defective.sum())}
-        shared = None if max_false_rejects is None else max_false_rejects / len(names)
-        needed = _needed(shared or max_escapes, 1 - (1 - confidence) / len(names))
-        print_json({**counts, "suggestions": told, "settings": settings, "needed": needed})
-        return
-    _say(found, settings)
+    shared = None if max_false_rejects is None else max_false_rejects / len(names)
+    fields = {
+        "parts": len(columns),
+        "good": int(good.sum()),
+        "defective": int(defective.sum()),
+        "suggestions": {name: suggestion.as_dict() for name, suggestion in found.items()},
+        "settings": settings,
+        "needed": _needed(shared or max_escapes, 1 - (1 - confidence) / len(names)),
+    }
+    print_result(fields, *_words(found, settings), as_json=as_json)
 
 
 def _needed(rate: float | None, confidence: float) -> dict[str, int] | None:
@@ -260,7 +258,7 @@ def _settings(recipe: Recipe, found: Mapping[str, Suggestion]) -> list[str]:
     return settings
 
 
-def _say(found: Mapping[str, Suggestion], settings: Sequence[str]) -> None:
+def _words(found: Mapping[str, Suggestion], settings: Sequence[str]) -> Iterator[RenderableType]:
     rows = [
         (
             "all" if name == ALL_CLASSES else name,
@@ -271,11 +269,10 @@ def _say(found: Mapping[str, Suggestion], settings: Sequence[str]) -> None:
         )
         for name, each in found.items()
     ]
-    say(table(("class", "reject at", "false rejects", "escapes", "cost per part"), rows))
-    for note in dict.fromkeys(note for each in found.values() for note in each.notes):
-        say(note)
+    yield table(("class", "reject at", "false rejects", "escapes", "cost per part"), rows)
+    yield from dict.fromkeys(note for each in found.values() for note in each.notes)
     words = " ".join(f"--set '{setting}'" for setting in settings)
-    say(f"To store it: edgeinspect recipe edit {words} --reason TEXT")
+    yield f"To store it: edgeinspect recipe edit {words} --reason TEXT"
 
 
 def _evidence(evidence: Evidence) -> str:

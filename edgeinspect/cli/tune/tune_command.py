@@ -36,9 +36,15 @@ COMMANDS = {
         """
     ),
 )
-@station_option()
+@station_option(required=False)
 @click.option("--author", metavar="NAME", help="Your name; the login name by default.")
-@click.option("--live/--still", "is_live", default=True, help="Follow the running line, or do not.")
+@click.option(
+    "--live/--still",
+    "is_live",
+    default=True,
+    show_default=False,
+    help="Follow the running line, or do not.",
+)
 @graphics_option
 @click.pass_context
 def command(

@@ -21,9 +21,13 @@ from edgeinspect.cli.tune.part_selection import (
     with_limits,
 )
 from edgeinspect.errors import ModelRefused, UsageError
-from edgeinspect.terminal.output import examples, json_option, print_json, progress, say, table
+from edgeinspect.terminal.output import examples, json_option, print_result, progress, table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
     from edgeinspect.bundle.directory import Bundle
     from edgeinspect.line.scores import ReducerKind
     from edgeinspect.records.reader import RecordReader
@@ -72,7 +76,6 @@ if TYPE_CHECKING:
     "listed",
     type=click.IntRange(0),
     default=20,
-    show_default=True,
     help="How many parts with a changed verdict to list.",
 )
 @json_option
@@ -136,13 +139,13 @@ def what_if(
         labels=read_labels(data_dir),
         review_passes=selection.base.review_passes,
     )
-    told = _told(found, recipe, columns, rescored, seconds=time.perf_counter() - began)
-    if as_json:
-        print_json({**told, "missing": gone, **found.as_dict(most_flips=max(listed, 0))})
-    else:
-        _say(found, told, listed)
-        if gone:
-            say(gone)
+    fields = _fields(recipe, columns, rescored, seconds=time.perf_counter() - began)
+    print_result(
+        {**fields, "missing": gone, **found.as_dict(most_flips=listed)},
+        *_words(found, fields, listed),
+        *filter(None, [gone]),
+        as_json=as_json,
+    )
 
 
 def _recipe(selection: Selection, revision: int | None, station: StationFile | None) -> Recipe:
@@ -264,7 +267,7 @@ def _rescored(
         reducer=recipe.reducer,
     )
     try:
-        with progress("Scoring", reader.count(selection.wanted)) as tell:
+        with progress("Scoring", reader.count(selection.wanted)) as report:
             found = rescore(
                 reader,
                 selection.wanted,
@@ -272,35 +275,29 @@ def _rescored(
                 classes=classes,
                 checks=frame_checks(recipe),
                 limit=limit,
-                progress=tell,
+                progress=report,
             )
     finally:
         opened.close()
     return recipe, found
 
 
-def _told(
-    found: WhatIf,
-    recipe: Recipe,
-    columns: ScoreColumns,
-    rescored: Rescored | None,
-    *,
-    seconds: float,
+def _fields(
+    recipe: Recipe, columns: ScoreColumns, rescored: Rescored | None, *, seconds: float
 ) -> dict[str, Any]:
-    limits = {entry.name: [entry.review, entry.reject] for entry in recipe.thresholds}
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "parts": columns.parts,
         "product": recipe.product,
-        "thresholds": limits,
+        "thresholds": {entry.name: [entry.review, entry.reject] for entry in recipe.thresholds},
         "seconds": seconds,
     }
     if rescored is not None:
-        told["without_picture"] = rescored.without_picture
-        told["not_inspected"] = len(rescored.not_inspected)
-    return told
+        fields["without_picture"] = rescored.without_picture
+        fields["not_inspected"] = len(rescored.not_inspected)
+    return fields
 
 
-def _say(found: WhatIf, told: dict[str, Any], listed: int) -> None:
+def _words(found: WhatIf, fields: dict[str, Any], listed: int) -> Iterator[RenderableType]:
     rows = [
         ("passed", found.before.passed, found.after.passed),
         ("review", found.before.reviews, found.after.reviews),
@@ -314,30 +311,25 @@ def _say(found: WhatIf, told: dict[str, Any], listed: int) -> None:
         ("false rejects of labelled", "false_rejects"),
     ):
         shown.append((name, _share(found.before, key), _share(found.after, key), ""))
-    say(
-        table(
-            ("", "recorded", "predicted", "change"),
-            shown,
-            right=("recorded", "predicted", "change"),
-        )
-    )
+    columns = ("", "recorded", "predicted", "change")
+    yield table(columns, shown, right=columns[1:])
     if found.uncertain:
-        say(
+        yield (
             f"{found.uncertain:,} verdicts depend on data that was not kept; "
             "the worse outcome is assumed."
         )
     if found.other_classes:
-        say(
+        yield (
             f"{found.other_classes:,} parts were scored by another model, region or reducer and "
             "are left out."
         )
-    if told.get("without_picture"):
-        say(
-            f"{told['without_picture']:,} parts have no picture. Stored pictures are not a fair "
+    if fields.get("without_picture"):
+        yield (
+            f"{fields['without_picture']:,} parts have no picture. Stored pictures are not a fair "
             "sample: rejects, reviews and near misses are kept first."
         )
-    if told.get("not_inspected"):
-        say(f"{told['not_inspected']:,} pictures could not be inspected with these settings.")
+    if fields.get("not_inspected"):
+        yield f"{fields['not_inspected']:,} pictures could not be inspected with these settings."
     flips = found.as_dict(most_flips=listed)["flipped_parts"]
     if flips:
         parts = [(flip["part_id"], flip["from"], flip["to"]) for flip in flips]
@@ -345,7 +337,7 @@ def _say(found: WhatIf, told: dict[str, Any], listed: int) -> None:
         title = f"{total:,} parts change their verdict" + (
             f", the first {len(flips)}:" if total > len(flips) else ":"
         )
-        say(table(("part", "recorded", "predicted"), parts, title=title, right=("part",)))
+        yield table(("part", "recorded", "predicted"), parts, title=title, right=("part",))
 
 
 def _rate(share: float | None) -> str:
