@@ -51,6 +51,6 @@ def fake_edgetpu(edgetpu_library: Path, monkeypatch: pytest.MonkeyPatch) -> Call
 @pytest.fixture
 def clock() -> Iterator[StationClock]:
     """The clock of a station under test: time passes only while all its threads wait."""
-    rooms = ("edgeinspect.runtime.", "edgeinspect.challenge.", "edgeinspect.sim.live_line")
+    rooms = ("edgeinspect.runtime.", "edgeinspect.challenge.", "edgeinspect.sim.live_")
     with StationClock().in_charge(*rooms) as clock:
         yield clock

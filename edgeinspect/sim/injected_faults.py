@@ -1,16 +1,15 @@
 """The faults of the simulated line, each with a name and a realistic rate.
 
-A fault strikes when a part is put on the belt, with its own probability per part. Its ``strike``
+A fault strikes when a part is put on the belt, with its own probability per part. Its function
 changes sensors, camera, engine, gate or station; everything that follows is physics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from random import Random
-from typing import ClassVar, Protocol
-
-from typing_extensions import override
+from typing import Protocol
 
 from edgeinspect.errors import UsageError
 from edgeinspect.sim.agenda import Agenda
@@ -84,473 +83,289 @@ class FaultyLine(Protocol):
         ...
 
 
+Strike = Callable[[FaultyLine, SimPart, int], None]
+"""Strikes now; the part will reach the trigger sensor in about 100 ms."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One kind of fault.
 
     Attributes:
         name: on the command line and in the account.
         rate: how often it strikes, per part, by default.
+        about: what happens, in one line for ``edgeinspect sim --list-faults``.
+        strike: lets it happen.
     """
 
-    name: ClassVar[str]
-    rate: ClassVar[float]
-    needs_guard: ClassVar[bool] = False
-    needs_encoder: ClassVar[bool] = False
-
-    @property
-    def about(self) -> str:
-        """What happens, in one line for ``edgeinspect sim --list-faults``: the class docstring."""
-        words = (type(self).__doc__ or "").rstrip(".")
-        return words[:1].lower() + words[1:]
-
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        """Strike now; ``part`` will reach the trigger sensor in about 100 ms."""
-        raise NotImplementedError
+    name: str
+    rate: float
+    about: str
+    strike: Strike
+    needs_guard: bool = False
+    needs_encoder: bool = False
 
 
-class _CameraFault(Fault):
-    """Strikes the next requested frame."""
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        line.camera.mishaps.append(self.name)
+FAULTS: dict[str, Fault] = {}
+"""Every fault by its name."""
 
 
-class _EngineFault(Fault):
-    """Strikes the next inspection."""
+def _fault(
+    rate: float, *, needs_guard: bool = False, needs_encoder: bool = False
+) -> Callable[[Strike], Strike]:
+    """Add a fault that is named and described by its function."""
 
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        line.engine.mishaps.append(self.name)
+    def add(strike: Strike) -> Strike:
+        about = (strike.__doc__ or "").rstrip(".")
+        FAULTS[strike.__name__] = Fault(
+            name=strike.__name__,
+            rate=rate,
+            about=about[:1].lower() + about[1:],
+            strike=strike,
+            needs_guard=needs_guard,
+            needs_encoder=needs_encoder,
+        )
+        return strike
+
+    return add
 
 
-class Bounce(Fault):
+def _camera_fault(name: str, rate: float, about: str) -> None:
+    """Add a fault of the next requested frame; the camera knows it by name."""
+
+    def strike(line: FaultyLine, part: SimPart, now_ns: int) -> None:
+        line.camera.mishaps.append(name)
+
+    FAULTS[name] = Fault(name=name, rate=rate, about=about, strike=strike)
+
+
+def _engine_fault(name: str, rate: float, about: str) -> None:
+    """Add a fault of the next inspection; the engine knows it by name."""
+
+    def strike(line: FaultyLine, part: SimPart, now_ns: int) -> None:
+        line.engine.mishaps.append(name)
+
+    FAULTS[name] = Fault(name=name, rate=rate, about=about, strike=strike)
+
+
+@_fault(5e-3)
+def bounce(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The trigger contact bounces: one to three more edges within 6 ms."""
-
-    name = "bounce"
-    rate = 5e-3
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        edges = line.rng.randint(1, 3)
-        part.bounces_ns += tuple(line.rng.randint(MS // 10, 6 * MS) for _ in range(edges))
+    edges = line.rng.randint(1, 3)
+    part.bounces_ns += tuple(line.rng.randint(MS // 10, 6 * MS) for _ in range(edges))
 
 
-class DoubleTrigger(Fault):
+@_fault(1e-3)
+def double_trigger(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The trigger fires once more although no part passes, at any distance."""
-
-    name = "double_trigger"
-    rate = 1e-3
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        line.world.spurious_trigger_at(now_ns + line.rng.randint(0, 400 * MS))
+    line.world.spurious_trigger_at(now_ns + line.rng.randint(0, 400 * MS))
 
 
-class MissedTrigger(Fault):
+@_fault(5e-4)
+def missed_trigger(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The trigger sensor does not see a part."""
-
-    name = "missed_trigger"
-    rate = 5e-4
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        part.trigger_sees = False
+    part.trigger_sees = False
 
 
-class LateFrame(_CameraFault):
-    """A frame is delivered 0.15 to 1.2 s after its exposure, perhaps after later frames."""
-
-    name = "late_frame"
-    rate = 1e-3
-
-
-class DroppedFrame(_CameraFault):
-    """A frame never arrives; half the time the driver says so at the deadline."""
-
-    name = "dropped_frame"
-    rate = 1e-3
-
-
-class RepeatedFrame(_CameraFault):
-    """The driver delivers the previous frame once more instead of a new one."""
-
-    name = "repeated_frame"
-    rate = 1e-3
-
-
-class StaleFrame(_CameraFault):
-    """A buffered exposure of an earlier part is delivered, with its old timestamp."""
-
-    name = "stale_frame"
-    rate = 1e-3
-
-
-class FrozenFrame(_CameraFault):
-    """The previous picture is delivered again under a new timestamp and sequence number."""
-
-    name = "frozen_frame"
-    rate = 5e-4
-
-
-class ReshownFrame(_CameraFault):
-    """A picture of any age is delivered again, under a new or its old stamp and number."""
-
-    name = "reshown_frame"
-    rate = 1e-3
+_camera_fault(
+    "late_frame",
+    1e-3,
+    "a frame is delivered 0.15 to 1.2 s after its exposure, perhaps after later frames",
+)
+_camera_fault(
+    "dropped_frame", 1e-3, "a frame never arrives; half the time the driver says so at the deadline"
+)
+_camera_fault(
+    "repeated_frame", 1e-3, "the driver delivers the previous frame once more instead of a new one"
+)
+_camera_fault(
+    "stale_frame",
+    1e-3,
+    "a buffered exposure of an earlier part is delivered, with its old timestamp",
+)
+_camera_fault(
+    "frozen_frame",
+    5e-4,
+    "the previous picture is delivered again under a new timestamp and sequence number",
+)
+_camera_fault(
+    "reshown_frame",
+    1e-3,
+    "a picture of any age is delivered again, under a new or its old stamp and number",
+)
+_camera_fault(
+    "off_stamp",
+    1e-3,
+    "a frame's stamp is up to 14 ms off, and the driver says how far off it can be",
+)
+_camera_fault(
+    "off_exposure",
+    5e-4,
+    "the camera reports an exposure time or gain that the recipe did not ask for",
+)
 
 
-class OffStamp(_CameraFault):
-    """A frame's stamp is up to 14 ms off, and the driver says how far off it can be."""
-
-    name = "off_stamp"
-    rate = 1e-3
-
-
-class OffExposure(_CameraFault):
-    """The camera reports an exposure time or gain that the recipe did not ask for."""
-
-    name = "off_exposure"
-    rate = 5e-4
-
-
-class DeadCamera(Fault):
+@_fault(1e-4)
+def camera_fault(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The camera fails every capture for 0.5 to 2 s."""
-
-    name = "camera_fault"
-    rate = 1e-4
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        line.camera.dead_until_ns = now_ns + line.rng.randint(SECOND // 2, 2 * SECOND)
+    line.camera.dead_until_ns = now_ns + line.rng.randint(SECOND // 2, 2 * SECOND)
 
 
-class SlowInference(_EngineFault):
-    """One inference takes 0.2 to 1.5 s and holds the worker."""
-
-    name = "slow_inference"
-    rate = 1e-3
-
-
-class FailedInference(_EngineFault):
-    """The engine raises an error."""
-
-    name = "failed_inference"
-    rate = 5e-4
+_engine_fault("slow_inference", 1e-3, "one inference takes 0.2 to 1.5 s and holds the worker")
+_engine_fault("failed_inference", 5e-4, "the engine raises an error")
+_engine_fault("lost_inference", 2e-4, "the answer of an inference never comes")
+_engine_fault("engine_duplicate", 5e-4, "an answer comes twice, the second time up to 2 s later")
 
 
-class LostInference(_EngineFault):
-    """The answer of an inference never comes."""
-
-    name = "lost_inference"
-    rate = 2e-4
-
-
-class EngineDuplicate(_EngineFault):
-    """An answer comes twice, the second time up to 2 s later."""
-
-    name = "engine_duplicate"
-    rate = 5e-4
-
-
-class StuckGatePassing(Fault):
+@_fault(2e-5)
+def stuck_gate_passing(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The gate jams and lets everything through until it is repaired."""
-
-    name = "stuck_gate_passing"
-    rate = 2e-5
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        line.world.stick_gate(True, now_ns)
+    line.world.stick_gate(True, now_ns)
 
 
-class StuckGateRejecting(Fault):
+@_fault(2e-5)
+def stuck_gate_rejecting(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The gate jams and rejects everything for 2 to 10 s."""
-
-    name = "stuck_gate_rejecting"
-    rate = 2e-5
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        if line.world.gate_stuck is not None:
-            return
-        line.world.stick_gate(False, now_ns)
-        repaired_ns = now_ns + line.rng.randint(2 * SECOND, 10 * SECOND)
-        line.agenda.at(repaired_ns, line.free_gate)
+    if line.world.gate_stuck is not None:
+        return
+    line.world.stick_gate(False, now_ns)
+    repaired_ns = now_ns + line.rng.randint(2 * SECOND, 10 * SECOND)
+    line.agenda.at(repaired_ns, line.free_gate)
 
 
-class ConfirmMissed(Fault):
+@_fault(2e-4)
+def confirm_missed(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The sensor in the reject chute would not see this part."""
-
-    name = "confirm_missed"
-    rate = 2e-4
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        part.confirm_sees = False
+    part.confirm_sees = False
 
 
-class ConfirmSpurious(Fault):
+@_fault(2e-4)
+def confirm_spurious(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The sensor in the reject chute fires although nothing fell."""
-
-    name = "confirm_spurious"
-    rate = 2e-4
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        line.world.spurious_confirm_at(now_ns + line.rng.randint(0, SECOND))
+    line.world.spurious_confirm_at(now_ns + line.rng.randint(0, SECOND))
 
 
-class ClockStep(Fault):
+@_fault(2e-4)
+def clock_step(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The wall clock jumps by up to a day either way; nothing may change."""
-
-    name = "clock_step"
-    rate = 2e-4
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        line.store.wall_offset_ns += line.rng.randint(-86_400 * SECOND, 86_400 * SECOND)
+    line.store.wall_offset_ns += line.rng.randint(-86_400 * SECOND, 86_400 * SECOND)
 
 
-class FullDisk(Fault):
+@_fault(5e-5)
+def disk_full(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """Records cannot be written for 1 to 30 s."""
-
-    name = "disk_full"
-    rate = 5e-5
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        line.store.refuse_until_ns = now_ns + line.rng.randint(SECOND, 30 * SECOND)
+    line.store.refuse_until_ns = now_ns + line.rng.randint(SECOND, 30 * SECOND)
 
 
-class RecordsDeleted(Fault):
+@_fault(5e-5)
+def records_deleted(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The records database is deleted or replaced under the running station."""
-
-    name = "records_deleted"
-    rate = 5e-5
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        line.delete_records(now_ns)
+    line.delete_records(now_ns)
 
 
-class CrashRestart(Fault):
+@_fault(5e-5)
+def crash_restart(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The station's process dies at a random moment and is back after 0.6 to 4 s."""
-
-    name = "crash_restart"
-    rate = 5e-5
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        line.agenda.at(now_ns + line.rng.randint(0, SECOND), line.crash)
+    line.agenda.at(now_ns + line.rng.randint(0, SECOND), line.crash)
 
 
-class CoreHang(Fault):
+@_fault(2e-4)
+def core_hang(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The line thread stands still for 20 ms to 3 s while events queue up."""
-
-    name = "core_hang"
-    rate = 2e-4
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        longest_ns = 3 * SECOND if line.rng.random() < 0.3 else SECOND // 3
-        duration_ns = line.rng.randint(20 * MS, longest_ns)
-        start_ns = now_ns + line.rng.randint(0, SECOND)
-        line.agenda.at(start_ns, lambda t: line.hang(duration_ns, t))
+    longest_ns = 3 * SECOND if line.rng.random() < 0.3 else SECOND // 3
+    duration_ns = line.rng.randint(20 * MS, longest_ns)
+    start_ns = now_ns + line.rng.randint(0, SECOND)
+    line.agenda.at(start_ns, lambda t: line.hang(duration_ns, t))
 
 
-class Overflow(Fault):
+@_fault(2e-4)
+def queue_overflow(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """A full queue drops one inspection, or one event on its way to the core."""
-
-    name = "queue_overflow"
-    rate = 2e-4
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        if line.rng.random() < 0.5:
-            line.engine.mishaps.append(self.name)
-        else:
-            line.drop_next_event = True
+    if line.rng.random() < 0.5:
+        line.engine.mishaps.append("queue_overflow")
+    else:
+        line.drop_next_event = True
 
 
-class GuardMissed(Fault):
+@_fault(2e-4, needs_guard=True)
+def guard_missed(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The second sensor before the gate does not see a part."""
-
-    name = "guard_missed"
-    rate = 2e-4
-    needs_guard = True
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        part.guard_sees = False
+    part.guard_sees = False
 
 
-class BeltStop(Fault):
+@_fault(2e-4)
+def belt_stop(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The line's control stops the belt for 0.5 to 10 s."""
-
-    name = "belt_stop"
-    rate = 2e-4
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        duration_ns = line.rng.randint(SECOND // 2, 10 * SECOND)
-        start_ns = now_ns + line.rng.randint(0, SECOND)
-        line.agenda.at(start_ns, lambda t: line.world.control.stop_for(duration_ns, t))
+    duration_ns = line.rng.randint(SECOND // 2, 10 * SECOND)
+    start_ns = now_ns + line.rng.randint(0, SECOND)
+    line.agenda.at(start_ns, lambda t: line.world.control.stop_for(duration_ns, t))
 
 
-BELT_STOP = BeltStop()
-
-
-class BeltStutter(Fault):
+@_fault(1e-4)
+def belt_stutter(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The belt stops and starts two to five times, before it has its speed again."""
-
-    name = "belt_stutter"
-    rate = 1e-4
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        rng, control = line.rng, line.world.control
-        at_ns = now_ns + rng.randint(0, SECOND)
-        for _ in range(rng.randint(2, 5)):
-            stands_ns = rng.randint(30 * MS, 400 * MS)
-            line.agenda.at(at_ns, lambda t, ns=stands_ns: control.stop_for(ns, t))  # type: ignore[misc]
-            at_ns += stands_ns + rng.randint(10 * MS, line.world.geometry.restart_ns)
+    rng, control = line.rng, line.world.control
+    at_ns = now_ns + rng.randint(0, SECOND)
+    for _ in range(rng.randint(2, 5)):
+        stands_ns = rng.randint(30 * MS, 400 * MS)
+        line.agenda.at(at_ns, lambda t, ns=stands_ns: control.stop_for(ns, t))  # type: ignore[misc]
+        at_ns += stands_ns + rng.randint(10 * MS, line.world.geometry.restart_ns)
 
 
-class LateStopSignal(Fault):
+@_fault(1e-4)
+def late_stop_signal(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The belt stands within 2 ms, and its line-stopped contact says so up to 40 ms late."""
+    rng, control = line.rng, line.world.control
+    duration_ns = rng.randint(SECOND // 2, 5 * SECOND)
+    late_ns = rng.randint(MS, STOP_SIGNAL_DELAY_NS)
 
-    name = "late_stop_signal"
-    rate = 1e-4
+    def stop(at_ns: int) -> None:
+        control.stop_signal_late_ns = late_ns
+        control.stop_for(duration_ns, at_ns, coast_ns=2 * MS)
 
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        rng, control = line.rng, line.world.control
-        duration_ns = rng.randint(SECOND // 2, 5 * SECOND)
-        late_ns = rng.randint(MS, STOP_SIGNAL_DELAY_NS)
-
-        def stop(at_ns: int) -> None:
-            control.stop_signal_late_ns = late_ns
-            control.stop_for(duration_ns, at_ns, coast_ns=2 * MS)
-
-        line.agenda.at(now_ns + rng.randint(0, SECOND), stop)
+    line.agenda.at(now_ns + rng.randint(0, SECOND), stop)
 
 
-class StopBounce(Fault):
+@_fault(1e-4)
+def stop_bounce(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The belt stops, and its line-stopped contact bounces one to three times."""
-
-    name = "stop_bounce"
-    rate = 1e-4
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        line.world.control.signal_bounces = line.rng.randint(1, 3)
-        BELT_STOP.strike(line, part, now_ns)
+    line.world.control.signal_bounces = line.rng.randint(1, 3)
+    belt_stop(line, part, now_ns)
 
 
-class PauseResume(Fault):
+@_fault(1e-4)
+def pause_resume(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """An operator pauses inspection for 0.2 to 5 s."""
-
-    name = "pause_resume"
-    rate = 1e-4
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        line.pause_for(line.rng.randint(SECOND // 5, 5 * SECOND), now_ns)
+    line.pause_for(line.rng.randint(SECOND // 5, 5 * SECOND), now_ns)
 
 
-class RecipeChange(Fault):
+@_fault(2e-4)
+def recipe_change(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """Another recipe with other thresholds is applied between two parts."""
-
-    name = "recipe_change"
-    rate = 2e-4
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        line.agenda.at(now_ns + line.rng.randint(0, 300 * MS), line.change_recipe)
+    line.agenda.at(now_ns + line.rng.randint(0, 300 * MS), line.change_recipe)
 
 
-class LateInput(Fault):
+@_fault(1e-3)
+def late_input(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The events of one input reach the station 2 to 500 ms late, in a burst."""
-
-    name = "late_input"
-    rate = 1e-3
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        name = line.rng.choice(line.inputs)
-        longest_ns = SECOND // 2 if line.rng.random() < 0.2 else 80 * MS
-        duration_ns = line.rng.randint(2 * MS, longest_ns)
-        start_ns = now_ns + line.rng.randint(0, SECOND)
-        line.agenda.at(start_ns, lambda t: line.delay(name, duration_ns, t))
+    name = line.rng.choice(line.inputs)
+    longest_ns = SECOND // 2 if line.rng.random() < 0.2 else 80 * MS
+    duration_ns = line.rng.randint(2 * MS, longest_ns)
+    start_ns = now_ns + line.rng.randint(0, SECOND)
+    line.agenda.at(start_ns, lambda t: line.delay(name, duration_ns, t))
 
 
-class EncoderGlitch(Fault):
+@_fault(2e-4, needs_encoder=True)
+def encoder_glitch(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The encoder counts one to forty too many at once."""
-
-    name = "encoder_glitch"
-    rate = 2e-4
-    needs_encoder = True
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        line.world.encoder_extra = line.rng.choice((1, 1, 2, 10, 40))
+    line.world.encoder_extra = line.rng.choice((1, 1, 2, 10, 40))
 
 
-class EncoderStall(Fault):
+@_fault(5e-5, needs_encoder=True)
+def encoder_stall(line: FaultyLine, part: SimPart, now_ns: int) -> None:
     """The encoder goes silent although the belt moves, until it is repaired."""
-
-    name = "encoder_stall"
-    rate = 5e-5
-    needs_encoder = True
-
-    @override
-    def strike(self, line: FaultyLine, part: SimPart, now_ns: int) -> None:
-        line.world.encoder_stalled = True
-        line.agenda.at(now_ns + line.rng.randint(2 * SECOND, 20 * SECOND), line.mend_encoder)
-
-
-FAULTS: dict[str, Fault] = {
-    fault.name: fault
-    for fault in (
-        Bounce(),
-        DoubleTrigger(),
-        MissedTrigger(),
-        LateFrame(),
-        DroppedFrame(),
-        RepeatedFrame(),
-        StaleFrame(),
-        FrozenFrame(),
-        ReshownFrame(),
-        OffStamp(),
-        OffExposure(),
-        DeadCamera(),
-        SlowInference(),
-        FailedInference(),
-        LostInference(),
-        EngineDuplicate(),
-        StuckGatePassing(),
-        StuckGateRejecting(),
-        ConfirmMissed(),
-        ConfirmSpurious(),
-        ClockStep(),
-        FullDisk(),
-        RecordsDeleted(),
-        CrashRestart(),
-        CoreHang(),
-        Overflow(),
-        GuardMissed(),
-        BELT_STOP,
-        BeltStutter(),
-        LateStopSignal(),
-        StopBounce(),
-        PauseResume(),
-        RecipeChange(),
-        LateInput(),
-        EncoderGlitch(),
-        EncoderStall(),
-    )
-}
+    line.world.encoder_stalled = True
+    line.agenda.at(now_ns + line.rng.randint(2 * SECOND, 20 * SECOND), line.mend_encoder)
 
 
 def fault_rates(

@@ -17,22 +17,21 @@ from random import Random
 
 from typing_extensions import override
 
-from edgeinspect.errors import CameraFault, LineFault
+from edgeinspect.errors import CameraFault
 from edgeinspect.hw.opened import Drivers
 from edgeinspect.line.config import LineConfig
-from edgeinspect.part import CameraControls, Frame, FrameMeta, PartRecord
-from edgeinspect.ports import (
-    Camera,
-    EdgeInput,
-    EdgeListener,
-    EncoderInput,
-    LevelInput,
-    Output,
-)
+from edgeinspect.part import PartRecord
 from edgeinspect.sim.agenda import Agenda, Callback
 from edgeinspect.sim.devices import CodedEye, Eye
+from edgeinspect.sim.live_drivers import (
+    SimCamera,
+    SimEdgeInput,
+    SimEncoderInput,
+    SimLevelInput,
+    SimOutput,
+)
 from edgeinspect.sim.presets import GATES, MS, SECOND, LineGeometry
-from edgeinspect.sim.truth import Account, FrameTruth, TruthLog, settle
+from edgeinspect.sim.truth import Account, TruthLog, settle
 from edgeinspect.sim.world import DrawnParts, End, LensView, PartSource, SimPart, Station, World
 
 EVENTS_KEPT = 12
@@ -76,139 +75,6 @@ class LineSnapshot:
     events: tuple[tuple[int, str, int | None], ...]
 
 
-class SimEdgeInput(EdgeInput):
-    """A sensor of the simulated line."""
-
-    def __init__(self) -> None:
-        self._listener: EdgeListener | None = None
-
-    @override
-    def start(self, listener: EdgeListener) -> None:
-        if self._listener is not None:
-            raise LineFault("This simulated sensor is already open.")
-        self._listener = listener
-
-    @override
-    def close(self) -> None:
-        self._listener = None
-
-    def edge(self, edge_mono_ns: int) -> bool:
-        """Tell the listener; False if there is none."""
-        listener = self._listener
-        if listener is not None:
-            listener(edge_mono_ns)
-        return listener is not None
-
-
-class SimLevelInput(LevelInput):
-    """The line-stopped signal of the simulated line."""
-
-    def __init__(self) -> None:
-        self._listener: Callable[[bool, int], None] | None = None
-        self._active = False
-
-    @override
-    def start(self, listener: Callable[[bool, int], None]) -> bool:
-        self._listener = listener
-        return self._active
-
-    @override
-    def close(self) -> None:
-        self._listener = None
-
-    def change(self, active: bool, edge_mono_ns: int) -> None:
-        """Set the level and report it."""
-        self._active = active
-        listener = self._listener
-        if listener is not None:
-            listener(active, edge_mono_ns)
-
-
-class SimEncoderInput(EncoderInput):
-    """The encoder of the simulated line."""
-
-    def __init__(self) -> None:
-        self._listener: Callable[[int, int], None] | None = None
-
-    @override
-    def start(self, listener: Callable[[int, int], None]) -> None:
-        self._listener = listener
-
-    @override
-    def close(self) -> None:
-        self._listener = None
-
-    def move_to(self, count: int, edge_mono_ns: int) -> None:
-        """Report a new count."""
-        listener = self._listener
-        if listener is not None:
-            listener(count, edge_mono_ns)
-
-
-class SimOutput(Output):
-    """An output line; idle is its safe level. Driving it never waits."""
-
-    def __init__(self, drive: Callable[[bool], None]) -> None:
-        self._drive = drive
-        self._closed = False
-
-    @override
-    def drive(self, active: bool) -> None:
-        if self._closed:
-            raise LineFault("This simulated output is closed.")
-        self._drive(active)
-
-    @override
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._drive(False)
-
-
-class SimCamera(Camera):
-    """A camera over the simulated line. It exposes when asked and then computes the picture."""
-
-    def __init__(self, line: LiveLine, eye: Eye, rng: Random) -> None:
-        self._line = line
-        self._eye = eye
-        self._rng = rng
-        self._sequence = 0
-        self._controls: CameraControls | None = None
-
-    @override
-    def open(self, controls: CameraControls) -> None:
-        self._controls = controls
-
-    @override
-    def apply(self, controls: CameraControls) -> None:
-        self._controls = controls
-
-    @override
-    def close(self) -> None:
-        self._controls = None
-
-    def capture(self, *, not_before_mono_ns: int, deadline_mono_ns: int) -> Frame:
-        """See ``edgeinspect.ports.Camera``."""
-        controls = self._controls
-        if controls is None:
-            raise CameraFault("The simulated camera is not open.")
-        begin_ns = max(not_before_mono_ns, time.monotonic_ns())
-        exposure_ns = begin_ns + self._rng.randint(0, 2 * MS)
-        if exposure_ns > deadline_mono_ns:
-            raise CameraFault("The frame was requested too late for the simulated camera.")
-        view = self._line.look_at(exposure_ns)
-        pixels = self._eye.expose(view, exposure_ns)
-        self._sequence += 1
-        number = view.part.number if view.part is not None else None
-        self._line.truth.frames[self._sequence] = FrameTruth(number, view.placed, exposure_ns)
-        now_ns = time.monotonic_ns()
-        meta = FrameMeta(self._sequence, exposure_ns, now_ns, controls)
-        return Frame(meta, pixels)
-
-    def check(self) -> None:
-        """The simulated camera never stops by itself."""
-
-
 class LiveLine(Station):
     """The simulated line on the real clock, with the drivers of a station that is wired to it.
 
@@ -250,7 +116,12 @@ class LiveLine(Station):
         self.gate = SimOutput(self._drive_gate)
         self.heartbeat = SimOutput(self._beat)
         self.line_stop = SimOutput(self._request_stop)
-        self.camera = SimCamera(self, eye or CodedEye(), Random(seed + 1))  # noqa: S311
+        self.camera = SimCamera(
+            self.look_at,
+            eye or CodedEye(),
+            rng=Random(seed + 1),  # noqa: S311
+            frames=self.truth.frames,
+        )
         self.on_acknowledge: Callable[[], None] | None = None
         self._name, self._seed = gate, seed
         self._tracking = "encoder" if encoder else "delay"

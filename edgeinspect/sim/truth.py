@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from edgeinspect.line.config import GateKind, LineConfig, ReviewAction, Tracking
@@ -216,20 +216,19 @@ class _Settlement:
     def account(self, blank: Account) -> Account:
         log, parts, records = self._log, self._log.parts, self._log.records
         ends = Counter(part.end for part in parts)
-        wrongly_passed = self._wrongly_passed()
-        swapped = self._swapped()
+        wrongly_passed = self._count(self._wrongly_passed())
+        swapped = self._count(self._swapped())
         duplicated = self._duplicated()
-        judged_unsteady = self._judged_unsteady()
+        judged_unsteady = self._count(self._judged_unsteady())
         lost_edges, died_edges = self._edges_without_record()
         endless = [part for part in parts if part.end is None]
-        for part in endless:
-            self._find(f"part {part.number} never left the line")
+        self._count(f"part {part.number} never left the line" for part in endless)
         died_and_left = self._died_and_left()
         unwritten = sum(1 for record in died_and_left if self._was_refused(record))
         for record in died_and_left:
             if not self._was_refused(record):
                 self._find(f"the record of part {record.part_id} died, and the part had left")
-        ledger_lost = _count(records, lambda r: r.gate_outcome is GateOutcome.LOST)
+        ledger_lost = sum(record.gate_outcome is GateOutcome.LOST for record in records)
         untriggered = [part for part in parts if not part.trigger_sees]
         return replace(
             blank,
@@ -242,15 +241,15 @@ class _Settlement:
             escapes=sum(part.defective and part.end is End.LEFT for part in parts),
             false_rejects=sum(self._seen_and_rejected(part) for part in parts),
             doubtful_rejects=sum(self._rejected_unseen(part) for part in parts),
-            cannot_inspect=_count(records, lambda r: r.verdict.kind is VerdictKind.CANNOT_INSPECT),
-            review=_count(records, lambda r: r.verdict.kind is VerdictKind.REVIEW),
-            late=_count(records, lambda r: r.verdict.doubt is Doubt.LATE),
+            cannot_inspect=sum(r.verdict.kind is VerdictKind.CANNOT_INSPECT for r in records),
+            review=sum(r.verdict.kind is VerdictKind.REVIEW for r in records),
+            late=sum(r.verdict.doubt is Doubt.LATE for r in records),
             lost=lost_edges + ledger_lost,
             ledger_lost=ledger_lost,
             swapped=swapped,
-            out_of_view=self._out_of_view(),
+            out_of_view=self._count(self._out_of_view()),
             duplicated=duplicated,
-            mislocated=self._mislocated(),
+            mislocated=self._count(self._mislocated()),
             unaccounted=len(endless) + lost_edges + len(died_and_left) - unwritten,
             wrongly_passed=wrongly_passed,
             judged_unsteady=judged_unsteady,
@@ -270,8 +269,19 @@ class _Settlement:
             findings=tuple(self._findings[:FINDINGS_KEPT]),
         )
 
+    def _count(self, findings: Iterable[str]) -> int:
+        """Note the findings and return how many there are."""
+        before = len(self._findings)
+        self._findings += findings
+        return len(self._findings) - before
+
     def _find(self, sentence: str) -> None:
         self._findings.append(sentence)
+
+    def _judged(self) -> Iterator[PartRecord]:
+        """The records of judged parts, those that died with the station included."""
+        records = (*self._log.records, *self._log.died)
+        return (record for record in records if record.verdict.kind in JUDGED)
 
     def _truth_of(self, record: PartRecord) -> FrameTruth | None:
         return self._log.frames.get(record.frame.sequence) if record.frame is not None else None
@@ -294,26 +304,20 @@ class _Settlement:
         below = all(s < t.reject for s, t in zip(scores, thresholds, strict=True))
         return self._let_pass(record) and truth.placed and fresh and below and in_time
 
-    def _wrongly_passed(self) -> int:
-        count = 0
+    def _wrongly_passed(self) -> Iterator[str]:
         for part in self._log.parts:
             if part.end is not End.LEFT or (self._blind and not part.trigger_sees):
                 continue
             records = self._by_shown.get(part.number, [])
             if not any(self._meets_the_rule(part, record) for record in records):
                 said = ", ".join(f"{r.verdict.kind} {r.verdict.reason}" for r in records)
-                self._find(
+                yield (
                     f"part {part.number} (at the sensor at {part.sensor_ns} ns) left the line; "
                     f"records of it: {said or 'none'}"
                 )
-                count += 1
-        return count
 
-    def _swapped(self) -> int:
-        count = 0
-        for record in (*self._log.records, *self._log.died):
-            if record.verdict.kind not in JUDGED:
-                continue
+    def _swapped(self) -> Iterator[str]:
+        for record in self._judged():
             truth = self._truth_of(record)
             if truth is None or truth.part is None or not truth.placed:
                 wrong = record.verdict.kind is VerdictKind.PASS
@@ -325,29 +329,24 @@ class _Settlement:
                 wrong = sensor_ns is None or distance_ns > TRIGGER_TOLERANCE_NS
             if wrong:
                 shown = truth.part if truth is not None else None
-                self._find(
+                yield (
                     f"record {record.part_id} (trigger {record.trigger_mono_ns} ns) was judged "
                     f"{record.verdict.kind} on a frame of part {shown}"
                 )
-                count += 1
-        return count
 
-    def _out_of_view(self) -> int:
+    def _out_of_view(self) -> Iterator[str]:
         """By travel alone, so that the model's opinion of the picture does not matter."""
-        count = 0
-        for record in (*self._log.records, *self._log.died):
+        for record in self._judged():
             track = self._log.configs[record.recipe_digest].track
             travelled = self._travelled_at_exposure(record, track.tracking)
-            if travelled is None or record.verdict.kind not in JUDGED:
+            if travelled is None:
                 continue
             if not track.to_lens <= travelled <= track.to_lens + track.exposure_window:
                 unit = "ns" if track.tracking is Tracking.DELAY else "counts"
-                self._find(
+                yield (
                     f"record {record.part_id} was judged {record.verdict.kind} on a frame exposed "
                     f"{travelled} {unit} after its trigger"
                 )
-                count += 1
-        return count
 
     def _travelled_at_exposure(self, record: PartRecord, tracking: Tracking) -> int | None:
         """How far the record's part had come, in track units; None if nobody knows."""
@@ -359,46 +358,34 @@ class _Settlement:
         counted = self._log.counts.get(record.trigger_mono_ns)
         return None if counted is None or truth.counted is None else truth.counted - counted
 
-    def _mislocated(self) -> int:
-        count = 0
-        for record in (*self._log.records, *self._log.died):
-            true_count = self._log.counts.get(record.trigger_mono_ns)
-            if record.encoder_count is None or true_count is None:
+    def _mislocated(self) -> Iterator[str]:
+        for record in self._judged():
+            count, true_count = record.encoder_count, self._log.counts.get(record.trigger_mono_ns)
+            if count is None or true_count is None or abs(count - true_count) <= COUNT_TOLERANCE:
                 continue
-            wrong = abs(record.encoder_count - true_count) > COUNT_TOLERANCE
-            if wrong and record.verdict.kind in JUDGED:
-                self._find(
-                    f"record {record.part_id} says that its part was at count "
-                    f"{record.encoder_count} at the trigger, and it was at {true_count}"
-                )
-                count += 1
-        return count
+            yield (
+                f"record {record.part_id} says that its part was at count {count} at the trigger, "
+                f"and it was at {true_count}"
+            )
 
-    def _judged_unsteady(self) -> int:
+    def _judged_unsteady(self) -> Iterator[str]:
         """A position that is a time says nothing while the belt does not keep its speed."""
-        if self._tracking != Tracking.DELAY or not self._log.unsteady:
-            return 0
-        count = 0
-        for record in (*self._log.records, *self._log.died):
-            if record.verdict.kind not in JUDGED or record.frame is None:
+        unsteady = self._log.unsteady if self._tracking == Tracking.DELAY else []
+        for record in self._judged() if unsteady else ():
+            if record.frame is None:
                 continue
-            seen_ns = record.frame.exposure_mono_ns
-            at = bisect_right(self._log.unsteady, (seen_ns, FOREVER_NS)) - 1
-            if at >= 0 and self._log.unsteady[at][1] > record.trigger_mono_ns:
-                self._find(
+            at = bisect_right(unsteady, (record.frame.exposure_mono_ns, FOREVER_NS)) - 1
+            if at >= 0 and unsteady[at][1] > record.trigger_mono_ns:
+                yield (
                     f"record {record.part_id} was judged {record.verdict.kind}, and the belt did "
-                    f"not have its speed from {self._log.unsteady[at]} ns"
+                    f"not have its speed from {unsteady[at]} ns"
                 )
-                count += 1
-        return count
 
     def _duplicated(self) -> int:
         records = (*self._log.records, *self._log.died)
         ids = Counter(record.part_id for record in records)
         frames = Counter(
-            record.frame.sequence
-            for record in records
-            if record.frame is not None and record.verdict.kind in JUDGED
+            record.frame.sequence for record in self._judged() if record.frame is not None
         )
         for part_id in (key for key, n in ids.items() if n > 1):
             self._find(f"part id {part_id} was recorded {ids[part_id]} times")
@@ -467,11 +454,6 @@ class _Settlement:
     def _rejected_unseen(self, part: SimPart) -> bool:
         rejected = not part.defective and part.end is End.REJECTED
         return rejected and not self._seen_and_rejected(part)
-
-
-def _count(records: Iterable[PartRecord], condition: object) -> int:
-    assert callable(condition)
-    return sum(1 for record in records if condition(record))
 
 
 def _named(values: Iterable[object]) -> dict[str, int]:

@@ -8,8 +8,8 @@ import pytest
 
 from edgeinspect.errors import CameraFault, LineFault
 from edgeinspect.part import CameraControls, Frame, Inspection, PartRecord, VerdictKind
+from edgeinspect.runtime.finished_part import FinishedPart
 from edgeinspect.runtime.inspection import InspectorSet
-from edgeinspect.runtime.line_thread import FinishedPart
 from edgeinspect.runtime.recipe_swap import PreparedRecipe
 from edgeinspect.runtime.station import Station
 from edgeinspect.sim.devices import CodedJudge
