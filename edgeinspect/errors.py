@@ -213,3 +213,8 @@ class CommandRefused(EdgeInspectError, RuntimeError):
 
 class EventQueueFull(EdgeInspectError, RuntimeError):
     """The station's event queue is full, so it cannot take a command now."""
+
+
+def error_words(error: BaseException) -> str:
+    """Return what an error of any library says, or its type if it says nothing."""
+    return str(error) or type(error).__name__

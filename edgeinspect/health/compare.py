@@ -7,13 +7,14 @@ docs/reference/health.md explains each one. The measurements come from elsewhere
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.health.drift import PSI_LARGE, Shift, compare
+from edgeinspect.health.drift import PSI_LARGE, compare
 from edgeinspect.records.baseline import BASELINE_PARTS, Sample, Samples
 from edgeinspect.records.part_history import RecordsKept
 
@@ -104,6 +105,12 @@ def parts_health(samples: Samples) -> tuple[HealthItem, ...]:
     )
 
 
+def judged(name: str, state: HealthState, detail: str, action: str = "") -> HealthItem:
+    """Return a finding; its action is left out if nothing is wrong."""
+    wrong = state in (HealthState.WARN, HealthState.BAD)
+    return HealthItem(name=name, state=state, detail=detail, next_action=action if wrong else "")
+
+
 def _learning(taken: int, *, waits_for_block: bool) -> HealthItem:
     detail = f"the baseline is being taken: {taken:,} of {BASELINE_PARTS:,} parts"
     if waits_for_block:
@@ -127,69 +134,58 @@ def _score_drift(baseline: Sample, latest: Sample) -> HealthItem:
     state = HealthState.OK
     if shift.is_real:
         state = HealthState.BAD if shift.psi >= PSI_LARGE else HealthState.WARN
-    detail = (
+    return judged(
+        "score drift",
+        state,
         f"scores of passed parts: median {shift.median_before:.3f} at first, "
-        f"{shift.median_now:.3f} now; stability index {shift.psi:.2f}"
+        f"{shift.median_now:.3f} now; stability index {shift.psi:.2f}",
+        "Look at the latest parts, the light and the lens. If the product itself has "
+        "changed, check the thresholds with edgeinspect tune and apply anew: that begins "
+        "a new baseline.",
     )
-    action = ""
-    if state is not HealthState.OK:
-        action = (
-            "Look at the latest parts, the light and the lens. If the product itself has "
-            "changed, check the thresholds with edgeinspect tune and apply anew: that begins "
-            "a new baseline."
-        )
-    return HealthItem(name="score drift", state=state, detail=detail, next_action=action)
 
 
 def _yield(baseline: Sample, latest: Sample) -> HealthItem:
     shift = compare(baseline.passed, latest.passed)
     before, now = float(baseline.passed.mean()), float(latest.passed.mean())
-    drop = before - now if shift.is_real else 0.0
-    state = by_limits(drop, warn=0.1, bad=0.3)
-    return HealthItem(
-        name="yield",
-        state=state,
-        detail=f"{now:.1%} of the latest {latest.parts} inspected parts passed, {before:.1%} "
-        "at first",
-        next_action=""
-        if state is HealthState.OK
-        else "See which reason has grown: edgeinspect parts stats --since 1h.",
+    return judged(
+        "yield",
+        by_limits(before - now if shift.is_real else 0.0, warn=0.1, bad=0.3),
+        f"{now:.1%} of the latest {latest.parts} inspected parts passed, {before:.1%} at first",
+        "See which reason has grown: edgeinspect parts stats --since 1h.",
     )
 
 
 def _focus(baseline: Sample, latest: Sample) -> HealthItem:
     """Only a fall matters: sharper pictures are not a problem."""
-    shift = _compared(baseline.focus, latest.focus)
     return _trend(
         "focus",
-        shift,
-        worse=0.0 if shift is None else -shift.change,
-        warn=0.2,
-        bad=0.4,
+        baseline.focus,
+        latest.focus,
+        worse=lambda change: -change,
+        limits=(0.2, 0.4),
         action="Clean and refocus the lens; check that nothing has moved.",
     )
 
 
 def _light(baseline: Sample, latest: Sample) -> HealthItem:
-    shift = _compared(baseline.light, latest.light)
     return _trend(
         "light",
-        shift,
-        worse=0.0 if shift is None else abs(shift.change),
-        warn=0.1,
-        bad=0.2,
+        baseline.light,
+        latest.light,
+        worse=abs,
+        limits=(0.1, 0.2),
         action="Check the lamp, its supply and stray light; clean the cover glass.",
     )
 
 
 def _invoke(baseline: Sample, latest: Sample) -> HealthItem:
-    shift = _compared(baseline.invoke_ms, latest.invoke_ms)
     return _trend(
         "model time",
-        shift,
-        worse=0.0 if shift is None else shift.change,
-        warn=0.3,
-        bad=1.0,
+        baseline.invoke_ms,
+        latest.invoke_ms,
+        worse=lambda change: change,
+        limits=(0.3, 1.0),
         action="Look for heat, throttling and other programs on this machine.",
         unit=" ms",
     )
@@ -197,49 +193,40 @@ def _invoke(baseline: Sample, latest: Sample) -> HealthItem:
 
 def _trend(
     name: str,
-    shift: Shift | None,
+    before: NDArray[np.float64],
+    now: NDArray[np.float64],
     *,
-    worse: float,
-    warn: float,
-    bad: float,
+    worse: Callable[[float], float],
+    limits: tuple[float, float],
     action: str,
     unit: str = "",
 ) -> HealthItem:
-    """A real change of the median for the worse that exceeds a relative limit."""
-    if shift is None:
-        return HealthItem(name=name, state=HealthState.UNKNOWN, detail="was not recorded")
-    state = by_limits(worse if shift.is_real else 0.0, warn=warn, bad=bad)
-    return HealthItem(
-        name=name,
-        state=state,
-        detail=f"median {shift.median_before:.4g}{unit} at first, {shift.median_now:.4g}{unit} "
-        f"now ({shift.change:+.0%})",
-        next_action="" if state is HealthState.OK else action,
-    )
-
-
-def _compared(before: NDArray[np.float64], now: NDArray[np.float64]) -> Shift | None:
+    """Judge a real, relative change of the median by how much worse it is; limits: warn, bad."""
     before, now = _known(before), _known(now)
-    return compare(before, now) if before.size and now.size else None
+    if not (before.size and now.size):
+        return judged(name, HealthState.UNKNOWN, "was not recorded")
+    shift = compare(before, now)
+    return judged(
+        name,
+        by_limits(worse(shift.change) if shift.is_real else 0.0, warn=limits[0], bad=limits[1]),
+        f"median {shift.median_before:.4g}{unit} at first, {shift.median_now:.4g}{unit} "
+        f"now ({shift.change:+.0%})",
+        action,
+    )
 
 
 def _time_left(latest: Sample) -> HealthItem:
     left, allowed = _known(latest.left_ms), _known(latest.allowed_ms)
     if not (left.size and allowed.size):
-        return HealthItem(
-            name="time left", state=HealthState.UNKNOWN, detail="no verdict came in time"
-        )
+        return judged("time left", HealthState.UNKNOWN, "no verdict came in time")
     shortest, usual = float(np.percentile(left, 1)), float(np.median(allowed))
     used = 1 - shortest / usual if usual > 0 else 1.0
-    state = by_limits(used, warn=0.8, bad=0.95)
-    return HealthItem(
-        name="time left",
-        state=state,
-        detail=f"99 of 100 verdicts came at least {shortest:.0f} ms before they were late, "
+    return judged(
+        "time left",
+        by_limits(used, warn=0.8, bad=0.95),
+        f"99 of 100 verdicts came at least {shortest:.0f} ms before they were late, "
         f"of {usual:.0f} ms",
-        next_action=""
-        if state is HealthState.OK
-        else "Make the ROI smaller, take the belt slower, or move the gate further away.",
+        "Make the ROI smaller, take the belt slower, or move the gate further away.",
     )
 
 

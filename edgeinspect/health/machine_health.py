@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeinspect.health.compare import HealthItem, HealthState, by_limits
+from edgeinspect.health.compare import HealthItem, HealthState, by_limits, judged
 from edgeinspect.ports import BoardState
 
 _WARM_C, _HOT_C = 75.0, 80.0
@@ -40,66 +40,53 @@ def _temperature(board: BoardState) -> HealthItem:
     if celsius is None:
         return _not_reported("temperature")
     state = by_limits(celsius, warn=_WARM_C, bad=_HOT_C)
-    return HealthItem(
-        name="temperature",
-        state=state,
-        detail=f"{celsius:.0f} °C",
-        next_action=""
-        if state is HealthState.OK
-        else "Give the board air or a fan; above 80 °C it slows down.",
-    )
+    action = "Give the board air or a fan; above 80 °C it slows down."
+    return judged("temperature", state, f"{celsius:.0f} °C", action)
 
 
 def _throttling(board: BoardState) -> HealthItem:
-    if board.throttled is None:
-        return _not_reported("throttling")
-    action = "Cool the board and check its supply; a slow board makes verdicts late."
-    if board.throttled:
-        return HealthItem(
-            name="throttling",
-            state=HealthState.BAD,
-            detail="the processor is being slowed down now",
-            next_action=action,
-        )
-    if board.throttled_before:
-        return HealthItem(
-            name="throttling",
-            state=HealthState.WARN,
-            detail="the processor was slowed down since the board started",
-            next_action=action,
-        )
-    return HealthItem(name="throttling", state=HealthState.OK, detail="none since the start")
+    return _now_or_before(
+        "throttling",
+        (board.throttled, "the processor is being slowed down now"),
+        (board.throttled_before, "the processor was slowed down since the board started"),
+        neither="none since the start",
+        action="Cool the board and check its supply; a slow board makes verdicts late.",
+    )
 
 
 def _power(board: BoardState) -> HealthItem:
-    if board.under_voltage is None:
-        return _not_reported("supply voltage")
-    action = "Use the board's own supply and a short, thick cable; unplug what feeds on it."
-    if board.under_voltage:
-        return HealthItem(
-            name="supply voltage",
-            state=HealthState.BAD,
-            detail="too low now",
-            next_action=action,
-        )
-    if board.under_voltage_before:
-        return HealthItem(
-            name="supply voltage",
-            state=HealthState.WARN,
-            detail="was too low since the board started",
-            next_action=action,
-        )
-    return HealthItem(name="supply voltage", state=HealthState.OK, detail="never too low")
+    return _now_or_before(
+        "supply voltage",
+        (board.under_voltage, "too low now"),
+        (board.under_voltage_before, "was too low since the board started"),
+        neither="never too low",
+        action="Use the board's own supply and a short, thick cable; unplug what feeds on it.",
+    )
+
+
+def _now_or_before(
+    name: str,
+    now: tuple[bool | None, str],
+    before: tuple[bool | None, str],
+    *,
+    neither: str,
+    action: str,
+) -> HealthItem:
+    """Judge two flags of the board, each with its words: bad if true now, a warning if before."""
+    if now[0] is None:
+        return _not_reported(name)
+    if now[0]:
+        return judged(name, HealthState.BAD, now[1], action)
+    if before[0]:
+        return judged(name, HealthState.WARN, before[1], action)
+    return judged(name, HealthState.OK, neither)
 
 
 def _disk(free_bytes: int | None, min_free_bytes: int) -> HealthItem:
     if free_bytes is None:
-        return HealthItem(
-            name="disk",
-            state=HealthState.BAD,
-            detail="the free space of the data directory cannot be read",
-            next_action="Check that the disk is mounted and readable.",
-        )
+        detail = "the free space of the data directory cannot be read"
+        action = "Check that the disk is mounted and readable."
+        return judged("disk", HealthState.BAD, detail, action)
     state, words, action = HealthState.OK, "", ""
     if free_bytes < _LEAST_FREE_BYTES:
         state, words = HealthState.BAD, "; records will soon find no room"
@@ -107,33 +94,23 @@ def _disk(free_bytes: int | None, min_free_bytes: int) -> HealthItem:
     elif free_bytes < min_free_bytes:
         state, words = HealthState.WARN, "; no more pictures are kept"
         action = "Make room, or lower storage.min_free_bytes in the station file."
-    return HealthItem(
-        name="disk", state=state, detail=f"{_size(free_bytes)} free{words}", next_action=action
-    )
+    return judged("disk", state, f"{_size(free_bytes)} free{words}", action)
 
 
 def _clock(synchronized: bool, jump_s: float) -> HealthItem:
     if jump_s > _JUMP_S:
-        return HealthItem(
-            name="clock",
-            state=HealthState.WARN,
-            detail=f"the wall clock jumped by {jump_s:.0f} s while parts were recorded",
-            next_action="Rely on part ids, not on times around it; find out what set the clock.",
-        )
+        detail = f"the wall clock jumped by {jump_s:.0f} s while parts were recorded"
+        action = "Rely on part ids, not on times around it; find out what set the clock."
+        return judged("clock", HealthState.WARN, detail, action)
     if not synchronized:
-        return HealthItem(
-            name="clock",
-            state=HealthState.WARN,
-            detail="does not follow a time server; dates in the records may be wrong",
-            next_action="Connect a time server, for example: timedatectl set-ntp true",
-        )
-    return HealthItem(name="clock", state=HealthState.OK, detail="follows a time server")
+        detail = "does not follow a time server; dates in the records may be wrong"
+        action = "Connect a time server, for example: timedatectl set-ntp true"
+        return judged("clock", HealthState.WARN, detail, action)
+    return judged("clock", HealthState.OK, "follows a time server")
 
 
 def _not_reported(name: str) -> HealthItem:
-    return HealthItem(
-        name=name, state=HealthState.UNKNOWN, detail="this machine does not report it"
-    )
+    return judged(name, HealthState.UNKNOWN, "this machine does not report it")
 
 
 def _size(count: int) -> str:

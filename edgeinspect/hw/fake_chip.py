@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edgeinspect.errors import LineFault, UsageError
-from edgeinspect.hw.fake_io import FakeEdgeInput, FakeEncoder, FakeLevelInput
+from edgeinspect.hw.fake_io import FakeEdgeInput, FakeEncoder, FakeLevelInput, refuse_start
 from edgeinspect.hw.gpio_faults import busy, gone, no_permission
 from edgeinspect.hw.input_faults import InputFaults
 from edgeinspect.ports import EdgeListener
@@ -156,10 +156,7 @@ class _FakeInputLine:
         self._fake.fail(gone(f"{self._wire.line} of {self._chip.label}"))
 
     def _take(self, heard: Callable[[bool, int], None]) -> bool:
-        if self._pin is not None:
-            raise UsageError("The line was started twice.")
-        if self._closed:
-            raise UsageError("The line was started after it was closed.")
+        refuse_start(started=self._pin is not None, closed=self._closed)
         pin = self._pin = self._chip.take(self._io, self._wire)
         inverted = self._wire.active is Active.LOW
         pin.heard = lambda high: heard(high != inverted, time.monotonic_ns())

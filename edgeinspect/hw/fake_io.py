@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
 
 from typing_extensions import override
 
@@ -10,12 +11,25 @@ from edgeinspect.errors import LineFault, UsageError
 from edgeinspect.hw.input_faults import InputFaults
 from edgeinspect.ports import EdgeInput, EdgeListener, EncoderInput, LevelInput, Output
 
+Listener = TypeVar("Listener")
 
-class _TellsFaults:
-    """What the inputs share: a test makes them fail as a real driver would."""
+
+class _FakeInput(Generic[Listener]):
+    """What the inputs share: a test makes them fail as a real driver would.
+
+    Attributes:
+        is_closed: whether the input was closed.
+    """
 
     def __init__(self) -> None:
         self._faults: InputFaults | None = None
+        self._listener: Listener | None = None
+        self.is_closed = False
+
+    @property
+    def is_started(self) -> bool:
+        """Whether a listener was given."""
+        return self._listener is not None
 
     def tell_faults(self, listener: InputFaults) -> None:
         self._faults = listener
@@ -30,8 +44,17 @@ class _TellsFaults:
         if self._faults is not None:
             self._faults.failed(error)
 
+    def close(self) -> None:
+        """Report nothing more."""
+        self._listener = None
+        self.is_closed = True
 
-class FakeEdgeInput(_TellsFaults, EdgeInput):
+    def _listen(self, listener: Listener) -> None:
+        refuse_start(started=self.is_started, closed=self.is_closed)
+        self._listener = listener
+
+
+class FakeEdgeInput(_FakeInput[EdgeListener], EdgeInput):
     """Trigger, confirm or guard sensor whose edges a test makes with ``edge``.
 
     Attributes:
@@ -41,26 +64,13 @@ class FakeEdgeInput(_TellsFaults, EdgeInput):
     def __init__(self, *, start_error: Exception | None = None) -> None:
         super().__init__()
         self._start_error = start_error
-        self._listener: EdgeListener | None = None
-        self._closed = False
         self.edges: list[int] = []
-
-    @property
-    def is_started(self) -> bool:
-        """Whether a listener was given."""
-        return self._listener is not None
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the input was closed."""
-        return self._closed
 
     @override
     def start(self, listener: EdgeListener) -> None:
-        _refuse_start(started=self.is_started, closed=self._closed)
         if self._start_error is not None:
             raise self._start_error
-        self._listener = listener
+        self._listen(listener)
 
     def edge(self, edge_mono_ns: int) -> None:
         """Make one active edge; time never runs backwards on one line."""
@@ -71,30 +81,17 @@ class FakeEdgeInput(_TellsFaults, EdgeInput):
         self.edges.append(edge_mono_ns)
         self._listener(edge_mono_ns)
 
-    @override
-    def close(self) -> None:
-        self._listener = None
-        self._closed = True
 
-
-class FakeLevelInput(_TellsFaults, LevelInput):
+class FakeLevelInput(_FakeInput[Callable[[bool, int], None]], LevelInput):
     """The line-stopped input; a test changes it with ``set``."""
 
     def __init__(self, *, active: bool = False) -> None:
         super().__init__()
         self._active = active
-        self._listener: Callable[[bool, int], None] | None = None
-        self._closed = False
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the input was closed."""
-        return self._closed
 
     @override
     def start(self, listener: Callable[[bool, int], None]) -> bool:
-        _refuse_start(started=self._listener is not None, closed=self._closed)
-        self._listener = listener
+        self._listen(listener)
         return self._active
 
     def set(self, active: bool, edge_mono_ns: int) -> None:
@@ -106,30 +103,15 @@ class FakeLevelInput(_TellsFaults, LevelInput):
         self._active = active
         self._listener(active, edge_mono_ns)
 
-    @override
-    def close(self) -> None:
-        self._listener = None
-        self._closed = True
 
-
-class FakeEncoder(_TellsFaults, EncoderInput):
+class FakeEncoder(_FakeInput[Callable[[int, int], None]], EncoderInput):
     """The belt's counter; a test moves it with ``move_to``."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._listener: Callable[[int, int], None] | None = None
-        self._closed = False
-        self.count = 0
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the encoder was closed."""
-        return self._closed
+    count = 0
 
     @override
     def start(self, listener: Callable[[int, int], None]) -> None:
-        _refuse_start(started=self._listener is not None, closed=self._closed)
-        self._listener = listener
+        self._listen(listener)
 
     def move_to(self, count: int, edge_mono_ns: int) -> None:
         """Report this count. Raises UsageError if it decreases or nobody listens."""
@@ -139,11 +121,6 @@ class FakeEncoder(_TellsFaults, EncoderInput):
             raise UsageError("The encoder's count never decreases.")
         self.count = count
         self._listener(count, edge_mono_ns)
-
-    @override
-    def close(self) -> None:
-        self._listener = None
-        self._closed = True
 
 
 class FakeOutput(Output):
@@ -190,7 +167,8 @@ class FakeOutput(Output):
         self.is_closed = True
 
 
-def _refuse_start(*, started: bool, closed: bool) -> None:
+def refuse_start(*, started: bool, closed: bool) -> None:
+    """Raise UsageError if a line is started twice or after it was closed."""
     if started:
         raise UsageError("The line was started twice.")
     if closed:

@@ -74,34 +74,37 @@ def output(io: Io, wire: OutputLine) -> DrivenOutput:
     return DrivenOutput(name, drive=drive, release=release)
 
 
-class EdgeLine(EdgeInput, TellsFaults):
-    """An input whose active edges are reported; see ``edgeinspect.ports.EdgeInput``."""
+class _Line(TellsFaults):
+    """What the three kinds of input share."""
 
-    def __init__(self, io: Io, wire: InputLine) -> None:
-        self._events = _Events(io, wire, edges="RISING")
+    def __init__(self, events: _Events) -> None:
+        self._events = events
 
     @override
     def tell_faults(self, listener: InputFaults) -> None:
         self._events.faults = listener
+
+    def close(self) -> None:
+        """See ``edgeinspect.ports.EdgeInput``."""
+        self._events.close()
+
+
+class EdgeLine(_Line, EdgeInput):
+    """An input whose active edges are reported; see ``edgeinspect.ports.EdgeInput``."""
+
+    def __init__(self, io: Io, wire: InputLine) -> None:
+        super().__init__(_Events(io, wire, edges="RISING"))
 
     @override
     def start(self, listener: EdgeListener) -> None:
         self._events.start(lambda event: listener(event.timestamp_ns))
 
-    @override
-    def close(self) -> None:
-        self._events.close()
 
-
-class LevelLine(LevelInput, TellsFaults):
+class LevelLine(_Line, LevelInput):
     """An input whose level is reported; see ``edgeinspect.ports.LevelInput``."""
 
     def __init__(self, io: Io, wire: InputLine) -> None:
-        self._events = _Events(io, wire, edges="BOTH")
-
-    @override
-    def tell_faults(self, listener: InputFaults) -> None:
-        self._events.faults = listener
+        super().__init__(_Events(io, wire, edges="BOTH"))
 
     @override
     def start(self, listener: Callable[[bool, int], None]) -> bool:
@@ -112,12 +115,8 @@ class LevelLine(LevelInput, TellsFaults):
 
         return self._events.start(report)
 
-    @override
-    def close(self) -> None:
-        self._events.close()
 
-
-class EncoderCounter(EncoderInput, TellsFaults):
+class EncoderCounter(_Line, EncoderInput):
     """A counter of active edges; see ``edgeinspect.ports.EncoderInput``.
 
     The count is the kernel's own number of the edge, so it is right even if the program was too
@@ -126,12 +125,8 @@ class EncoderCounter(EncoderInput, TellsFaults):
     """
 
     def __init__(self, io: Io, wire: EncoderLine) -> None:
-        self._events = _Events(io, wire, edges="RISING", counts=True)
+        super().__init__(_Events(io, wire, edges="RISING", counts=True))
         self._count = 0
-
-    @override
-    def tell_faults(self, listener: InputFaults) -> None:
-        self._events.faults = listener
 
     @override
     def start(self, listener: Callable[[int, int], None]) -> None:
@@ -141,10 +136,6 @@ class EncoderCounter(EncoderInput, TellsFaults):
             listener(self._count, event.timestamp_ns)
 
         self._events.start(report)
-
-    @override
-    def close(self) -> None:
-        self._events.close()
 
 
 class _Events:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edgeinspect.errors import error_words
 from edgeinspect.ports import Camera, EdgeInput, EncoderInput, LevelInput, Output
 
 
@@ -65,5 +66,5 @@ def _close_each(lines: Sequence[_Closes | None]) -> list[str]:
             if line is not None:
                 line.close()
         except Exception as error:  # noqa: BLE001  the others must still be closed
-            failed.append(str(error) or type(error).__name__)
+            failed.append(error_words(error))
     return failed

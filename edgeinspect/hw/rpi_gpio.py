@@ -72,77 +72,7 @@ def output(io: Io, wire: OutputLine) -> DrivenOutput:
     return DrivenOutput(name, drive=drive, release=lambda: give_back(gpio, number))
 
 
-class EdgePin(EdgeInput, TellsFaults):
-    """An input whose active edges are reported; see ``edgeinspect.ports.EdgeInput``."""
-
-    def __init__(self, wire: InputLine) -> None:
-        self._pin = _InputPin(wire)
-
-    @override
-    def tell_faults(self, listener: InputFaults) -> None:
-        self._pin.faults = listener
-
-    @override
-    def start(self, listener: EdgeListener) -> None:
-        self._pin.start(lambda: listener(time.monotonic_ns()), both_edges=False)
-
-    @override
-    def close(self) -> None:
-        self._pin.close()
-
-
-class LevelPin(LevelInput, TellsFaults):
-    """An input whose level is reported; see ``edgeinspect.ports.LevelInput``."""
-
-    def __init__(self, wire: InputLine) -> None:
-        self._pin = _InputPin(wire)
-
-    @override
-    def tell_faults(self, listener: InputFaults) -> None:
-        self._pin.faults = listener
-
-    @override
-    def start(self, listener: Callable[[bool, int], None]) -> bool:
-        def report() -> None:
-            edge_mono_ns = time.monotonic_ns()
-            listener(self._pin.read(), edge_mono_ns)
-
-        return self._pin.start(report, both_edges=True)
-
-    @override
-    def close(self) -> None:
-        self._pin.close()
-
-
-class EncoderPin(EncoderInput, TellsFaults):
-    """A counter of active edges; see ``edgeinspect.ports.EncoderInput``.
-
-    It counts callbacks: what the library lost is not counted. Take the driver ``gpiod`` for an
-    encoder that is fast for this machine.
-    """
-
-    def __init__(self, wire: EncoderLine) -> None:
-        self._pin = _InputPin(wire)
-        self._count = 0
-
-    @override
-    def tell_faults(self, listener: InputFaults) -> None:
-        self._pin.faults = listener
-
-    @override
-    def start(self, listener: Callable[[int, int], None]) -> None:
-        def report() -> None:
-            self._count += 1
-            listener(self._count, time.monotonic_ns())
-
-        self._pin.start(report, both_edges=False)
-
-    @override
-    def close(self) -> None:
-        self._pin.close()
-
-
-class _InputPin:
+class _Pin(TellsFaults):
     """A set-up input with its callback, and a thread that notices when the chip has gone."""
 
     def __init__(self, wire: InputLine) -> None:
@@ -153,9 +83,13 @@ class _InputPin:
         self._closed = False
         self._ended = threading.Event()
         self._watcher: threading.Thread | None = None
-        self.faults: InputFaults | None = None
+        self._faults: InputFaults | None = None
 
-    def start(self, report: Callable[[], None], *, both_edges: bool) -> bool:
+    @override
+    def tell_faults(self, listener: InputFaults) -> None:
+        self._faults = listener
+
+    def _start(self, report: Callable[[], None], *, both_edges: bool) -> bool:
         """Set the line up and call ``report`` at every edge; returns the level now."""
         if self._gpio is not None:
             raise UsageError(f"The line {self._name} was started twice.")
@@ -167,7 +101,7 @@ class _InputPin:
         with _released_on_error(self._number), _translated(self._name, "opened"):
             gpio.setup(self._number, gpio.IN, pull_up_down=_pull(gpio, self._wire.bias))
             self._gpio = gpio
-            level = self.read()
+            level = self._read()
             edge = gpio.BOTH if both_edges else gpio.FALLING if self._inverted else gpio.RISING
             gpio.add_event_detect(self._number, edge, callback=lambda pin: report(), **debounce)
         self._watcher = threading.Thread(
@@ -176,7 +110,7 @@ class _InputPin:
         self._watcher.start()
         return level
 
-    def read(self) -> bool:
+    def _read(self) -> bool:
         return bool(self._gpio.input(self._number)) != self._inverted
 
     def close(self) -> None:
@@ -196,11 +130,49 @@ class _InputPin:
         while not self._ended.wait(_WATCH_PERIOD_S):
             try:
                 with _translated(self._name, "read"):
-                    self.read()
+                    self._read()
             except LineFault as error:
-                if self.faults is not None:
-                    self.faults.failed(error)
+                if self._faults is not None:
+                    self._faults.failed(error)
                 return
+
+
+class EdgePin(_Pin, EdgeInput):
+    """An input whose active edges are reported; see ``edgeinspect.ports.EdgeInput``."""
+
+    @override
+    def start(self, listener: EdgeListener) -> None:
+        self._start(lambda: listener(time.monotonic_ns()), both_edges=False)
+
+
+class LevelPin(_Pin, LevelInput):
+    """An input whose level is reported; see ``edgeinspect.ports.LevelInput``."""
+
+    @override
+    def start(self, listener: Callable[[bool, int], None]) -> bool:
+        def report() -> None:
+            edge_mono_ns = time.monotonic_ns()
+            listener(self._read(), edge_mono_ns)
+
+        return self._start(report, both_edges=True)
+
+
+class EncoderPin(_Pin, EncoderInput):
+    """A counter of active edges; see ``edgeinspect.ports.EncoderInput``.
+
+    It counts callbacks: what the library lost is not counted. Take the driver ``gpiod`` for an
+    encoder that is fast for this machine.
+    """
+
+    _count = 0
+
+    @override
+    def start(self, listener: Callable[[int, int], None]) -> None:
+        def report() -> None:
+            self._count += 1
+            listener(self._count, time.monotonic_ns())
+
+        self._start(report, both_edges=False)
 
 
 def vendor() -> Any:
