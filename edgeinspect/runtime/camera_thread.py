@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from edgeinspect.errors import CameraLost
+from edgeinspect.errors import CameraLost, error_words
 from edgeinspect.faults import FaultName
 from edgeinspect.hw.camera_drops import TellsDrops
 from edgeinspect.line.messages import Capture, CaptureFailed, FrameArrived
@@ -119,7 +119,7 @@ class CameraThread:
                 deadline_mono_ns=request.deadline_mono_ns,
             )
         except Exception as error:  # noqa: BLE001  whatever a driver raises, the part is rejected
-            self._fail(request, _words(error))
+            self._fail(request, error_words(error))
             self._count_fault(error)
         else:
             self._faults_in_a_row = 0
@@ -150,12 +150,12 @@ class CameraThread:
 
     def _give_up(self, error: Exception) -> None:
         """Close the camera and plan to open it again."""
-        self._faults.begin(FaultName.CAMERA_FAILED, _words(error))
+        self._faults.begin(FaultName.CAMERA_FAILED, error_words(error))
         try:
             with self._in_driver():
                 self._camera.close()
         except Exception as close_error:  # noqa: BLE001
-            self._faults.begin(FaultName.CAMERA_FAILED, _words(close_error))
+            self._faults.begin(FaultName.CAMERA_FAILED, error_words(close_error))
         self._reopen_mono_ns = self._clock.now_mono_ns() + self._backoff_ns
         self._backoff_ns = min(2 * self._backoff_ns, _LONGEST_BACKOFF_NS)
 
@@ -188,7 +188,3 @@ class CameraThread:
         if self._reopen_mono_ns is None:
             return _IDLE_CHECK_S
         return max(0.0, (self._reopen_mono_ns - self._clock.now_mono_ns()) / 1e9)
-
-
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__

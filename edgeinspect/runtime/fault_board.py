@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from edgeinspect.errors import error_words
 from edgeinspect.faults import FaultName
+from edgeinspect.ports import Output
 
 _MAX_DETAIL_CHARACTERS = 500
 
@@ -95,6 +97,17 @@ class FaultBoard:
         if self._on_change is not None:
             with contextlib.suppress(Exception):  # it is counted; a listener must not end a thread
                 self._on_change(key, fault)
+
+
+def drive_output(output: Output, active: bool, faults: FaultBoard, fault: FaultName) -> bool:
+    """Drive an output; whatever its driver raises is reported as ``fault``, until it works."""
+    try:
+        output.drive(active)
+    except Exception as error:  # noqa: BLE001  whatever a driver raises, the line goes on
+        faults.begin(fault, error_words(error))
+        return False
+    faults.end(fault)
+    return True
 
 
 def _key(name: FaultName, subject: str) -> str:

@@ -6,12 +6,10 @@ it on a clock of their own. Other threads only ever call ``post`` and the listen
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edgeinspect.control.feed import EventFeed
@@ -19,10 +17,11 @@ from edgeinspect.faults import FaultName
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import LineConfig
 from edgeinspect.line.parts_lock import LockState
-from edgeinspect.part import Frame, PartRecord
+from edgeinspect.part import PartRecord
 from edgeinspect.ports import Clock, Output
 from edgeinspect.runtime.camera_thread import CameraThread
-from edgeinspect.runtime.fault_board import FaultBoard
+from edgeinspect.runtime.fault_board import FaultBoard, drive_output
+from edgeinspect.runtime.finished_part import FinishedPart, without_score_map
 from edgeinspect.runtime.inspection import InspectionWorkers
 from edgeinspect.runtime.latency import StageLatencies
 from edgeinspect.runtime.line_view import LineView, Picture
@@ -91,14 +90,6 @@ class Core(Protocol):
     def lock_state(self) -> LockState:
         """See ``LineCore.lock_state``."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedPart:
-    """One finished part on its way to the disk; ``frame`` is the picture to keep with it."""
-
-    record: PartRecord
-    frame: Frame | None = None
 
 
 Item = m.Event | SwapRecipe | EncoderMailbox | StopMailbox
@@ -325,10 +316,7 @@ class LineShell:
         if frame is not None:
             score_map = inspection.score_map if inspection is not None else None
             self.pictures.append(Picture(record, frame, score_map))
-        if inspection is not None and inspection.score_map is not None:
-            record = dataclasses.replace(
-                record, inspection=dataclasses.replace(inspection, score_map=None)
-            )
+        record = without_score_map(record)
         if frame is not None and len(self._recorder) >= PICTURES_WAITING:
             self._faults.count(FaultName.PICTURES_DROPPED, "the disk is slower than the line")
             frame = None
@@ -419,11 +407,5 @@ class LineShell:
         self._drive(self._heartbeat, self._heartbeat_level, FaultName.HEARTBEAT_OUTPUT_FAILED)
 
     def _drive(self, output: Output | None, active: bool, fault: FaultName) -> None:
-        if output is None:
-            return
-        try:
-            output.drive(active)
-        except Exception as error:  # noqa: BLE001  whatever a driver raises, the line goes on
-            self._faults.begin(fault, str(error) or type(error).__name__)
-        else:
-            self._faults.end(fault)
+        if output is not None:
+            drive_output(output, active, self._faults, fault)

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
+from edgeinspect.errors import error_words
 from edgeinspect.faults import FaultName
 from edgeinspect.line.config import GateConfig, GateKind
 from edgeinspect.line.messages import GateActivated
@@ -202,7 +203,7 @@ class PulseThread:
         except Exception as error:  # noqa: BLE001  whatever a driver raises, it is tried again
             self._driven = None
             self._retry_mono_ns = now_mono_ns + _RETRY_OUTPUT_NS
-            self._faults.begin(FaultName.GATE_OUTPUT_FAILED, str(error) or type(error).__name__)
+            self._faults.begin(FaultName.GATE_OUTPUT_FAILED, error_words(error))
             # Nobody knows the level now. Report the worse case: a gate that has stopped
             # rejecting, or one that still lets parts through.
             if not self._idle_rejects:

@@ -83,10 +83,8 @@ class RecorderThread(Generic[Entry]):
     def put(self, entry: Entry) -> bool:
         """Queue an entry; False if the queue is full: the entry is lost, and counted so."""
         with self._changed:
-            if len(self._waiting) >= self.capacity:
-                full = True
-            else:
-                full = False
+            full = len(self._waiting) >= self.capacity
+            if not full:
                 self._waiting.append(entry)
                 self._changed.notify()
         if full:

@@ -12,7 +12,7 @@ from edgeinspect.line.config import ClassThresholds
 from edgeinspect.part import PartRecord
 from edgeinspect.records.images import ImagePolicy, image_kind
 from edgeinspect.records.writer import Acknowledgement, RecordEntry, RecordWriter
-from edgeinspect.runtime.line_thread import FinishedPart
+from edgeinspect.runtime.finished_part import FinishedPart
 
 _IDS_AHEAD = 100_000
 _RECIPES_KEPT = 16

@@ -13,9 +13,8 @@ import itertools
 import queue
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,18 +26,11 @@ from edgeinspect.line import messages as m
 from edgeinspect.line.config import GateConfig, LineConfig, TrackConfig, TriggerConfig
 from edgeinspect.line.core import LineCore
 from edgeinspect.line.reject import PulseSchedule
-from edgeinspect.part import (
-    CameraControls,
-    Frame,
-    FrameMeta,
-    Inspection,
-    PartRecord,
-    ScoreMap,
-    VerdictKind,
-)
+from edgeinspect.part import CameraControls, Frame, FrameMeta, PartRecord, VerdictKind
+from edgeinspect.runtime.finished_part import FinishedPart, without_score_map
 from edgeinspect.runtime.inspection import FrameInspector
-from edgeinspect.runtime.line_thread import FinishedPart
 from edgeinspect.runtime.recorder_thread import RecordSink
+from edgeinspect.runtime.replay_result import ReplayResult, ReplaySummary
 
 PITCH_NS = 100_000_000
 TO_LENS_NS = 10_000_000
@@ -47,56 +39,6 @@ WINDOW_HALF_NS = 30_000_000
 _BATCH = 64
 
 Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayResult:
-    """The station's result for one picture.
-
-    Attributes:
-        file: relative to the folder, with forward slashes.
-        top_class: of the inspection; "" if there was none.
-        top_score: of the inspection; 0 if there was none.
-        score_map: the score map, if maps were requested.
-    """
-
-    file: str
-    record: PartRecord
-    top_class: str
-    top_score: float
-    score_map: ScoreMap | None = None
-
-    @property
-    def class_name(self) -> str:
-        """The class that decided, else the one that the model sees first."""
-        return self.record.verdict.defect_class or self.top_class
-
-    @property
-    def score(self) -> float:
-        """The score of ``class_name``."""
-        verdict = self.record.verdict
-        return verdict.score if verdict.defect_class else self.top_score
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplaySummary:
-    """The counts of a whole replay.
-
-    Attributes:
-        reasons: CANNOT_INSPECT by doubt, REJECT and REVIEW by class.
-        elapsed_s: wall time from the first picture to the last verdict.
-    """
-
-    pictures: int
-    verdicts: Mapping[str, int]
-    reasons: Mapping[str, int]
-    gate_outcomes: Mapping[str, int]
-    elapsed_s: float
-
-    @property
-    def parts_per_min(self) -> float:
-        """Parts per minute of wall time."""
-        return 60 * self.pictures / self.elapsed_s if self.elapsed_s else 0.0
 
 
 def replay_config(config: LineConfig, *, workers: int, reject_frozen: bool = False) -> LineConfig:
@@ -108,9 +50,7 @@ def replay_config(config: LineConfig, *, workers: int, reject_frozen: bool = Fal
     """
     latency_ns = _latency_ns(workers)
     checks = dataclasses.replace(
-        config.checks,
-        controls=CameraControls(),
-        reject_frozen=reject_frozen,
+        config.checks, controls=CameraControls(), reject_frozen=reject_frozen
     )
     return dataclasses.replace(
         config,
@@ -282,7 +222,7 @@ class Replay:
     def _result(self, record: PartRecord) -> ReplayResult:
         inspection = record.inspection
         score_map = inspection.score_map if inspection is not None else None
-        record = _without_map(record, inspection)
+        record = without_score_map(record)
         verdict = record.verdict
         self._counts["verdicts"][verdict.kind.value] += 1
         self._counts["gate_outcomes"][record.gate_outcome.value] += 1
@@ -401,9 +341,3 @@ class _Conveyor:
 
     def _later(self, at_mono_ns: int, make_event: Callable[[], m.Event]) -> None:
         heapq.heappush(self._due, (at_mono_ns, next(self._order), make_event))
-
-
-def _without_map(record: PartRecord, inspection: Inspection | None) -> PartRecord:
-    if inspection is None or inspection.score_map is None:
-        return record
-    return dataclasses.replace(record, inspection=dataclasses.replace(inspection, score_map=None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
+from edgeinspect.errors import error_words
 from edgeinspect.faults import FaultName
 from edgeinspect.hw.opened import Drivers
 from edgeinspect.line.config import LineConfig, Tracking
@@ -25,7 +26,7 @@ def take_every_step(faults: FaultBoard, *steps: Callable[[], object]) -> None:
         try:
             step()
         except BaseException as error:  # noqa: BLE001  an interrupt, too, comes after the gate
-            faults.count(FaultName.DRIVER_DID_NOT_CLOSE, _words(error))
+            faults.count(FaultName.DRIVER_DID_NOT_CLOSE, error_words(error))
 
 
 class StationStop:
@@ -85,7 +86,7 @@ class StationStop:
         try:
             self._stages.pulse.close()
         except BaseException as error:  # noqa: BLE001  the rest must still be closed
-            self._faults.count(FaultName.GATE_DID_NOT_CLOSE, _words(error))
+            self._faults.count(FaultName.GATE_DID_NOT_CLOSE, error_words(error))
         # A driver or an engine that still hangs would also hang whoever closes it.
         if camera_ended:
             self._each(self._stages.camera.close)
@@ -144,7 +145,3 @@ def _travel_s(config: LineConfig) -> float:
     encoder = track.tracking is Tracking.ENCODER
     way_ns = 2_000_000_000 if encoder else track.to_gate + track.window_after
     return (way_ns + config.gate.settle_ns) / 1e9 + 2.0
-
-
-def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__

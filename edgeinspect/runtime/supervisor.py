@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgeinspect.faults import FaultName
 from edgeinspect.ports import Clock, Output
-from edgeinspect.runtime.fault_board import FaultBoard
+from edgeinspect.runtime.fault_board import FaultBoard, drive_output
 
 _PERIOD_S = 0.2
 
@@ -71,13 +71,7 @@ class Supervisor:
     def _show(self, wanted: Mapping[str, bool]) -> None:
         for name, output in self._lights.items():
             level = wanted.get(name, False)
-            if self._shown.get(name, False) == level:
-                continue
-            try:
-                output.drive(level)
-            except Exception as error:  # noqa: BLE001  a lamp must not stop the supervisor
-                words = str(error) or type(error).__name__
-                self._faults.begin(FaultName.LIGHT_OUTPUT_FAILED, words)
-            else:
+            if self._shown.get(name, False) != level and drive_output(
+                output, level, self._faults, FaultName.LIGHT_OUTPUT_FAILED
+            ):
                 self._shown[name] = level
-                self._faults.end(FaultName.LIGHT_OUTPUT_FAILED)

@@ -32,7 +32,7 @@ from edgeinspect.errors import CommandRefused, NotGood, UsageError
 from edgeinspect.part import Doubt, GateOutcome, VerdictKind
 from edgeinspect.records.reader import PartFilter, RecordReader
 from edgeinspect.records.writer import RecordWriter
-from edgeinspect.runtime.line_thread import FinishedPart
+from edgeinspect.runtime.finished_part import FinishedPart
 from edgeinspect.runtime.station_status import StationState
 from edgeinspect.settings.challenge import Challenge, Occasion
 from edgeinspect.settings.station_file import example_station

@@ -25,8 +25,8 @@ from edgeinspect.line.config import (
     TriggerConfig,
 )
 from edgeinspect.part import Frame, FrameMeta, FrameQuality, Inspection
+from edgeinspect.runtime.finished_part import FinishedPart
 from edgeinspect.runtime.inspection import InspectorSet
-from edgeinspect.runtime.line_thread import FinishedPart
 from edgeinspect.runtime.recipe_swap import PreparedRecipe
 from edgeinspect.runtime.station import Station
 from tests.helpers.station_clock import StationClock

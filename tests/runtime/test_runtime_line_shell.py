@@ -17,8 +17,9 @@ from edgeinspect.line.parts_lock import LockState
 from edgeinspect.part import CameraControls
 from edgeinspect.runtime.camera_thread import CameraThread
 from edgeinspect.runtime.fault_board import FaultBoard
+from edgeinspect.runtime.finished_part import FinishedPart
 from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
-from edgeinspect.runtime.line_thread import PICTURES_WAITING, FinishedPart, Item, LineShell
+from edgeinspect.runtime.line_thread import PICTURES_WAITING, Item, LineShell
 from edgeinspect.runtime.pulse_thread import PulseThread
 from edgeinspect.runtime.queues import BoundedQueue
 from edgeinspect.runtime.recorder_thread import RecorderThread

@@ -15,7 +15,7 @@ from edgeinspect.part import GateOutcome, PartRecord, Verdict, VerdictKind
 from edgeinspect.records.images import ImagePolicy
 from edgeinspect.records.reader import RecordReader
 from edgeinspect.records.writer import Acknowledgement, RecordWriter
-from edgeinspect.runtime.line_thread import FinishedPart
+from edgeinspect.runtime.finished_part import FinishedPart
 from edgeinspect.runtime.records_sink import RecordsSink
 from tests.helpers.records_samples import StepClock
 from tests.helpers.runtime_rig import inspection, make_frame

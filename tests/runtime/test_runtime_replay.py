@@ -15,7 +15,8 @@ from edgeinspect.errors import DiskFull, UsageError
 from edgeinspect.hw.folder_camera import list_pictures
 from edgeinspect.line.config import GateKind, ReviewAction
 from edgeinspect.part import Doubt, Frame, GateOutcome, Inspection, VerdictKind
-from edgeinspect.runtime.replay import Replay, ReplayResult
+from edgeinspect.runtime.replay import Replay
+from edgeinspect.runtime.replay_result import ReplayResult
 from tests.helpers.runtime_rig import BAD, GOOD, MemorySink, ShadeInspector, inspection, line_config
 
 

@@ -26,9 +26,9 @@ from edgeinspect.line.config import GateKind
 from edgeinspect.line.messages import Inspect, Inspected, InspectionFailed
 from edgeinspect.part import Frame, Inspection, StageTimes, VerdictKind
 from edgeinspect.runtime.fault_board import FaultBoard
+from edgeinspect.runtime.finished_part import FinishedPart
 from edgeinspect.runtime.inspection import InspectionWorkers, InspectorSet
 from edgeinspect.runtime.latency import Reservoir, StageLatencies
-from edgeinspect.runtime.line_thread import FinishedPart
 from edgeinspect.runtime.queues import BoundedQueue
 from edgeinspect.runtime.recipe_swap import PreparedRecipe, SwapRecipe
 from edgeinspect.runtime.recorder_thread import RecorderThread

@@ -30,24 +30,14 @@ from edgeinspect.screens.tune.dialogs import (
     health_notice,
     help_notice,
 )
-from edgeinspect.screens.tune.draft_thresholds import (
-    Draft,
-    keep_quietly,
-    restore_draft,
-)
+from edgeinspect.screens.tune.draft_thresholds import Draft, keep_quietly, restore_draft
 from edgeinspect.screens.tune.evidence import Evidence, Parts
 from edgeinspect.screens.tune.filmstrip import Filmstrip
 from edgeinspect.screens.tune.follow import Follower
-from edgeinspect.screens.tune.part_picture import (
-    CLOSE_IMAGE_ID,
-)
+from edgeinspect.screens.tune.part_picture import CLOSE_IMAGE_ID
 from edgeinspect.screens.tune.source import InForce, TuneSource
 from edgeinspect.screens.tune.tune_canvas import Canvas
-from edgeinspect.screens.tune.tune_drawing import (
-    fits,
-    summary,
-    thumbnails_across,
-)
+from edgeinspect.screens.tune.tune_drawing import fits, summary, thumbnails_across
 from edgeinspect.screens.tune.tune_state import TuneState
 from edgeinspect.screens.tune.tune_view import TuneView
 from edgeinspect.terminal import kitty
@@ -61,7 +51,6 @@ POLL_S = 1.0
 _HEALTH_S = 30.0
 _KEEP_DRAFT_S = 1.0
 _LAST_RESORT_S = 3.0
-_CACHED_PICTURES = 64
 
 
 class TuneApp(App[int]):

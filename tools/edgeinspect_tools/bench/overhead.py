@@ -36,7 +36,7 @@ from edgeinspect.line.config import (
     TriggerConfig,
 )
 from edgeinspect.part import Frame, FrameMeta, PartRecord, Region
-from edgeinspect.runtime.line_thread import FinishedPart
+from edgeinspect.runtime.finished_part import FinishedPart
 from edgeinspect.runtime.models import open_inspectors
 from edgeinspect.runtime.recipe_swap import PreparedRecipe
 from edgeinspect.runtime.station import Station
