@@ -7,6 +7,7 @@ code that needs a pair of clocks must read it here.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -57,3 +58,8 @@ def _read_once(
     other = read_other()
     after = now_mono_ns()
     return ClockPair((before + after) // 2, other, (after - before + 1) // 2)
+
+
+def utc_now() -> datetime.datetime:
+    """Return the wall clock's time, for people: it may be wrong, and it may jump."""
+    return datetime.datetime.now(datetime.UTC)

@@ -64,7 +64,7 @@ def _check_loaded(
     card = bundle.card
     yield _ok(
         "bundle",
-        f"{card.name} {card.version}, {card.task.value}, {len(bundle.card.digests)} files match "
+        f"{card.title}, {card.task.value}, {len(bundle.card.digests)} files match "
         f"their digests, {bundle.digest[:12]}",
     )
     yield _ok("thresholds", _thresholds(bundle))

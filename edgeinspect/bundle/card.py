@@ -340,6 +340,11 @@ class Card(CardPart):
             raise Rule("thresholds", without[0], value=MISSING, expected="review and reject")
         return self
 
+    @property
+    def title(self) -> str:
+        """Name and version, for people."""
+        return f"{self.name} {self.version}"
+
     @cached_property
     def defect_classes(self) -> tuple[str, ...]:
         """Names of the defect classes, in the order of the output channels."""

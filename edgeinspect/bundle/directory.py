@@ -57,8 +57,13 @@ class Bundle:
     golden: bytes
     edgetpu_model: bytes = b""
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """Name, version and digest, as records and answers hold them."""
+        return {"name": self.card.name, "version": self.card.version, "digest": self.digest}
+
     def __repr__(self) -> str:
-        return f"Bundle({self.card.name} {self.card.version}, {self.digest[:12]})"
+        return f"Bundle({self.card.title}, {self.digest[:12]})"
 
 
 def load_bundle(directory: Path) -> Bundle:

@@ -99,7 +99,7 @@ class ChallengeSession:
             "product": self.product,
             "recipe_revision": plan.recipe.revision,
             "recipe_digest": self.recipe_digest,
-            "bundle": f"{plan.bundle.card.name} {plan.bundle.card.version}",
+            "bundle": plan.bundle.card.title,
             "outcome": self.outcome,
             "detail": self.detail,
             "author": self.author,

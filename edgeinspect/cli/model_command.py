@@ -70,13 +70,13 @@ def install_command(source: Path, *, station: StationFile, older: bool, as_json:
             "model.install",
             author=login_name(),
             reason="an older bundle, with --older",
-            details={"bundle": _identity(offered), **audit_note(newer)},
+            details={"bundle": offered.identity, **audit_note(newer)},
         )
     bundle = store.install(source)
     name = f"{bundle.card.name}-{bundle.card.version}"
     print_result(
-        {**_identity(bundle), "directory": str(bundle.directory), "engine": engine},
-        f"Installed {bundle.card.name} {bundle.card.version} in {bundle.directory}.",
+        {**bundle.identity, "directory": str(bundle.directory), "engine": engine},
+        f"Installed {bundle.card.title} in {bundle.directory}.",
         f"Golden pictures agree on {engine}.",
         f"To use it: edgeinspect model activate {name} --config {station.path} --reason '…'",
         as_json=as_json,
@@ -280,20 +280,11 @@ def _row(entry: InstalledBundle, users: dict[str, list[str]]) -> dict[str, Any]:
     }
 
 
-def _identity(bundle: Bundle) -> dict[str, Any]:
-    return {
-        "name": bundle.card.name,
-        "version": bundle.card.version,
-        "digest": bundle.digest,
-    }
-
-
 def _print_applied(applied: Applied, bundle: Bundle, engine: str, *, as_json: bool) -> None:
     when = "the running station uses it now" if applied.live else "takes effect at the next start"
     print_result(
-        {**applied.as_dict(), "bundle": _identity(bundle), "engine": engine},
-        f"{applied.product} revision {applied.revision}: {bundle.card.name} {bundle.card.version}, "
-        f"{when}.",
+        {**applied.as_dict(), "bundle": bundle.identity, "engine": engine},
+        f"{applied.product} revision {applied.revision}: {bundle.card.title}, {when}.",
         "Its thresholds are not yet proven on this line. Run a challenge before you rely on them.",
         as_json=as_json,
     )

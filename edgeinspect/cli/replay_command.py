@@ -237,7 +237,7 @@ def _summary(run: Replay, plan: StationPlan, *, engine: str) -> dict[str, Any]:
     return {
         **asdict(summary),
         "parts_per_min": summary.parts_per_min,
-        "bundle": f"{plan.bundle.card.name} {plan.bundle.card.version}",
+        "bundle": plan.bundle.card.title,
         "recipe_digest": plan.digest,
         "engine": engine,
     }

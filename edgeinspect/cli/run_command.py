@@ -103,7 +103,7 @@ def _announce(plan: StationPlan, assembled: AssembledStation, journal: Journal) 
     journal.say(f"Station {plan.station.id}, {plan.config.gate.kind.value} gate.")
     journal.say(f"Recipe {recipe.product} revision {recipe.revision}, digest {plan.digest[:12]}.")
     card = plan.bundle.card
-    journal.say(f"Bundle {card.name} {card.version} on {assembled.engine}.")
+    journal.say(f"Bundle {card.title} on {assembled.engine}.")
     journal.say(f"Records in {plan.station.data_dir}.")
     for name, count in assembled.records_report.faults.items():
         journal.say(f"Found in the records at start: {name.replace('_', ' ')} ({count}).")

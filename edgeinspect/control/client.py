@@ -121,12 +121,8 @@ class ControlClient:
 
     def _send(self, line: bytes, deadline_s: float) -> None:
         self._connection.settimeout(max(0.001, deadline_s - time.monotonic()))
-        try:
+        with self._translated():
             self._connection.sendall(line)
-        except TimeoutError as error:
-            raise self._timeout() from error
-        except OSError as error:
-            raise self._broken(error) from error
 
     def _receive(self, deadline_s: float | None) -> dict[str, Any]:
         while b"\n" not in self._received:
@@ -147,15 +143,20 @@ class ControlClient:
             raise self._timeout()
         timeout_s = None if deadline_s is None else deadline_s - time.monotonic()
         self._connection.settimeout(None if timeout_s is None else max(0.001, timeout_s))
-        try:
+        with self._translated():
             data = self._connection.recv(65_536)
+        if not data:
+            raise self._broken("it closed the connection")
+        return data
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
         except TimeoutError as error:
             raise self._timeout() from error
         except OSError as error:
             raise self._broken(error) from error
-        if not data:
-            raise self._broken("it closed the connection")
-        return data
 
     def _unreachable(self, error: OSError) -> StationUnreachable:
         if isinstance(error, PermissionError):

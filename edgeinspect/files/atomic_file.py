@@ -63,7 +63,12 @@ def create_file(path: Path, data: bytes, *, mode: int = 0o444) -> bool:
 
 def fsync_folder(folder: Path) -> None:
     """Make creations, renames and removals in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fsync_file(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def fsync_file(path: Path, flags: int = os.O_RDONLY | os.O_CLOEXEC) -> None:
+    """Make the content of a file that was written before durable."""
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

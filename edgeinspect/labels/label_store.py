@@ -21,6 +21,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeinspect.clocks import utc_now
 from edgeinspect.errors import UsageError
 from edgeinspect.files.atomic_file import fsync_folder, make_folder
 from edgeinspect.files.one_line import is_one_line
@@ -67,10 +68,6 @@ class Label:
         return {**values, "label": self.kind.value, "labelled_wall": wall}
 
 
-def _utc_now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
-
-
 class LabelStore:
     """The labels of one data directory; several people may use it at once.
 
@@ -84,7 +81,7 @@ class LabelStore:
     """
 
     def __init__(
-        self, data_dir: Path, *, now_wall: Callable[[], datetime.datetime] = _utc_now
+        self, data_dir: Path, *, now_wall: Callable[[], datetime.datetime] = utc_now
     ) -> None:
         self._data_dir = data_dir
         self._now_wall = now_wall

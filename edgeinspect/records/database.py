@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeinspect.errors import DataFromNewerVersion, StorageFault
-from edgeinspect.files.atomic_file import fsync_folder, remove_quietly, share_with_group
+from edgeinspect.files.atomic_file import fsync_file, fsync_folder, remove_quietly, share_with_group
 from edgeinspect.files.set_aside import set_aside
 from edgeinspect.records.durable import database_fault, database_faults, immediate
 from edgeinspect.records.schema import (
@@ -102,11 +102,7 @@ def copy_database(connection: sqlite3.Connection, target: Path) -> None:
                 copy.execute("PRAGMA journal_mode = OFF")
                 copy.execute("PRAGMA synchronous = OFF")
                 connection.backup(copy)
-            descriptor = os.open(target, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            fsync_file(target, os.O_RDWR | os.O_CLOEXEC)
 
 
 def open_for_reading(data_dir: Path) -> sqlite3.Connection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from itertools import islice
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from edgeinspect.errors import UsageError
-from edgeinspect.files.atomic_file import fsync_folder, remove_quietly
+from edgeinspect.files.atomic_file import fsync_file, fsync_folder, remove_quietly
 from edgeinspect.files.csv_cells import write_table
 from edgeinspect.files.json_text import finite
 from edgeinspect.part import CameraControls
@@ -140,7 +139,7 @@ def export_parts(
     writing = database_faults("write the export", path.parent)
     with writing, undo_on_error(remove_quietly, temporary):
         writer(rows, temporary)
-        _fsync(temporary)
+        fsync_file(temporary)
         temporary.replace(path)
         fsync_folder(path.parent)
     return rows.count
@@ -261,11 +260,3 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
         name: json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
         for name, value in row.items()
     }
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -57,7 +57,7 @@ def refuse_older(newer: Build | None, bundle: Bundle | None, *, say_so: str = SA
     """Raises OlderBundle if there is something newer in force."""
     if newer is not None and bundle is not None:
         raise OlderBundle(
-            f"{bundle.card.name} {bundle.card.version} ({bundle.digest[:12]}) is older than the "
+            f"{bundle.card.title} ({bundle.digest[:12]}) is older than the "
             f"build in force: {newer}.",
             next_action=say_so,
         )

@@ -60,16 +60,11 @@ class StationPlan:
     @property
     def document(self) -> str:
         """What the recipe digest stands for, as JSON, kept with the records."""
-        card = self.bundle.card
         return json.dumps(
             {
                 "station": self.station.model_dump(mode="json"),
                 "recipe": recipe_yaml(self.recipe),
-                "bundle": {
-                    "name": card.name,
-                    "version": card.version,
-                    "digest": self.bundle.digest,
-                },
+                "bundle": self.bundle.identity,
                 "roi": self.roi,
                 "audit_head": self.audit_head,
                 "thresholds": {t.name: [t.review, t.reject] for t in self.config.thresholds},

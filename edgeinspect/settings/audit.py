@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgeinspect.clocks import utc_now
 from edgeinspect.errors import NotGood, StorageFault, UsageError
 from edgeinspect.files import one_line
 from edgeinspect.files.atomic_file import (
@@ -129,10 +130,6 @@ class AuditReport:
         }
 
 
-def _utc_now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
-
-
 class AuditTrail:
     """The trail in one file; any number of processes may append and read at the same time.
 
@@ -141,7 +138,7 @@ class AuditTrail:
         now_wall: UTC now, for the time of the entries.
     """
 
-    def __init__(self, path: Path, *, now_wall: Callable[[], datetime.datetime] = _utc_now) -> None:
+    def __init__(self, path: Path, *, now_wall: Callable[[], datetime.datetime] = utc_now) -> None:
         self._path = path
         self._head_path = path.with_name(f"{path.stem}-head.json")
         self._now_wall = now_wall

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, Field
 
+from edgeinspect.clocks import utc_now
 from edgeinspect.errors import ConfigError, RecipeConflict, UsageError
 from edgeinspect.files.atomic_file import create_file, make_folder, replace_file
 from edgeinspect.files.file_lock import exclusive
@@ -95,12 +96,7 @@ class RecipeStore:
         now_wall: UTC now, for the dates that people read.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        now_wall: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
-    ) -> None:
+    def __init__(self, root: Path, *, now_wall: Callable[[], datetime.datetime] = utc_now) -> None:
         self._root = root
         self._now_wall = now_wall
         self._audit = AuditTrail(root.parent / AUDIT_FILE, now_wall=now_wall)

@@ -23,6 +23,7 @@ from typing import Any
 
 from edgeinspect.bundle.model_store import BundleStore
 from edgeinspect.bundle.signature import load_minisign
+from edgeinspect.clocks import utc_now
 from edgeinspect.errors import ConfigError, EdgeInspectError, StorageFault
 from edgeinspect.files.atomic_file import fsync_folder, make_folder, replace_file, storage_faults
 from edgeinspect.files.file_lock import exclusive
@@ -114,16 +115,12 @@ class _Card:
         return f"imported from the {self.source}"
 
 
-def _utc_now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
-
-
 def import_setup(
     places: Places,
     *,
     source: str = "card",
     allow_older: bool = False,
-    now_wall: Callable[[], datetime.datetime] = _utc_now,
+    now_wall: Callable[[], datetime.datetime] = utc_now,
     owner_of: Callable[[], Owner | None] = station_owner,
 ) -> Outcome:
     """Import everything new and write ``station.log``, which shows people the result.
@@ -384,7 +381,7 @@ def _take_as_station(card: _Card, history: History) -> dict[str, Any]:
         if note and found.recipe is None:
             _announce_older(card, found, note)
         installed = BundleStore(_bundles(card, found)).install(found.bundle.directory)
-        done.append(f"Bundle {installed.card.name} {installed.card.version}.")
+        done.append(f"Bundle {installed.card.title}.")
     if found.recipe is not None and found.station is not None:
         store = RecipeStore(found.station.recipes_dir)
         done.append(_take_recipe(store, found.recipe, reason=card.reason, note=note))
@@ -396,13 +393,11 @@ def _announce_older(card: _Card, found: Found, note: Mapping[str, object]) -> No
     station, bundle = station_of(card.places, found), found.bundle
     if station is None or bundle is None:
         return
-    identity = {
-        "name": bundle.card.name,
-        "version": bundle.card.version,
-        "digest": bundle.digest,
-    }
     RecipeStore(station.recipes_dir).audit.append(
-        "model.install", author=AUTHOR, reason=card.reason, details={"bundle": identity, **note}
+        "model.install",
+        author=AUTHOR,
+        reason=card.reason,
+        details={"bundle": bundle.identity, **note},
     )
 
 

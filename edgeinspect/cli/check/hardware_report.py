@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,8 +73,3 @@ def _why_not(fields: dict[str, Any]) -> str:
 
 def _figure(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def now_utc() -> str:
-    """The time as people read it."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

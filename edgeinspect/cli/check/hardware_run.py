@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeinspect.assembly.finding import Finding
-from edgeinspect.cli.check.hardware_report import now_utc, report_fields, write_report
+from edgeinspect.cli.check.hardware_report import report_fields, write_report
 from edgeinspect.cli.check.hardware_steps import Person, acceptance
+from edgeinspect.clocks import utc_now
 from edgeinspect.errors import EdgeInspectError, UsageError
 from edgeinspect.terminal.output import print_json, say
 
@@ -57,7 +58,11 @@ def run_acceptance(subject: Path, *, author: str | None, report: Path | None, as
         if not as_json:
             _say_step(step)
     fields = report_fields(
-        subject, station_id, steps, author=author or "nobody present", when=now_utc()
+        subject,
+        station_id,
+        steps,
+        author=author or "nobody present",
+        when=utc_now().isoformat(timespec="seconds"),
     )
     files = write_report(report, fields) if report is not None else ()
     if as_json:

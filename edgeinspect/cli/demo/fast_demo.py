@@ -78,6 +78,6 @@ def run_fast(
         "stage_latency_us": judge.stages_us(),
         "station_faults": {},
         "engine": opened.description,
-        "bundle": f"{plan.bundle.card.name} {plan.bundle.card.version}",
+        "bundle": plan.bundle.card.title,
     }
     return result, account

@@ -220,7 +220,7 @@ class LiveDemo:
         if line.guard is not None:
             places["guard"] = geometry.to_guard_ns
         return LiveView(
-            title=f"edgeinspect demo  {card.name} {card.version}",
+            title=f"edgeinspect demo  {card.title}",
             state=state_words(status),
             elapsed_s=time.monotonic() - self._began_s,
             parts_done=self._done,
@@ -273,7 +273,7 @@ class LiveDemo:
             "stage_latency_us": status["stage_latency_us"],
             "station_faults": faults,
             "engine": self._assembled.engine,
-            "bundle": f"{self._plan.bundle.card.name} {self._plan.bundle.card.version}",
+            "bundle": self._plan.bundle.card.title,
         }
         return result, account
 
