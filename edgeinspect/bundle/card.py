@@ -236,6 +236,18 @@ class ClassCard(CardPart):
     role: Role
 
 
+def check_reducer(kind: str, k: int) -> None:
+    """Check the reducer of a card or a recipe. Raises Rule."""
+    if kind == ReducerKind.MAX and k != 1:
+        raise Rule("k", value=k, expected="1 for the reducer max")
+
+
+def check_thresholds(review: float, reject: float) -> None:
+    """Check the thresholds of a card or a recipe. Raises Rule."""
+    if review > reject:
+        raise Rule("review", value=review, expected=f"at most reject ({reject:g})")
+
+
 class ReducerCard(CardPart):
     """How the values of one class over the score map become its defect score.
 
@@ -247,8 +259,7 @@ class ReducerCard(CardPart):
 
     @model_validator(mode="after")
     def _check_k(self) -> Self:
-        if self.kind is ReducerKind.MAX and self.k != 1:
-            raise Rule("k", value=self.k, expected="1 for the reducer max")
+        check_reducer(self.kind, self.k)
         return self
 
 
@@ -260,8 +271,7 @@ class ThresholdCard(CardPart):
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
-        if self.review > self.reject:
-            raise Rule("review", value=self.review, expected=f"at most reject ({self.reject})")
+        check_thresholds(self.review, self.reject)
         return self
 
 

@@ -34,7 +34,12 @@ _WRONG_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, er
 
 
 class LazyCommand(NamedTuple):
-    """Where a command is, as ``package.module:attribute``, and its line in the overview."""
+    """Where a command is, and its line in the overview.
+
+    Attributes:
+        place: ``package.module:attribute``; ``command`` if the attribute is left out.
+        summary: the line in the overview.
+    """
 
     place: str
     summary: str
@@ -62,7 +67,7 @@ class LazyGroup(click.Group):
         if entry is None:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = entry.place.partition(":")
-        return cast(click.Command, getattr(importlib.import_module(module), attribute))
+        return cast(click.Command, getattr(importlib.import_module(module), attribute or "command"))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -12,56 +12,45 @@ from edgeinspect.terminal.output import examples
 
 COMMANDS = {
     "demo": LazyCommand(
-        "edgeinspect.cli.demo.demo_command:command",
-        "Run a simulated line with the shipped model.",
+        "edgeinspect.cli.demo.demo_command", "Run a simulated line with the shipped model."
     ),
-    "run": LazyCommand("edgeinspect.cli.run_command:command", "Run a station until it is stopped."),
+    "run": LazyCommand("edgeinspect.cli.run_command", "Run a station until it is stopped."),
     "check": LazyCommand(
-        "edgeinspect.cli.check.check_command:command",
-        "Check a bundle, a station file or the hardware.",
+        "edgeinspect.cli.check.check_command", "Check a bundle, a station file or the hardware."
     ),
     "replay": LazyCommand(
-        "edgeinspect.cli.replay_command:command",
-        "Inspect a folder of pictures as a station would.",
+        "edgeinspect.cli.replay_command", "Inspect a folder of pictures as a station would."
     ),
-    "sim": LazyCommand(
-        "edgeinspect.cli.sim_command:command", "Simulate many parts and inject faults."
-    ),
-    "status": LazyCommand(
-        "edgeinspect.cli.status_command:command", "Show the state of a running station."
-    ),
+    "sim": LazyCommand("edgeinspect.cli.sim_command", "Simulate many parts and inject faults."),
+    "status": LazyCommand("edgeinspect.cli.status_command", "Show the state of a running station."),
     "parts": LazyCommand(
-        "edgeinspect.cli.parts_command:command", "List, draw, count and export recorded parts."
+        "edgeinspect.cli.parts_command", "List, draw, count and export recorded parts."
     ),
     "recipe": LazyCommand(
-        "edgeinspect.cli.recipe.recipe_command:command",
-        "Change, apply, roll back and audit recipes.",
+        "edgeinspect.cli.recipe.recipe_command", "Change, apply, roll back and audit recipes."
     ),
     "tune": LazyCommand(
-        "edgeinspect.cli.tune.tune_command:command",
-        "Choose thresholds from recorded evidence.",
+        "edgeinspect.cli.tune.tune_command", "Choose thresholds from recorded evidence."
     ),
     "label": LazyCommand(
-        "edgeinspect.cli.label_command:command", "Label recorded parts as good or defective."
+        "edgeinspect.cli.label_command", "Label recorded parts as good or defective."
     ),
-    "io": LazyCommand(
-        "edgeinspect.cli.io.io_command:command", "Watch inputs and drive outputs by hand."
-    ),
+    "io": LazyCommand("edgeinspect.cli.io.io_command", "Watch inputs and drive outputs by hand."),
     "camera": LazyCommand(
-        "edgeinspect.cli.camera.camera_command:command", "Set up and check the station's camera."
+        "edgeinspect.cli.camera.camera_command", "Set up and check the station's camera."
     ),
     "challenge": LazyCommand(
-        "edgeinspect.cli.challenge.challenge_command:command",
+        "edgeinspect.cli.challenge.challenge_command",
         "Test the station with numbered master parts.",
     ),
     "study": LazyCommand(
-        "edgeinspect.cli.study_command:command", "Measure how well the station and people agree."
+        "edgeinspect.cli.study_command", "Measure how well the station and people agree."
     ),
     "model": LazyCommand(
-        "edgeinspect.cli.model_command:command", "Install, list, verify and switch models."
+        "edgeinspect.cli.model_command", "Install, list, verify and switch models."
     ),
     "setup": LazyCommand(
-        "edgeinspect.cli.setup_command:command", "Set up a flashed station from station.conf."
+        "edgeinspect.cli.setup_command", "Set up a flashed station from station.conf."
     ),
 }
 

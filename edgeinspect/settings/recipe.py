@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import AwareDatetime, Field, create_model, model_validator
 
+from edgeinspect.bundle.card import check_reducer, check_thresholds
 from edgeinspect.errors import ConfigError
 from edgeinspect.files.yaml_expected import Rule
 from edgeinspect.files.yaml_file import dump_yaml, load_model
@@ -131,8 +132,7 @@ class Reducer(Section):
 
     @model_validator(mode="after")
     def _check_k(self) -> Self:
-        if self.kind == "max" and self.k != 1:
-            raise Rule("k", value=self.k, expected="1 for the reducer max")
+        check_reducer(self.kind, self.k)
         return self
 
 
@@ -145,8 +145,7 @@ class Thresholds(Section):
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
-        if self.review > self.reject:
-            raise Rule("review", value=self.review, expected=f"at most reject ({self.reject:g})")
+        check_thresholds(self.review, self.reject)
         return self
 
 

@@ -8,13 +8,13 @@ from edgeinspect.cli.application import LazyCommand, LazyGroup
 from edgeinspect.terminal.output import examples
 
 COMMANDS = {
-    "snap": LazyCommand("edgeinspect.cli.camera.snap:command", "Take one picture."),
-    "focus": LazyCommand("edgeinspect.cli.camera.focus:command", "Show a focus meter."),
+    "snap": LazyCommand("edgeinspect.cli.camera.snap", "Take one picture."),
+    "focus": LazyCommand("edgeinspect.cli.camera.focus", "Show a focus meter."),
     "expose": LazyCommand(
-        "edgeinspect.cli.camera.expose:command", "Find exposure and gain for the current light."
+        "edgeinspect.cli.camera.expose", "Find exposure and gain for the current light."
     ),
     "stream-check": LazyCommand(
-        "edgeinspect.cli.camera.stream:command", "Check rate, freshness and settings of the frames."
+        "edgeinspect.cli.camera.stream", "Check rate, freshness and settings of the frames."
     ),
 }
 

@@ -9,17 +9,15 @@ from edgeinspect.terminal.output import examples
 
 COMMANDS = {
     "list": LazyCommand(
-        "edgeinspect.cli.io.list_lines:command", "List GPIO chips and lines, and who uses them."
+        "edgeinspect.cli.io.list_lines", "List GPIO chips and lines, and who uses them."
     ),
-    "watch": LazyCommand(
-        "edgeinspect.cli.io.watch_lines:command", "Show each change of the inputs."
-    ),
+    "watch": LazyCommand("edgeinspect.cli.io.watch_lines", "Show each change of the inputs."),
     "pulse": LazyCommand("edgeinspect.cli.io.drive_output:pulse", "Pulse one output."),
     "wiggle": LazyCommand(
         "edgeinspect.cli.io.drive_output:wiggle", "Switch outputs on and off to find their wires."
     ),
     "calibrate-gate": LazyCommand(
-        "edgeinspect.cli.io.calibrate_gate:command", "Measure the travel time from trigger to gate."
+        "edgeinspect.cli.io.calibrate_gate", "Measure the travel time from trigger to gate."
     ),
 }
 
