@@ -13,6 +13,7 @@ from edgeinspect.assembly.finding import Finding
 from edgeinspect.bundle.directory import Bundle, load_bundle
 from edgeinspect.challenge.masters_file import check_masters, load_masters
 from edgeinspect.errors import EdgeInspectError, StorageFault
+from edgeinspect.files.atomic_file import nearest_folder
 from edgeinspect.hw.registry import resolve_driver
 from edgeinspect.part import Region
 from edgeinspect.runtime.frame_fit import check_fits, expected_frame, recorded_frame
@@ -90,9 +91,7 @@ def _thresholds(bundle: Bundle) -> str:
 
 def _check_storage(station: StationFile) -> Iterator[Finding]:
     folder = station.data_dir
-    present = folder
-    while not present.exists():
-        present = present.parent
+    present = nearest_folder(folder)
     try:
         with _storage_words(folder), tempfile.NamedTemporaryFile(dir=present):
             free = shutil.disk_usage(present).free

@@ -90,6 +90,11 @@ def make_folder(folder: Path) -> None:
         fsync_folder(folder.parent)
 
 
+def nearest_folder(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that exists."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+
+
 def share_with_group(path: Path) -> None:
     """Let the group write a file that this process created, if the group may write its folder.
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from edgeinspect.control.feed import EventFeed
 from edgeinspect.faults import FaultName
 from edgeinspect.line import messages as m
 from edgeinspect.line.config import LineConfig
-from edgeinspect.line.parts_lock import LockState
 from edgeinspect.part import PartRecord
 from edgeinspect.ports import Clock, Output
 from edgeinspect.runtime.camera_thread import CameraThread
+from edgeinspect.runtime.driven_core import Core
 from edgeinspect.runtime.fault_board import FaultBoard, drive_output
 from edgeinspect.runtime.finished_part import FinishedPart, without_score_map
 from edgeinspect.runtime.inspection import InspectionWorkers
@@ -38,58 +38,6 @@ HEARTBEAT_HALF_PERIOD_NS = 50_000_000
 PULSE_SILENCE_NS = 500_000_000
 """The pulse thread shows itself ten times in this span; silent for longer, it hangs."""
 _PICTURES_KEPT = 8
-
-
-class Core(Protocol):
-    """What the shell uses of ``edgeinspect.line.core.LineCore``."""
-
-    def start(self, now_mono_ns: int) -> list[m.Action]:
-        """See ``LineCore.start``."""
-        ...
-
-    def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]:
-        """See ``LineCore.handle``."""
-        ...
-
-    @property
-    def next_wake_mono_ns(self) -> int:
-        """See ``LineCore.next_wake_mono_ns``."""
-        ...
-
-    @property
-    def drained(self) -> bool:
-        """See ``LineCore.drained``."""
-        ...
-
-    @property
-    def parts_in_flight(self) -> int:
-        """See ``LineCore.parts_in_flight``."""
-        ...
-
-    @property
-    def belt_is_steady(self) -> bool:
-        """See ``LineCore.belt_is_steady``."""
-        ...
-
-    @property
-    def status(self) -> Mapping[str, int]:
-        """See ``LineCore.status``."""
-        ...
-
-    @property
-    def holds(self) -> tuple[str, ...]:
-        """See ``LineCore.holds``."""
-        ...
-
-    @property
-    def open_alarms(self) -> tuple[m.AlarmName, ...]:
-        """See ``LineCore.open_alarms``."""
-        ...
-
-    @property
-    def lock_state(self) -> LockState:
-        """See ``LineCore.lock_state``."""
-        ...
 
 
 Item = m.Event | SwapRecipe | EncoderMailbox | StopMailbox

@@ -10,10 +10,11 @@ from edgeinspect.hw.opened import Drivers
 from edgeinspect.line import messages as m
 from edgeinspect.ports import Clock
 from edgeinspect.runtime.camera_thread import CameraThread
+from edgeinspect.runtime.driven_core import Core
 from edgeinspect.runtime.fault_board import FaultBoard
 from edgeinspect.runtime.finished_part import FinishedPart
 from edgeinspect.runtime.inspection import InspectionWorkers
-from edgeinspect.runtime.line_thread import Core, Item, LineShell
+from edgeinspect.runtime.line_thread import Item, LineShell
 from edgeinspect.runtime.pulse_thread import PulseThread
 from edgeinspect.runtime.queues import BoundedQueue
 from edgeinspect.runtime.recipe_swap import PreparedRecipe

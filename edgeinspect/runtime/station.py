@@ -15,9 +15,9 @@ from edgeinspect.line.config import LineConfig
 from edgeinspect.line.core import LineCore
 from edgeinspect.line.parts_lock import LockState
 from edgeinspect.ports import Clock
+from edgeinspect.runtime.driven_core import Core
 from edgeinspect.runtime.fault_board import Fault, FaultBoard
 from edgeinspect.runtime.finished_part import FinishedPart
-from edgeinspect.runtime.line_thread import Core
 from edgeinspect.runtime.line_view import Picture
 from edgeinspect.runtime.recipe_swap import (
     PreparedRecipe,

@@ -8,12 +8,12 @@ import queue
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeinspect.assembly.finding import Finding
 from edgeinspect.cli.check import hardware_measure as measure
 from edgeinspect.errors import EdgeInspectError
+from edgeinspect.files.atomic_file import nearest_folder
 
 if TYPE_CHECKING:
     from edgeinspect.hw.registry import IoModule
@@ -86,7 +86,7 @@ def _board(station: StationFile, board: Board, machine: str) -> Iterator[Finding
     from edgeinspect.health.machine_health import machine_health
     from edgeinspect.hw.clock import SystemClock
 
-    folder = _existing(station.data_dir)
+    folder = nearest_folder(station.data_dir)
     state = board.read()
     items = machine_health(
         state,
@@ -108,14 +108,8 @@ def _board(station: StationFile, board: Board, machine: str) -> Iterator[Finding
         yield Finding(name="board", state="ok", detail=state.model, emulated=machine)
 
 
-def _existing(folder: Path) -> Path:
-    while not folder.exists():
-        folder = folder.parent
-    return folder
-
-
 def _storage(station: StationFile, machine: str) -> Iterator[Finding]:
-    folder = _existing(station.data_dir)
+    folder = nearest_folder(station.data_dir)
     found = measure.disk_figures(folder)
     slow = found.fsync_ms_p99 > _SLOW_FSYNC_MS or found.write_mb_per_s < _SLOW_DISK_MB_PER_S
     yield Finding(
