@@ -277,7 +277,9 @@ def test_a_lease_is_never_shortened() -> None:
         m.RenewLease(50),
     ],
 )
-def test_only_a_release_can_come_too_late(action: m.Action) -> None:
+def test_only_a_release_can_come_too_late(
+    action: m.Arm | m.RejectEverything | m.EndRejectEverything | m.RenewLease,
+) -> None:
     schedule = _planned(_config(GateKind.NORMALLY_REJECTING), (10, 20, False))
     assert schedule.carry_out(action, 5) is True
     assert schedule.carry_out(m.Release(0), 15) is False
