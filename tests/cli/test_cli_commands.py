@@ -24,7 +24,6 @@ from edgeinspect.cli.demo import live_demo
 from edgeinspect.cli.main import application
 from edgeinspect.errors import ConfigError, ModelRefused
 from edgeinspect.hw import clock as hw_clock
-from edgeinspect.hw.litert import Kernels, open_model
 from edgeinspect.records.reader import RecordReader
 from edgeinspect.runtime.plan import find_bundle_directory, plan_station
 from edgeinspect.settings.station_file import example_station
@@ -43,11 +42,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle")
     model = folder / "pool.tflite"
     model.write_bytes(max_pool_model(height=96, width=96, stride=4))
-    reference = open_model(model.read_bytes(), source="pool", kernels=Kernels.REFERENCE)
     made = wrap_model(
         model,
         folder / "bright",
-        reference=reference,
         classes=[ClassCard(name="bright", role=Role.DEFECT)],
         name="bright",
         task=Task.SEGMENTATION,
@@ -58,7 +55,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         std=[255.0],
         thresholds={"default": ThresholdCard(review=0.97, reject=0.98)},
     )
-    reference.close()
     return made.directory
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from edgeinspect.bundle.card import ClassCard, Fit, Role, Task
 from edgeinspect.bundle.directory import Bundle, bundle_digest, sha256_of
-from edgeinspect.hw.litert import Kernels, open_model
 from edgeinspect_tools.pack.wrap_model import wrap_model
 from tests.helpers.tiny_model import max_pool_model
 
@@ -34,7 +33,6 @@ def spot_bundle(folder: Path, *, name: str = "spots", **options: Any) -> Bundle:
     model = max_pool_model()
     path = folder / f"{name}.tflite"
     path.write_bytes(model)
-    reference = open_model(model, source=name, kernels=Kernels.REFERENCE, probe=False)
     defaults: dict[str, Any] = {
         "classes": [SPOT],
         "task": Task.SEGMENTATION,
@@ -42,4 +40,4 @@ def spot_bundle(folder: Path, *, name: str = "spots", **options: Any) -> Bundle:
         "stride_px": 4,
         "licence": "Apache-2.0",
     }
-    return wrap_model(path, folder / name, reference=reference, name=name, **defaults | options)
+    return wrap_model(path, folder / name, name=name, **defaults | options)

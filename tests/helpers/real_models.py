@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from edgeinspect.bundle.card import ClassCard, Role
 from edgeinspect.bundle.directory import Bundle
-from edgeinspect.hw.litert import Kernels, open_model
-from edgeinspect.hw.model_file import read_model
 from edgeinspect.hw.runtime_library import load_library
 from edgeinspect_tools.pack.wrap_model import wrap_model
 
@@ -24,12 +22,9 @@ def numbered_classes(count: int) -> list[ClassCard]:
 
 
 def wrap(model: Path, out_dir: Path, classes: int, **options: Any) -> Bundle:
-    content = read_model(model)
-    reference = open_model(content, source=model.name, kernels=Kernels.REFERENCE, probe=False)
     return wrap_model(
         model,
         out_dir,
-        reference=reference,
         classes=numbered_classes(classes),
         name=model.stem,
         **options,

@@ -89,9 +89,7 @@ def test_int8_models_of_mlperf_tiny_run_like_the_bare_interpreter(
 ) -> None:
     model = shared / "models" / "mlperf_tiny" / f"{name}.tflite"
     cat = picture(shared / "models" / "coral" / "cat.bmp")
-    fast = open_model(read_model(model), source=name, threads=1, probe=False)
-    bundle = wrap(model, tmp_path / "bundle", classes, pictures=[cat], measured_on=fast)
-    fast.close()
+    bundle = wrap(model, tmp_path / "bundle", classes, pictures=[cat])
     engine = open_engine(bundle, threads=1)
     check_golden(bundle, engine)
     inspector = Inspector(bundle, engine, None)
@@ -131,7 +129,7 @@ def test_the_tolerance_follows_what_was_measured(shared: Path, tmp_path: Path) -
     model = shared / "models" / "coral" / "mobilenet_v1_0.25_128_quant.tflite"
     cat = picture(shared / "models" / "coral" / "cat.bmp")
     fast = open_model(read_model(model), source="fast", threads=1, probe=False)
-    bundle = wrap(model, tmp_path / "bundle", 1001, pictures=[cat], measured_on=fast)
+    bundle = wrap(model, tmp_path / "bundle", 1001, pictures=[cat])
     report = check_golden(bundle, fast)
     tolerance = bundle.certificate.tolerance
     assert report.max_output_steps < tolerance.output_steps <= 2 * report.max_output_steps + 2

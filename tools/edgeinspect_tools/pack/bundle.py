@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,14 @@ import numpy as np
 
 import edgeinspect
 from edgeinspect.bundle.card import CERTIFICATE_FILE, GOLDEN_FILE, Card, Fit, ThresholdCard
-from edgeinspect.bundle.certificate import Certificate
 from edgeinspect.bundle.directory import MAX_GOLDEN_BYTES, Bundle, read_bounded, write_bundle
-from edgeinspect.bundle.golden import (
-    GoldenReport,
-    compare_with_golden,
-    make_golden,
-    parse_golden,
-)
 from edgeinspect.bundle.preprocess import to_gray
 from edgeinspect.bundle.reference import REFERENCE_FILE
-from edgeinspect.hw.litert import Kernels, open_model
 from edgeinspect.hw.picture_file import read_picture
 from edgeinspect_tools.data.dataset import Dataset, Split
 from edgeinspect_tools.data.training_data import SPLIT_FILE, split_bytes
+from edgeinspect_tools.pack.checked_bundle import write_checked_bundle
 from edgeinspect_tools.pack.model_card import model_card_html
-from edgeinspect_tools.pack.wrap_model import drawn_pictures, tolerance_for
 from edgeinspect_tools.quantize.draft_bundle import FLOAT_MODEL, bundle_in_memory, card_of
 from edgeinspect_tools.quantize.gap import score_int8
 from edgeinspect_tools.quantize.int8_candidates import check_gap
@@ -114,31 +106,22 @@ def pack(
     if accepted:
         metrics["accepted_gap"] = True
     card = card.model_copy(update={"metrics": metrics})
-    shown = golden_pictures(card, dataset) if identity.ship_pictures else None
-    golden, spread_of = golden_of(
-        card, trained.int8_model, drawn_pictures(card.input) if shown is None else shown
-    )
-    certificate = Certificate(
-        tolerance=tolerance_for(spread_of, card.name),
-        comparison={
-            **found.as_dict(),
-            "accepted_gap": accepted,
-            "fast_kernels_against_reference": asdict(spread_of),
-            "quantization": {
-                key: value for key, value in trained.quantized.items() if key != "file"
-            },
-        },
-    )
     others = {SPLIT_FILE: split_bytes(dataset), MODEL_CARD: model_card_html(card, found)}
     if identity.keep_float:
         others[FLOAT_MODEL] = trained.float_model
     others |= shared_reference(card, dataset)
-    bundle = write_bundle(
+    bundle = write_checked_bundle(
         out,
-        card=card,
-        model=trained.int8_model,
-        golden=golden,
-        certificate=certificate,
+        card,
+        trained.int8_model,
+        pictures=golden_pictures(card, dataset) if identity.ship_pictures else None,
+        comparison={
+            **found.as_dict(),
+            "accepted_gap": accepted,
+            "quantization": {
+                key: value for key, value in trained.quantized.items() if key != "file"
+            },
+        },
         others=others,
         replace=replace,
     )
@@ -203,21 +186,6 @@ def with_int8_thresholds(card: Card, model: bytes, dataset: Dataset) -> Card:
     review, reject = thresholds(np.array(good), np.array(bad))
     limits = ThresholdCard(review=review, reject=reject)
     return card.model_copy(update={"thresholds": {"default": limits}})
-
-
-def golden_of(card: Card, model: bytes, pictures: Sequence[Pixels]) -> tuple[bytes, GoldenReport]:
-    """``golden.npz`` from the reference kernels, and how far this machine's fast ones are off."""
-    reference = open_model(model, source=card.name, kernels=Kernels.REFERENCE)
-    try:
-        golden = make_golden(card, pictures, reference)
-    finally:
-        reference.close()
-    parsed = parse_golden(golden, card, card.name)
-    fast = open_model(model, source=card.name, threads=1)
-    try:
-        return golden, compare_with_golden(card, parsed, fast)
-    finally:
-        fast.close()
 
 
 def golden_pictures(card: Card, dataset: Dataset) -> list[Pixels]:

@@ -54,7 +54,7 @@ def command(  # noqa: PLR0917  click passes by name
 ) -> None:
     """Measure a quantized RUN on its test pictures and write a bundle.
 
-    The bundle holds the card, the model, golden data, the certificate, a model card to read
+    The bundle holds the card, the model, golden data, the certificate, a readable model card
     (card.html), the split, and the float model, so that anybody can verify it.
     """
     from edgeinspect_tools.data.training_data import dataset_of_run

@@ -13,9 +13,7 @@ from pydantic import ValidationError
 from edgeinspect.bundle.card import (
     DEFAULT_THRESHOLD,
     Card,
-    ClassCard,
     InputCard,
-    OutputCard,
     ReducerCard,
     Task,
     ThresholdCard,
@@ -35,6 +33,7 @@ INT8_MODEL = "model.int8.tflite"
 QUANTIZED_FILE = "quantized.json"
 
 _ALIKE = 1e-3
+DEFAULT_LIMITS = ThresholdCard(review=0.3, reject=0.5)
 LOOSE = Tolerance(output_steps=64, score_error=0.25)
 
 
@@ -53,7 +52,7 @@ def load_run(folder: Path) -> tuple[dict[str, Any], bytes]:
         raise UsageError(
             f"{folder} is not a finished training run: {path.name} cannot be read "
             f"({error.strerror or error}).",
-            next_action="Name the folder that edgeinspect-tools train wrote.",
+            next_action="Give the folder that edgeinspect-tools train wrote.",
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is not the description of a training run.") from error
@@ -85,42 +84,67 @@ def card_of(
     """
     interpreter = open_interpreter(model)
     source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    entry, exit_ = dict(described["input"]), dict(described["output"])
-    for key in ("tile_height_px", "tile_width_px"):
-        entry.pop(key, None)
-    if not entry.get("reference"):
-        entry.pop("reference", None)
-    limits = {
-        key: ThresholdCard.model_validate(value)
-        for key, value in described.get("thresholds", {}).items()
+    entry = {
+        key: value
+        for key, value in described["input"].items()
+        if key not in ("tile_height_px", "tile_width_px")
     }
+    is_classifier = Task(described["task"]) is Task.CLASSIFICATION
     fields: dict[str, Any] = {
         "name": name,
         "version": version,
-        "task": Task(described["task"]),
-        "classes": tuple(ClassCard.model_validate(c) for c in described["classes"]),
-        "reducer": ReducerCard.model_validate(described.get("reducer") or {}),
-        "thresholds": limits or {DEFAULT_THRESHOLD: ThresholdCard(review=0.3, reject=0.5)},
+        "task": described["task"],
+        "classes": tuple(described["classes"]),
+        "reducer": (not is_classifier and described.get("reducer")) or ReducerCard(),
+        "thresholds": described.get("thresholds"),
         "licence": licence,
         **more,
     }
-    if fields["task"] is Task.CLASSIFICATION:
-        fields["reducer"] = ReducerCard()
+    card = make_card(
+        _tensor(source), _tensor(sink), input=entry, output=described["output"], **fields
+    )
+    if source["dtype"] is np.float32:
+        return card
+    return card.model_copy(update={"input": _on_whole_steps(card.input)})
+
+
+def make_card(
+    source: Mapping[str, Any],
+    sink: Mapping[str, Any],
+    *,
+    input: Mapping[str, Any],
+    output: Mapping[str, Any],
+    thresholds: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Card:
+    """A card, validated; every card of the tools is made here.
+
+    Args:
+        source: shape, dtype, scale and zero point of the model's input.
+        sink: the same of its output.
+        input: further fields of the card's input.
+        output: further fields of the card's output.
+        thresholds: None or empty for the default ones.
+        fields: the other fields of the card.
+
+    Raises:
+        ModelRefused: the fields contradict the model or one another.
+    """
     try:
-        return Card(
-            input=_input_card(entry, source),
-            output=OutputCard.model_validate({**exit_, **_tensor(sink)}),
-            **fields,
+        return Card.model_validate(
+            {
+                **fields,
+                "input": {**input, **source},
+                "output": {**output, **sink},
+                "thresholds": dict(thresholds or {DEFAULT_THRESHOLD: DEFAULT_LIMITS}),
+            }
         )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"]) or "the card"
-        raise ModelRefused(f"The run and its model do not fit: {key}: {first['msg']}.") from error
-
-
-def _input_card(entry: Mapping[str, Any], source: Mapping[str, Any]) -> InputCard:
-    card = InputCard.model_validate({**entry, **_tensor(source)})
-    return card if source["dtype"] is np.float32 else _on_whole_steps(card)
+        raise ModelRefused(
+            f"The model does not fit its description: {key}: {first['msg']}."
+        ) from error
 
 
 def _on_whole_steps(card: InputCard) -> InputCard:

@@ -13,23 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.bundle.card import (
-    Activation,
-    ClassCard,
-    ColorOrder,
-    Fit,
-    ReducerCard,
-    Role,
-    Task,
-    ThresholdCard,
-)
 from edgeinspect.bundle.directory import Bundle
 from edgeinspect.bundle.inspector import Inspector
-from edgeinspect.hw.litert import Kernels, open_engine, open_model
+from edgeinspect.hw.litert import open_engine
 from edgeinspect.line.tiles import TileCutter, lay_tiles
 from edgeinspect.part import Region
-from edgeinspect_tools.pack.wrap_model import wrap_model
+from edgeinspect_tools.pack.checked_bundle import write_checked_bundle
 from edgeinspect_tools.quantize import quantize_int8
+from edgeinspect_tools.quantize.draft_bundle import card_of
 from edgeinspect_tools.train.maps import real_input
 from edgeinspect_tools.train.outcome import TrainedRun
 
@@ -48,10 +39,15 @@ def quick_bundle(
     attribution: str = "",
     golden: Sequence[NDArray[np.uint8]] = (),
 ) -> Bundle:
-    """Quantize a segmentation run and wrap it.
+    """Quantize a segmentation run and write its bundle.
 
     Args:
-        pictures: of the training split, uint8 (height, width, channels), to calibrate with.
+        run: the finished run.
+        out: the bundle's directory.
+        name: the bundle's name.
+        licence: licence of the weights.
+        attribution: credit to the owners.
+        pictures: training pictures to calibrate with, uint8 (height, width, channels).
         golden: pictures for the golden check, of the same kind; the first four of ``pictures``
             where none are given.
     """
@@ -59,43 +55,19 @@ def quick_bundle(
     float_model = run.model.read_bytes()
     samples = calibration_tiles(pictures, described)
     int8_model = quantize_int8(float_model, samples, output_range=_LOGITS)
-    path = out.with_suffix(".int8.tflite")
-    path.write_bytes(int8_model)
-    source = str(path)
-    reference = open_model(int8_model, source=source, kernels=Kernels.REFERENCE, probe=False)
-    fast = open_model(int8_model, source=source, threads=1, probe=False)
-    default = described["thresholds"]["default"]
-    try:
-        return wrap_model(
-            path,
-            out,
-            reference=reference,
-            measured_on=fast,
-            classes=[ClassCard(name=c["name"], role=Role(c["role"])) for c in described["classes"]],
-            name=name,
-            task=Task.SEGMENTATION,
-            color=ColorOrder(described["input"]["color"]),
-            fit=Fit.TILES,
-            tile_overlap_px=described["input"]["tile_overlap_px"],
-            mean=described["input"]["mean"],
-            std=described["input"]["std"],
-            activation=Activation.SIGMOID,
-            stride_px=described["output"]["stride_px"],
-            reducer=ReducerCard.model_validate(described["reducer"]),
-            thresholds={"default": ThresholdCard(**default)},
-            with_reference=described["input"]["reference"],
-            pictures=[p[..., 0] if p.shape[2] == 1 else p for p in golden or pictures[:4]],
-            licence=licence,
-            attribution=attribution,
-            provenance={
-                "run": {key: described[key] for key in ("seed", "settings", "data")},
-                "box_fill": described["box_fill"],
-            },
-            replace=True,
-        )
-    finally:
-        reference.close()
-        fast.close()
+    card = card_of(
+        described,
+        int8_model,
+        name=name,
+        licence=licence,
+        attribution=attribution,
+        provenance={
+            "run": {key: described[key] for key in ("seed", "settings", "data")},
+            "box_fill": described["box_fill"],
+        },
+    )
+    shown = [p[..., 0] if p.shape[2] == 1 else p for p in golden or pictures[:4]]
+    return write_checked_bundle(out, card, int8_model, pictures=shown, replace=True)
 
 
 def calibration_tiles(
