@@ -62,7 +62,8 @@ def test_a_saved_model_is_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("m.pt", "torch.export.save"), ("m.xyz", "not a model of a known kind")]
+    ("name", "said"),
+    [("m.pt", "torch.export.save"), ("m.xyz", "not a kind of model that can be converted")],
 )
 def test_what_is_no_source(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / name).touch()
@@ -88,7 +89,7 @@ def test_names_and_batch_are_normalised() -> None:
     ("model", "said"),
     [
         (float_model((2, 8, 8, 3)), "takes 2 x 8 x 8 x 3"),
-        (float_model((1, 3, 8, 8)), "channels come first"),
+        (float_model((1, 3, 8, 8)), "channels first"),
         (float_model((1, 8, 8, 4)), "1 or 3 channels"),
         (float_model((1, 8)), "takes 1 x 8;"),
         (made([T(), T()], [Op("RELU", [0], [1])]), "quantized already: its input is int8"),

@@ -164,7 +164,7 @@ def test_a_converter_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     source, script = tmp_path / "model.toy", tmp_path / "from_toy.py"
     source.write_bytes(float_model())
     script.write_text(SCRIPT)
-    with pytest.raises(UsageError, match="not a model of a known kind"):
+    with pytest.raises(UsageError, match="not a kind of model that can be converted"):
         convert_model(str(source))
     toy = Converter(
         kind="toy", description=".toy", suffixes=(".toy",), script=str(script), module="numpy"

@@ -200,7 +200,7 @@ def test_what_cannot_be_trained_is_said_and_left_as_it_was(
 def test_a_tensor_without_a_range_is_refused() -> None:
     dead = conv_model(np.ones((1, 4, 4, 1), np.float32), np.zeros(1, np.float32), side_px=8,
                       stride=4)  # fmt: skip
-    with pytest.raises(ModelRefused, match="no range to begin with"):
+    with pytest.raises(ModelRefused, match="has no calibrated range"):
         Student(dead, {"picture": (0.0, 1.0)})
 
 

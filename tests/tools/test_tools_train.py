@@ -132,7 +132,7 @@ def test_a_reference_is_the_last_channel_and_of_the_same_size(tmp_path: Path) ->
     assert np.array_equal(pixels[..., 1], read([other])[0].pixels[..., 0])
     small = write(tmp_path / "small.png", np.zeros((10, 20), np.uint8))
     wrong = Sample(path=one.path, index=0, mask=one.mask, reference=small)
-    with pytest.raises(UsageError, match="a reference has the size of its picture"):
+    with pytest.raises(UsageError, match="a reference must have the size of its picture"):
         Pictures([wrong], gray=True, reference=True)[0]
     with pytest.raises(UsageError, match="has no reference picture"):
         Pictures([one], gray=True, reference=True)[0]

@@ -1,4 +1,4 @@
-"""Options that several commands have in common."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ good_option = click.option(
     "--good",
     default="",
     metavar="NAME",
-    help="The data set's name for the good class, if it is not good or ok.",
+    help="Name of the good class in the data set, if it is not good or ok.",
 )
 group_pattern_option = click.option(
     "--group-pattern",
     default="",
     metavar="REGEX",
-    help="Pictures whose paths match with the same text show the same part.",
+    help="Pictures show the same part if this matches the same text in their paths.",
 )
 licence_option = click.option(
     "--licence", default="proprietary", show_default=True, help="Licence of the weights."

@@ -113,7 +113,7 @@ def _secret_key(path: Path) -> SecretKey:
     except (Error, ModelRefused) as error:
         raise UsageError(
             f"{path} is not a minisign secret key ({error}).",
-            next_action="Make one with: edgeinspect-tools key NAME",
+            next_action="Make a key with: edgeinspect-tools key NAME",
         ) from error
     if key.is_encrypted():
         try:

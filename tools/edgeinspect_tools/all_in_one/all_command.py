@@ -45,13 +45,23 @@ edgeinspect-tools all pictures/ --out brackets --weights mobilenet_v2.tflite --j
     type=click.IntRange(1),
     help="Train this many steps instead; every machine then gives the same result.",
 )
-@click.option("--network", type=click.Choice(["tiny", "small", "mobilenet_v2"]))
+@click.option(
+    "--network",
+    type=click.Choice(["tiny", "small", "mobilenet_v2"]),
+    help="Network to train.  [default: mobilenet_v2 with --weights, else by the time limit]",
+)
 @click.option("--run", type=FOLDER, help="Folder for intermediate files.  [default: OUT.run]")
 @licence_option
 @attribution_option
 @good_option
 @group_pattern_option
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0, 2**31 - 1))
+@click.option(
+    "--seed",
+    default=1,
+    show_default=True,
+    type=click.IntRange(0, 2**31 - 1),
+    help="Seed of the split and the training.",
+)
 @accept_gap_option
 @click.option("--resume", is_flag=True, help="Continue an interrupted training.")
 @replace_option
@@ -76,9 +86,9 @@ def command(  # noqa: PLR0917  click passes by name
 ) -> None:
     """Train, quantize, pack and verify a model: from pictures to a bundle.
 
-    DATASET is a folder of classes (good or ok is the good class), pictures with masks, or a CSV
-    path,label[,group]; see edgeinspect-tools data. The bundle appears at OUT only after it was
-    verified.
+    DATASET is a folder with a subfolder for each class (good or ok is the good class), pictures
+    with masks, or a CSV file with the columns path,label[,group]; see edgeinspect-tools data. OUT
+    is written only after the model has been verified.
     """
     from edgeinspect_tools.all_in_one.chain import run_chain, summary
     from edgeinspect_tools.all_in_one.plans import Wishes

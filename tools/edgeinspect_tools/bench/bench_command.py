@@ -24,11 +24,11 @@ BENCHMARKS = {
     ),
     "guarantee": LazyCommand(
         "edgeinspect_tools.bench.guarantee_bench:command",
-        "Whether suggested thresholds hold their guarantee.",
+        "Whether suggested thresholds keep their guarantee.",
     ),
 }
 
 
 @click.command(cls=LazyGroup, commands=BENCHMARKS)
 def command() -> None:
-    """Measure this machine."""
+    """Measure this machine. Each figure is printed with a baseline of the same run."""

@@ -1,4 +1,4 @@
-"""``edgeinspect-tools bench guarantee``: whether suggested thresholds keep their promise."""
+"""``edgeinspect-tools bench guarantee``: whether suggested thresholds keep their guarantee."""
 
 from __future__ import annotations
 
@@ -20,14 +20,35 @@ SHARE = FiniteRange(0, 1, min_open=True, max_open=True)
         """
     )
 )
-@click.option("--draws", default=1000, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--draws", default=1000, show_default=True, type=click.IntRange(1), help="Number of draws."
+)
 @click.option(
     "--parts", default=3000, show_default=True, type=click.IntRange(1), help="Parts in each draw."
 )
-@click.option("--max-false-rejects", type=SHARE, default=0.01, show_default=True, metavar="P")
-@click.option("--confidence", type=SHARE, default=0.95, show_default=True)
-@click.option("--levels", default=256, show_default=True, type=click.IntRange(2, 65_536))
-@click.option("--seed", default=1, show_default=True)
+@click.option(
+    "--max-false-rejects",
+    type=SHARE,
+    default=0.01,
+    show_default=True,
+    metavar="P",
+    help="Requested false-reject rate.",
+)
+@click.option(
+    "--confidence",
+    type=SHARE,
+    default=0.95,
+    show_default=True,
+    help="Requested confidence of the guarantee.",
+)
+@click.option(
+    "--levels",
+    default=256,
+    show_default=True,
+    type=click.IntRange(2, 65_536),
+    help="Number of different scores that the model can give.",
+)
+@click.option("--seed", default=1, show_default=True, help="Seed of the draws.")
 @json_option
 def command(
     *,
@@ -42,8 +63,8 @@ def command(
     """Draw good parts again and again and compare the suggested threshold with the truth.
 
     The scores come from a known distribution, so the true false-reject rate of each suggestion is
-    known. It may lie above the asked one in at most 1 - confidence of the draws. Ends with 1 if
-    the exact 95 % interval of that share lies above.
+    known. It may exceed the requested rate in at most 1 - confidence of the draws. The exit code
+    is 1 if the exact 95 % interval of that share lies above this limit.
     """
     found = check_guarantee(
         draws=draws,

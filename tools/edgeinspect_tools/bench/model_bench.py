@@ -42,20 +42,26 @@ Tiles = list[NDArray[np.generic]]
 @click.argument("subject", type=ANY_PATH, metavar="MODEL|BUNDLE")
 @click.option("--tiles", default=4, show_default=True, type=click.IntRange(1, 256),
               help="Tiles of one part.")  # fmt: skip
-@click.option("--runs", default=50, show_default=True, type=click.IntRange(5, 100_000))
+@click.option(
+    "--runs",
+    default=50,
+    show_default=True,
+    type=click.IntRange(5, 100_000),
+    help="Number of timed parts for each arrangement.",
+)
 @json_option
 def command(*, subject: Path, tiles: int, runs: int, as_json: bool) -> None:
-    """Operators, multiply-accumulates, size, and latency in each arrangement of the cores.
+    """Show a model's operators, multiply-accumulates, size and latency.
 
-    Every arrangement is timed in turn with the bare interpreter on the same tiles. Ends with an
-    estimate for boards that are not here.
+    The latency is measured for each arrangement of the cores, alternating with the bare
+    interpreter on the same tiles. The last table estimates the latency on other boards.
     """
     model = read_subject(subject)
     structure = parse_tflite(model, subject)
     if structure.is_compiled:
         raise ModelRefused(
             f"{subject} is compiled for the Edge TPU and does not run without it.",
-            next_action="Name the int8 model that it was compiled from.",
+            next_action="Give the int8 model that it was compiled from.",
         )
     figures = describe(structure) | measure(model, str(subject), tiles=tiles, runs=runs)
     figures["estimates"] = estimates(figures["macs"], tiles)
@@ -178,7 +184,7 @@ def _bare(
             try:
                 interpreter.invoke()
             except RuntimeError as error:
-                raise InferenceFailed(f"{source} fails: {error}.") from error
+                raise InferenceFailed(f"{source} cannot be run: {error}.") from error
 
     shape = tuple(int(extent) for extent in entries[0]["shape"])
     return run, shape, np.dtype(entries[0]["dtype"])

@@ -69,7 +69,7 @@ def _wait(station: subprocess.Popen[bytes], socket: Path, log: Path, *, parts: i
         if socket.exists() and _inspects(socket, parts):
             return
         time.sleep(0.02)
-    raise NotGood(f"The station did not get ready: {log.read_text(errors='replace')[-400:]}")
+    raise NotGood(f"The station did not start: {log.read_text(errors='replace')[-400:]}")
 
 
 def _inspects(socket: Path, parts: int) -> bool:

@@ -73,7 +73,13 @@ class StampedOutput:
         """
     )
 )
-@click.option("--pulses", type=click.IntRange(50, 1_000_000), default=1000, show_default=True)
+@click.option(
+    "--pulses",
+    type=click.IntRange(50, 1_000_000),
+    default=1000,
+    show_default=True,
+    help="Number of pulses.",
+)
 @click.option(
     "--core", type=click.IntRange(0, 1023), help="Reserve this core for the pulse thread."
 )

@@ -43,13 +43,19 @@ RSS_BOUND_MIB = 200.0
     )
 )
 @click.option("--bundle", type=FOLDER, help="A segmentation bundle.  [default: the shipped one]")
-@click.option("--parts", type=click.IntRange(20, 100_000), default=200, show_default=True)
+@click.option(
+    "--parts",
+    type=click.IntRange(20, 100_000),
+    default=200,
+    show_default=True,
+    help="Parts to measure.",
+)
 @json_option
 def command(*, bundle: Path | None, parts: int, as_json: bool) -> None:
-    """Measure this machine: overhead over the bare model, throughput, start, memory.
+    """Measure this machine: overhead over the bare model, throughput, start-up time and memory.
 
-    Every figure stands beside its baseline, taken in the same run and in turn with it, because
-    the speed of a shared machine changes by the minute.
+    Each figure and its baseline are measured alternately in the same run, because the speed of a
+    shared machine changes by the minute.
     """
     directory = bundle or shipped_bundle(SIM_BUNDLE)
     pictures = render_pictures(PICTURES)

@@ -44,13 +44,19 @@ _POOL = 4096
         """
     )
 )
-@click.option("--parts", default=1_000_000, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--parts",
+    default=1_000_000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of stored parts.",
+)
 @json_option
 def command(*, parts: int, as_json: bool) -> None:
-    """Time `edgeinspect tune what-if` on made-up records, the whole command, in its own process.
+    """Time the whole command `edgeinspect tune what-if` on generated records.
 
-    The rows are as the station writes them, with the shipped model's classes and order statistics
-    and an int8 model's levels. Once under other thresholds (seconds), once under another reducer.
+    The command runs in a process of its own. The records are like those of a station with the
+    shipped model. The command is timed with other thresholds and with another reducer.
     """
     figures = measure(parts)
     if as_json:
@@ -73,7 +79,7 @@ def measure(parts: int) -> dict[str, Any]:
         again, reduced = _timed(data_dir, "--reducer", "kth_largest:4")
         most_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     if printed["parts"] != parts or reduced["parts"] != parts:
-        raise NotGood(f"{printed['parts']} parts were replayed instead of {parts}.")
+        raise NotGood(f"{printed['parts']} parts were replayed; expected {parts}.")
     return {
         "parts": parts,
         "seconds": seconds,

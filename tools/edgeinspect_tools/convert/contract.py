@@ -68,7 +68,7 @@ def _check_float(tensor: Tensor, role: str, source: Path) -> None:
     if tensor.dtype in ("int8", "uint8"):
         raise ModelRefused(
             f"{source} is quantized already: its {role} is {tensor.dtype}.",
-            next_action="Pack it as it is, or give the float model.",
+            next_action="Give the float model.",
         )
     if tensor.dtype != "float32":
         raise ModelRefused(f"{source} has an {role} of {tensor.dtype}; float32 is expected.")
@@ -78,7 +78,7 @@ def _check_layout(taken: Tensor, given: Tensor, source: Path) -> None:
     shape = taken.shape
     if len(shape) == 4 and shape[3] not in (1, 3) and shape[1] in (1, 3):
         raise ModelRefused(
-            f"{source} takes {_shown(shape)}: its channels come first; the station's come last.",
+            f"{source} takes {_shown(shape)}, channels first; channels last is expected.",
             next_action="Convert from the PyTorch or ONNX source instead.",
         )
     if len(shape) != 4 or shape[0] != 1 or shape[3] not in (1, 3) or min(shape) < 1:

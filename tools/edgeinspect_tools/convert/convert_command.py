@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeinspect.cli.options import FiniteRange
+from edgeinspect.cli.options import FILE, FOLDER, FiniteRange
 from edgeinspect.terminal.output import console, examples, json_option, print_json, say
 
 EXAMPLES = """
@@ -23,7 +23,7 @@ edgeinspect-tools convert model.onnx --out model_float.tflite
 @click.option(
     "--out",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="The float .tflite to write.",
 )
 @click.option("--input-shape", metavar="1,H,W,C", help="Picture size, if SOURCE does not fix it.")
@@ -35,11 +35,11 @@ edgeinspect-tools convert model.onnx --out model_float.tflite
 @click.option(
     "--pictures",
     type=click.Path(exists=True, path_type=Path),
-    help="Compare on this picture too, or on 16 from this folder.",
+    help="Also compare on this picture, or on 16 pictures from this folder.",
 )
 @click.option(
     "--env-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Folder for the converters' environments.  [default: ~/.cache/edgeinspect/converters]",
 )
 @click.option(
@@ -64,7 +64,8 @@ def command(  # noqa: PLR0917  click passes by name
 
     SOURCE is a Keras file, a SavedModel folder, a PyTorch program (.pt2) or model.py::factory, an
     ONNX file, or a float .tflite. The converters for PyTorch and ONNX run in an environment of
-    their own, which is made on first use. The result is compared with SOURCE before it is written.
+    their own, which is created on first use. The result is compared with SOURCE before it is
+    written.
     """
     from edgeinspect_tools.convert.convert import ConvertOptions, convert_model, save_converted
 

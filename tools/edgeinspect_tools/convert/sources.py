@@ -90,7 +90,7 @@ def converter_for(source: str) -> Converter:
     name, mark, _ = source.partition("::")
     path = Path(name)
     if not path.exists():
-        raise UsageError(f"{path} does not exist.", next_action="Name a model.")
+        raise UsageError(f"{path} does not exist.", next_action="Give the path of a model.")
     for converter in CONVERTERS:
         if converter.takes(path, factory=bool(mark)):
             return converter
@@ -104,6 +104,6 @@ def converter_for(source: str) -> Converter:
         files = [each.folder_file for each in CONVERTERS if each.folder_file]
         raise UsageError(f"{path} is a folder without {' or '.join(files)}.")
     raise UsageError(
-        f"{path} is not a model of a known kind.",
-        next_action=f"Known: {', '.join(each.description for each in CONVERTERS)}.",
+        f"{path} is not a kind of model that can be converted.",
+        next_action=f"Give one of: {', '.join(each.description for each in CONVERTERS)}.",
     )

@@ -83,7 +83,10 @@ def k_folds(dataset: Dataset, folds: int, *, seed: int = 0) -> tuple[Dataset, ..
     for at, item in enumerate(dataset.items):
         members[item.group].append(at)
     if not 2 <= folds <= len(members):
-        raise UsageError(f"{folds} folds of {len(members)} groups cannot be made.")
+        raise UsageError(
+            f"{len(members)} groups cannot be split into {folds} folds; expected 2 to "
+            f"{len(members)} folds."
+        )
     labels = [[dataset.items[at].label for at in group] for group in members.values()]
     fold_of = assign(labels, dict.fromkeys(range(folds), 1 / folds), seed=seed)
     rest = checked_fractions({s: share for s, share in FRACTIONS.items() if s is not Split.TEST})

@@ -1,4 +1,4 @@
-"""``edgeinspect-tools data``: check and split a data set."""
+"""``edgeinspect-tools data``: checks and splits a data set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinspect.cli.options import FiniteRange
+from edgeinspect.cli.options import FOLDER, FiniteRange
 from edgeinspect.terminal.output import examples, json_option, print_json, say, table
 from edgeinspect_tools.shared_options import good_option, group_pattern_option
 
@@ -29,8 +29,8 @@ edgeinspect-tools data station-export:/var/lib/edgeinspect   parts labelled on a
 @click.argument("dataset")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Write manifest.json, contact_sheet.png and report.html here.",
+    type=FOLDER,
+    help="Write manifest.json, contact_sheet.png and report.html to this folder.",
 )
 @good_option
 @group_pattern_option
@@ -40,16 +40,22 @@ edgeinspect-tools data station-export:/var/lib/edgeinspect   parts labelled on a
     show_default=True,
     metavar="CORRELATION",
     type=FiniteRange(0.1, 1.0),
-    help="Pictures that correlate by more than this count as one part.",
+    help="Pictures with a higher correlation count as the same part.",
 )
 @click.option(
     "--split",
     default="60,10,15,15",
     show_default=True,
     metavar="A,B,C,D",
-    help="Shares of train, calibration, validation, test.",
+    help="Shares of training, calibration, validation and test pictures.",
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 2**31 - 1),
+    help="Seed of the split.",
+)
 @json_option
 def command(  # noqa: PLR0917  click passes by name
     dataset: str,
@@ -63,9 +69,9 @@ def command(  # noqa: PLR0917  click passes by name
 ) -> None:
     """Check DATASET for mistakes, and split it so that each part is in one split only.
 
-    DATASET is a folder of classes (masks beside the pictures are found), MVTec's layout, a CSV
-    path,label[,group], COCO JSON, Pascal VOC, a station's labelled parts (station-export:FOLDER),
-    deeppcb:PATH or magnetic-tile:PATH.
+    DATASET is a folder with a subfolder for each class (masks beside the pictures are used),
+    MVTec's layout, a CSV file with the columns path,label[,group], COCO JSON, Pascal VOC, a
+    station's labelled parts (station-export:FOLDER), deeppcb:PATH or magnetic-tile:PATH.
     """
     from edgeinspect_tools.data.build import build_dataset
     from edgeinspect_tools.data.dataset_formats import read_source
@@ -97,7 +103,9 @@ def _shares(text: str) -> dict[Any, float]:
     try:
         return dict(zip(Split, (float(word) for word in words), strict=True))
     except ValueError as error:
-        raise UsageError(f"--split is {text!r}; expected four numbers, as 60,10,15,15.") from error
+        raise UsageError(
+            f"--split is {text!r}; expected four numbers such as 60,10,15,15."
+        ) from error
 
 
 def _write(judged: Judged, out: Path) -> None:

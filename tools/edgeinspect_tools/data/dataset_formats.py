@@ -57,7 +57,7 @@ def read_source(text: str | os.PathLike[str], *, good: str = "") -> Source:
     chosen = format_named(name) if rest else None
     path = Path(rest) if chosen else Path(text)
     if not path.exists():
-        raise UsageError(f"{path} does not exist.", next_action="Name a data set.")
+        raise UsageError(f"{path} does not exist.", next_action="Give the path of a data set.")
     chosen = chosen or _format_of(path)
     source = chosen.read(path, good.lower())
     if not source.pictures:

@@ -40,8 +40,8 @@ def dataset_of_run(described: Mapping[str, Any], text: str) -> Dataset:
     dataset = load_data(text, seed=int(described["seed"]))
     if manifest_digest(dataset) != described["data"]["sha256"]:
         raise UsageError(
-            f"{text} is not the data set of this run, or is split otherwise.",
-            next_action="Name the manifest.json that the run was trained with.",
+            f"{text} is not the data set of this run, or is split differently.",
+            next_action="Give the manifest.json of the run's folder.",
         )
     return dataset
 

@@ -110,7 +110,7 @@ def compile_model(model: Path, *, out: Path | None = None) -> CompilerReport:
                 stdin=subprocess.DEVNULL, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
-            raise ModelRefused(f"{PROGRAM} did not end within {DEADLINE_S} s.") from error
+            raise ModelRefused(f"{PROGRAM} did not finish within {DEADLINE_S} s.") from error
         except OSError as error:
             raise ModelRefused(f"{PROGRAM} could not be run: {error.strerror}.") from error
         report = parse_report(ended.stdout + "\n" + ended.stderr)

@@ -33,14 +33,14 @@ edgeinspect-tools edgetpu model.tflite --compile-to model_edgetpu.tflite
 @click.option(
     "--compile-to",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the compiled model here; needs edgetpu_compiler.",
+    help="Write the compiled model to this file; needs edgetpu_compiler.",
 )
 @json_option
 def command(model: Path, max_on_cpu: int, compile_to: Path | None, as_json: bool) -> int:
     """Check a .tflite MODEL against the Edge TPU's documented rules.
 
-    If edgetpu_compiler is installed, it decides. Ends with 1 if more operators than allowed would
-    run on the CPU.
+    If edgetpu_compiler is installed, its result decides. The exit code is 1 if more operators than
+    allowed would run on the CPU.
     """
     from edgeinspect.errors import DriverMissing
     from edgeinspect_tools.edgetpu.check import check_model
@@ -115,7 +115,7 @@ def _print_report(
             f"memory of about {check.on_chip_bytes / 2**20:.0f} MiB; they {fits}."
         )
     for caution in check.cautions:
-        say(f"Mind: {caution}")
+        say(f"Note: {caution}")
     if report is not None:
         say(f"edgetpu_compiler {report.version} maps {report.mapped}, leaves {report.on_cpu}:")
         found = [(row.operator, row.count, row.status) for row in report.rows]

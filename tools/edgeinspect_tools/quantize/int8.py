@@ -193,8 +193,8 @@ def open_model(model: bytes, *, preserve: bool = False, reference: bool = False)
     except RuntimeError as error:
         raise ModelRefused(
             f"The model cannot be run: {str(error).splitlines()[0]}",
-            next_action="The usual cause is a layer whose values are almost zero: train longer, or "
-            "begin from weights of a trained network.",
+            next_action="The usual cause is a layer whose values are almost zero. Train longer, or "
+            "start from the weights of a trained network.",
         ) from error
     return interpreter
 

@@ -151,7 +151,7 @@ def quantize_best(
             say(error.message)
     if not trial.found:
         raise ModelRefused(
-            "No quantizer takes this model: " + " ".join(str(why) for why in trial.tried.values())
+            "No quantizer accepts this model: " + " ".join(str(why) for why in trial.tried.values())
         )
     return trial.best()
 

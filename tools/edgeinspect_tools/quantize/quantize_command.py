@@ -26,23 +26,34 @@ edgeinspect-tools quantize model_float.tflite --data pictures/ --out model_int8.
 
 @click.command(epilog=examples(EXAMPLES))
 @click.argument("source", type=ANY_PATH, metavar="RUN|FLOAT_TFLITE")
-@click.option("--data", required=True, help="The run's data set; for a file, a folder of pictures.")
+@click.option(
+    "--data", required=True, help="The run's data set; for a model file, a folder of pictures."
+)
 @click.option(
     "--out", type=ANY_PATH, help="The int8 file to write.  [default: RUN/model.int8.tflite]"
 )
 @accept_gap_option
 @click.option("--tensorflow", is_flag=True, help="Try TensorFlow's quantizer as well.")
 @click.option(
-    "--fine-tune", type=click.Choice(["auto", "always", "never"]), default="auto",
-    show_default=True, help="Fine-tune with rounding; auto: if int8 strays too far from float.",
-)  # fmt: skip
-@click.option(
-    "--mean", default=0.0, show_default=True, help="Grey level that a file's input takes as 0."
+    "--fine-tune",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Fine-tune with the rounding in it; auto: only if int8 strays too far from float.",
 )
-@click.option("--std", default=1.0, show_default=True, type=FiniteRange(min=1e-6))
+@click.option(
+    "--mean", default=0.0, show_default=True, help="Grey level that a model file takes as 0."
+)
+@click.option(
+    "--std",
+    default=1.0,
+    show_default=True,
+    type=FiniteRange(min=1e-6),
+    help="Grey levels that a model file takes as 1.",
+)
 @click.option(
     "--activation", type=click.Choice(["none", "sigmoid", "softmax"]), default="none",
-    show_default=True, help="Function that turns a file's outputs into scores.",
+    show_default=True, help="Function that turns the outputs of a model file into scores.",
 )  # fmt: skip
 @json_option
 def command(  # noqa: PLR0917  click passes by name
@@ -59,10 +70,10 @@ def command(  # noqa: PLR0917  click passes by name
 ) -> None:
     """Quantize a training run or any float TFLite image model to full int8.
 
-    Calibrates on pictures that cover the range of scores, tries several ranges for the
-    activations, compares each with float on other pictures, and keeps the closest. Lists the
-    layers that lose most. Refuses a result that loses more than 0.1 point of AUROC or flips
-    verdicts outside the band.
+    The command calibrates on pictures that cover the range of scores. It tries several ranges for
+    the activations, compares each int8 model with the float model on other pictures, and keeps the
+    closest. It lists the layers that lose most. It refuses a model that loses more than 0.1 points
+    of AUROC or changes verdicts outside the band around a threshold.
     """
     from edgeinspect.files.atomic_file import replace_file
     from edgeinspect_tools.quantize.draft_bundle import INT8_MODEL, QUANTIZED_FILE

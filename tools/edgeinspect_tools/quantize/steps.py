@@ -79,7 +79,7 @@ def quantize_pictures(
         UsageError: fewer than four pictures.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder.", next_action="Name a folder of pictures.")
+        raise UsageError(f"{folder} is not a folder.", next_action="Give a folder of pictures.")
     files = list_pictures(folder)
     if len(files) < 4:
         raise UsageError(f"{folder} holds {len(files)} pictures; at least 4 are needed.")

@@ -118,7 +118,7 @@ class Student:
 
     def _rounder(self, tensor: Tensor, ranges: Ranges, fixed: set[str]) -> _Rounder:
         if tensor.name not in ranges:
-            raise ModelRefused(f"{tensor.name} has no range to begin with.")
+            raise ModelRefused(f"{tensor.name} has no calibrated range.")
         return _Rounder(self._tf, ranges[tensor.name], learned=tensor.name not in fixed)
 
     def _rounded(self, tensor: Tensor, value: Any) -> Any:
@@ -242,7 +242,9 @@ def _activated(tf: Any, value: Any, op: Operator) -> Any:
     if kind == _RELU6:
         return tf.nn.relu6(value)
     if kind:
-        raise ModelRefused(f"{op.outputs[0].name} has an activation that fine-tuning lacks.")
+        raise ModelRefused(
+            f"{op.outputs[0].name} has an activation that fine-tuning does not support."
+        )
     return value
 
 

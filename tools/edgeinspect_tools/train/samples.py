@@ -121,7 +121,7 @@ class Pictures:
             if other.shape != pixels.shape:
                 raise UsageError(
                     f"{sample.reference} is {_size(other)}, {sample.path} is {_size(pixels)}; "
-                    "a reference has the size of its picture."
+                    "a reference must have the size of its picture."
                 )
             if sample.reference_search_px:
                 other = _aligned(sample, pixels, other)
@@ -162,7 +162,7 @@ def _aligned(
     except Misaligned as error:
         raise UsageError(
             f"{sample.path}: {error.message}",
-            next_action="Leave the picture out, or name the reference of its own product.",
+            next_action="Leave the picture out, or give the reference picture of its product.",
         ) from error
     return found[..., None]
 
@@ -177,7 +177,7 @@ def label_map(sample: Sample, shape: tuple[int, ...], box_fill: float) -> NDArra
         if mask.shape != (height, width):
             raise UsageError(
                 f"{sample.mask} is {_size(mask)}, {sample.path} is {width} x {height} px; "
-                "a mask has the size of its picture."
+                "a mask must have the size of its picture."
             )
         return np.asarray((mask > 0) * np.uint8(sample.index + 1), np.uint8)
     if not sample.boxes:

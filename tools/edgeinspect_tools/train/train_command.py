@@ -11,10 +11,18 @@ from typing import Any
 
 import click
 
+from edgeinspect.cli.options import FOLDER
 from edgeinspect.terminal.output import console, examples, json_option, print_json, say, table
 from edgeinspect_tools.shared_options import good_option, group_pattern_option
 from edgeinspect_tools.train.training_methods import METHODS
-from edgeinspect_tools.train.training_settings import AUTO, SEGMENTATION
+from edgeinspect_tools.train.training_settings import (
+    AUTO,
+    FROZEN_ENCODER,
+    SEGMENTATION,
+    EncoderChoice,
+    Network,
+    TrainSettings,
+)
 
 EXAMPLES = """
 edgeinspect-tools train pictures/ --out run/                     a small network, random weights
@@ -25,153 +33,117 @@ edgeinspect-tools train ground/ --out run/ --weights mobilenet_v2.tflite --encod
 edgeinspect-tools train deeppcb:PCBData --out run/ --reference --gray --box-fill 0.7
 """
 
-_NETWORKS = ("tiny", "small", "mobilenet_v2")
-_ENCODERS = ("auto", "frozen", "fine-tuned")
+_DEFAULTS = TrainSettings()
+
+
+def _setting(flags: str, text: str, *, name: str = "", **more: Any) -> Callable[[Any], Any]:
+    """An option whose default is that of the setting with the same name.
+
+    Args:
+        flags: the option's flags.
+        text: the help.
+        name: of the setting, if it differs from the flag.
+        more: for ``click.option``; choices are numbers where the setting is one.
+    """
+    name = name or flags.partition("/")[0].removeprefix("--").replace("-", "_")
+    default = getattr(_DEFAULTS, name)
+    if "type" in more:
+        default = str(default)
+    if not isinstance(default, bool):
+        more.setdefault("show_default", True)
+    return click.option(flags, name, **{"default": default, "help": text, **more})
+
+
+def _choice(*values: str) -> click.Choice[str]:
+    return click.Choice(values)
+
+
+_SETTINGS = (
+    _setting("--network", "Network to train.", type=_choice("tiny", "small", "mobilenet_v2")),
+    click.option(
+        "--method",
+        "--task",
+        default=AUTO,
+        show_default=True,
+        type=_choice(AUTO, *METHODS),
+        help="Training method; auto is segmentation, which learns from labels, boxes or masks.",
+    ),
+    _setting(
+        "--weights",
+        "First weights of mobilenet_v2: a .tflite (int8 or float) or .keras file.",
+        metavar="none|imagenet|FILE",
+    ),
+    _setting("--alpha", "Width of mobilenet_v2."),
+    _setting(
+        "--encoder",
+        "frozen: keep the first weights; auto: for a classifier, whichever validates better.",
+        type=_choice("auto", "frozen", "fine-tuned"),
+    ),
+    _setting(
+        "--freeze-stride",
+        "Keep the first weights of layers up to this stride.  [default: 8 with --weights]",
+        name="freeze_stride_px",
+        default=None,
+        type=_choice("0", "2", "4", "8", "16", "32"),
+    ),
+    _setting(
+        "--encoder-stride",
+        "Depth of mobilenet_v2; 32 sees a whole tile.",
+        name="encoder_stride_px",
+        type=_choice("16", "32"),
+    ),
+    _setting("--contrast", "Multiply the contrast of pictures by this, for loaded weights."),
+    _setting("--brightness", "Grey level mapped to the pretrained mid-point."),
+    _setting("--gray/--color", "Train on grey pictures."),
+    _setting("--reference", "Compare with each picture's reference picture.", is_flag=True),
+    _setting("--tile", "Side of a tile, px.", name="tile_px"),
+    _setting("--overlap", "Overlap of tiles, px.", name="tile_overlap_px"),
+    _setting("--crop", "Side of a crop, px.", name="crop_px"),
+    _setting(
+        "--stride",
+        "Pixels per cell of the score map.",
+        name="stride_px",
+        type=_choice("2", "4", "8"),
+    ),
+    _setting("--resize", "Side of a classifier's picture, px.", name="resize_px"),
+    _setting("--box-fill", "Share of a box's sides that counts as defective."),
+    _setting("--turns/--no-turns", "Also learn from turned pictures."),
+    _setting(
+        "--grain",
+        "The surface has a direction: never turn pictures by 90 degrees.",
+        is_flag=True,
+    ),
+    _setting("--good-share", "Share of crops from good pictures."),
+    _setting("--coverage-gain", "1 gives true outlines of defects; more gives larger ones."),
+    _setting("--picture-loss", "Weight of the loss on each crop's highest scores."),
+    _setting(
+        "--pooled-head",
+        "Weight of the head that scores each tile as a whole; 1 with --encoder frozen.",
+    ),
+    _setting("--paste", "Share of good crops that get a defect pasted in."),
+    _setting("--strength", "Strength of changes in light, noise and blur."),
+    _setting("--batch", "Crops per step."),
+    _setting("--steps", "Maximum number of steps."),
+    _setting("--minutes", "Time limit; stops at --steps or --minutes, whichever comes first."),
+    _setting("--rate", "Peak learning rate."),
+    _setting("--patience", "Stop after this many validations without progress."),
+    _setting("--check-every", "Steps between validations."),
+    _setting("--threads", "Number of threads; 0 for one per core."),
+    _setting("--seed", "Seed of the split and the training."),
+)
+
+
+def _settings(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_SETTINGS):
+        command = option(command)
+    return command
 
 
 @click.command(epilog=examples(EXAMPLES))
 @click.argument("dataset")
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the run.",
-)
+@click.option("--out", required=True, type=FOLDER, help="Folder for the run.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
-@click.option("--network", default="small", show_default=True, type=click.Choice(_NETWORKS))
-@click.option(
-    "--method",
-    "--task",
-    default=AUTO,
-    show_default=True,
-    type=click.Choice((AUTO, *METHODS)),
-    help="How to learn; auto is segmentation, which learns from labels, boxes or masks.",
-)
-@click.option(
-    "--weights",
-    default="none",
-    show_default=True,
-    metavar="none|imagenet|FILE",
-    help="First weights of mobilenet_v2: a .tflite (int8 or float) or .keras file.",
-)
-@click.option("--alpha", default=1.0, show_default=True, help="Width of mobilenet_v2.")
-@click.option(
-    "--encoder",
-    default="auto",
-    show_default=True,
-    type=click.Choice(_ENCODERS),
-    help="frozen: keep the first weights; auto: for a classifier, whichever validates better.",
-)
-@click.option(
-    "--freeze-stride",
-    "freeze_stride_px",
-    default=None,
-    type=click.Choice(["0", "2", "4", "8", "16", "32"]),
-    help="Keep the first weights of layers up to this stride.  [default: 8 with --weights]",
-)
-@click.option(
-    "--encoder-stride",
-    "encoder_stride_px",
-    default="16",
-    show_default=True,
-    type=click.Choice(["16", "32"]),
-    help="Depth of mobilenet_v2; 32 sees a whole tile.",
-)
-@click.option(
-    "--contrast",
-    default=1.0,
-    show_default=True,
-    help="Multiply the contrast of pictures by this, for loaded weights.",
-)
-@click.option(
-    "--brightness",
-    default=127.5,
-    show_default=True,
-    help="Grey level mapped to the pretrained mid-point.",
-)
-@click.option("--gray/--color", default=False, help="Train on grey pictures.")
-@click.option("--reference", is_flag=True, help="Compare with each picture's reference picture.")
-@click.option("--tile", "tile_px", default=256, show_default=True, help="Side of a tile, px.")
-@click.option(
-    "--overlap", "tile_overlap_px", default=64, show_default=True, help="Overlap of tiles, px."
-)
-@click.option("--crop", "crop_px", default=192, show_default=True, help="Side of a crop, px.")
-@click.option(
-    "--stride",
-    "stride_px",
-    default="4",
-    show_default=True,
-    type=click.Choice(["2", "4", "8"]),
-    help="Pixels per cell of the score map.",
-)
-@click.option(
-    "--resize",
-    "resize_px",
-    default=224,
-    show_default=True,
-    help="Picture side for a classifier, px.",
-)
-@click.option(
-    "--box-fill",
-    default=1.0,
-    show_default=True,
-    help="Share of a box's sides that counts as defect.",
-)
-@click.option("--turns/--no-turns", default=True, help="Also learn from turned pictures.")
-@click.option(
-    "--grain", is_flag=True, help="The surface has a direction: never turn pictures by 90 degrees."
-)
-@click.option(
-    "--good-share", default=0.35, show_default=True, help="Share of crops from good pictures."
-)
-@click.option(
-    "--coverage-gain",
-    default=1.5,
-    show_default=True,
-    help="1 gives true outlines of defects; more gives larger ones.",
-)
-@click.option(
-    "--picture-loss",
-    default=0.0,
-    show_default=True,
-    help="Weight of the loss on each crop's highest scores.",
-)
-@click.option(
-    "--pooled-head",
-    default=0.0,
-    show_default=True,
-    help="Weight of the head that scores each tile as a whole; 1 with --encoder frozen.",
-)
-@click.option(
-    "--paste",
-    default=0.2,
-    show_default=True,
-    help="Share of good crops that get a defect pasted in.",
-)
-@click.option(
-    "--strength",
-    default=1.0,
-    show_default=True,
-    help="Strength of changes in light, noise and blur.",
-)
-@click.option("--batch", default=8, show_default=True, help="Crops in a step.")
-@click.option("--steps", default=4000, show_default=True, help="Most steps.")
-@click.option(
-    "--minutes",
-    default=30.0,
-    show_default=True,
-    help="Time limit; stops at --steps or --minutes, whichever comes first.",
-)
-@click.option("--rate", default=2e-3, show_default=True, help="Peak learning rate.")
-@click.option(
-    "--patience",
-    default=8,
-    show_default=True,
-    help="Stop after this many validations without progress.",
-)
-@click.option("--check-every", default=200, show_default=True, help="Steps between validations.")
-@click.option("--threads", default=0, show_default=True, help="Threads; 0: one for each core.")
-@click.option("--seed", default=1, show_default=True, help="Seed of the split and the training.")
+@_settings
 @good_option
 @group_pattern_option
 @json_option
@@ -191,9 +163,10 @@ def command(
     """Train a network on DATASET: a folder per class, pictures with masks or boxes, or a CSV.
 
     All choices are made on the validation split; calibration and test pictures are never opened.
-    The run's folder gets model.float.tflite, run.json, curves.png and a checkpoint. Continue with
-    quantize, verify and pack, and give them the run's manifest.json as --data. For few defective
-    parts use --encoder frozen, which changes the defaults of other options to suit it.
+    The command writes model.float.tflite, run.json, curves.png and a checkpoint to the run's
+    folder. Continue with quantize, pack and verify, and give them the run's manifest.json as
+    --data. For few defective parts use --encoder frozen, which also changes the defaults of other
+    options.
     """
     from edgeinspect.files.atomic_file import make_folder
     from edgeinspect_tools.data.build import build_dataset
@@ -233,22 +206,17 @@ def _given(context: click.Context) -> frozenset[str]:
     )
 
 
-def settings_of(options: dict[str, Any], *, given: Collection[str] = ()) -> Any:
+def settings_of(options: dict[str, Any], *, given: Collection[str] = ()) -> TrainSettings:
     """The command's options as ``TrainSettings``.
 
     Args:
-        given: names of those that somebody chose; a frozen encoder decides on others.
+        options: values by the name of the setting.
+        given: names of the options that somebody chose; a frozen encoder changes the default of
+            others.
 
     Raises:
         UsageError: a value is out of range.
     """
-    from edgeinspect_tools.train.training_settings import (
-        FROZEN_ENCODER,
-        EncoderChoice,
-        Network,
-        TrainSettings,
-    )
-
     loaded = options["weights"] != "none" and options["method"] in (AUTO, SEGMENTATION)
     if loaded and options["encoder"] == "frozen":
         fitting = {key: value for key, value in FROZEN_ENCODER.items() if key not in given}

@@ -39,8 +39,8 @@ def load_encoder(model: Any, settings: TrainSettings) -> None:
     """
     if settings.network is not Network.MOBILENET_V2:
         raise UsageError(
-            f"The network {settings.network.value} learns from random weights only; "
-            "weights need the network mobilenet_v2."
+            f"The network {settings.network.value} cannot start from weights; "
+            "use --network mobilenet_v2 with --weights."
         )
     _into_encoder(model, _convolutions(settings), settings)
 
@@ -160,7 +160,7 @@ def _imagenet(alpha: float) -> Any:
     except Exception as error:  # the download raises what urllib, ssl and sockets raise
         raise UsageError(
             "The ImageNet weights could not be fetched.",
-            next_action="Without internet, name a .tflite or .keras file with --weights.",
+            next_action="Without internet, give a .tflite or .keras file with --weights.",
         ) from error
 
 

@@ -188,7 +188,7 @@ def check_identical(scored: Scored, replayed: Replayed) -> None:
         raise NotGood(
             f"The station's replay gives {len(differing)} of {len(rows)} pictures other scores "
             f"than the tools; the first is {differing[0]}.",
-            next_action="Report this: it must never happen.",
+            next_action="Please report this as a bug.",
         )
 
 

@@ -31,7 +31,7 @@ SPLITS = ("test", "validation", "all")
 @click.option("--data", required=True, help="A data set, its manifest.json, or deeppcb:PATH.")
 @click.option(
     "--split", type=click.Choice(SPLITS), default="test", show_default=True,
-    help="Pictures to use; all: every picture that the bundle was not made from.",
+    help="Pictures to use; all: every picture that was not used to make the bundle.",
 )  # fmt: skip
 @click.option(
     "--float", "float_file", type=FILE, help="The float model, if the bundle does not hold it."
@@ -52,8 +52,8 @@ def command(  # noqa: PLR0917  click passes by name
 ) -> None:
     """Measure BUNDLE on held-out pictures: float against int8, and tools against station.
 
-    Pictures that the bundle was made from, and their near-duplicates, never count as held out; they
-    are recognised by their digests. Ends with 1 if int8 strays further from float than its bound.
+    Pictures that were used to make the bundle, and their near-duplicates, never count as held out;
+    they are recognised by their digests. The exit code is 1 if int8 strays too far from float.
     """
     from edgeinspect.bundle.directory import load_bundle
 
@@ -78,7 +78,7 @@ def command(  # noqa: PLR0917  click passes by name
 
 
 def held_out(bundle: Bundle, data: str, split: str) -> list[Item]:
-    """The pictures to verify with.
+    """Return the pictures to verify with.
 
     Raises:
         UsageError: there are none, or the data set cannot be read.
@@ -98,8 +98,8 @@ def held_out(bundle: Bundle, data: str, split: str) -> list[Item]:
         items = list(as_split_before(dataset, before).of(Split(split)))
     if not items:
         raise UsageError(
-            f"{data} has no {split} pictures that the bundle was not made from.",
-            next_action="Name other pictures.",
+            f"{data} has no {split} pictures that were not used to make the bundle.",
+            next_action="Give other pictures with --data.",
         )
     return items
 

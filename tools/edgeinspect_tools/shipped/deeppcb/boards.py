@@ -183,7 +183,7 @@ def _pair(root: Path, line: str, listed: Path) -> Sample:
         rows = [row.split() for row in (root / labels).read_text().splitlines() if row.strip()]
         boxes = tuple(_box(*(int(value) for value in row)) for row in rows)
     except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{listed}: the line {line!r} or its label file is wrong.") from error
+        raise UsageError(f"{listed}: the line {line!r} or its label file is not valid.") from error
     tested = stem.with_name(f"{stem.stem}_test{stem.suffix}")
     return Sample(
         path=tested,

@@ -22,9 +22,9 @@ def verify_boards(bundle: Bundle, root: Path) -> dict[str, Any]:
     missing = set(CLASSES) - set(bundle.card.defect_classes)
     if missing:
         raise UsageError(
-            f"{bundle.card.name} does not know {', '.join(sorted(missing))}, so DeepPCB cannot "
-            "judge it.",
-            next_action="Name a bundle made for circuit boards.",
+            f"{bundle.card.name} does not know {', '.join(sorted(missing))}, so it cannot be "
+            "measured on DeepPCB.",
+            next_action="Give a bundle made for circuit boards.",
         )
     samples = read_split(root, "test")
     if not samples:

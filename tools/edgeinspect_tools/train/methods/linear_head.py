@@ -89,13 +89,13 @@ def check_whole_pictures(pictures: LabelledPictures, settings: TrainSettings) ->
     check_both_kinds(pictures)
     check_first_weights(settings)
     if settings.reference:
-        raise UsageError("A classifier takes no reference picture; choose the method segmentation.")
+        raise UsageError("A classifier cannot use references; choose --method segmentation.")
 
 
 def check_loaded(settings: TrainSettings) -> None:
     """Raise UsageError where the encoder to be frozen has random weights."""
     if settings.weights == "none":
-        raise UsageError("A frozen encoder needs weights; name them with --weights.")
+        raise UsageError("A frozen encoder needs weights; give them with --weights.")
 
 
 def squares_of(job: TrainingJob) -> tuple[Squares, Squares]:

@@ -127,7 +127,7 @@ def check_references(pictures: LabelledPictures, settings: TrainSettings) -> Non
 def check_first_weights(settings: TrainSettings) -> None:
     """Raise UsageError where random weights are to be frozen."""
     if settings.freeze_stride_px and settings.weights == "none":
-        raise UsageError("Random weights are not worth freezing; set --freeze-stride to 0.")
+        raise UsageError("--freeze-stride needs weights; give --weights, or set it to 0.")
 
 
 def described_input(settings: TrainSettings) -> dict[str, Any]:
