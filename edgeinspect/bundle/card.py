@@ -360,6 +360,11 @@ class Card(CardPart):
         """Names of the defect classes, in the order of the output channels."""
         return tuple(entry.name for entry in self.classes if entry.role is Role.DEFECT)
 
+    @cached_property
+    def defect_channels(self) -> list[int]:
+        """Output channels of the defect classes."""
+        return [at for at, entry in enumerate(self.classes) if entry.role is Role.DEFECT]
+
     def threshold(self, defect_class: str) -> ThresholdCard:
         """Default thresholds of one defect class. Raises KeyError for another name."""
         if defect_class not in self.defect_classes:

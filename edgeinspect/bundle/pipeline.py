@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.bundle.card import Card, Fit, InputCard, OutputCard, ReducerCard, Role, Task
+from edgeinspect.bundle.card import Card, Fit, InputCard, OutputCard, ReducerCard, Task
 from edgeinspect.bundle.preprocess import Preprocessor
 from edgeinspect.errors import InferenceFailed
 from edgeinspect.line.scores import (
@@ -62,7 +62,7 @@ class Pipeline:
         self._card = card
         self._width, self._height = width, height
         self._preprocessor = Preprocessor(card.input)
-        self._layout = _layout(card, width, height)
+        self._layout = tile_layout(card, width, height)
         gray = len(card.input.shape) == 3 or card.input.channels == 1
         channels = None if gray else card.input.channels
         self._add_channel_axis = channels is None and len(card.input.shape) == 4
@@ -97,7 +97,7 @@ class Pipeline:
         return self._post.score_map(outputs)
 
 
-def _layout(card: Card, width: int, height: int) -> TileLayout:
+def tile_layout(card: Card, width: int, height: int) -> TileLayout:
     """The tiles' layout; with ``fit: resize`` one tile in the pixels of the model's input.
 
     Raises:
@@ -124,10 +124,6 @@ def _layout(card: Card, width: int, height: int) -> TileLayout:
         ) from error
 
 
-def _defect_channels(card: Card) -> list[int]:
-    return [index for index, entry in enumerate(card.classes) if entry.role is Role.DEFECT]
-
-
 def _quantization(output: OutputCard) -> Quantization:
     return Quantization(dtype=output.dtype, scale=output.scale, zero_point=output.zero_point)
 
@@ -146,7 +142,7 @@ class _MapPost:
         self._classes = card.defect_classes
         self._stitcher = MapStitcher(layout, channels=card.output.classes, dtype=quantization.dtype)
         self._scorer = MapScorer(
-            channels=_defect_channels(card),
+            channels=card.defect_channels,
             quantization=quantization,
             activation=activation,
             reducer=reducer.kind,
@@ -216,7 +212,7 @@ class _ClassPost:
     def __init__(self, card: Card, layout: TileLayout, roi_size: tuple[int, int]) -> None:
         self._names = tuple(entry.name for entry in card.classes)
         self._scorer = ClassScorer(
-            channels=_defect_channels(card),
+            channels=card.defect_channels,
             quantization=_quantization(card.output),
             activation=card.output.activation,
         )

@@ -13,9 +13,15 @@ from edgeinspect.cli.application import run_command_line
 from edgeinspect.errors import ModelRefused
 from edgeinspect.line.scores import Activation
 from edgeinspect_tools.cli import application
-from edgeinspect_tools.quantize.aware import _RATE, _rate, fine_tune, outputs_of
+from edgeinspect_tools.quantize.aware import _RATE, _rate, fine_tune
 from edgeinspect_tools.quantize.draft_bundle import load_run
-from edgeinspect_tools.quantize.int8 import float_tflite, open_model, quantize_int8, seen_ranges
+from edgeinspect_tools.quantize.int8 import (
+    float_tflite,
+    open_model,
+    quantize_int8,
+    run_tflite,
+    seen_ranges,
+)
 from edgeinspect_tools.quantize.int8_candidates import FineTune, Int8Method
 from edgeinspect_tools.quantize.steps import quantize_trained
 from edgeinspect_tools.quantize.student import Student
@@ -82,14 +88,14 @@ def test_the_student_rounds_as_the_int8_file_does() -> None:
         student = Student(model, ranges)
         wanted = int8_outputs(quantize_int8(model, samples, ranges=ranges), samples)
         found = np.asarray(student(np.concatenate(samples)))
-        plain = outputs_of(model, samples)
+        plain = run_tflite(model)(np.concatenate(samples))
         output = open_model(model).get_output_details()[0]["name"]
         lowest, highest = ranges[output]
         step = (highest - lowest) / 255
         assert found.shape == wanted.shape
         apart = np.abs(found - wanted).mean()
         assert apart < max(0.75 * step, 0.8 * np.abs(plain - wanted).mean()), name
-        untouched = outputs_of(student.float_model(), samples)
+        untouched = run_tflite(student.float_model())(np.concatenate(samples))
         assert untouched == pytest.approx(plain, abs=1e-4), name
         learned = student.ranges()
         with_zero = (min(ranges[output][0], 0.0), max(ranges[output][1], 0.0))

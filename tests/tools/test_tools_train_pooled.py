@@ -266,7 +266,7 @@ def exported() -> Exported:
 
 
 def maps(model: bytes, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-    from edgeinspect_tools.train.maps import run_tflite
+    from edgeinspect_tools.quantize.int8 import run_tflite
 
     return run_tflite(model)(tiles)
 

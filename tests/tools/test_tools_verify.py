@@ -24,8 +24,9 @@ from edgeinspect_tools.data.training_data import as_split_before, never_used, sp
 from edgeinspect_tools.pack.bundle import Identity, pack
 from edgeinspect_tools.pack.names import bundle_name
 from edgeinspect_tools.pack.pack_command import load_trained
+from edgeinspect_tools.quantize.draft_bundle import load_run
 from edgeinspect_tools.quantize.int8_candidates import FineTune, Int8Method
-from edgeinspect_tools.quantize.quantize_command import quantize_run
+from edgeinspect_tools.quantize.steps import quantize_trained
 from edgeinspect_tools.shipped.deeppcb.verify_boards import verify_boards
 from edgeinspect_tools.verify.measure import average_precision, check_identical, verify_bundle
 from edgeinspect_tools.verify.verify_command import find_float
@@ -274,13 +275,11 @@ def test_a_run_that_is_not_quantized_is_not_packed(made: Made, tmp_path: Path) -
     fresh = write_run(tmp_path / "run", read_dataset(made.pictures))
     with pytest.raises(UsageError, match="not quantized yet"):
         load_trained(fresh)
-    assert quantize_run(
-        fresh,
-        str(made.pictures),
-        methods=[Int8Method.TRUE],
-        fine_tune=FineTune.NEVER,
-        progress=print,
-    ).gap.is_within_bound
+    dataset = read_dataset(made.pictures)
+    quantized = quantize_trained(
+        *load_run(fresh), dataset, [Int8Method.TRUE], fine_tune=FineTune.NEVER
+    )
+    assert quantized.gap.is_within_bound
 
 
 def test_a_bundle_for_other_defects_is_not_judged_on_boards(made: Made, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ Every card gets the same files; only ``station.conf`` differs.
 
 from __future__ import annotations
 
-import csv
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from edgeinspect.setup.found import Places
 from edgeinspect.setup.importing import check_setup
 from edgeinspect.setup.station_conf import CONF_FILE
 from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect_tools.csv_table import read_table
 
 MAX_CSV_BYTES = 4 << 20
 _FILES = ("station_file", "recipe", "bundle")
@@ -112,28 +112,16 @@ def _read_yaml(path: Path) -> list[dict[str, Any]]:
 
 
 def _read_csv(path: Path) -> list[dict[str, Any]]:
-    def wrong(line: int | None, key: str, value: object, expected: str) -> ConfigError:
-        return ConfigError(file=path, line=line, key=key, value=value, expected=expected)
-
-    try:
-        if path.stat().st_size > MAX_CSV_BYTES:
-            raise wrong(None, "the file", "too large", f"at most {MAX_CSV_BYTES} bytes")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            names = list(reader.fieldnames or ())
-            for name in names:
-                if name not in COLUMNS:
-                    raise wrong(1, "the header", name, f"columns among {', '.join(COLUMNS)}")
-            if "hostname" not in names:
-                raise wrong(1, "the header", ",".join(names), "a column hostname")
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise wrong(None, "the file", str(error), "a readable CSV file in UTF-8") from error
+    names, rows = read_table(path, ("hostname",), known=COLUMNS, max_bytes=MAX_CSV_BYTES)
     for line, row in rows:
         if None in row or None in row.values():
-            raise wrong(line, "the row", len(row), f"{len(names)} values, one for each column")
+            expected = f"{len(names)} values, one for each column"
+            raise ConfigError(
+                file=path, line=line, key="the row", value=len(row), expected=expected
+            )
     if not rows:
-        raise wrong(None, "the file", "no station", "a header and one row for each station")
+        expected = "a header and one row for each station"
+        raise ConfigError(file=path, key="the file", value="no station", expected=expected)
     return [_conf_of_row(row) for _, row in rows]
 
 

@@ -27,6 +27,7 @@ from edgeinspect.runtime.pulse_thread import PulseThread
 from edgeinspect.runtime.realtime import make_this_thread_punctual
 from edgeinspect.runtime.station import SWITCH_INTERVAL_S
 from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect_tools.bench.figures import percentiles_us
 
 MS = 1_000_000
 PULSE_NS = 12 * MS
@@ -47,8 +48,8 @@ class PulseErrors:
     @classmethod
     def of_ns(cls, errors_ns: Sequence[int]) -> PulseErrors:
         """Percentiles of errors in nanoseconds."""
-        p50, p99, p999 = np.percentile(np.asarray(errors_ns, float) / 1000, (50, 99, 99.9))
-        return cls(float(p50), float(p99), float(p999), max(errors_ns) / 1000, len(errors_ns))
+        p50, p99, p999, largest = percentiles_us(errors_ns, 50, 99, 99.9, 100)
+        return cls(p50, p99, p999, largest, len(errors_ns))
 
 
 class StampedOutput:

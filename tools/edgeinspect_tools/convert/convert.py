@@ -23,7 +23,7 @@ from edgeinspect_tools.convert.scripts.script_protocol import MARK, REFUSED
 from edgeinspect_tools.convert.sources import TFLITE, Converter, converter_for
 from edgeinspect_tools.flatbuffer import parse_tflite
 from edgeinspect_tools.given_model import read_tried
-from edgeinspect_tools.missing import need
+from edgeinspect_tools.quantize.int8 import run_tflite
 
 DEADLINE_S = 900
 TOLERANCE = 1e-3
@@ -121,20 +121,7 @@ def save_converted(converted: Converted, path: Path) -> None:
 
 def run_float(model: bytes, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
     """The model's outputs by the reference kernels; (n, *output shape) for (n, *input shape)."""
-    library = need("ai_edge_litert.interpreter")
-    interpreter = library.Interpreter(
-        model_content=model,
-        experimental_op_resolver_type=library.OpResolverType.BUILTIN_REF,
-    )
-    interpreter.allocate_tensors()
-    taken = interpreter.get_input_details()[0]["index"]
-    given = interpreter.get_output_details()[0]["index"]
-    results = []
-    for picture in pictures:
-        interpreter.set_tensor(taken, picture)
-        interpreter.invoke()
-        results.append(interpreter.get_tensor(given).copy())
-    return np.stack(results)
+    return run_tflite(model, reference=True)(pictures[:, 0])[:, None]
 
 
 class _Child:

@@ -146,15 +146,11 @@ def _summary(judged: Judged, out: Path | None) -> dict[str, object]:
 
 
 def _print_report(judged: Judged, out: Path | None) -> None:
-    from edgeinspect_tools.data.data_page import attention
+    from edgeinspect_tools.data.data_page import attention, balance_rows
     from edgeinspect_tools.data.dataset import Split
 
     dataset, findings = judged.dataset, judged.findings
-    labels = sorted({item.label for item in dataset.items})
-    rows = []
-    for label in labels:
-        counts = [findings.balance[split.value].get(label, 0) for split in Split]
-        rows.append([label, *counts, sum(counts)])
+    rows = [[label, *counts] for label, counts in balance_rows(dataset, findings)]
     names = [split.value for split in Split]
     say(table(["class", *names, "all"], rows, right=[*names, "all"]))
     for line in (

@@ -18,7 +18,7 @@ def report_html(dataset: Dataset, findings: Findings, sheet_png: bytes) -> bytes
         dataset=dataset,
         findings=findings,
         attention=attention(dataset, findings),
-        balance=_balance(dataset, findings),
+        balance=balance_rows(dataset, findings),
         split_colors=SPLIT_COLORS,
         sheet_url=data_url(sheet_png),
         lists=_lists(dataset, findings),
@@ -39,8 +39,8 @@ def attention(dataset: Dataset, findings: Findings) -> list[str]:
     return [f"{count} {text}." for count, text in found if count]
 
 
-def _balance(dataset: Dataset, findings: Findings) -> list[tuple[str, list[int]]]:
-    """Pictures of each class by split, and in all."""
+def balance_rows(dataset: Dataset, findings: Findings) -> list[tuple[str, list[int]]]:
+    """Number of pictures of each class: in each split, then in all."""
     rows = []
     for label in sorted({item.label for item in dataset.items}):
         counts = [findings.balance[split.value].get(label, 0) for split in Split]

@@ -50,19 +50,11 @@ def near_duplicates(
 
 def joined(count: int, pairs: Sequence[tuple[int, int]] | NDArray[np.intp]) -> NDArray[np.intp]:
     """Number the groups that the pairs connect; shape (count,), groups in order of appearance."""
-    parent = list(range(count))
-
-    def root(at: int) -> int:
-        while parent[at] != at:
-            parent[at] = parent[parent[at]]
-            at = parent[at]
-        return at
-
-    for first, second in pairs:
-        a, b = root(int(first)), root(int(second))
-        parent[max(a, b)] = min(a, b)
-    numbers: dict[int, int] = {}
-    return np.array([numbers.setdefault(root(at), len(numbers)) for at in range(count)], np.intp)
+    edges = np.asarray(pairs, np.intp).reshape(-1, 2)
+    weights = (np.ones(len(edges)), (edges[:, 0], edges[:, 1]))
+    graph = need("scipy.sparse").coo_array(weights, shape=(count, count))
+    numbers = need("scipy.sparse.csgraph").connected_components(graph, directed=False)[1]
+    return np.asarray(numbers, np.intp)
 
 
 def _unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:

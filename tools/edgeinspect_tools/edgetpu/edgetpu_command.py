@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeinspect.cli.options import ANY_PATH, FILE
 from edgeinspect.terminal.output import examples, json_option, print_json, say, table
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ edgeinspect-tools edgetpu model.tflite --compile-to model_edgetpu.tflite
 
 
 @click.command(epilog=examples(EXAMPLES))
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=ANY_PATH)
 @click.option(
     "--max-on-cpu",
     default=0,
@@ -32,7 +33,7 @@ edgeinspect-tools edgetpu model.tflite --compile-to model_edgetpu.tflite
 )
 @click.option(
     "--compile-to",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="Write the compiled model to this file; needs edgetpu_compiler.",
 )
 @json_option

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from edgeinspect.line.scores import Activation
 from edgeinspect_tools.missing import need
-from edgeinspect_tools.quantize.int8 import TrueRanges, open_model
+from edgeinspect_tools.quantize.int8 import TrueRanges, open_model, run_tflite
 from edgeinspect_tools.quantize.student import Student
 
 _STEPS = 400
@@ -79,7 +80,7 @@ def fine_tune(
     tf = need("tensorflow")
     keras = need("keras")
     inputs = np.concatenate(list(lessons))
-    wanted = outputs_of(float_model, lessons)
+    wanted = run_tflite(float_model)(inputs)
     name = open_model(float_model).get_output_details()[0]["name"]
     known = dict(ranges)
     if output_range is not None:
@@ -142,24 +143,12 @@ def _fitting(steps: int, step_s: float, minutes: float | None) -> int:
     return min(steps, max(_LEAST_STEPS, int(60 * minutes / max(step_s, 1e-6))))
 
 
-def outputs_of(float_model: bytes, samples: Samples) -> NDArray[np.float32]:
-    """The model's outputs, one row per sample."""
-    interpreter = open_model(float_model)
-    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    found = []
-    for sample in samples:
-        interpreter.set_tensor(source["index"], sample)
-        interpreter.invoke()
-        found.append(np.array(interpreter.get_tensor(sink["index"]), np.float32))
-    return np.concatenate(found)
-
-
 def _weights(
     wanted: NDArray[np.float32], activation: Activation
 ) -> tuple[NDArray[np.float32], float]:
     """How much each output counts, and in which unit it is compared: logits, or their spread."""
     if activation is Activation.SIGMOID:
-        scores = 1 / (1 + np.exp(-wanted))
+        scores = special.expit(wanted)
         return np.asarray(scores + _SOUND_WEIGHT, np.float32), 1.0
     return np.ones_like(wanted), float(wanted.std()) + 1e-6
 

@@ -29,11 +29,10 @@ def calibration_samples(
     """
     places: list[tuple[Labelled, int]] = []
     scores: list[float] = []
-    channels = [i for i, c in enumerate(card.classes) if c.name in card.defect_classes]
     for picture in pictures:
         for number, output in enumerate(model.outputs(model.samples(picture.region(card)))):
             places.append((picture, number))
-            scores.append(float(output.reshape(-1, output.shape[-1])[:, channels].max()))
+            scores.append(float(output[..., card.defect_channels].max()))
     chosen = spread_over_scores(np.array(scores), most=most)
     wanted: dict[Labelled, list[int]] = {}
     for at in chosen:

@@ -7,7 +7,7 @@ import io
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,30 @@ def open_model(model: bytes, *, preserve: bool = False, reference: bool = False)
             "start from the weights of a trained network.",
         ) from error
     return interpreter
+
+
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def run_tflite(model: bytes, *, reference: bool = False) -> Run:
+    """Runs tiles (n, h, w, c) one by one through a float TFLite model with one output.
+
+    Raises:
+        ModelRefused: the kernels cannot run the model.
+    """
+    interpreter = open_model(model, reference=reference)
+    source = interpreter.get_input_details()[0]["index"]
+    sink = interpreter.get_output_details()[0]["index"]
+
+    def run(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        outputs = []
+        for tile in tiles:
+            interpreter.set_tensor(source, tile[None])
+            interpreter.invoke()
+            outputs.append(np.array(interpreter.get_tensor(sink), np.float32)[0])
+        return np.stack(outputs)
+
+    return run
 
 
 def with_signature(model: bytes) -> bytes:

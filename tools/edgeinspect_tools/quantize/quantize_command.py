@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from edgeinspect.cli.options import ANY_PATH, FiniteRange
 from edgeinspect.terminal.output import examples, json_option, print_json, say, table
 from edgeinspect_tools.shared_options import accept_gap_option
-
-if TYPE_CHECKING:
-    from edgeinspect_tools.quantize.int8_candidates import FineTune, Int8Method, Quantized
-    from edgeinspect_tools.quantize.steps import Say
 
 EXAMPLES = """
 edgeinspect-tools quantize run/ --data pictures/
@@ -76,28 +71,28 @@ def command(  # noqa: PLR0917  click passes by name
     of AUROC or changes verdicts outside the band around a threshold.
     """
     from edgeinspect.files.atomic_file import replace_file
-    from edgeinspect_tools.quantize.draft_bundle import INT8_MODEL, QUANTIZED_FILE
+    from edgeinspect_tools.data.training_data import dataset_of_run
+    from edgeinspect_tools.given_model import read_tried
+    from edgeinspect_tools.quantize.draft_bundle import INT8_MODEL, QUANTIZED_FILE, load_run
     from edgeinspect_tools.quantize.int8_candidates import FineTune, Int8Method, check_gap
+    from edgeinspect_tools.quantize.steps import quantize_pictures, quantize_trained
 
-    wish = FineTune(fine_tune)
     methods = [Int8Method.TRUE, Int8Method.ROBUST, Int8Method.TIGHT]
     methods += [Int8Method.TENSORFLOW] * tensorflow
-    progress = _quiet if as_json else say
+    wishes: dict[str, Any] = {
+        "methods": methods,
+        "fine_tune": FineTune(fine_tune),
+        "say": _quiet if as_json else say,
+    }
     if source.is_dir():
-        made = quantize_run(source, data, methods=methods, fine_tune=wish, progress=progress)
         out = out or source / INT8_MODEL
+        described, float_model = load_run(source)
+        dataset = dataset_of_run(described, data)
+        made = quantize_trained(described, float_model, dataset, **wishes)
     else:
         out = out or source.with_name(f"{source.stem}.int8.tflite")
-        made = _quantize_file(
-            source,
-            data,
-            methods=methods,
-            progress=progress,
-            mean=mean,
-            std=std,
-            activation=activation,
-            fine_tune=wish,
-        )
+        how: dict[str, Any] = {"mean": mean, "std": std, "activation": activation}
+        made = quantize_pictures(read_tried(source), Path(data), **how, **wishes)
     check_gap(made.gap, made.worst_layers, accept=accept_gap)
     replace_file(out, made.model)
     report = {"file": str(out), "model_bytes": len(made.model), **made.as_dict()}
@@ -109,56 +104,6 @@ def command(  # noqa: PLR0917  click passes by name
     rows = [(one["tensor"], f"{one['sqnr_db']:.1f}") for one in made.worst_layers]
     say(table(("worst layers", "signal to noise, dB"), rows, right=("signal to noise, dB",)))
     say(f"{out}: {len(made.model):,} bytes, ranges: {made.method.value}")
-
-
-def quantize_run(
-    folder: Path, data: str, *, methods: Sequence[Int8Method], fine_tune: FineTune, progress: Say
-) -> Quantized:
-    """Quantize a finished run with the data set that it was trained on.
-
-    Raises:
-        UsageError: another data set, or no finished run.
-        ModelRefused: no quantizer takes the model.
-    """
-    from edgeinspect_tools.data.training_data import dataset_of_run
-    from edgeinspect_tools.quantize.draft_bundle import load_run
-    from edgeinspect_tools.quantize.steps import quantize_trained
-
-    described, float_model = load_run(folder)
-    return quantize_trained(
-        described,
-        float_model,
-        dataset_of_run(described, data),
-        methods,
-        fine_tune=fine_tune,
-        say=progress,
-    )
-
-
-def _quantize_file(
-    path: Path,
-    data: str,
-    *,
-    methods: Sequence[Int8Method],
-    progress: Say,
-    mean: float,
-    std: float,
-    activation: str,
-    fine_tune: FineTune,
-) -> Quantized:
-    from edgeinspect_tools.given_model import read_tried
-    from edgeinspect_tools.quantize.steps import quantize_pictures
-
-    return quantize_pictures(
-        read_tried(path),
-        Path(data),
-        methods=methods,
-        mean=mean,
-        std=std,
-        activation=activation,
-        fine_tune=fine_tune,
-        say=progress,
-    )
 
 
 def _quiet(text: str) -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
-from edgeinspect.bundle.card import Card, Fit, InputCard, ReducerCard, Role, Task
+from edgeinspect.bundle.card import Card, InputCard, ReducerCard, Task
+from edgeinspect.bundle.pipeline import tile_layout
 from edgeinspect.bundle.preprocess import Preprocessor
 from edgeinspect.errors import ModelRefused
 from edgeinspect.line.scores import Activation, ReducerKind
-from edgeinspect.line.tiles import TileCutter, TileLayout, lay_tiles
+from edgeinspect.line.tiles import TileCutter, TileLayout
 from edgeinspect_tools.quantize.int8 import open_model
 
 Pixels = NDArray[np.uint8]
+FloatT = TypeVar("FloatT", np.float32, np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,7 @@ class FloatModel:
         self._input, self._output = source["index"], sink["index"]
         self._mean = np.asarray(card.input.mean, np.float32)
         self._std = np.asarray(card.input.std, np.float32)
-        self._channels = [
-            index for index, entry in enumerate(card.classes) if entry.role is Role.DEFECT
-        ]
+        self._channels = card.defect_channels
 
     def samples(self, pixels: Pixels) -> list[NDArray[np.float32]]:
         """The tiles of a picture as the model takes them, each with the batch axis.
@@ -87,23 +88,11 @@ class FloatModel:
         if self._card.task is Task.CLASSIFICATION:
             stacked = np.stack([output.ravel() for output in outputs])[:, self._channels]
             return RealLook(tuple(stacked.max(axis=0).tolist()), stacked[:, None, :])
-        stitched = _stitched(self._layout(pixels), outputs)[:, :, self._channels]
-        return RealLook(reduced(stitched, self._card.reducer), stitched)
+        score_map = stitched(self._layout(pixels), outputs)[:, :, self._channels]
+        return RealLook(reduced(score_map, self._card.reducer), score_map)
 
     def _layout(self, pixels: Pixels) -> TileLayout:
-        tile = self._card.input
-        height, width = pixels.shape[:2]
-        if tile.fit is Fit.RESIZE:
-            height, width = tile.height, tile.width
-        is_map = self._card.task is Task.SEGMENTATION
-        return lay_tiles(
-            roi_width_px=width,
-            roi_height_px=height,
-            tile_width_px=tile.width,
-            tile_height_px=tile.height,
-            overlap_px=tile.tile_overlap_px,
-            stride_px=(self._card.output.stride_px or 1) if is_map else 1,
-        )
+        return tile_layout(self._card, pixels.shape[1], pixels.shape[0])
 
     def _real(self, tile: Pixels) -> NDArray[np.float32]:
         values = tile.astype(np.float32)
@@ -120,10 +109,9 @@ class FloatModel:
     def _activated(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         activation = self._card.output.activation
         if activation is Activation.SIGMOID:
-            return np.asarray(1.0 / (1.0 + np.exp(-np.clip(values, -700, 700))))
+            return np.asarray(special.expit(values))
         if activation is Activation.SOFTMAX:
-            powers = np.exp(values - values.max(axis=-1, keepdims=True))
-            return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+            return np.asarray(special.softmax(values, axis=-1))
         return np.clip(values, 0.0, 1.0)
 
 
@@ -149,9 +137,10 @@ def _raw_pixels(card: InputCard) -> InputCard:
     )
 
 
-def _stitched(layout: TileLayout, outputs: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+def stitched(layout: TileLayout, outputs: Sequence[NDArray[FloatT]]) -> NDArray[FloatT]:
+    """The map (rows, columns, classes) of the tiles' outputs; the maximum where they overlap."""
     rows, columns = layout.map_shape
-    canvas = np.full((rows, columns, outputs[0].shape[-1]), -math.inf)
+    canvas = np.full((rows, columns, outputs[0].shape[-1]), -np.inf, outputs[0].dtype)
     for (x, y), output in zip(layout.origins, outputs, strict=True):
         top, left = y // layout.stride_px, x // layout.stride_px
         place = canvas[top : top + output.shape[0], left : left + output.shape[1]]

@@ -26,11 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinspect.bundle.inspector import Inspector
-from edgeinspect.errors import NotGood
 from edgeinspect.files.atomic_file import make_folder, replace_file
 from edgeinspect.files.json_text import parse_json
 from edgeinspect.intervals import clopper_pearson
-from edgeinspect.part import Frame, Inspection
+from edgeinspect.part import Frame
 from edgeinspect.terminal.output import console, json_option, print_json
 from edgeinspect_tools.data.build import build_dataset, k_folds
 from edgeinspect_tools.data.dataset import Dataset, Source, Split
@@ -40,7 +39,7 @@ from edgeinspect_tools.quantize.steps import labelled
 from edgeinspect_tools.statistics import auroc
 from edgeinspect_tools.train.checkpoint import CHECKPOINT_FILE
 from edgeinspect_tools.train.samples import UNKNOWN, Pictures, spread
-from edgeinspect_tools.train.station_check import quick_bundle, station_inspector
+from edgeinspect_tools.train.station_check import quick_bundle, score_map_of, station_inspector
 from edgeinspect_tools.train.tile_source import Features
 from edgeinspect_tools.train.training_run import (
     CHECKPOINT_FOLDER,
@@ -104,7 +103,7 @@ def run_fold(
             picture = test[len(rows)]
             seen = inspector.inspect(Frame.of_picture(picture.pixels), want_map=True)
             confusion += pixel_confusion(
-                _map_of(seen), picture.labels, classes, settings.stride_px, pixel_score
+                score_map_of(seen).scores, picture.labels, classes, settings.stride_px, pixel_score
             )
             rows.append(
                 {
@@ -143,16 +142,11 @@ def best_pixel_score(inspector: Inspector, dataset: Dataset, settings: TrainSett
     counts = np.zeros((len(_PIXEL_SCORES), classes + 1, classes + 1), np.int64)
     for number in range(len(checked)):
         picture = checked[number]
-        scores = _map_of(inspector.inspect(Frame.of_picture(picture.pixels), want_map=True))
+        seen = inspector.inspect(Frame.of_picture(picture.pixels), want_map=True)
+        scores = score_map_of(seen).scores
         for count, least in zip(counts, _PIXEL_SCORES, strict=True):
             count += pixel_confusion(scores, picture.labels, classes, settings.stride_px, least)
     return _PIXEL_SCORES[int(np.argmax([np.mean(ious(count)) for count in counts]))]
-
-
-def _map_of(seen: Inspection) -> NDArray[np.float32]:
-    if seen.score_map is None:
-        raise NotGood("The bundle gives no score map.")
-    return seen.score_map.scores
 
 
 def pixel_confusion(

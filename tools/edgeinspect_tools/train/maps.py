@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from edgeinspect.line.tiles import TileCutter, lay_tiles
-from edgeinspect_tools.quantize import open_model
+from edgeinspect_tools.quantize.int8 import Run
+from edgeinspect_tools.quantize.real import stitched
 from edgeinspect_tools.statistics import auroc
 from edgeinspect_tools.train.crops import cell_targets
 from edgeinspect_tools.train.samples import UNKNOWN, Picture, Pictures
@@ -33,9 +35,6 @@ def real_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return (pixels.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
 
 
-Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
-
 def run_keras(model: Any) -> Run:
     """Run tiles through a Keras model as it is at each call.
 
@@ -55,23 +54,6 @@ def run_keras(model: Any) -> Run:
             for first in range(0, len(padded), at_once)
         ]
         return np.concatenate(parts)[: len(tiles)]
-
-    return run
-
-
-def run_tflite(model: bytes) -> Run:
-    """Tiles one by one through a float TFLite model with one output."""
-    interpreter = open_model(model)
-    source = interpreter.get_input_details()[0]["index"]
-    sink = interpreter.get_output_details()[0]["index"]
-
-    def run(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        outputs = []
-        for tile in tiles:
-            interpreter.set_tensor(source, tile[None])
-            interpreter.invoke()
-            outputs.append(np.asarray(interpreter.get_tensor(sink), np.float32)[0])
-        return np.stack(outputs)
 
     return run
 
@@ -101,14 +83,7 @@ class MapMaker:
         )
         cut = TileCutter(layout, dtype="uint8", channels=channels).cut(pixels)
         tiles = np.stack([np.asarray(tile, np.uint8) for tile in cut])
-        outputs = self._run(real_input(tiles))
-        rows, columns = layout.map_shape
-        stitched = np.full((rows, columns, outputs.shape[-1]), -np.inf, np.float32)
-        for (x, y), output in zip(layout.origins, outputs, strict=True):
-            top, left = y // settings.stride_px, x // settings.stride_px
-            place = stitched[top : top + output.shape[0], left : left + output.shape[1]]
-            np.maximum(place, output[: place.shape[0], : place.shape[1]], out=place)
-        return stitched
+        return stitched(layout, list(self._run(real_input(tiles))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +133,7 @@ class Worth:
 def look(maker: MapMaker, picture: Picture, stride_px: int) -> Seen:
     """One picture through the model."""
     logits = maker.logits(picture.pixels)
-    scores = 1.0 / (1.0 + np.exp(-logits))
+    scores = special.expit(logits)
     flat = -np.sort(-scores.reshape(-1, scores.shape[-1]), axis=0)
     ranks = np.minimum(RANKS, len(flat)) - 1
     means = np.cumsum(flat, axis=0) / np.arange(1, len(flat) + 1)[:, None]

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from edgeinspect.bundle.directory import Bundle
 from edgeinspect.bundle.inspector import Inspector
+from edgeinspect.errors import NotGood
 from edgeinspect.hw.litert import open_engine
 from edgeinspect.line.tiles import TileCutter, lay_tiles
-from edgeinspect.part import Region
+from edgeinspect.part import Inspection, Region, ScoreMap
 from edgeinspect_tools.pack.checked_bundle import write_checked_bundle
 from edgeinspect_tools.quantize import quantize_int8
 from edgeinspect_tools.quantize.draft_bundle import card_of
@@ -92,6 +93,13 @@ def calibration_tiles(
             chosen = np.array(cut[(number + place * 2) % len(cut)], np.uint8)
             samples.append(real_input(chosen[None]))
     return samples
+
+
+def score_map_of(seen: Inspection) -> ScoreMap:
+    """The inspection's score map. Raises NotGood without one."""
+    if seen.score_map is None:
+        raise NotGood("The bundle gives no score map.")
+    return seen.score_map
 
 
 @contextmanager

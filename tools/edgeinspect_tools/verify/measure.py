@@ -16,6 +16,7 @@ from edgeinspect.intervals import clopper_pearson
 from edgeinspect.part import GateOutcome
 from edgeinspect_tools.certify import band, layer_findings
 from edgeinspect_tools.data.dataset import Item
+from edgeinspect_tools.missing import need
 from edgeinspect_tools.quantize.calibration import calibration_samples
 from edgeinspect_tools.quantize.gap import (
     Gap,
@@ -98,13 +99,9 @@ class Verification:
             "auroc_loss_error": None if gap is None else gap.auroc_loss_error,
             "average_precision_int8": average_precision(bad, good),
             "escapes": escapes,
-            "escape_rate": escapes / len(bad) if bad else None,
-            "escape_lower95": clopper_pearson(escapes, len(bad))[0],
-            "escape_upper95": clopper_pearson(escapes, len(bad))[1],
+            **_rate("escape", escapes, len(bad)),
             "false_rejects": rejected,
-            "false_reject_rate": rejected / len(good) if good else None,
-            "false_reject_lower95": clopper_pearson(rejected, len(good))[0],
-            "false_reject_upper95": clopper_pearson(rejected, len(good))[1],
+            **_rate("false_reject", rejected, len(good)),
             "flips": None if gap is None else gap.flips,
             "flips_outside_band": None if gap is None else gap.flips_outside_band,
             "flip_band": band(),
@@ -128,6 +125,13 @@ class Verification:
             ],
             "worst_layers": worst_layers(self.layers),
         }
+
+
+def _rate(name: str, count: int, total: int) -> dict[str, float | None]:
+    """A rate with its exact 95 % interval; None without a picture."""
+    lower, upper = clopper_pearson(count, total)
+    rate = count / total if total else None
+    return {f"{name}_rate": rate, f"{name}_lower95": lower, f"{name}_upper95": upper}
 
 
 def verify_bundle(
@@ -199,13 +203,8 @@ def average_precision(bad: Sequence[float], good: Sequence[float]) -> float:
     """
     if not bad:
         return float("nan")
-    scores = np.concatenate([bad, good])
-    hits = np.concatenate([np.ones(len(bad)), np.zeros(len(good))])
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    found = np.cumsum(hits[order])[last]
-    gained = np.diff(found, prepend=0)
-    return float((gained * found / (last + 1)).sum() / len(bad))
+    truth = [True] * len(bad) + [False] * len(good)
+    return float(need("sklearn.metrics").average_precision_score(truth, [*bad, *good]))
 
 
 def _flips(bundle: Bundle, items: Sequence[Item], scored: Scored) -> list[Flip]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgeinspect.files.csv_cells import restored
+from edgeinspect_tools.csv_table import read_table
 from edgeinspect_tools.data.dataset import Picture, Source
 from edgeinspect_tools.data.formats.dataset_format import DatasetFormat
 from edgeinspect_tools.data.formats.labels import class_label, wrong
@@ -47,26 +47,11 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, s
     Raises:
         ConfigError: unreadable, or one of the columns is missing.
     """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise wrong(path, "the file", "too large", f"at most {MAX_BYTES} bytes")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = list(reader.fieldnames or ())
-            for column in columns:
-                if column not in header:
-                    raise wrong(
-                        path, "the header", ",".join(header), f"a column {column!r}", line=1
-                    )
-            return [
-                (
-                    reader.line_num,
-                    {name: restored((row.get(name) or "").strip()) for name in header},
-                )
-                for row in reader
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise wrong(path, "the file", str(error), "a readable CSV file in UTF-8") from error
+    header, rows = read_table(path, columns, max_bytes=MAX_BYTES)
+    return [
+        (line, {name: restored((row.get(name) or "").strip()) for name in header})
+        for line, row in rows
+    ]
 
 
 def _picture(file: Path, line: int, row: dict[str, str], good: str) -> Picture | None:

@@ -15,16 +15,17 @@ from typing import Any
 import click
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from edgeinspect.bundle.card import ThresholdCard
 from edgeinspect.bundle.directory import Bundle
 from edgeinspect.cli.application import run_command_line
-from edgeinspect.errors import NotGood
 from edgeinspect.files.atomic_file import make_folder
 from edgeinspect.line.scores import ReducerKind
 from edgeinspect.part import Frame
 from edgeinspect.terminal.output import console, json_option, print_json
 from edgeinspect_tools.pack.bundle import rewrite_card
+from edgeinspect_tools.quantize.int8 import run_tflite
 from edgeinspect_tools.shipped.deeppcb.boards import (
     BOX_FILL,
     CLASSES,
@@ -46,12 +47,12 @@ from edgeinspect_tools.shipped.deeppcb.boxes import (
 from edgeinspect_tools.train import checkpoint
 from edgeinspect_tools.train.choice import choose
 from edgeinspect_tools.train.fit import Say
-from edgeinspect_tools.train.maps import MapMaker, run_tflite
+from edgeinspect_tools.train.maps import MapMaker
 from edgeinspect_tools.train.methods.segmentation import Segmentation, train_map
 from edgeinspect_tools.train.methods.training_method import LabelledPictures, Learned, TrainingJob
 from edgeinspect_tools.train.outcome import TrainedRun, write_outcome
 from edgeinspect_tools.train.samples import Pictures, Sample
-from edgeinspect_tools.train.station_check import quick_bundle, station_inspector
+from edgeinspect_tools.train.station_check import quick_bundle, score_map_of, station_inspector
 from edgeinspect_tools.train.training_run import (
     described_choice,
     lasting,
@@ -157,7 +158,7 @@ def validate(maker: MapMaker, pictures: Pictures, *, threshold: float | None = N
     """Figures of a float model on pairs; without a threshold with the best one there."""
     maps = {
         pictures.samples[n].path: np.asarray(
-            1 / (1 + np.exp(-maker.logits(pictures[n].pixels))), np.float32
+            special.expit(maker.logits(pictures[n].pixels)), np.float32
         )
         for n in range(len(pictures))
     }
@@ -215,17 +216,16 @@ def evaluate_bundle(
     top_k = reducer.k if reducer.kind is ReducerKind.MEAN_TOP_K else 1
     with station_inspector(bundle) as inspector:
 
-        def score_map_of(sample: Sample) -> tuple[NDArray[np.float32], float]:
+        def map_of(sample: Sample) -> tuple[NDArray[np.float32], float]:
             picture = Pictures([sample], gray=True, reference=True)[0]
             tested, template = picture.pixels[..., 0], picture.pixels[..., 1]
             seen = inspector.inspect(Frame.of_picture(tested), want_map=True, reference=template)
-            if seen.score_map is None:
-                raise NotGood("The bundle gives no score map.")
-            order = [seen.score_map.classes.index(name) for name in CLASSES]
-            return seen.score_map.scores[:, :, order], seen.score_map.stride_px
+            found = score_map_of(seen)
+            order = [found.classes.index(name) for name in CLASSES]
+            return found.scores[:, :, order], found.stride_px
 
         return evaluate_deeppcb(
-            score_map_of, samples, threshold=threshold, box_fill=box_fill, top_k=top_k
+            map_of, samples, threshold=threshold, box_fill=box_fill, top_k=top_k
         )
 
 

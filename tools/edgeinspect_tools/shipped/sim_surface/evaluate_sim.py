@@ -8,7 +8,6 @@ Run it with::
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,10 +17,11 @@ from numpy.typing import NDArray
 
 from edgeinspect.bundle.directory import Bundle, load_bundle
 from edgeinspect.bundle.inspector import Inspector
-from edgeinspect.errors import NotGood
+from edgeinspect.cli.options import FOLDER
 from edgeinspect.part import Frame
 from edgeinspect.sim.defects import DEFECT_KINDS
 from edgeinspect.sim.renderer import PART_ROI, RenderedPart
+from edgeinspect.terminal.output import json_option, print_json
 from edgeinspect_tools.shipped.sim_surface.sim_metrics import (
     Look,
     Report,
@@ -31,7 +31,7 @@ from edgeinspect_tools.shipped.sim_surface.sim_metrics import (
     table,
 )
 from edgeinspect_tools.shipped.sim_surface.sim_parts import TEST_SEED, labelled_part
-from edgeinspect_tools.train.station_check import station_inspector
+from edgeinspect_tools.train.station_check import score_map_of, station_inspector
 
 DEFECTIVE_EVERY = 3
 """One part in three of a measured sample is defective."""
@@ -55,16 +55,10 @@ def station_look(inspector: Inspector) -> Callable[[NDArray[np.uint8]], Look]:
 
     def look(pixels: NDArray[np.uint8]) -> Look:
         inspection = inspector.inspect(Frame.of_picture(pixels), want_map=True)
-        shown = inspection.score_map
-        if shown is None:
-            raise NotGood("The bundle gives no score map.")
+        shown = score_map_of(inspection)
         order = [shown.classes.index(kind) for kind in DEFECT_KINDS]
-        return Look(
-            [inspection.scores[column] for column in order],
-            shown.scores[:, :, order],
-            shown.roi,
-            shown.stride_px,
-        )
+        scores = [inspection.scores[column] for column in order]
+        return Look(scores, shown.scores[:, :, order], shown.roi, shown.stride_px)
 
     return look
 
@@ -81,21 +75,15 @@ def evaluate(bundle: Bundle, *, parts: int, seed: int = TEST_SEED, first: int = 
 
 
 @click.command()
-@click.option(
-    "--bundle",
-    "directory",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Directory of the bundle.",
-)
+@click.option("--bundle", "directory", required=True, type=FOLDER, help="Bundle to measure.")
 @click.option("--parts", default=3000, show_default=True, type=click.IntRange(min=1))
 @click.option("--seed", default=TEST_SEED, show_default=True, type=click.IntRange(min=0))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def main(directory: Path, parts: int, seed: int, as_json: bool) -> None:
+@json_option
+def main(*, directory: Path, parts: int, seed: int, as_json: bool) -> None:
     """Measure a bundle on held-out simulated parts, one in three defective."""
     result = evaluate(load_bundle(directory), parts=parts, seed=seed)
     if as_json:
-        click.echo(json.dumps({"parts": parts, "seed": seed, **result.as_dict()}))
+        print_json({"parts": parts, "seed": seed, **result.as_dict()})
     else:
         click.echo(table(result))
 

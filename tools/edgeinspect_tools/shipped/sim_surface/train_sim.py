@@ -14,12 +14,13 @@ from pathlib import Path
 import click
 
 from edgeinspect.bundle.directory import Bundle, load_bundle
-from edgeinspect.cli.options import FiniteRange
+from edgeinspect.cli.options import FOLDER, FiniteRange
 from edgeinspect.sim.defects import DEFECT_KINDS
 from edgeinspect_tools.all_in_one.chain import run_chain
 from edgeinspect_tools.all_in_one.plans import Wishes, budget
 from edgeinspect_tools.data.dataset import Dataset
 from edgeinspect_tools.pack.bundle import Identity, rewrite_card
+from edgeinspect_tools.shared_options import accept_gap_option
 from edgeinspect_tools.shipped.sim_surface.evaluate_sim import evaluate
 from edgeinspect_tools.shipped.sim_surface.sim_metrics import Report, table
 from edgeinspect_tools.shipped.sim_surface.sim_parts import TEST_SEED, TRAIN_SEED, render_folder
@@ -82,22 +83,14 @@ def make_bundle(
 
 
 @click.command()
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Bundle to write.")
-@click.option(
-    "--run",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Keep the pictures and the run here, for --resume.",
-)
+@click.option("--out", required=True, type=FOLDER, help="Bundle to write.")
+@click.option("--run", type=FOLDER, help="Keep the pictures and the run here, for --resume.")
 @click.option("--minutes", default=30.0, show_default=True, type=FiniteRange(min=0.2))
 @click.option("--steps", type=click.IntRange(min=1), help="Training steps, instead of --minutes.")
 @click.option("--pictures", default=2400, show_default=True, type=click.IntRange(min=60))
 @click.option("--test-parts", default=3000, show_default=True, type=click.IntRange(min=30))
 @click.option("--resume", is_flag=True, help="Continue the interrupted training in --run.")
-@click.option(
-    "--accept-gap",
-    is_flag=True,
-    help="Write the model even if int8 strays too far from float; its card says so.",
-)
+@accept_gap_option
 def main(
     *,
     out: Path,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 from typing_extensions import override
 
 from edgeinspect.bundle.card import Interpolation, Role, Task
@@ -15,10 +16,11 @@ from edgeinspect.bundle.preprocess import resize
 from edgeinspect.errors import UsageError
 from edgeinspect.line.scores import Activation, ReducerKind
 from edgeinspect_tools.quantize import float_tflite
+from edgeinspect_tools.quantize.int8 import Run, run_tflite
 from edgeinspect_tools.statistics import auroc
 from edgeinspect_tools.train.choice import Scored
 from edgeinspect_tools.train.head import fit_head
-from edgeinspect_tools.train.maps import Run, real_input, run_tflite
+from edgeinspect_tools.train.maps import real_input
 from edgeinspect_tools.train.methods.training_method import (
     LabelledPictures,
     Learned,
@@ -206,8 +208,7 @@ def described_classifier(job: TrainingJob) -> dict[str, Any]:
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probabilities (n, classes)."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float64)
+    return np.asarray(special.softmax(logits, axis=1), np.float64)
 
 
 def outputs(run: Run, pixels: NDArray[np.uint8]) -> Real:

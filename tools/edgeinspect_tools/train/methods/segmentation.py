@@ -17,6 +17,7 @@ from edgeinspect.bundle.card import Role
 from edgeinspect.bundle.card import Task as CardTask
 from edgeinspect.line.scores import Activation
 from edgeinspect_tools.quantize import float_tflite, open_model
+from edgeinspect_tools.quantize.int8 import run_tflite
 from edgeinspect_tools.train.checkpoint import Progress
 from edgeinspect_tools.train.choice import Scored, scored_map
 from edgeinspect_tools.train.crops import Arrays, CropSource, Vary, prepared
@@ -29,7 +30,6 @@ from edgeinspect_tools.train.maps import (
     look_at_all,
     real_input,
     run_keras,
-    run_tflite,
     worth,
 )
 from edgeinspect_tools.train.methods.training_method import (
