@@ -84,7 +84,7 @@ def k_folds(dataset: Dataset, folds: int, *, seed: int = 0) -> tuple[Dataset, ..
         members[item.group].append(at)
     if not 2 <= folds <= len(members):
         raise UsageError(
-            f"{len(members)} groups cannot be split into {folds} folds; expected 2 to "
+            f"{folds} folds of {len(members)} groups cannot be made; expected 2 to "
             f"{len(members)} folds."
         )
     labels = [[dataset.items[at].label for at in group] for group in members.values()]

@@ -30,7 +30,7 @@ def checked_fractions(fractions: Mapping[Split, float]) -> dict[Split, float]:
     """
     total = sum(fractions.values())
     if any(not 0 <= share < float("inf") for share in fractions.values()) or total <= 0:
-        raise UsageError("No share of a split may be negative, and at least one must be above 0.")
+        raise UsageError("The shares of the splits must not be negative, and one must be above 0.")
     return {
         split: fractions[split] / total for split in _FIRST_SERVED if fractions.get(split, 0.0) > 0
     }

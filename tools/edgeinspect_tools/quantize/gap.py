@@ -26,7 +26,8 @@ AUROC_BOUND = 0.001
 _AROUND = (-0.1, 0.0, 0.1)
 _ONE_SIDED_95 = 1.645
 
-Heard = Callable[[int], None]
+Advance = Callable[[int], None]
+"""Called with the number of pictures done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ def score_both(
     bundle: Bundle,
     pictures: Sequence[Labelled],
     *,
-    advance: Heard = lambda _: None,
+    advance: Advance = lambda _: None,
 ) -> Scored:
     """Look at every picture with both models.
 
@@ -219,7 +220,7 @@ def score_both(
 
 
 def score_int8(
-    bundle: Bundle, pictures: Sequence[Labelled], *, advance: Heard = lambda _: None
+    bundle: Bundle, pictures: Sequence[Labelled], *, advance: Advance = lambda _: None
 ) -> Scored:
     """As ``score_both`` where the float model is not known: its scores are NaN."""
     after = []

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 import edgeinspect
 from edgeinspect.files.atomic_file import replace_file
+from edgeinspect_tools.quantize.draft_bundle import FLOAT_MODEL, RUN_FILE
 
-FLOAT_MODEL = "model.float.tflite"
-RUN_FILE = "run.json"
 CURVES_FILE = "curves.png"
 _LIBRARIES = ("tensorflow-cpu", "tensorflow", "keras", "numpy", "opencv-python-headless")
 

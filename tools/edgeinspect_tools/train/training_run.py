@@ -13,12 +13,13 @@ from edgeinspect.errors import NotGood
 from edgeinspect.files.atomic_file import make_folder
 from edgeinspect_tools.data.dataset import Dataset, Item, Split
 from edgeinspect_tools.data.dataset_formats import format_named
+from edgeinspect_tools.quantize.draft_bundle import RUN_FILE
 from edgeinspect_tools.train import checkpoint
 from edgeinspect_tools.train.checkpoint import Progress
 from edgeinspect_tools.train.choice import Choice, choose
 from edgeinspect_tools.train.fit import Say
 from edgeinspect_tools.train.methods.training_method import LabelledPictures, TrainingJob
-from edgeinspect_tools.train.outcome import RUN_FILE, TrainedRun, write_outcome
+from edgeinspect_tools.train.outcome import TrainedRun, write_outcome
 from edgeinspect_tools.train.samples import Box, Sample
 from edgeinspect_tools.train.tile_source import Features
 from edgeinspect_tools.train.training_methods import method_named

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from edgeinspect.errors import ModelRefused, UsageError
 from edgeinspect_tools.given_model import read_tried
+from edgeinspect_tools.quantize.int8 import open_model
 from edgeinspect_tools.train.maps import MEAN, STD
 from edgeinspect_tools.train.networks import encoder_layers, filters_at
 from edgeinspect_tools.train.training_settings import Network, TrainSettings
 
 _WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
-_TOLD_BY = ((0, 32), (2, 16), (5, 24))
+_WIDTH_SHOWN_BY = ((0, 32), (2, 16), (5, 24))
 """Convolutions whose filters show the width, with their number at width 1."""
 
 
@@ -54,19 +55,7 @@ def tflite_convolutions(path: Path) -> list[Convolution]:
     Raises:
         ModelRefused: the file is not a TFLite model, or cannot be read.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    model = read_tried(path)
-    try:
-        interpreter = Interpreter(
-            model_content=model,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-        )
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise ModelRefused(
-            f"{path} cannot be read as a TFLite model ({str(error).splitlines()[0][:100]})."
-        ) from error
+    interpreter = open_model(read_tried(path), reference=True)
     tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     found = []
     for operator in interpreter._get_ops_details():  # noqa: SLF001  the library's
@@ -114,8 +103,8 @@ def width_of(weights: str) -> float:
         return 1.0
     found = _file_convolutions(weights)
     for alpha in _WIDTHS:
-        if len(found) > _TOLD_BY[-1][0] and all(
-            found[at].bias.size == filters_at(count, alpha) for at, count in _TOLD_BY
+        if len(found) > _WIDTH_SHOWN_BY[-1][0] and all(
+            found[at].bias.size == filters_at(count, alpha) for at, count in _WIDTH_SHOWN_BY
         ):
             return alpha
     return 1.0

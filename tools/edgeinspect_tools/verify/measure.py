@@ -19,8 +19,8 @@ from edgeinspect_tools.data.dataset import Item
 from edgeinspect_tools.missing import need
 from edgeinspect_tools.quantize.calibration import calibration_samples
 from edgeinspect_tools.quantize.gap import (
+    Advance,
     Gap,
-    Heard,
     Scored,
     flips_around,
     gap_of,
@@ -139,7 +139,7 @@ def verify_bundle(
     items: Sequence[Item],
     float_model: bytes | None,
     *,
-    advance: Heard = lambda _: None,
+    advance: Advance = lambda _: None,
 ) -> Verification:
     """Measure a bundle at its default thresholds.
 

@@ -19,7 +19,7 @@ from edgeinspect.runtime.plan import bundle_recipe, make_plan
 from edgeinspect.runtime.replay import Replay
 from edgeinspect.settings.station_file import EngineSettings, example_station
 from edgeinspect_tools.quantize.draft_bundle import inspector_of
-from edgeinspect_tools.quantize.gap import Heard, Labelled
+from edgeinspect_tools.quantize.gap import Advance, Labelled
 
 _GATE = "normally-rejecting"
 
@@ -35,7 +35,7 @@ class Replayed:
 
 
 def replay_pictures(
-    bundle: Bundle, pictures: Sequence[Labelled], *, advance: Heard = lambda _: None
+    bundle: Bundle, pictures: Sequence[Labelled], *, advance: Advance = lambda _: None
 ) -> Replayed:
     """Run ``edgeinspect replay``'s own code on the pictures, in their order.
 
