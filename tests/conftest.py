@@ -54,3 +54,4 @@ def clock() -> Iterator[StationClock]:
     rooms = ("edgeinspect.runtime.", "edgeinspect.challenge.", "edgeinspect.sim.live_")
     with StationClock().in_charge(*rooms) as clock:
         yield clock
+    clock.end()

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgeinspect.assembly.assemble import AssembledStation
 from edgeinspect.challenge.challenge_report import report_html
 from edgeinspect.challenge.challenge_service import ChallengeService
 from edgeinspect.challenge.challenge_store import ChallengeStore
@@ -29,13 +30,15 @@ from edgeinspect.cli.main import application
 from edgeinspect.control.client import ControlClient
 from edgeinspect.control.server import ControlServer
 from edgeinspect.errors import CommandRefused, NotGood, UsageError
+from edgeinspect.hw import clock as hw_clock
 from edgeinspect.part import Doubt, GateOutcome, VerdictKind
 from edgeinspect.records.reader import PartFilter, RecordReader
 from edgeinspect.records.writer import RecordWriter
 from edgeinspect.runtime.finished_part import FinishedPart
+from edgeinspect.runtime.plan import plan_station
 from edgeinspect.runtime.station_status import StationState
 from edgeinspect.settings.challenge import Challenge, Occasion
-from edgeinspect.settings.station_file import example_station
+from edgeinspect.settings.station_file import load_station
 from tests.helpers.challenge_samples import HandClock, sample_plan
 from tests.helpers.records_samples import StepClock, sample_entry, sample_pixels
 from tests.helpers.runtime_rig import (
@@ -45,7 +48,6 @@ from tests.helpers.runtime_rig import (
     MemorySink,
     Rig,
     line_config,
-    wait_until,
 )
 from tests.helpers.station_clock import StationClock
 
@@ -467,21 +469,19 @@ def test_the_page_escapes_everything(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_simulated_line_from_sample_masters_to_the_page(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    clock: StationClock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Needs a machine with cores to spare: the line runs on the real clock."""
     run("challenge", "sample", tmp_path / "masters")
     example = Path(__file__).parents[2] / "edgeinspect/settings/examples/normally-rejecting.yaml"
     config = tmp_path / "station.yaml"
     config.write_text(
         example.read_text() + "challenge: {masters: masters/masters.yaml, when: [start, recipe]}\n"
     )
-    socket = example_station("normally-rejecting", data_dir=tmp_path / "data").socket_path
-    station = subprocess.Popen(
-        [sys.executable, "-m", "edgeinspect", "run", "--config", str(config)]
-    )
-    try:
-        wait_until(socket.exists)
+    with (
+        clock.in_charge(hw_clock.__name__),
+        AssembledStation(plan_station(load_station(config))) as assembled,
+        clock.passing(),
+    ):
         capsys.readouterr()
         run("challenge", "run", "--config", config, "--author", "technician", "--json")
         state = last_json(capsys)
@@ -505,9 +505,7 @@ def test_the_simulated_line_from_sample_masters_to_the_page(
         before = [p.record for p in under_new if p.record.part_id < last_master]
         passed = {r.part_id for r in before if r.gate_outcome is GateOutcome.PASSED}
         assert passed and passed <= masters  # nothing else passed under the unproven recipe
-    finally:
-        station.terminate()
-        assert station.wait(30) == 0
+    assert assembled.station.exit_code == 0
 
 
 def test_pictures_of_masters_come_from_the_records(tmp_path: Path) -> None:

@@ -41,6 +41,10 @@ _NEVER_NS = sys.maxsize
 _STEP_NS = 5_000_000
 
 
+class _TestHasEnded(BaseException):
+    """Ends a thread that a test has left behind."""
+
+
 @dataclass(eq=False)
 class _Turn:
     """A thread that waits for its turn: until something is true, or until a time."""
@@ -51,10 +55,6 @@ class _Turn:
 
     def is_due(self, now_mono_ns: int) -> bool:
         return now_mono_ns >= self.until_mono_ns or self.is_ready()
-
-    def wait(self) -> None:
-        if not self.go.acquire(timeout=_STUCK_S):
-            raise RuntimeError("Another thread waits for something outside the station's clock.")
 
 
 def _at_once() -> _Turn:
@@ -71,9 +71,11 @@ class StationClock(Clock):
         self._now_mono_ns = 1_000_000_000
         self._lock = threading.RLock()
         self._turns: list[_Turn] = []
-        self._members = {threading.current_thread()}
+        self._test_thread = threading.current_thread()
+        self._members = {self._test_thread}
         self._somebody_runs = True
         self._is_passing = False
+        self._has_ended = False
 
     @override
     def now_mono_ns(self) -> int:
@@ -148,6 +150,14 @@ class StationClock(Clock):
         """Return a thread that takes turns with those of the station."""
         return Thread(self, target=target, daemon=True)
 
+    def end(self) -> None:
+        """End the threads that still wait; the test is over."""
+        with self._lock:
+            self._has_ended = True
+            for turn in self._turns:
+                turn.go.release()
+            self._turns.clear()
+
     @contextlib.contextmanager
     def passing(self) -> Iterator[None]:
         """Let time pass, no faster than in reality, while the test waits for something outside."""
@@ -159,7 +169,7 @@ class StationClock(Clock):
         finally:
             turn = _at_once()
             self.enter(me, turn)
-            turn.wait()
+            self.wait_for(turn)
             self._is_passing = False
 
     def at_one_moment(self, do: Callable[[], T]) -> T:
@@ -185,6 +195,14 @@ class StationClock(Clock):
             self._members.add(thread)
             self._queue_up(turn)
 
+    def wait_for(self, turn: _Turn) -> None:
+        """Wait until it is this thread's turn."""
+        timeout_s = _STUCK_S if threading.current_thread() is self._test_thread else None
+        if not turn.go.acquire(timeout=timeout_s):
+            raise RuntimeError("A thread waits for something outside the station's clock.")
+        if self._has_ended:
+            raise _TestHasEnded
+
     def leave(self, thread: threading.Thread) -> None:
         """Let the others run without this thread, which had the turn."""
         self._members.discard(thread)
@@ -196,7 +214,7 @@ class StationClock(Clock):
             with self._lock:
                 self._turns.append(turn)
             self._pass_on()
-            turn.wait()
+            self.wait_for(turn)
         else:
             self._visit(turn)
             self._pass_on()  # what else such a thread waits for is not known
@@ -204,7 +222,7 @@ class StationClock(Clock):
     def _visit(self, turn: _Turn) -> None:
         """Take one turn in a thread that is no member, such as that of a server."""
         self._queue_up(turn)
-        turn.wait()
+        self.wait_for(turn)
 
     def _queue_up(self, turn: _Turn) -> None:
         with self._lock:
@@ -251,12 +269,13 @@ class Thread(threading.Thread):
 
     @override
     def run(self) -> None:
-        self._first_turn.wait()
-        try:
-            super().run()
-        finally:
-            self._has_ended = True
-            self._clock.leave(self)
+        with contextlib.suppress(_TestHasEnded):
+            self._clock.wait_for(self._first_turn)
+            try:
+                super().run()
+            finally:
+                self._has_ended = True
+                self._clock.leave(self)
 
     @override
     def is_alive(self) -> bool:

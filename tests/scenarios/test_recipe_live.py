@@ -12,6 +12,7 @@ import pytest
 from edgeinspect.assembly.assemble import AssembledStation
 from edgeinspect.control.client import ControlClient
 from edgeinspect.errors import CommandRefused, ModelRefused, RecipeConflict, StationBusy, UsageError
+from edgeinspect.hw import clock as hw_clock
 from edgeinspect.line.verdict import judge_scores
 from edgeinspect.part import VerdictKind
 from edgeinspect.records import RecordReader
@@ -30,17 +31,20 @@ from edgeinspect.tune.apply import (
 )
 from tests.helpers.records_samples import StepClock
 from tests.helpers.runtime_rig import DEADLINE_S, wait_until
+from tests.helpers.station_clock import StationClock
 
 WHO: dict[str, Any] = {"author": "technician", "reason": "for the test"}
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[tuple[StationFile, AssembledStation]]:
+def running(clock: StationClock, tmp_path: Path) -> Iterator[tuple[StationFile, AssembledStation]]:
     """A station on the simulated line, with its socket."""
     file = example_station("normally-rejecting", data_dir=tmp_path)
-    plan = plan_station(file)
-    assembled = AssembledStation(plan)
-    with assembled:
+    with (
+        clock.in_charge(hw_clock.__name__),
+        AssembledStation(plan_station(file)) as assembled,
+        clock.passing(),
+    ):
         wait_until(lambda: assembled.station.status()["records_acknowledged"] > 0)  # type: ignore[operator]
         yield file, assembled
 
@@ -74,7 +78,6 @@ def test_the_next_parts_are_judged_as_predicted(
     assert status["recipe_digest"] == applied.recipe_digest
     assert assembled.plan.digest == applied.recipe_digest
     plans = {plan.digest: plan.config.thresholds for plan in (first, assembled.plan)}
-    # a busy machine may be late for parts, which are rejected without having been looked at
     wait_until(lambda: inspected_under(file, applied.recipe_digest) > 8)
     back = roll_back(file, expected_active=revision, **WHO)
     assert (back.live, back.revision) == (True, 1)
