@@ -28,15 +28,12 @@ class Clock(Protocol):
 
     def now_mono_ns(self) -> int:
         """Return CLOCK_MONOTONIC in nanoseconds."""
-        ...
 
     def now_wall(self) -> datetime.datetime:
         """Return UTC, timezone-aware, for people; it may jump."""
-        ...
 
     def is_synchronized(self) -> bool:
         """Return whether the wall clock is known to follow a time server."""
-        ...
 
 
 class Camera(Protocol):
@@ -44,11 +41,9 @@ class Camera(Protocol):
 
     def open(self, controls: CameraControls) -> None:
         """Open and configure. Raises CameraFault or DriverMissing."""
-        ...
 
     def apply(self, controls: CameraControls) -> None:
         """Change the controls between two frames. Raises CameraFault."""
-        ...
 
     def capture(self, *, not_before_mono_ns: int, deadline_mono_ns: int) -> Frame:
         """Return the first frame whose exposure began at or after ``not_before_mono_ns``.
@@ -59,7 +54,6 @@ class Camera(Protocol):
         Raises:
             CameraFault: no such frame came by the deadline, or the camera failed.
         """
-        ...
 
     def check(self) -> None:
         """Check that the camera still works; called about once a second while no part comes.
@@ -69,11 +63,9 @@ class Camera(Protocol):
         Raises:
             CameraFault: the camera has stopped or was unplugged.
         """
-        ...
 
     def close(self) -> None:
         """Release the camera; closing twice is allowed."""
-        ...
 
 
 class EdgeInput(Protocol):
@@ -81,11 +73,9 @@ class EdgeInput(Protocol):
 
     def start(self, listener: EdgeListener) -> None:
         """Open the line and report every active edge from now on. Raises LineFault."""
-        ...
 
     def close(self) -> None:
         """Stop reporting and release the line; closing twice is allowed."""
-        ...
 
 
 class LevelInput(Protocol):
@@ -96,11 +86,9 @@ class LevelInput(Protocol):
 
         Raises LineFault.
         """
-        ...
 
     def close(self) -> None:
         """Stop reporting and release the line; closing twice is allowed."""
-        ...
 
 
 class EncoderInput(Protocol):
@@ -111,11 +99,9 @@ class EncoderInput(Protocol):
 
         The count never decreases.
         """
-        ...
 
     def close(self) -> None:
         """Stop reporting and release the lines; closing twice is allowed."""
-        ...
 
 
 class Output(Protocol):
@@ -123,11 +109,9 @@ class Output(Protocol):
 
     def drive(self, active: bool) -> None:
         """Set the line. Raises LineFault."""
-        ...
 
     def close(self) -> None:
         """Drive the safe level, then release the line; closing twice is allowed."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,11 +163,9 @@ class Engine(Protocol):
         Each tile must have the input's shape without the batch axis, and its dtype. Outputs have no
         batch axis, either. Raises InferenceFailed.
         """
-        ...
 
     def close(self) -> None:
         """Release the model; closing twice is allowed."""
-        ...
 
 
 class StationEngine(Engine, Protocol):
@@ -191,7 +173,6 @@ class StationEngine(Engine, Protocol):
 
     def trouble(self) -> Mapping[FaultName, str]:
         """Return the present troubles: fault names with a sentence each; empty if all is well."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,4 +202,3 @@ class Board(Protocol):
 
         Never raises.
         """
-        ...

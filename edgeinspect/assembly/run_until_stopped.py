@@ -16,15 +16,12 @@ class Runs(Protocol):
     @property
     def faults(self) -> FaultBoard:
         """Where faults are counted."""
-        ...
 
     def request_stop(self, *, immediate: bool = False) -> None:
         """Stop when the belt is empty, or at once if ``immediate``."""
-        ...
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until a stop was requested; return whether it was."""
-        ...
 
 
 def run_until_stopped(

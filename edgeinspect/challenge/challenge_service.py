@@ -59,38 +59,30 @@ class ChallengedStation(Protocol):
     @property
     def state(self) -> StationState:
         """What the station does at the moment."""
-        ...
 
     @property
     def lock_state(self) -> LockState:
         """Whether the station is locked, and where an announced master is."""
-        ...
 
     @property
     def parts_in_flight(self) -> int:
         """Number of parts between trigger and gate."""
-        ...
 
     @property
     def belt_is_steady(self) -> bool:
         """Whether the belt is at its speed."""
-        ...
 
     def lock(self) -> None:
         """Lock the station."""
-        ...
 
     def unlock(self) -> None:
         """Unlock the station."""
-        ...
 
     def announce_master(self) -> None:
         """Announce that the next part is a master."""
-        ...
 
     def demand_challenge(self, detail: str) -> None:
         """Raise the alarm that a challenge is due."""
-        ...
 
 
 class MasterFeeder(Protocol):
@@ -99,19 +91,15 @@ class MasterFeeder(Protocol):
     @property
     def is_clear(self) -> bool:
         """Whether no part is on its way to the gate, seen by a sensor or not yet."""
-        ...
 
     def hold_back(self) -> None:
         """Put no other parts on the line."""
-        ...
 
     def put_on(self, picture: NDArray[np.uint8], *, defective: bool) -> None:
         """Put one master on the line. Raises UsageError for a picture it cannot show."""
-        ...
 
     def go_on(self) -> None:
         """Feed as before."""
-        ...
 
 
 class ChallengeService:

@@ -20,7 +20,6 @@ class Caller(Protocol):
         self, command: str, *, timeout_s: float | None = None, **arguments: object
     ) -> Mapping[str, Any]:
         """Send a command to the station and return its answer."""
-        ...
 
 
 class Prompter(Protocol):
@@ -31,19 +30,15 @@ class Prompter(Protocol):
 
         ``alive`` is to be called every few seconds while this waits.
         """
-        ...
 
     def ready(self, master: Mapping[str, Any]) -> None:
         """The station waits for the master now."""
-        ...
 
     def waiting(self, why: str) -> None:
         """The belt is not empty yet."""
-        ...
 
     def result(self, result: Mapping[str, Any]) -> None:
         """Show the result of one master."""
-        ...
 
 
 class ChallengeRun:

@@ -35,11 +35,9 @@ _PICTURE_COLUMNS = 60
 @click.group(
     cls=LazyGroup,
     epilog=examples(
-        """
-        edgeinspect label set 1742 defective --class scratch --config station.yaml
-        edgeinspect label queue --config station.yaml
-        edgeinspect label export labelled/ --config station.yaml
-        """
+        "edgeinspect label set 1742 defective --class scratch --config station.yaml",
+        "edgeinspect label queue --config station.yaml",
+        "edgeinspect label export labelled/ --config station.yaml",
     ),
 )
 def command() -> None:
@@ -49,10 +47,8 @@ def command() -> None:
 @command.command(
     "set",
     epilog=examples(
-        """
-        edgeinspect label set 1742 good --data-dir data
-        edgeinspect label set 1742 1743 defective --class scratch --note "edge" --data-dir data
-        """
+        "edgeinspect label set 1742 good --data-dir data",
+        'edgeinspect label set 1742 1743 defective --class scratch --note "edge" --data-dir data',
     ),
 )
 @click.argument("part_ids", type=int, nargs=-1, required=True, metavar="PART...")
@@ -108,10 +104,8 @@ def set_label(
 @command.command(
     "queue",
     epilog=examples(
-        """
-        edgeinspect label queue --config station.yaml             asks part by part
-        edgeinspect label queue --data-dir data --limit 50 --json
-        """
+        "edgeinspect label queue --config station.yaml             asks part by part",
+        "edgeinspect label queue --data-dir data --limit 50 --json",
     ),
 )
 @selection_options
@@ -267,10 +261,8 @@ def _label_table(labels: list[Any]) -> Any:
 @command.command(
     "export",
     epilog=examples(
-        """
-        edgeinspect label export labelled/ --config station.yaml
-        edgeinspect-tools data station-export:labelled/
-        """
+        "edgeinspect label export labelled/ --config station.yaml",
+        "edgeinspect-tools data station-export:labelled/",
     ),
 )
 @click.argument("folder", type=FOLDER)

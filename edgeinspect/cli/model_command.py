@@ -26,11 +26,9 @@ _CONFIG = station_option()
 @click.group(
     cls=LazyGroup,
     epilog=examples(
-        """
-        edgeinspect model install /media/stick/brackets --config station.yaml
-        edgeinspect model activate brackets-2 --config station.yaml --reason 'finds dents too'
-        edgeinspect model rollback --config station.yaml --reason 'too many false rejects'
-        """
+        "edgeinspect model install /media/stick/brackets --config station.yaml",
+        "edgeinspect model activate brackets-2 --config station.yaml --reason 'finds dents too'",
+        "edgeinspect model rollback --config station.yaml --reason 'too many false rejects'",
     ),
 )
 def command() -> None:

@@ -33,12 +33,10 @@ if TYPE_CHECKING:
 @click.group(
     cls=LazyGroup,
     epilog=examples(
-        """
-        edgeinspect parts list --data-dir data --verdict REJECT --limit 5
-        edgeinspect parts show 1742 --config station.yaml --image part-1742.png
-        edgeinspect parts stats --config station.yaml --since 8h
-        edgeinspect parts export shift.csv --config station.yaml --since 8h
-        """
+        "edgeinspect parts list --data-dir data --verdict REJECT --limit 5",
+        "edgeinspect parts show 1742 --config station.yaml --image part-1742.png",
+        "edgeinspect parts stats --config station.yaml --since 8h",
+        "edgeinspect parts export shift.csv --config station.yaml --since 8h",
     ),
 )
 def command() -> None:
@@ -48,11 +46,9 @@ def command() -> None:
 @command.command(
     "list",
     epilog=examples(
-        """
-        edgeinspect parts list --data-dir data
-        edgeinspect parts list --data-dir data --reason late --since 2h
-        edgeinspect parts list --config station.yaml --gate-outcome reject_unconfirmed --json
-        """
+        "edgeinspect parts list --data-dir data",
+        "edgeinspect parts list --data-dir data --reason late --since 2h",
+        "edgeinspect parts list --config station.yaml --gate-outcome reject_unconfirmed --json",
     ),
 )
 @data_dir_options
@@ -119,11 +115,9 @@ def _shown_time(part: StoredPart) -> str:
 @command.command(
     "show",
     epilog=examples(
-        """
-        edgeinspect parts show 1742 --data-dir data
-        edgeinspect parts show 1742 --data-dir data --image part-1742.png
-        edgeinspect parts show 1742 --data-dir data --bundle models/sim-surface --image p.png
-        """
+        "edgeinspect parts show 1742 --data-dir data",
+        "edgeinspect parts show 1742 --data-dir data --image part-1742.png",
+        "edgeinspect parts show 1742 --data-dir data --bundle models/sim-surface --image p.png",
     ),
 )
 @click.argument("part_id", type=int)
@@ -194,11 +188,9 @@ def _number(value: object) -> object:
 @command.command(
     "stats",
     epilog=examples(
-        """
-        edgeinspect parts stats --data-dir data
-        edgeinspect parts stats --config station.yaml --since 8h --json
-        edgeinspect parts stats --config station.yaml --by day
-        """
+        "edgeinspect parts stats --data-dir data",
+        "edgeinspect parts stats --config station.yaml --since 8h --json",
+        "edgeinspect parts stats --config station.yaml --by day",
     ),
 )
 @data_dir_options
@@ -294,11 +286,9 @@ def _stats_words(found: PartStats) -> Iterator[RenderableType]:
 @command.command(
     "export",
     epilog=examples(
-        """
-        edgeinspect parts export shift.csv --data-dir data --since 8h
-        edgeinspect parts export rejects.parquet --data-dir data --verdict REJECT
-        edgeinspect parts export - --format jsonl --data-dir data | jq .score
-        """
+        "edgeinspect parts export shift.csv --data-dir data --since 8h",
+        "edgeinspect parts export rejects.parquet --data-dir data --verdict REJECT",
+        "edgeinspect parts export - --format jsonl --data-dir data | jq .score",
     ),
 )
 @click.argument("output", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))

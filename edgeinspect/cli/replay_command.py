@@ -36,12 +36,10 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog=examples(
-        """
-        edgeinspect replay pictures/ --bundle models/sim-surface
-        edgeinspect replay pictures/ --bundle my-bundle --pattern '*.jpg' --json
-        edgeinspect replay pictures/ --bundle my-bundle --recipe 000004.yaml --data-dir replayed
-        edgeinspect replay pictures/ --bundle my-bundle --pace 300
-        """
+        "edgeinspect replay pictures/ --bundle models/sim-surface",
+        "edgeinspect replay pictures/ --bundle my-bundle --pattern '*.jpg' --json",
+        "edgeinspect replay pictures/ --bundle my-bundle --recipe 000004.yaml --data-dir replayed",
+        "edgeinspect replay pictures/ --bundle my-bundle --pace 300",
     )
 )
 @click.argument("folder", type=FOLDER)

@@ -25,10 +25,8 @@ _LAST_WORD_S = 5.0
 
 @click.command(
     epilog=examples(
-        """
-        edgeinspect check station.yaml && edgeinspect run --config station.yaml
-        edgeinspect run --config station.yaml --recipe recipes/cover/000004.yaml
-        """
+        "edgeinspect check station.yaml && edgeinspect run --config station.yaml",
+        "edgeinspect run --config station.yaml --recipe recipes/cover/000004.yaml",
     )
 )
 @station_option()

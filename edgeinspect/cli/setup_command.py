@@ -22,10 +22,8 @@ DATA = Path("/data")
 @click.group(
     cls=LazyGroup,
     epilog=examples(
-        """
-        edgeinspect setup check card/               on a PC, before you write the card
-        sudo edgeinspect setup import --boot /media/stick
-        """
+        "edgeinspect setup check card/               on a PC, before you write the card",
+        "sudo edgeinspect setup import --boot /media/stick",
     ),
 )
 def command() -> None:

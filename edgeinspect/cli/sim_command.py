@@ -20,12 +20,10 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog=examples(
-        """
-        edgeinspect sim --parts 10000
-        edgeinspect sim --parts 1000000 --jobs 2 --gate normally-passing-guarded
-        edgeinspect sim --parts 50000 --faults stuck_gate_passing,clock_step --seed 7
-        edgeinspect sim --list-faults
-        """
+        "edgeinspect sim --parts 10000",
+        "edgeinspect sim --parts 1000000 --jobs 2 --gate normally-passing-guarded",
+        "edgeinspect sim --parts 50000 --faults stuck_gate_passing,clock_step --seed 7",
+        "edgeinspect sim --list-faults",
     )
 )
 @click.option("--parts", type=click.IntRange(1), default=10_000, help="Number of parts.")

@@ -23,10 +23,8 @@ _PERCENTILES = ("p50", "p90", "p99", "max")
 
 @click.command(
     epilog=examples(
-        """
-        edgeinspect status --config station.yaml
-        edgeinspect status --socket /run/edgeinspect/control.sock --json
-        """
+        "edgeinspect status --config station.yaml",
+        "edgeinspect status --socket /run/edgeinspect/control.sock --json",
     )
 )
 @station_option("Station file that names the sockets.", required=False)

@@ -28,11 +28,9 @@ parts_option = click.option(
 @click.group(
     cls=LazyGroup,
     epilog=examples(
-        """
-        edgeinspect study plan parts.csv --appraiser station --appraiser operator-1 -o sheet.csv
-        edgeinspect study station sheet.csv --config station.yaml --from 1201 --to 1350
-        edgeinspect study report sheet.csv --html study.html
-        """
+        "edgeinspect study plan parts.csv --appraiser station --appraiser operator-1 -o sheet.csv",
+        "edgeinspect study station sheet.csv --config station.yaml --from 1201 --to 1350",
+        "edgeinspect study report sheet.csv --html study.html",
     ),
 )
 def command() -> None:
@@ -42,10 +40,8 @@ def command() -> None:
 @command.command(
     "plan",
     epilog=examples(
-        """
-        edgeinspect study plan parts.csv --appraiser station --appraiser operator-1 -o sheet.csv
-        edgeinspect study plan parts.csv --appraiser station --trials 3 --seed 7 -o sheet.csv
-        """
+        "edgeinspect study plan parts.csv --appraiser station --appraiser operator-1 -o sheet.csv",
+        "edgeinspect study plan parts.csv --appraiser station --trials 3 --seed 7 -o sheet.csv",
     ),
 )
 @click.argument("parts", type=FILE)
@@ -100,9 +96,7 @@ def plan(
 @command.command(
     "station",
     epilog=examples(
-        """
-        edgeinspect study station sheet.csv --config station.yaml --from 1201 --to 1350
-        """
+        "edgeinspect study station sheet.csv --config station.yaml --from 1201 --to 1350"
     ),
 )
 @click.argument("sheet", type=FILE)
@@ -148,10 +142,8 @@ def station(
 @command.command(
     "report",
     epilog=examples(
-        """
-        edgeinspect study report sheet.csv
-        edgeinspect study report station.csv people.csv --html study.html --json
-        """
+        "edgeinspect study report sheet.csv",
+        "edgeinspect study report station.csv people.csv --html study.html --json",
     ),
 )
 @click.argument("sheets", type=FILE, nargs=-1, required=True)

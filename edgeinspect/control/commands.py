@@ -31,31 +31,24 @@ class Controlled(Protocol):
     @property
     def feed(self) -> EventFeed:
         """The station's events."""
-        ...
 
     def status(self) -> Mapping[str, object]:
         """Return the station's status."""
-        ...
 
     def trigger(self) -> bool:
         """Post a software trigger; return whether there was room."""
-        ...
 
     def pause(self) -> bool:
         """Pause inspection; return whether there was room."""
-        ...
 
     def resume(self) -> bool:
         """Resume inspection; return whether there was room."""
-        ...
 
     def acknowledge(self) -> bool:
         """Acknowledge all alarms; return whether there was room."""
-        ...
 
     def request_stop(self, *, immediate: bool = False) -> None:
         """Stop when the belt is empty, or at once if ``immediate``."""
-        ...
 
 
 ApplyRecipe = Callable[[Mapping[str, Any], Callable[[], bool]], Mapping[str, object]]

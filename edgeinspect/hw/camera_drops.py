@@ -22,7 +22,6 @@ class TellsDrops(Protocol):
 
     def tell_drops(self, listener: DropListener) -> None:
         """Whom to tell; to be called before ``open``."""
-        ...
 
 
 class FrameOrder:

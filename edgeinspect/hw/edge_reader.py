@@ -30,15 +30,12 @@ class EdgeSource(Protocol):
 
     def fileno(self) -> int:
         """Return the file descriptor to wait on."""
-        ...
 
     def read(self) -> Sequence[Told]:
         """What the kernel holds for the line; called when there is something. Raises OSError."""
-        ...
 
     def fail(self, error: OSError | None) -> None:
         """The line can be read no more; None: its chip has gone."""
-        ...
 
 
 class EdgeReader:

@@ -12,11 +12,9 @@ class InputFaults(Protocol):
 
     def edges_lost(self, count: int) -> None:
         """So many edges were seen by the kernel and never reported; the input goes on."""
-        ...
 
     def failed(self, error: LineFault) -> None:
         """Nothing more will come from this input."""
-        ...
 
 
 @runtime_checkable
@@ -25,4 +23,3 @@ class TellsFaults(Protocol):
 
     def tell_faults(self, listener: InputFaults) -> None:
         """Whom to tell; to be called before ``start``."""
-        ...

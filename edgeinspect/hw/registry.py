@@ -22,7 +22,6 @@ class CameraModule(Protocol):
 
     def open_driver(self, wiring: CameraWiring) -> Camera:
         """A camera that is not open yet. Raises UsageError."""
-        ...
 
 
 class IoModule(Protocol):
@@ -34,19 +33,15 @@ class IoModule(Protocol):
 
     def edge_input(self, io: Io, wire: InputLine) -> EdgeInput:
         """Make an edge input; its ``start`` opens the line."""
-        ...
 
     def level_input(self, io: Io, wire: InputLine) -> LevelInput:
         """Make a level input; its ``start`` opens the line."""
-        ...
 
     def encoder_input(self, io: Io, wire: EncoderLine) -> EncoderInput:
         """Make an encoder input; its ``start`` opens the line."""
-        ...
 
     def output(self, io: Io, wire: OutputLine) -> Output:
         """Open an output at its safe level. Raises LineFault."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +64,6 @@ class EngineModule(Protocol):
         self, bundle: Bundle, settings: EngineSettings, work: Workload
     ) -> StationEngine:
         """An engine with the bundle's model. Raises ModelRefused, HardwareError."""
-        ...
 
 
 def camera_module(name: str) -> CameraModule:

@@ -56,43 +56,33 @@ class Device(Protocol):
 
     def set_format(self, wanted: int, width_px: int, height_px: int) -> StreamFormat:
         """Ask for a pixel format and size; return what the camera chose."""
-        ...
 
     def set_frame_rate(self, frames_per_s: float) -> float:
         """Ask for a frame rate; return what the camera chose."""
-        ...
 
     def control_range(self, control: int) -> tuple[int, int] | None:
         """Return a control's minimum and maximum; None if the camera does not have it."""
-        ...
 
     def set_control(self, control: int, value: int) -> None:
         """Set a control."""
-        ...
 
     def get_control(self, control: int) -> int:
         """Return a control's value."""
-        ...
 
     def start(self, buffers: int) -> None:
         """Start streaming with this many buffers."""
-        ...
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for a picture; return whether one is ready."""
-        ...
 
     def dequeue(self) -> Picture | None:
         """Return the next picture; None if there is none."""
-        ...
 
     def give_back(self, index: int) -> None:
         """Return a buffer to the camera."""
-        ...
 
     def close(self) -> None:
         """Stop streaming and release the device."""
-        ...
 
 
 def open_driver(wiring: CameraWiring) -> V4l2Camera:

@@ -91,7 +91,6 @@ class Queryable(Protocol):
 
     def query(self, sql: str, values: dict[str, Any], /) -> Sequence[Any]:
         """Return all rows of a statement."""
-        ...
 
 
 def baseline_range(reader: Queryable) -> tuple[int, int] | None:

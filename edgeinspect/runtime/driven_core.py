@@ -14,48 +14,38 @@ class Core(Protocol):
 
     def start(self, now_mono_ns: int) -> list[m.Action]:
         """See ``LineCore.start``."""
-        ...
 
     def handle(self, event: m.Event, now_mono_ns: int) -> list[m.Action]:
         """See ``LineCore.handle``."""
-        ...
 
     @property
     def next_wake_mono_ns(self) -> int:
         """See ``LineCore.next_wake_mono_ns``."""
-        ...
 
     @property
     def drained(self) -> bool:
         """See ``LineCore.drained``."""
-        ...
 
     @property
     def parts_in_flight(self) -> int:
         """See ``LineCore.parts_in_flight``."""
-        ...
 
     @property
     def belt_is_steady(self) -> bool:
         """See ``LineCore.belt_is_steady``."""
-        ...
 
     @property
     def status(self) -> Mapping[str, int]:
         """See ``LineCore.status``."""
-        ...
 
     @property
     def holds(self) -> tuple[str, ...]:
         """See ``LineCore.holds``."""
-        ...
 
     @property
     def open_alarms(self) -> tuple[m.AlarmName, ...]:
         """See ``LineCore.open_alarms``."""
-        ...
 
     @property
     def lock_state(self) -> LockState:
         """See ``LineCore.lock_state``."""
-        ...

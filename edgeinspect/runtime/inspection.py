@@ -23,7 +23,6 @@ class FrameInspector(Protocol):
 
     def inspect(self, frame: Frame, *, want_map: bool = False) -> Inspection:
         """Raises InferenceFailed, or anything else: the part is rejected."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,6 @@ class RecordSink(Protocol[EntryIn_contra]):
 
         An empty batch asks whether records could be written now.
         """
-        ...
 
 
 class RecorderThread(Generic[Entry]):

@@ -74,15 +74,12 @@ class Watched(Protocol):
     @property
     def progress_mono_ns(self) -> int:
         """When the line thread last made a full round."""
-        ...
 
     def lasting_faults(self) -> Mapping[str, Fault]:
         """The faults that are active now."""
-        ...
 
     def sentence(self) -> str:
         """How the station is, for ``systemctl status``."""
-        ...
 
 
 class ServiceWatchdog:

@@ -51,7 +51,6 @@ class Eye(Protocol):
 
         Two exposures never give equal pixels, as with a live sensor's noise.
         """
-        ...
 
 
 class Judge(Protocol):
@@ -59,7 +58,6 @@ class Judge(Protocol):
 
     def inspect(self, frame: Frame) -> Inspection:
         """Raises InferenceFailed."""
-        ...
 
 
 _PIXELS = struct.Struct("<Bqdq")

@@ -43,44 +43,34 @@ class FaultyLine(Protocol):
     @property
     def store(self) -> Disk:
         """The disk of the station."""
-        ...
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs that can be delayed."""
-        ...
 
     def crash(self, now_ns: int) -> None:
         """End the station's process."""
-        ...
 
     def hang(self, duration_ns: int, now_ns: int) -> None:
         """Let the line thread stand still for this time."""
-        ...
 
     def delete_records(self, now_ns: int) -> None:
         """Delete or replace the records database."""
-        ...
 
     def pause_for(self, duration_ns: int, now_ns: int) -> None:
         """Pause inspection for this time."""
-        ...
 
     def change_recipe(self, now_ns: int) -> None:
         """Apply the other recipe."""
-        ...
 
     def free_gate(self, now_ns: int) -> None:
         """Repair a stuck gate."""
-        ...
 
     def delay(self, name: str, duration_ns: int, now_ns: int) -> None:
         """Deliver this input's events only after this time."""
-        ...
 
     def mend_encoder(self, now_ns: int) -> None:
         """Repair a silent encoder."""
-        ...
 
 
 Strike = Callable[[FaultyLine, SimPart, int], None]

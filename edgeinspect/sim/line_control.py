@@ -15,11 +15,9 @@ class ControlledStation(Protocol):
 
     def set_line_stopped(self, stopped: bool, now_ns: int) -> None:
         """Report that the line-stopped contact changed."""
-        ...
 
     def acknowledge(self, now_ns: int) -> None:
         """Acknowledge all alarms."""
-        ...
 
 
 class ControlledLine(Protocol):
@@ -33,20 +31,16 @@ class ControlledLine(Protocol):
     @property
     def station(self) -> ControlledStation:
         """The station on the line."""
-        ...
 
     @property
     def empty(self) -> bool:
         """Whether no part is on the belt."""
-        ...
 
     def clear_outfeed(self, now_ns: int) -> None:
         """Remove every part from the outfeed."""
-        ...
 
     def stick_gate(self, open_: bool | None, now_ns: int) -> None:
         """Jam the gate open or closed; None repairs it."""
-        ...
 
 
 class LineControl:

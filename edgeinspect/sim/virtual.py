@@ -45,7 +45,6 @@ class CoreFactory(Protocol):
 
     def __call__(self, config: LineConfig, *, next_part_id: int, now_mono_ns: int) -> LineCore:
         """Make the core of a new process."""
-        ...
 
 
 class Store:

@@ -75,7 +75,6 @@ class PartSource(Protocol):
 
     def make(self, number: int) -> tuple[bool, float]:
         """Whether part ``number`` is defective, and its true defect score in [0, 1]."""
-        ...
 
 
 class DrawnParts(PartSource):
@@ -127,27 +126,21 @@ class Station(Protocol):
 
     def trigger_edge(self, now_ns: int) -> bool:
         """The part-present sensor; True if a live station took note."""
-        ...
 
     def guard_edge(self, now_ns: int) -> None:
         """The guard sensor saw a part."""
-        ...
 
     def confirm_edge(self, now_ns: int) -> None:
         """The confirm sensor saw a part."""
-        ...
 
     def set_line_stopped(self, stopped: bool, now_ns: int) -> None:
         """The line-stopped contact changed."""
-        ...
 
     def encoder_count(self, count: int, now_ns: int) -> None:
         """The encoder counted."""
-        ...
 
     def acknowledge(self, now_ns: int) -> None:
         """The operator acknowledges all alarms."""
-        ...
 
 
 class World:

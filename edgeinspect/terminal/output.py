@@ -27,9 +27,9 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def examples(text: str) -> str:
-    """Make a help epilog of examples, one command a line, shown as they are typed."""
-    lines = [line.strip() for line in text.strip().splitlines()]
+def examples(*commands: str) -> str:
+    """Make a help epilog of commands, each shown on a line as it is typed."""
+    lines = [line.strip() for command in commands for line in command.strip().splitlines()]
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 

@@ -23,12 +23,10 @@ COMMANDS = {
     cls=LazyGroup,
     commands=COMMANDS,
     epilog=examples(
-        """
-        edgeinspect camera snap part.png --config station.yaml
-        edgeinspect camera focus --config station.yaml
-        edgeinspect camera expose --config station.yaml --mean 110
-        edgeinspect camera stream-check --config station.yaml --frames 500
-        """
+        "edgeinspect camera snap part.png --config station.yaml",
+        "edgeinspect camera focus --config station.yaml",
+        "edgeinspect camera expose --config station.yaml --mean 110",
+        "edgeinspect camera stream-check --config station.yaml --frames 500",
     ),
 )
 def command() -> None:

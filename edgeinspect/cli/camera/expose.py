@@ -108,11 +108,9 @@ def _divided(amount: float, goal: Goal) -> Light:
 
 @click.command(
     epilog=examples(
-        """
-        edgeinspect camera expose --config station.yaml
-        edgeinspect camera expose --config station.yaml --mean 120 --max-exposure-us 400
-        edgeinspect camera expose --config station.yaml --write --author mia --reason "new lamp"
-        """
+        "edgeinspect camera expose --config station.yaml",
+        "edgeinspect camera expose --config station.yaml --mean 120 --max-exposure-us 400",
+        'edgeinspect camera expose --config station.yaml --write --author mia --reason "new lamp"',
     )
 )
 @click.option(

@@ -25,10 +25,8 @@ _BAR_COLUMNS = 60
 
 @click.command(
     epilog=examples(
-        """
-        edgeinspect camera focus --config station.yaml
-        edgeinspect camera focus --config station.yaml --frames 100 --json
-        """
+        "edgeinspect camera focus --config station.yaml",
+        "edgeinspect camera focus --config station.yaml --frames 100 --json",
     )
 )
 @click.option(

@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog=examples(
-        """
-        edgeinspect camera snap --config station.yaml
-        edgeinspect camera snap part.png --config station.yaml --json
-        """
+        "edgeinspect camera snap --config station.yaml",
+        "edgeinspect camera snap part.png --config station.yaml --json",
     )
 )
 @click.argument("file", type=FILE, required=False, metavar="[PICTURE.png]")

@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog=examples(
-        """
-        edgeinspect camera stream-check --config station.yaml
-        edgeinspect camera stream-check --config station.yaml --frames 2000 --json
-        """
+        "edgeinspect camera stream-check --config station.yaml",
+        "edgeinspect camera stream-check --config station.yaml --frames 2000 --json",
     )
 )
 @click.option("--frames", type=click.IntRange(min=10), default=200, help="Frames to check.")

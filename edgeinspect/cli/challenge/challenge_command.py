@@ -44,11 +44,9 @@ control_options = option_group(
 @click.group(
     cls=LazyGroup,
     epilog=examples(
-        """
-        edgeinspect challenge run --config station.yaml
-        edgeinspect challenge status --config station.yaml --json
-        edgeinspect challenge show 12 --config station.yaml --html challenge-12.html
-        """
+        "edgeinspect challenge run --config station.yaml",
+        "edgeinspect challenge status --config station.yaml --json",
+        "edgeinspect challenge show 12 --config station.yaml --html challenge-12.html",
     ),
 )
 def command() -> None:
@@ -58,11 +56,9 @@ def command() -> None:
 @command.command(
     "run",
     epilog=examples(
-        """
-        edgeinspect challenge run --config station.yaml
-        edgeinspect challenge run --config station.yaml --reason "start of shift" --json
-        edgeinspect challenge run --config station.yaml --masters masters/masters.yaml --yes
-        """
+        "edgeinspect challenge run --config station.yaml",
+        'edgeinspect challenge run --config station.yaml --reason "start of shift" --json',
+        "edgeinspect challenge run --config station.yaml --masters masters/masters.yaml --yes",
     ),
 )
 @control_options
@@ -265,10 +261,8 @@ def list_challenges(*, data_dir: Path, limit: int, as_json: bool) -> None:
 @command.command(
     "show",
     epilog=examples(
-        """
-        edgeinspect challenge show 12 --config station.yaml
-        edgeinspect challenge show 12 --data-dir data --html challenge-12.html
-        """
+        "edgeinspect challenge show 12 --config station.yaml",
+        "edgeinspect challenge show 12 --data-dir data --html challenge-12.html",
     ),
 )
 @click.argument("number", type=click.IntRange(1))

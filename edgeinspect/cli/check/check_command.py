@@ -21,12 +21,10 @@ _SIGNS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", 
 
 @click.command(
     epilog=examples(
-        """
-        edgeinspect check station.yaml
-        edgeinspect check models/sim-surface
-        edgeinspect check station.yaml --json
-        edgeinspect check station.yaml --hardware --author mia --report acceptance/
-        """
+        "edgeinspect check station.yaml",
+        "edgeinspect check models/sim-surface",
+        "edgeinspect check station.yaml --json",
+        "edgeinspect check station.yaml --hardware --author mia --report acceptance/",
     )
 )
 @click.argument("subject", type=ANY_PATH, metavar="BUNDLE|STATION_FILE")

@@ -26,13 +26,11 @@ DEFAULT_PARTS = 300
 
 @click.command(
     epilog=examples(
-        """
-        edgeinspect demo
-        edgeinspect demo --seconds 20 --gate normally-passing-guarded
-        edgeinspect demo --fast --parts 1000 --json
-        edgeinspect demo --parts 100 --data-dir demo-data
-        edgeinspect demo --parts 60 --picture demo.svg
-        """
+        "edgeinspect demo",
+        "edgeinspect demo --seconds 20 --gate normally-passing-guarded",
+        "edgeinspect demo --fast --parts 1000 --json",
+        "edgeinspect demo --parts 100 --data-dir demo-data",
+        "edgeinspect demo --parts 60 --picture demo.svg",
     )
 )
 @click.option(

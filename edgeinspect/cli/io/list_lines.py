@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog=examples(
-        """
-        edgeinspect io list
-        edgeinspect io list --chip pinctrl-rp1 --all
-        edgeinspect io list --config station.yaml --json
-        """
+        "edgeinspect io list",
+        "edgeinspect io list --chip pinctrl-rp1 --all",
+        "edgeinspect io list --config station.yaml --json",
     )
 )
 @station_option("Station file; its lines are marked.", required=False)

@@ -32,10 +32,8 @@ _News = tuple[str, bool, int]
 
 @click.command(
     epilog=examples(
-        """
-        edgeinspect io watch --config station.yaml
-        edgeinspect io watch trigger confirm --config station.yaml --seconds 30 --json
-        """
+        "edgeinspect io watch --config station.yaml",
+        "edgeinspect io watch trigger confirm --config station.yaml --seconds 30 --json",
     )
 )
 @click.argument("names", nargs=-1, metavar="[INPUT]...")

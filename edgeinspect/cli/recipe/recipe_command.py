@@ -87,10 +87,8 @@ def _stamps(recipe: Recipe) -> dict[str, Any]:
 @command.command(
     "show",
     epilog=examples(
-        """
-        edgeinspect recipe show --config station.yaml
-        edgeinspect recipe show 3 --config station.yaml --product bracket-18
-        """
+        "edgeinspect recipe show --config station.yaml",
+        "edgeinspect recipe show 3 --config station.yaml --product bracket-18",
     ),
 )
 @click.argument("revision", type=click.IntRange(1), required=False)
@@ -117,10 +115,8 @@ def show(
 @command.command(
     "diff",
     epilog=examples(
-        """
-        edgeinspect recipe diff 3 --config station.yaml       against the active one
-        edgeinspect recipe diff 2 3 --config station.yaml
-        """
+        "edgeinspect recipe diff 3 --config station.yaml       against the active one",
+        "edgeinspect recipe diff 2 3 --config station.yaml",
     ),
 )
 @click.argument("old", type=click.IntRange(1))
@@ -200,10 +196,8 @@ def history(*, place: RecipePlace, product: str | None, as_json: bool) -> None:
 @command.command(
     "audit",
     epilog=examples(
-        """
-        edgeinspect recipe audit --config station.yaml --limit 50
-        edgeinspect recipe audit --config station.yaml --verify --json
-        """
+        "edgeinspect recipe audit --config station.yaml --limit 50",
+        "edgeinspect recipe audit --config station.yaml --verify --json",
     ),
 )
 @place_options

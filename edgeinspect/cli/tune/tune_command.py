@@ -29,11 +29,9 @@ COMMANDS = {
     commands=COMMANDS,
     invoke_without_command=True,
     epilog=examples(
-        """
-        edgeinspect tune --config station.yaml
-        edgeinspect tune what-if --config station.yaml --since 8h --review 0.5 --reject 0.7
-        edgeinspect tune suggest --config station.yaml --max-false-rejects 0.005
-        """
+        "edgeinspect tune --config station.yaml",
+        "edgeinspect tune what-if --config station.yaml --since 8h --review 0.5 --reject 0.7",
+        "edgeinspect tune suggest --config station.yaml --max-false-rejects 0.005",
     ),
 )
 @station_option(required=False)

@@ -68,57 +68,45 @@ class TuneSource(Protocol):
     @property
     def draft_key(self) -> tuple[Path, str]:
         """Data directory and product, by which a draft is kept."""
-        ...
 
     def in_force(self) -> InForce:
         """Return the recipe in force."""
-        ...
 
     def parts(self, after: int = 0) -> Parts:
         """Scored parts with ids beyond ``after``, and perhaps a few before; the newest ones."""
-        ...
 
     def pictured(self) -> NDArray[np.int64]:
         """Ids of the parts whose pictures are kept, ascending."""
-        ...
 
     def labels(self) -> Mapping[int, Label]:
         """Return the current label of each labelled part."""
-        ...
 
     def label(self, part_id: int, kind: LabelKind, defect_class: str) -> Label:
         """Label a part and return the label."""
-        ...
 
     def draw(self, part_id: int, *, width: int, height: int) -> RenderedPicture:
         """Draw a part in this size."""
-        ...
 
     def state(self) -> str:
         """Return the station's state in words."""
-        ...
 
     def health(self) -> Health:
         """Return the health of the station."""
-        ...
 
     def apply(self, thresholds: Sequence[ClassThresholds], reason: str, *, base: InForce) -> str:
         """Store and apply a new revision based on ``base``; return a sentence on it.
 
         Raises RecipeConflict if somebody else has made or applied one since ``base``.
         """
-        ...
 
     def undo(self, reason: str, *, base: InForce) -> str:
         """Go back to the revision in force before ``base``; return a sentence on it.
 
         Raises RecipeConflict if ``base`` is no longer in force.
         """
-        ...
 
     def close(self) -> None:
         """Release everything that is open."""
-        ...
 
 
 class StationSource:
