@@ -29,6 +29,7 @@ from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.settings.station_file import load_station
 from tests.helpers.absurd_models import ABSURD, edited
 from tests.helpers.bundle_samples import bundle_with_model
+from tests.helpers.json_command import json_of
 
 
 @pytest.fixture
@@ -50,12 +51,7 @@ def recipe(station: Path, capfd: pytest.CaptureFixture[str]) -> Any:
     """Runs ``edgeinspect recipe …`` on the station and gives its JSON object."""
 
     def run(*words: object, expect: int = 0) -> dict[str, Any]:
-        arguments = ["recipe", *map(str, words), "--config", str(station), "--json"]
-        code = run_command_line(application, program="edgeinspect", arguments=arguments)
-        output = capfd.readouterr()
-        assert code == expect, output.err
-        told: dict[str, Any] = json.loads(output.out.splitlines()[-1])
-        return told
+        return json_of(capfd, "recipe", *words, "--config", station, expect=expect)
 
     return run
 

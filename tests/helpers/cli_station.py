@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgeinspect.cli.application import run_command_line
-from edgeinspect.cli.main import application
 from edgeinspect.runtime.plan import plan_station
 from edgeinspect.settings.station_file import load_station
 from tests.helpers.bundle_samples import spot_bundle
+from tests.helpers.json_command import json_of
 from tests.helpers.setup_card import STATION
 
 
@@ -31,12 +29,7 @@ class Station:
         return spot_bundle(place, version=version, **options).directory
 
     def model(self, *arguments: str, expect: int = 0) -> dict[str, Any]:
-        command = ("model", *arguments, "--config", str(self.file), "--json")
-        code = run_command_line(application, program="edgeinspect", arguments=command)
-        printed = self._capsys.readouterr()
-        assert code == expect, printed.err
-        answer: dict[str, Any] = json.loads(printed.out.splitlines()[-1])
-        return answer
+        return json_of(self._capsys, "model", *arguments, "--config", self.file, expect=expect)
 
     def in_force(self) -> tuple[str, int]:
         plan = plan_station(load_station(self.file), store_first=False)

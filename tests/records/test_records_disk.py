@@ -3,8 +3,6 @@ mounted."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,27 +10,17 @@ import pytest
 
 from edgeinspect.errors import DiskFull, StorageFault
 from edgeinspect.records import ImagePolicy, PartFilter, RecordReader, RecordWriter
+from tests.helpers.memory_disk import memory_disk, mount
 from tests.helpers.records_samples import StepClock, sample_entry
 
 DISK_BYTES = 3 << 20
 POLICY = ImagePolicy(max_bytes=DISK_BYTES, min_free_bytes=0)
 
 
-def _mount(*arguments: str) -> None:
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a file system")
-    place = tmp_path / "disk"
-    place.mkdir()
-    _mount("-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(place))
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with memory_disk(tmp_path / "disk", size_bytes=DISK_BYTES) as place:
+        yield place
 
 
 def open_writer(disk: Path) -> RecordWriter:
@@ -115,7 +103,7 @@ def test_every_kept_picture_is_readable_after_the_disk_was_full(disk: Path) -> N
 def test_a_read_only_directory(disk: Path) -> None:
     with open_writer(disk) as writer:
         writer.write([sample_entry(i) for i in range(1, 4)])
-    _mount("-o", "remount,ro", str(disk))
+    mount("-o", "remount,ro", str(disk))
     assert _recorded(disk) == [1, 2, 3]
     with pytest.raises(StorageFault, match=r"Cannot write .*lock: Read-only"):
         open_writer(disk)
@@ -128,6 +116,6 @@ def test_a_read_only_directory_with_records_still_in_the_log(disk: Path, tmp_pat
         copy.mkdir()
         for name in ("records.sqlite3", "records.sqlite3-wal"):
             (copy / name).write_bytes((disk / "data" / name).read_bytes())
-    _mount("-o", "remount,ro", str(disk))
+    mount("-o", "remount,ro", str(disk))
     with pytest.raises(StorageFault, match="still in the log"):
         RecordReader(copy)

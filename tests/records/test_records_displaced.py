@@ -3,7 +3,6 @@ a file that nobody can find, and what was acknowledged is in its place again."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -16,6 +15,7 @@ from edgeinspect.errors import DataDisplaced, StationBusy, StorageFault
 from edgeinspect.records import ImagePolicy, PartFilter, RecordReader, RecordWriter, kept_open
 from edgeinspect.records.database import DATABASE_NAME
 from edgeinspect.records.records_lock import DataDirectoryLock, is_held
+from tests.helpers.memory_disk import memory_disk
 from tests.helpers.records_samples import CLASSES, StepClock, sample_entry, sample_record
 
 POLICY = ImagePolicy(max_bytes=1_000_000, min_free_bytes=0)
@@ -300,20 +300,8 @@ def test_a_directory_that_another_station_took_is_not_written_to(
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a file system")
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=False, capture_output=True)
+    with memory_disk(tmp_path / "disk", size_bytes=8 << 20) as place:
+        yield place
 
 
 def test_a_disk_that_was_unmounted_is_not_replaced_by_the_folder_below(disk: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,7 @@ from edgeinspect.tune.comparable import (
     thresholds_of,
 )
 from edgeinspect.tune.rescore import rescore
+from tests.helpers.json_command import json_of
 from tests.helpers.records_samples import sample_inspection
 from tests.helpers.score_samples import random_scores, scored_record, write_parts
 
@@ -84,12 +84,7 @@ def run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Any:
     """Runs a command on the records in ``tmp_path`` and gives its JSON object."""
 
     def call(*words: object, expect: int = 0) -> dict[str, Any]:
-        arguments = [*map(str, words), "--data-dir", str(tmp_path), "--json"]
-        code = run_command_line(application, program="edgeinspect", arguments=arguments)
-        output = capfd.readouterr()
-        assert code == expect, output.err
-        told: dict[str, Any] = json.loads(output.out.splitlines()[-1])
-        return told
+        return json_of(capfd, *words, "--data-dir", tmp_path, expect=expect)
 
     return call
 
