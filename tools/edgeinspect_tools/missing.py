@@ -13,7 +13,12 @@ def need(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise DriverMissing(
-            f"{module.partition('.')[0]} is not installed.",
-            next_action="Run: pip install edgeinspect-tools",
-        ) from error
+        raise not_installed(module) from error
+
+
+def not_installed(module: str) -> DriverMissing:
+    """The error for a library of the tools that is not installed."""
+    package = module.partition(".")[0]
+    return DriverMissing(
+        f"{package} is not installed.", next_action="Run: pip install edgeinspect-tools"
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinspect.errors import CameraFault, DriverMissing, ModelRefused, UsageError
+from edgeinspect.errors import CameraFault, ModelRefused, UsageError
 from edgeinspect.files.atomic_file import replace_file
 from edgeinspect.hw.model_file import read_model
 from edgeinspect.hw.model_probe import try_bare
@@ -23,6 +23,7 @@ from edgeinspect_tools.convert.scripts.script_protocol import MARK, REFUSED
 from edgeinspect_tools.convert.sources import TFLITE, Converter, converter_for
 from edgeinspect_tools.flatbuffer import parse_tflite
 from edgeinspect_tools.given_model import read_tried
+from edgeinspect_tools.missing import not_installed
 from edgeinspect_tools.quantize.int8 import run_tflite
 
 DEADLINE_S = 900
@@ -212,9 +213,7 @@ def _check_installed(module: str) -> None:
     from importlib.util import find_spec
 
     if find_spec(module) is None:
-        raise DriverMissing(
-            f"{module} is not installed.", next_action="Run: pip install edgeinspect-tools"
-        )
+        raise not_installed(module)
 
 
 def _pictures(shape: tuple[int, ...], files: Sequence[Path]) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from edgeinspect_tools.train import checkpoint
 from edgeinspect_tools.train.checkpoint import Progress
 from edgeinspect_tools.train.choice import Choice, choose
 from edgeinspect_tools.train.fit import Say
-from edgeinspect_tools.train.methods.training_method import LabelledPictures, TrainingJob
+from edgeinspect_tools.train.methods.training_method import LabelledPictures, Learned, TrainingJob
 from edgeinspect_tools.train.outcome import TrainedRun, write_outcome
 from edgeinspect_tools.train.samples import Box, Sample
 from edgeinspect_tools.train.tile_source import Features
@@ -99,14 +99,8 @@ def train(
         ) from error
     description = {
         "data": {"kind": dataset.kind, "name": dataset.root.name, "sha256": digest},
-        **learned.description,
-        **described_choice(choice),
-        "seed": settings.seed,
-        "settings": settings.as_dict(),
+        **described_run(job, learned, choice),
         "pictures": {"train": len(pictures.training), "validation": len(pictures.validation)},
-        "steps": state.step,
-        "minutes": round(state.seconds / 60, 2),
-        "curves": state.curves,
     }
     return write_outcome(out_dir, learned.float_model, description)
 
@@ -167,9 +161,16 @@ def lasting(settings: TrainSettings) -> dict[str, Any]:
     return {key: value for key, value in settings.as_dict().items() if key not in free}
 
 
-def described_choice(choice: Choice) -> dict[str, Any]:
-    """The part of ``run.json`` about reducer, thresholds and validation."""
+def described_run(job: TrainingJob, learned: Learned, choice: Choice) -> dict[str, Any]:
+    """The part of ``run.json`` about the model and how it was trained and validated."""
+    settings, progress = job.settings, job.progress
     return {
+        **learned.description,
+        "seed": settings.seed,
+        "settings": settings.as_dict(),
+        "steps": progress.step,
+        "minutes": round(progress.seconds / 60, 2),
+        "curves": progress.curves,
         "reducer": {"kind": choice.kind.value, "k": choice.k},
         "thresholds": {"default": {"review": choice.review, "reject": choice.reject}},
         "validation": {

@@ -53,10 +53,7 @@ from edgeinspect_tools.train.methods.training_method import LabelledPictures, Le
 from edgeinspect_tools.train.outcome import TrainedRun, write_outcome
 from edgeinspect_tools.train.samples import Pictures, Sample
 from edgeinspect_tools.train.station_check import quick_bundle, score_map_of, station_inspector
-from edgeinspect_tools.train.training_run import (
-    described_choice,
-    lasting,
-)
+from edgeinspect_tools.train.training_run import described_run, lasting
 from edgeinspect_tools.train.training_settings import Network, TrainSettings
 
 ATTRIBUTION = (
@@ -138,18 +135,11 @@ def write_run(
     out: Path, job: TrainingJob, learned: Learned, root: Path, held_out: str
 ) -> TrainedRun:
     """The run's files, like those of ``train``."""
-    settings, progress = job.settings, job.progress
-    choice = choose(Segmentation().score(learned, job.pictures.validation, settings))
+    choice = choose(Segmentation().score(learned, job.pictures.validation, job.settings))
     description = {
         "data": {"kind": "deeppcb", "name": root.name, "sha256": digest_of_split(root)},
         "held_out": held_out,
-        **learned.description,
-        **described_choice(choice),
-        "seed": settings.seed,
-        "settings": settings.as_dict(),
-        "steps": progress.step,
-        "minutes": round(progress.seconds / 60, 2),
-        "curves": progress.curves,
+        **described_run(job, learned, choice),
     }
     return write_outcome(out, learned.float_model, description)
 
