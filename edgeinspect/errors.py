@@ -3,7 +3,7 @@
     EdgeInspectError                     exit code 1
     ├── NotGood                          1  the checked subject is not good
     │   ├── BeltNotReady                 1  the belt is not ready for a master
-    │   ├── RecipeConflict               1  somebody else changed the recipe meanwhile
+    │   ├── RecipeConflict               1  somebody else has changed the recipe
     │   └── RecipeNotTaken               1  the running station keeps its old recipe
     ├── UsageError      (ValueError)     2  wrong usage of a command or a call
     ├── ConfigError     (ValueError)     3  station file, recipe or bundle card is wrong

@@ -9,7 +9,7 @@ from typing import Self
 class FaultName(StrEnum):
     """A fault as `edgeinspect status`, events and records name it; see docs/reference/faults.md.
 
-    Where the meaning says so, the name of the thread, input or alarm concerned follows:
+    Where the meaning speaks of a named thread, input or alarm, each has its own fault:
     ``hangs_camera``.
 
     Attributes:
@@ -48,10 +48,10 @@ class FaultName(StrEnum):
     )
 
     # Inputs
-    INPUT_FAILED = "input_failed", "The chip of the input whose name follows is gone."
+    INPUT_FAILED = "input_failed", "The GPIO chip of the named input was removed or has failed."
     EDGES_LOST = (
         "edges_lost",
-        "Edges of the input whose name follows came faster than they were read.",
+        "Edges of the named input arrived faster than they could be read.",
     )
 
     # Camera
@@ -59,16 +59,16 @@ class FaultName(StrEnum):
         "camera_failed",
         "The camera stopped, was unplugged, or failed three times in a row.",
     )
-    CAPTURE_FAILED = "capture_failed", "One capture brought no frame."
+    CAPTURE_FAILED = "capture_failed", "One capture returned no frame."
     FRAME_CLOCK_UNSURE = (
         "frame_clock_unsure",
         "The time stamp of a frame could not be converted to the station's clock.",
     )
     FRAME_REPEATED_BY_DRIVER = (
         "frame_repeated_by_driver",
-        "The driver delivered a frame whose time stamp or counter had not risen.",
+        "The driver delivered a frame whose time stamp or counter did not increase.",
     )
-    FRAME_FROM_FUTURE = "frame_from_future", "A frame has a time stamp later than the present."
+    FRAME_FROM_FUTURE = "frame_from_future", "A frame has a time stamp in the future."
     FRAME_WITHOUT_STAMP = "frame_without_stamp", "A frame has no time stamp."
     FRAME_DAMAGED = "frame_damaged", "The driver reports that a frame may be corrupt."
 
@@ -82,7 +82,7 @@ class FaultName(StrEnum):
         "edgetpu_lost",
         "The Edge TPU failed, took longer than `engine.deadline_ms`, or was missing at the start.",
     )
-    EDGETPU_SLOW = "edgetpu_slow", "The Edge TPU takes half as long again as at the start."
+    EDGETPU_SLOW = "edgetpu_slow", "The Edge TPU is 50 % slower than at the start."
     EDGETPU_WITHOUT_CPU_FALLBACK = (
         "edgetpu_without_cpu_fallback",
         "`engine.when_lost` is `cpu`, but the CPU is too slow for the line.",
@@ -92,28 +92,28 @@ class FaultName(StrEnum):
     RECORDS_NOT_WRITTEN = "records_not_written", "The disk refuses records."
     RECORDS_QUEUE_FULL = (
         "records_queue_full",
-        "Almost no room is left for records that wait for the disk.",
+        "The queue of records that wait for the disk is almost full.",
     )
     RECORDS_LOST = (
         "records_lost",
-        "A record was given up: no room was left, or the station was stopped at once.",
+        "A record was lost: its queue was full, or the station was stopped immediately.",
     )
     DATA_FILES_DISPLACED = (
         "data_files_displaced",
         "A file of the data directory was deleted, replaced or moved.",
     )
     RECORDS_SET_ASIDE = "records_set_aside", "The records database was damaged."
-    IMAGES_UNINDEXED = "images_unindexed", "The picture folder holds files that no record names."
-    IMAGES_MISSING = "images_missing", "Picture files that the records name are missing."
+    IMAGES_UNINDEXED = "images_unindexed", "The picture folder has files without a record."
+    IMAGES_MISSING = "images_missing", "Picture files are missing although their records exist."
     PICTURES_DROPPED = (
         "pictures_dropped",
-        "The disk is slower than the line: more than 64 records wait.",
+        "The disk is slower than the line: more than 64 records are waiting.",
     )
     PICTURES_NOT_WRITTEN = "pictures_not_written", "A picture could not be written."
     RECORDS_UPKEEP_FAILED = "records_upkeep_failed", "Old records could not be removed."
     RECORDS_HELD = (
         "records_held",
-        "Records beyond the budget are kept: a link is far behind, or the labels cannot be read.",
+        "Records over the budget are kept: a link is far behind, or the labels cannot be read.",
     )
     RECORDS_PRUNED_UNSENT = (
         "records_pruned_unsent",
@@ -125,7 +125,7 @@ class FaultName(StrEnum):
     )
     RECORDS_OVER_BUDGET = (
         "records_over_budget",
-        "The records that have to stay take more space than the budget.",
+        "The records that cannot be removed need more space than the budget allows.",
     )
     AUDIT_TRAIL_DISPLACED = "audit_trail_displaced", "The audit trail was deleted or replaced."
 
@@ -137,12 +137,12 @@ class FaultName(StrEnum):
     )
 
     # The station itself
-    ALARM = "alarm", "The alarm whose name follows was raised."
+    ALARM = "alarm", "The named alarm was raised."
     EVENTS_LOST = "events_lost", "The event queue was full."
-    HANGS = "hangs", "The thread, camera or model whose name follows made no progress for a second."
-    THREAD_DIED = "thread_died", "The thread whose name follows ended with an error."
+    HANGS = "hangs", "The named thread, camera or model made no progress for one second."
+    THREAD_DIED = "thread_died", "The named thread ended with an error."
     DRIVER_DID_NOT_CLOSE = (
         "driver_did_not_close",
-        "A line, a camera or an engine could not be released.",
+        "A GPIO line, a camera or an engine could not be released.",
     )
     REPORTING_FAILED = "reporting_failed", "A message could not reach the log, systemd or a screen."

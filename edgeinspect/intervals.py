@@ -55,7 +55,7 @@ def allowed_exceedances(parts: int, *, rate: float, confidence: float) -> int | 
     A threshold just above the (r + 1)-th largest of n scores has a true rate above ``rate`` with
     probability at most P[Binomial(n, rate) <= r] (distribution-free tolerance limit, Wilks 1941).
     Returns the largest r whose probability is at most ``1 - confidence``; None if even r = 0
-    exceeds it, because so few parts cannot show the bound.
+    exceeds it, because there are too few parts to prove the bound.
     """
     _check_shares(rate, confidence)
     if parts < parts_needed(rate=rate, confidence=confidence):

@@ -139,8 +139,7 @@ class TensorSpec:
         """Raises InferenceFailed: the tile is not one that the model takes."""
         if not self.holds(tile):
             raise InferenceFailed(
-                f"A tile of {self.dtype} {self.shape[1:]} is expected, "
-                f"got {tile.dtype} {tile.shape}."
+                f"Expected a tile of {self.dtype} {self.shape[1:]}, got {tile.dtype} {tile.shape}."
             )
 
 

@@ -33,20 +33,20 @@ def main(arguments: Sequence[str]) -> int:
     newest, chosen = arguments[0], list(arguments[1:])
     newer = newer_versions(_versions(sys.executable), _versions(newest))
     if not newer:
-        _say("Every library is as new as pyproject.toml allows; make test has tried them.")
+        _print("Every library is as new as pyproject.toml allows; make test has tried them.")
         return NOTHING_FAILED
-    _say("Newer than requirements.lock:", *(f"  {line}" for line in newer))
+    _print("Newer than requirements.lock:", *(f"  {line}" for line in newer))
     failed = _failing(newest, chosen)
     if not failed:
-        _say("All tests pass with the newest versions. Run make lock to take them.")
+        _print("All tests pass with the newest versions. Run make lock to take them.")
         return NOTHING_FAILED
-    _say(f"{len(failed)} failed; these run again with the locked versions.")
+    _print(f"{len(failed)} failed; these run again with the locked versions.")
     ours = set(_failing(sys.executable, failed))
     for test in failed:
-        _say(f"  {'OURS' if test in ours else 'WITH THE NEWEST ALONE'}: {test}")
+        _print(f"  {'OURS' if test in ours else 'WITH THE NEWEST ALONE'}: {test}")
     if ours:
         return OURS
-    _say("The locked versions pass. One of the newer libraries listed above broke these tests.")
+    _print("The locked versions pass. One of the newer libraries listed above broke these tests.")
     return ONLY_WITH_THE_NEWEST
 
 
@@ -87,7 +87,7 @@ def _versions(python: str) -> dict[str, str]:
     return versions
 
 
-def _say(*lines: str) -> None:
+def _print(*lines: str) -> None:
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
 

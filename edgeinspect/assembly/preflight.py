@@ -105,8 +105,8 @@ def _check_storage(station: StationFile) -> Iterator[Finding]:
         yield Finding(
             name="disk space",
             state="warn",
-            detail=f"the image budget and the reserve need {needed / 1e9:.1f} GB together, "
-            f"{free / 1e9:.1f} GB are free; older pictures will go sooner.",
+            detail=f"the image budget and the reserve need {needed / 1e9:.1f} GB together, but "
+            f"{free / 1e9:.1f} GB are free; old pictures will be removed earlier.",
             next_action="Lower storage.max_image_bytes or use a larger disk.",
         )
 
@@ -126,7 +126,7 @@ def _check_recipe(station: StationFile) -> Generator[Finding, None, Recipe | Non
 
 
 def _check_frame(plan: StationPlan) -> Finding:
-    """What the station file says of its frames has been held against the recipe by the plan."""
+    """The plan has already compared the station file's frame settings with the recipe."""
     frame = expected_frame(plan.station.camera)
     try:
         if frame is None and (frame := recorded_frame(plan.station.data_dir)) is not None:
@@ -137,10 +137,10 @@ def _check_frame(plan: StationPlan) -> Finding:
         return Finding(
             name="region of interest",
             state="warn",
-            detail="the frame's size is not known here; it is looked at when a recipe is applied.",
-            next_action="Give camera.width_px and camera.height_px.",
+            detail="the frame size is unknown here; it is checked when a recipe is applied.",
+            next_action="Set camera.width_px and camera.height_px.",
         )
-    return _ok("region of interest", f"fits a frame of {frame.size}, the size {frame.source}")
+    return _ok("region of interest", f"fits a frame of {frame.size} (size {frame.source})")
 
 
 def _check_masters(plan: StationPlan) -> Iterator[Finding]:
@@ -192,8 +192,8 @@ def _storage_words(folder: Path) -> Iterator[None]:
         if isinstance(error, EdgeInspectError):
             raise
         raise StorageFault(
-            f"{folder} cannot be written: {error.strerror or error}.",
-            next_action=f"Give the user {os.geteuid()} the right to write there.",
+            f"{folder} is not writable: {error.strerror or error}.",
+            next_action=f"Give the user {os.geteuid()} write permission for that folder.",
         ) from error
 
 

@@ -56,9 +56,9 @@ class RecipeChange:
         change = cls(**given)
         to_be_kept = change.rollback or change.older
         if bool(change.author) != bool(change.reason) or (to_be_kept and not change.author):
-            raise UsageError("A change that is to be kept needs an author and a reason.")
+            raise UsageError("A permanent change needs an author and a reason.")
         if change.rollback and change.revision is not None:
-            raise UsageError("A rollback takes no revision: it goes to the one before.")
+            raise UsageError("A rollback has no revision: it returns to the previous one.")
         return change
 
     def plan(self, running: StationPlan) -> StationPlan:
@@ -125,7 +125,7 @@ class RecipeChange:
                     f"Revision {revision} of {product} was refused ({to_one_line(str(error))}), "
                     "and is still marked for the next start, because "
                     f"{to_one_line(second.message)}",
-                    next_action="Free the disk, then apply the revision that you want.",
+                    next_action="Free disk space, then apply the revision that you want.",
                 ) from error
             raise
         confirm_applied(store, plan, live=True, **who)

@@ -40,12 +40,14 @@ def run_until_stopped(
     SIGTERM or SIGINT does not wait for the belt: everything is rejected, and recorded.
 
     Args:
+        station: the station that serves the line.
         start: starts the station and everything that belongs to it.
         stop: stops it again and returns the exit code.
         on_ready: called once the station inspects. An error in it is counted as
             ``reporting_failed``, and the station continues.
         on_stopping: called when the station begins to stop; likewise.
         watch: called again and again while it runs; likewise.
+        watch_period_s: how often the watch function runs, in seconds.
 
     Raises:
         HardwareError, StorageFault, StationBusy: it could not start; everything is closed.

@@ -152,7 +152,7 @@ class SimulatedLine:
         if picture.shape != (FRAME_HEIGHT_PX, FRAME_WIDTH_PX):
             raise UsageError(
                 f"The simulated line shows grey pictures of {FRAME_WIDTH_PX} x {FRAME_HEIGHT_PX} "
-                f"pixels, this one has the shape {picture.shape}."
+                f"pixels, but this one has the shape {picture.shape}."
             )
         self._pictures.show_next(picture, defective=defective)
         self.line.put_on()

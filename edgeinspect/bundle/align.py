@@ -2,7 +2,7 @@
 
 The shift comes from phase correlation (Kuglin and Hines 1975) of both regions, in whole pixels. The
 proof is independent of it: the correlation coefficient of the region with the shifted reference. A
-wrong or arbitrary shift does not agree, and then nobody may judge the part.
+wrong or arbitrary shift does not agree, and then the part must not be judged.
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ def aligned(
     search_px: int,
     agreement: float,
 ) -> NDArray[np.uint8]:
-    """The reference as it lies in a region, grey, uint8 (height, width). Raises Misaligned."""
+    """Return the reference aligned with a region: grey uint8 (height, width). Raises Misaligned."""
     found = align(pixels, reference, roi)
     if max(abs(found.right_px), abs(found.down_px)) > search_px or found.agreement < agreement:
         raise Misaligned(
-            f"The part agrees with the reference picture by {found.agreement:.2f}, "
-            f"{found.right_px} px right and {found.down_px} px down of it; at least "
-            f"{agreement:.2f} within {search_px} px is needed."
+            f"The part matches the reference picture by {found.agreement:.2f}, "
+            f"{found.right_px} px right and {found.down_px} px down from it; expected at least "
+            f"{agreement:.2f} within {search_px} px."
         )
     return shifted(reference, roi, found)
 
@@ -90,6 +90,7 @@ def align(pixels: NDArray[np.uint8], reference: NDArray[np.uint8], roi: Region) 
     Args:
         pixels: of the region, grey, uint8 (height, width).
         reference: of the whole frame, grey.
+        roi: the region in pixels of the frame.
     """
     import cv2
 
@@ -113,7 +114,7 @@ def align(pixels: NDArray[np.uint8], reference: NDArray[np.uint8], roi: Region) 
 
 
 def shifted(reference: NDArray[np.uint8], roi: Region, by: Alignment) -> NDArray[np.uint8]:
-    """Return the reference as it lies in the region; its edge pixels are repeated beyond it."""
+    """Return the aligned reference; outside the picture its edge pixels are repeated."""
     height, width = reference.shape[:2]
     rows = np.arange(roi.y, roi.y + roi.height) - by.down_px
     columns = np.arange(roi.x, roi.x + roi.width) - by.right_px

@@ -276,7 +276,7 @@ class ThresholdCard(CardPart):
 
 
 DEFAULT_THRESHOLD = "default"
-"""The key of ``Card.thresholds`` that holds for every defect class without a key of its own."""
+"""The key of ``Card.thresholds`` that applies to every defect class without its own key."""
 
 
 class Card(CardPart):

@@ -78,13 +78,13 @@ def load_bundle(directory: Path) -> Bundle:
     if refused:
         raise ModelRefused(
             f"The bundle {directory} {refused}.",
-            next_action="Name the directory that holds card.yaml.",
+            next_action="Give the directory that contains card.yaml.",
         )
     digest = bundle_digest(directory)
     card = load_card(directory / CARD_FILE)
     files = {name: _verified(directory / name, card, limit) for name, limit in _limits(card)}
     if bundle_digest(directory) != digest:
-        raise ModelRefused(f"{directory / CARD_FILE} changed while it was read.")
+        raise ModelRefused(f"{directory / CARD_FILE} changed while it was being read.")
     return Bundle(
         directory=directory,
         card=card,
@@ -138,7 +138,8 @@ def write_bundle(
     directory = Path(directory)
     if directory.exists() and not (replace and (directory / CARD_FILE).is_file()):
         raise ModelRefused(
-            f"{directory} already exists.", next_action="Choose another name or allow replacing it."
+            f"{directory} already exists.",
+            next_action="Choose another name, or allow it to be replaced.",
         )
     files = {
         **(others or {}),
@@ -194,13 +195,13 @@ def _verified(path: Path, card: Card, limit: int) -> bytes:
     expected = card.digests.get(path.name)
     if expected is None:
         raise ModelRefused(
-            f"{path.parent / CARD_FILE} states no digest for {path.name}.", next_action=FETCH_AGAIN
+            f"{path.parent / CARD_FILE} has no digest for {path.name}.", next_action=FETCH_AGAIN
         )
     data = read_bounded(path, limit)
     if sha256_of(data) != expected:
         raise ModelRefused(
             f"{path} is not the file that the card was written for: its SHA-256 is "
-            f"{sha256_of(data)[:12]}…, the card says {expected[:12]}….",
+            f"{sha256_of(data)[:12]}…, but the card states {expected[:12]}….",
             next_action=FETCH_AGAIN,
         )
     return data

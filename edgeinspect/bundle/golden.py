@@ -89,6 +89,7 @@ def make_golden(card: Card, pictures: Sequence[NDArray[np.uint8]], reference: En
     """The content of ``golden.npz``; equal pictures and models give equal bytes.
 
     Args:
+        card: the bundle's card.
         pictures: whole regions of interest, 1 to 64 of them.
         reference: an engine on the reference kernels.
 
@@ -97,7 +98,7 @@ def make_golden(card: Card, pictures: Sequence[NDArray[np.uint8]], reference: En
         InferenceFailed: the model fails on one.
     """
     if not 1 <= len(pictures) <= MAX_PICTURES:
-        raise ValueError(f"1 to {MAX_PICTURES} golden pictures are needed, not {len(pictures)}")
+        raise ValueError(f"1 to {MAX_PICTURES} golden pictures expected, got {len(pictures)}")
     arrays: dict[str, Any] = {}
     for index, picture in enumerate(pictures):
         outputs, scores = _look(card, picture, reference)
@@ -122,13 +123,14 @@ def parse_golden(data: bytes, card: Card, source: str) -> list[GoldenPicture]:
         arrays = _load_arrays(data)
     except _UNREADABLE as error:
         raise ModelRefused(
-            f"{source} is not golden data: {_words(error)}.", next_action=FETCH_AGAIN
+            f"{source} is not a valid file of golden data: {_words(error)}.",
+            next_action=FETCH_AGAIN,
         ) from error
     count = len(arrays) // 3
     names = {f"{part}_{i:02d}" for i in range(count) for part in ("picture", "output", "scores")}
     if not 1 <= count <= MAX_PICTURES or set(arrays) != names:
         raise ModelRefused(
-            f"{source} does not hold 1 to {MAX_PICTURES} pictures with output and scores each.",
+            f"{source} does not have 1 to {MAX_PICTURES} pictures, each with output and scores.",
             next_action=FETCH_AGAIN,
         )
     golden = [
@@ -153,7 +155,7 @@ def golden_tiles(bundle: Bundle) -> Iterator[NDArray[np.generic]]:
             left_bytes -= tile.nbytes
             if left_bytes < 0:
                 raise ModelRefused(
-                    f"{bundle.directory / GOLDEN_FILE} makes more than {MAX_TILE_BYTES >> 20} MiB "
+                    f"{bundle.directory / GOLDEN_FILE} needs more than {MAX_TILE_BYTES >> 20} MiB "
                     "of tiles.",
                     next_action="Make the bundle again with fewer or smaller golden pictures.",
                 )
@@ -193,7 +195,7 @@ def check_golden(bundle: Bundle, engine: Engine) -> GoldenReport:
         or report.max_score_error > allowed.score_error
     ):
         raise ModelRefused(
-            f"{bundle.card.name} gives other results on this machine than it was certified for: "
+            f"{bundle.card.name} gives different results on this machine than certified: "
             f"outputs differ by up to {report.max_output_steps} steps "
             f"({allowed.output_steps} allowed), scores by up to {report.max_score_error:.4f} "
             f"({allowed.score_error:g} allowed), with {engine.description}.",
@@ -237,7 +239,7 @@ def _check_entry(card: Card, entry: GoldenPicture, place: str) -> None:
         and bool(np.isfinite(entry.scores).all())
     )
     if not fits:
-        raise ModelRefused(f"{place}: arrays do not fit the card.", next_action=FETCH_AGAIN)
+        raise ModelRefused(f"{place}: arrays do not match the card.", next_action=FETCH_AGAIN)
 
 
 def _load_arrays(data: bytes) -> dict[str, NDArray[Any]]:
@@ -251,7 +253,7 @@ def _load_arrays(data: bytes) -> dict[str, NDArray[Any]]:
             raise ValueError(f"more than {MAX_UNPACKED_BYTES >> 20} MiB unpacked")
         for entry in entries:
             if entry.compress_type not in _COMPRESSIONS or entry.flag_bits & _ENCRYPTED:
-                raise ValueError("an array that is packed in another way")
+                raise ValueError("an array in an unexpected format")
             with archive.open(entry) as file:
                 content = file.read(entry.file_size + 1)
             arrays[entry.filename.removesuffix(".npy")] = _load_array(content)
@@ -266,7 +268,7 @@ def _load_array(content: bytes) -> NDArray[Any]:
     """
     found = _HEADER.match(content)
     if found is None:
-        raise ValueError("an array of another kind than uint8, int8 or float64 in C order")
+        raise ValueError("an array that is not uint8, int8 or float64 in C order")
     dtype = np.dtype(found["dtype"].decode())
     shape = tuple(map(int, found["shape"].replace(b",", b" ").split()))
     length = int.from_bytes(found["length"], "little")

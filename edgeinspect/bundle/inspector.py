@@ -70,12 +70,14 @@ class Inspector:
         """Measure and score the region of interest of one frame.
 
         Args:
+            frame: the frame of the part.
+            want_map: also return the score map.
             reference: instead of the inspector's own; ignored by models that take none.
 
         Raises:
             InferenceFailed: the frame does not hold the region, the model failed, or it needs a
                 reference picture of the frame's size and there is none.
-            Misaligned: the part does not lie as the reference picture.
+            Misaligned: the part is not positioned like the reference picture.
         """
         clock = time.perf_counter_ns
         start = clock()
@@ -128,7 +130,7 @@ class Inspector:
         if chosen is None or chosen.shape[:2] != frame.pixels.shape[:2]:
             size = "none" if chosen is None else f"one of {chosen.shape[1]} x {chosen.shape[0]} px"
             raise InferenceFailed(
-                f"{self._card.name} compares with a reference picture of the frame's size, "
+                f"{self._card.name} needs a reference picture of the frame's size, "
                 f"{frame.pixels.shape[1]} x {frame.pixels.shape[0]} px; it has {size}."
             )
         return compared(self._card.input, pixels, chosen, roi)
@@ -137,7 +139,7 @@ class Inspector:
         is_picture = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
         if not is_picture or pixels.dtype != np.uint8 or not pixels.size:
             raise InferenceFailed(
-                f"The frame is {pixels.dtype} {pixels.shape}; grey or RGB in uint8 is expected."
+                f"The frame is {pixels.dtype} {pixels.shape}; expected grey or RGB in uint8."
             )
         height, width = pixels.shape[:2]
         roi = self._roi

@@ -131,11 +131,11 @@ class BundleStore:
         known = ", ".join(map(_identity, meant or found))
         if meant:
             raise UsageError(
-                f"{len(meant)} installed bundles are called {name!r}: {known}.",
-                next_action="Name the one you mean by the start of its digest.",
+                f"{len(meant)} installed bundles match {name!r}: {known}.",
+                next_action="Select one by the start of its digest.",
             )
         raise UsageError(
-            f"No bundle {name!r} is installed; there are: {known or 'none'}.",
+            f"The bundle {name!r} is not installed; installed: {known or 'none'}.",
             next_action="Install it with: edgeinspect model install DIRECTORY",
         )
 
@@ -170,7 +170,7 @@ class BundleStore:
             raise DiskFull(
                 f"{self._root} has {free >> 20} MiB free; the bundle needs "
                 f"{(needed_bytes >> 20) + 1} MiB.",
-                next_action="Free some space.",
+                next_action="Free disk space, then install the bundle again.",
             )
 
 
@@ -186,7 +186,7 @@ def _verified_files(bundle: Bundle) -> dict[str, bytes]:
     files[CARD_FILE] = read_bounded(bundle.directory / CARD_FILE, limit)
     changed = [name for name in bundle.card.digests if not _is_verified(bundle, name, files[name])]
     if changed or sha256_of(files[CARD_FILE]) != bundle.digest:
-        raise ModelRefused(f"{bundle.directory} changed while it was read.")
+        raise ModelRefused(f"{bundle.directory} changed while it was being read.")
     if (bundle.directory / SIGNATURE_FILE).exists():
         files[SIGNATURE_FILE] = read_bounded(bundle.directory / SIGNATURE_FILE, limit)
     return files
@@ -209,7 +209,7 @@ def _means(name: str, entry: InstalledBundle) -> bool:
 
 @contextlib.contextmanager
 def _staging(root: Path) -> Iterator[Path]:
-    """A folder that is gone afterwards; what killed processes left of theirs goes, too."""
+    """A temporary folder, removed afterwards, as are those that killed processes left."""
     for left in root.glob(f"{_STAGING}*"):
         with contextlib.suppress(OSError), _locked(left) as is_ours:
             if is_ours:
@@ -245,4 +245,4 @@ def _rename(staging: Path, target: Path) -> None:
         staging.rename(target)
         fsync_folder(target.parent)
     except OSError as error:
-        raise StorageFault(f"{target} cannot be put in place ({error.strerror}).") from error
+        raise StorageFault(f"{target} could not be replaced ({error.strerror}).") from error

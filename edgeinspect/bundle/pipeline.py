@@ -35,7 +35,7 @@ _CLASSIFIER_CELL_PX = 16
 
 @dataclass(frozen=True, slots=True)
 class PictureScores:
-    """What the model says of one region; ``worst`` is in pixels of the region.
+    """The model's result for one region; ``worst`` is in pixels of the region.
 
     The other attributes are those of ``edgeinspect.part.Inspection``.
     """
@@ -120,7 +120,7 @@ def tile_layout(card: Card, width: int, height: int) -> TileLayout:
         raise InferenceFailed(
             f"A region of {width} x {height} px cannot be cut into the tiles of {card.name}: "
             f"{error}.",
-            next_action="Take a smaller region, or a model with less overlap.",
+            next_action="Use a smaller region, or a model with less overlap.",
         ) from error
 
 
@@ -227,7 +227,7 @@ class _ClassPost:
 
     def score(self, outputs: Sequence[Array]) -> PictureScores:
         found = self._scorer.score(outputs)
-        # The box of an only tile would be the whole region and tell nobody anything.
+        # The box of an only tile would be the whole region, which is not useful.
         return PictureScores(
             scores=found.scores,
             order_statistics=(),

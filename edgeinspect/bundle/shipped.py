@@ -39,5 +39,5 @@ def shipped_bundle(name: str) -> Path:
             return directory
     raise ModelRefused(
         f"The bundle {name}, which ships with edgeinspect, is missing.",
-        next_action="Install edgeinspect again, or run it from a complete checkout.",
+        next_action="Reinstall edgeinspect, or run it from a complete checkout.",
     )

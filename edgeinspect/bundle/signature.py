@@ -35,7 +35,7 @@ class TrustedKeys:
     """Public keys whose holders may vouch for a bundle.
 
     Attributes:
-        folder: where they lie.
+        folder: the folder with the keys.
         by_name: each key by its file's name without ``.pub``.
     """
 
@@ -86,7 +86,7 @@ def _load_key(path: Path) -> PublicKey:
             key="public key",
             value=str(error),
             expected="a minisign public key: a comment line and a base64 line",
-            next_action="Replace the file, or remove it if the key is not to be trusted.",
+            next_action="Replace the file, or remove it if the key should not be trusted.",
         ) from error
 
 
@@ -116,11 +116,11 @@ def _verified(bundle: Bundle, keys: TrustedKeys) -> tuple[str, str]:
 
     card = read_bounded(bundle.directory / CARD_FILE, _MAX_CARD_BYTES)
     if sha256_of(card) != bundle.digest:
-        raise ModelRefused(f"{bundle.directory / CARD_FILE} changed while it was read.")
+        raise ModelRefused(f"{bundle.directory / CARD_FILE} changed while it was being read.")
     path = bundle.directory / SIGNATURE_FILE
     if not path.exists():
         raise ModelRefused(
-            f"{bundle.directory} is not signed, and this station takes only bundles signed with "
+            f"{bundle.directory} is not signed, but this station accepts only bundles signed with "
             f"one of: {keys.names()}.",
             next_action="Sign it on the PC with: edgeinspect-tools sign BUNDLE --key FILE",
         )
@@ -138,5 +138,5 @@ def _verified(bundle: Bundle, keys: TrustedKeys) -> tuple[str, str]:
         return name, signature.trusted_comment
     raise ModelRefused(
         f"{path} was not made with a trusted key ({keys.names()}) for this card.",
-        next_action="Do not use this bundle; ask its maker for one that is signed.",
+        next_action="Do not use this bundle; ask its maker for a signed one.",
     )

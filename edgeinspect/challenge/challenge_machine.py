@@ -1,7 +1,7 @@
 """The challenge without I/O: the next master, the outcome, the due challenges and the lock.
 
-Each public generator is one event. It yields the actions that follow, in their order, and has the
-answer before it goes on: an action that fails raises its error at the ``yield``. So the code can
+Each public generator is one event. It yields the actions that follow, in their order, and gets each
+answer before it continues: an action that fails raises its error at the ``yield``. So the code can
 say in one place that nothing counts until it is durable. ``ChallengeService`` carries the actions
 out; it has the thread, the files and the clock.
 
@@ -48,8 +48,8 @@ from edgeinspect.runtime.station_status import StationState
 from edgeinspect.settings.challenge import Challenge
 
 SILENCE_NS = 30_000_000_000
-"""A client that has been silent for this long is gone; its challenge is aborted."""
-_STRANGER = "a part that is not a master came: stop the infeed, empty the belt and begin again"
+"""A client that is silent for this long is considered lost; its challenge is aborted."""
+_STRANGER = "a part that is not a master arrived: stop the infeed, empty the belt and start again"
 
 
 class ChallengeMachine:
@@ -94,7 +94,10 @@ class ChallengeMachine:
         """The station starts; ``kept`` holds the reasons that were due when it last ran.
 
         Args:
+            kept: The reasons that were due when the station last ran.
             doubt: Why ``kept`` cannot be trusted, or "".
+            moment: The present time.
+            plan: The plan in force.
         """
         if self._policy is None:
             return
@@ -139,12 +142,12 @@ class ChallengeMachine:
         """Raise UsageError while a challenge runs, NotGood while the station does not inspect."""
         if self._session is not None and self._session.is_running:
             raise UsageError(
-                f"{self._session.author} is running a challenge already.",
-                next_action="Wait until it has ended.",
+                f"{self._session.author} is already running a challenge.",
+                next_action="Wait until it is finished.",
             )
         if now.state not in (StationState.INSPECTING, StationState.LOCKED):
             raise NotGood(
-                f"The station is {now.state.value}: a challenge would prove nothing.",
+                f"The station is {now.state.value}, so a challenge would not prove anything.",
                 next_action="See: edgeinspect status",
             )
 
@@ -161,7 +164,7 @@ class ChallengeMachine:
         self.check_may_begin(now)
         check_masters(masters, now.plan, simulated=self._simulated)
         if self._policy is not None:
-            text = f"{author} began a challenge that did not end"
+            text = f"{author} started a challenge that was not finished"
             due = self._state.due | {Reason.UNFINISHED: text}
             yield from self._save_first(replace(self._state, due=due))
         self._session = ChallengeSession(
@@ -183,15 +186,15 @@ class ChallengeMachine:
         session = self._running(token)
         master = session.next_master
         if session.announced_mono_ns is not None or master is None:
-            raise UsageError("The last announced master is still on its way.")
+            raise UsageError("The last announced master has not left the gate yet.")
         if not now.belt_is_clear:
             raise BeltNotReady(
                 "Other parts are still on the belt.",
-                next_action="Stop the infeed and let the belt run empty.",
+                next_action="Stop the infeed and wait until the belt is empty.",
             )
         if not now.belt_is_steady:
             raise BeltNotReady(
-                "The belt does not run at its full speed yet.", next_action="Let the belt run."
+                "The belt is not at full speed yet.", next_action="Keep the belt running."
             )
         session.announced_mono_ns = now.moment.mono_ns
         try:
@@ -207,7 +210,7 @@ class ChallengeMachine:
     def abort(self, now: StationNow, token: object) -> Steps[None]:
         """The client gives up. Raises UsageError."""
         self._running(token)
-        yield from self._end(now, "aborted", "the operator gave up")
+        yield from self._end(now, "aborted", "the operator stopped it")
 
     def heard(self, token: object, now_mono_ns: int) -> None:
         """A client has called; only the one that began the challenge keeps it alive."""
@@ -219,7 +222,7 @@ class ChallengeMachine:
         if session is None or session.token != token:
             raise UsageError("No such challenge is running.")
         if not session.is_running:
-            raise UsageError(f"The challenge has ended: {session.outcome}, {session.detail}.")
+            raise UsageError(f"The challenge is finished: {session.outcome}, {session.detail}.")
         return session
 
     # --- records and time -----------------------------------------------------------------------
@@ -238,7 +241,7 @@ class ChallengeMachine:
         is_master = record.verdict.doubt is not Doubt.LOCKED
         if is_master and now.lock is not LockState.LOCKED:
             return False
-        if not is_master or now.parts_in_flight:  # nobody can say which of them the master is
+        if not is_master or now.parts_in_flight:  # it is unknown which of them is the master
             yield from self._end(now, "aborted", _STRANGER)
             return True
         session.judge(record, now.plan)
@@ -251,7 +254,7 @@ class ChallengeMachine:
         session, now_mono_ns = self._session, now.moment.mono_ns
         silent = session is not None and now_mono_ns - session.last_call_mono_ns > SILENCE_NS
         if silent and self.is_running:
-            yield from self._end(now, "aborted", "the client was silent for 30 s")
+            yield from self._end(now, "aborted", "the client sent nothing for 30 s")
         if self._policy is not None:
             found = due_now(self._policy, self._state.last_pass, now.moment)
             if Reason.SHIFT in found and Reason.SHIFT not in self._state.due:

@@ -36,7 +36,7 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("ended", _time(record["ended"])),
         ("author", record["author"]),
         ("reason", record["reason"]),
-        ("demanded by", "; ".join(reasons) or "nobody: it was run without being due"),
+        ("required by", "; ".join(reasons) or "none: it was run voluntarily"),
         ("product", f"{record['product']}, recipe revision {record['recipe_revision']}"),
         ("recipe digest", record["recipe_digest"]),
         ("bundle", record["bundle"]),

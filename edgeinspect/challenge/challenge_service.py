@@ -222,7 +222,7 @@ class ChallengeService:
                     pass
                 case _:
                     known = "begin, next, state, abort"
-                    raise UsageError(f"There is no action {action!r}; the actions are: {known}.")
+                    raise UsageError(f"Unknown action {action!r}; known actions: {known}.")
             self._machine.heard(token, self._clock.now_mono_ns())
             return {
                 **self._show_status(),
@@ -247,14 +247,15 @@ class ChallengeService:
         if self._policy is not None:
             if given is not None:
                 raise UsageError(
-                    f"The station file names the masters: {self._policy.masters}.",
-                    next_action="Leave the masters out, or change the station file.",
+                    f"The station file already sets the masters: {self._policy.masters}.",
+                    next_action="Omit --masters, or change the station file.",
                 )
             return self._policy.masters_of(plan.recipe.product)
         if not isinstance(given, str) or not given:
             raise UsageError(
-                "The station file names no masters.",
-                next_action="Give --masters FILE, or add the section challenge.",
+                "The station file has no masters.",
+                next_action="Give --masters FILE, or add the section challenge to the station "
+                "file.",
             )
         return Path(given)
 
@@ -312,7 +313,7 @@ class ChallengeService:
         while station.lock_state is not LockState.AWAITING_MASTER:
             if time.monotonic() > deadline_s:
                 raise BeltNotReady(
-                    "A part came just now.", next_action="Stop the infeed and try again."
+                    "A part has just arrived.", next_action="Stop the infeed and try again."
                 )
             time.sleep(0.01)
 

@@ -3,7 +3,7 @@
     challenges/000012.json   one challenge; read-only, never written again
     challenges/due.json      why a challenge is due, and the last one that was passed
 
-If ``due.json`` cannot be read a challenge is due, because nobody knows whether one is.
+If ``due.json`` cannot be read a challenge is due, because its state is unknown.
 """
 
 from __future__ import annotations
@@ -94,11 +94,17 @@ class ChallengeStore:
                 and record["recipe_digest"] == last.recipe_digest
             )
         except (EdgeInspectError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            return f"the audit trail does not show the last pass ({type(error).__name__})"
+            return (
+                "the last passed challenge cannot be read from the audit trail "
+                f"({type(error).__name__})"
+            )
         if not is_same:
-            return f"the audit trail shows another last pass than {self._folder / DUE_FILE}"
+            return (
+                f"the audit trail and {self._folder / DUE_FILE} disagree about the last passed "
+                "challenge"
+            )
         if ended[-1] is not passed[-1] and not {Reason.FAILED, Reason.UNFINISHED} & set(state.due):
-            return "the audit trail shows a challenge that was not passed since"
+            return "according to the audit trail, a later challenge was not passed"
         return ""
 
     def numbers(self) -> list[int]:
@@ -130,7 +136,7 @@ class ChallengeStore:
         try:
             content = parse_json(path.read_bytes())
         except FileNotFoundError:
-            raise NotGood(f"There is no challenge {number} in {self._folder}.") from None
+            raise NotGood(f"Challenge {number} was not found in {self._folder}.") from None
         except OSError as error:
             raise StorageFault(f"{path} cannot be read ({error.strerror}).") from error
         except ValueError as error:

@@ -9,7 +9,9 @@ from edgeinspect.challenge.masters_file import Master
 from edgeinspect.line.config import ReviewAction
 from edgeinspect.part import GateOutcome, PartRecord, Region, VerdictKind
 
-UNCONFIRMED_REMARK = "no confirm sensor is wired: nothing saw the part fall into the reject chute"
+UNCONFIRMED_REMARK = (
+    "no confirm sensor is wired, so it is not confirmed that the part fell into the reject chute"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +69,17 @@ def judge_master(
     """Compare a master's record with the expectation.
 
     Args:
+        master: The master and its expectation.
+        record: The record of its part.
         recipe_digest: The recipe in force when the challenge began.
+        confirm_wired: Whether a confirm sensor is wired.
+        review_action: What the gate does with REVIEW.
     """
     findings = _verdict_findings(master, record)
     outcome = record.gate_outcome
     expected = _expected_outcome(master, confirm_wired=confirm_wired, review_action=review_action)
     if outcome is not expected:
-        findings.append(f"the gate: {_words(expected)} was expected, found {_words(outcome)}")
+        findings.append(f"the gate: {_words(expected)} expected, found {_words(outcome)}")
     if record.recipe_digest != recipe_digest:
         findings.append("the recipe was changed during the challenge")
     remarks = [UNCONFIRMED_REMARK] if outcome is GateOutcome.REJECTED else []
@@ -110,20 +116,18 @@ def _verdict_findings(master: Master, record: PartRecord) -> list[str]:
     verdict = record.verdict
     if verdict.kind is not master.expect:
         found = f"{verdict.kind.value} ({verdict.reason})" if verdict.reason else verdict.kind.value
-        return [f"the verdict: {master.expect.value} was expected, found {found}"]
+        return [f"the verdict: {master.expect.value} expected, found {found}"]
     findings = []
     if master.defect_class is not None and verdict.defect_class != master.defect_class:
-        findings.append(
-            f"the class: {master.defect_class} was expected, found {verdict.defect_class}"
-        )
+        findings.append(f"the class: {master.defect_class} expected, found {verdict.defect_class}")
     if master.place is not None:
         worst = None if record.inspection is None else record.inspection.worst_region
         if worst is None:
-            findings.append("the place: the station marked none")
+            findings.append("the position: the station marked none")
         elif not worst.overlaps(master.place.region):
             findings.append(
-                f"the place: the worst spot at x {worst.x}, y {worst.y} ({worst.width} x "
-                f"{worst.height} px) lies outside the expected one"
+                f"the position: the worst spot at x {worst.x}, y {worst.y} ({worst.width} x "
+                f"{worst.height} px) is outside the expected area"
             )
     return findings
 

@@ -65,7 +65,7 @@ class MasterSet(Section):
         seen: set[str] = set()
         for at, master in enumerate(self.masters):
             if master.label in seen:
-                raise Rule("masters", at, "id", value=master.id, expected="each id once")
+                raise Rule("masters", at, "id", value=master.id, expected="each id only once")
             seen.add(master.label)
         kinds = {master.expect for master in self.masters}
         for kind, word in ((VerdictKind.PASS, "good"), (VerdictKind.REJECT, "bad")):
@@ -80,9 +80,9 @@ class LoadedMasters:
     """A file of masters that was read and checked.
 
     Attributes:
-        path: The file; pictures lie beside it.
-        sha256: Of its content, 64 hexadecimal digits.
-        source: Knows the lines for error messages.
+        path: The file; its pictures are in the same folder.
+        sha256: The digest of its content, 64 hexadecimal digits.
+        source: Gives the line numbers for error messages.
     """
 
     path: Path
@@ -114,7 +114,9 @@ def load_masters(path: str | os.PathLike[str]) -> LoadedMasters:
     for at, master in enumerate(content.masters):
         picture = loaded.picture_of(master)
         if picture is not None and not picture.is_file():
-            raise loaded.refuse(at, "picture", str(master.picture), "a file beside this one")
+            raise loaded.refuse(
+                at, "picture", str(master.picture), "an existing file in the same folder"
+            )
     return loaded
 
 
@@ -122,6 +124,8 @@ def check_masters(masters: LoadedMasters, plan: StationPlan, *, simulated: bool)
     """Check masters against the plan in force. Raises ConfigError.
 
     Args:
+        masters: The masters to check.
+        plan: The plan in force.
         simulated: The line is simulated, so each master needs a picture.
     """
     content = masters.content
@@ -141,7 +145,7 @@ def check_masters(masters: LoadedMasters, plan: StationPlan, *, simulated: bool)
         if master.place is not None and plan.roi is not None:
             place = master.place.region
             if not place.overlaps(plan.roi):
-                expected = f"a place within the recipe's ROI {tuple(plan.roi)}"
+                expected = f"a region inside the recipe's ROI {tuple(plan.roi)}"
                 raise masters.refuse(at, "place", tuple(place), expected)
         if simulated and master.picture is None:
             expected = "a picture, because the simulated line shows it to the camera"

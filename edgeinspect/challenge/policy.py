@@ -94,7 +94,7 @@ def due_at_start(
     if last is None:
         due[Reason.NEVER_PASSED] = "no challenge has been passed yet"
     if Occasion.START in policy.when:
-        due[Reason.START] = "the station has started"
+        due[Reason.START] = "the station was started"
     return (
         due
         | due_for_recipe(policy, last, product=product, digest=digest)
@@ -110,9 +110,11 @@ def due_for_recipe(
     if last is None:
         return due
     if Occasion.PRODUCT in policy.when and last.product != product:
-        due[Reason.PRODUCT] = f"the product is now {product}, it was {last.product}"
+        due[Reason.PRODUCT] = f"the product has changed from {last.product} to {product}"
     if Occasion.RECIPE in policy.when and last.recipe_digest != digest:
-        due[Reason.RECIPE] = f"the recipe is now {digest[:12]}, it was {last.recipe_digest[:12]}"
+        due[Reason.RECIPE] = (
+            f"the recipe has changed from {last.recipe_digest[:12]} to {digest[:12]}"
+        )
     return due
 
 
@@ -126,7 +128,7 @@ def due_now(policy: Challenge, last: LastPass | None, now: Moment) -> DueReasons
     for present, passed in _readings(began, now):
         start = latest_shift_start(policy, present)
         if start > passed:
-            return {Reason.SHIFT: f"a shift has begun at {_shown(policy, start)}"}
+            return {Reason.SHIFT: f"a shift began at {_shown(policy, start)}"}
     return {}
 
 
@@ -138,7 +140,7 @@ def locks(policy: Challenge, due: DueReasons, *, shift_grace_over: bool) -> bool
 
 
 def latest_shift_start(policy: Challenge, wall: datetime.datetime) -> datetime.datetime:
-    """Return when the shift that ``wall`` lies in began, in UTC."""
+    """Return when the shift that contains ``wall`` began, in UTC."""
     return max(start for start in _starts_around(policy, wall) if start <= wall)
 
 
@@ -166,16 +168,16 @@ def _readings(began: Moment, now: Moment) -> Iterator[tuple[datetime.datetime, d
 
 def _across_boots(policy: Challenge, began: Moment, now: Moment) -> DueReasons:
     if not (began.synchronized and now.synchronized):
-        when = "now" if began.synchronized else "at the last challenge"
+        when = "afterwards" if began.synchronized else "at the last challenge"
         return {
-            Reason.CLOCK_UNKNOWN: "the machine was started again and its clock did not follow a "
-            f"time server {when}, so nobody knows whether a shift has begun"
+            Reason.CLOCK_UNKNOWN: "the machine was restarted and its clock was not synchronized "
+            f"{when}, so it is unknown whether a shift has begun"
         }
     if now.wall < began.wall:
-        return {Reason.CLOCK_UNKNOWN: "the clock is behind the last challenge"}
+        return {Reason.CLOCK_UNKNOWN: "the clock shows a time before the last challenge"}
     start = latest_shift_start(policy, now.wall)
     if start > began.wall:
-        return {Reason.SHIFT: f"a shift has begun at {_shown(policy, start)}"}
+        return {Reason.SHIFT: f"a shift began at {_shown(policy, start)}"}
     return {}
 
 

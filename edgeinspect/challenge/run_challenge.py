@@ -77,7 +77,7 @@ class ChallengeRun:
 
         Raises:
             CommandRefused: the station did not begin it.
-            StationUnreachable, StationTimeout: the station has gone.
+            StationUnreachable, StationTimeout: the station no longer answers.
         """
         begin: dict[str, object] = {"author": author, "reason": reason}
         if masters is not None:
@@ -99,8 +99,8 @@ class ChallengeRun:
         while (state := self._call("state"))["phase"] == "awaiting":
             if self._clock_s() > deadline_s:
                 raise NotGood(
-                    f"Master {master['id']} did not come within {self._part_timeout_s:g} s.",
-                    next_action="Begin the challenge again.",
+                    f"Master {master['id']} did not arrive within {self._part_timeout_s:g} s.",
+                    next_action="Start the challenge again.",
                 )
             self._sleep(POLL_S)
         for result in state["results"][self._shown :]:
@@ -122,7 +122,8 @@ class ChallengeRun:
                 if self._clock_s() > deadline_s:
                     raise NotGood(
                         f"Not ready within {self._belt_timeout_s:g} s: {error.message}",
-                        next_action="Stop the infeed, let the belt run empty, then begin again.",
+                        next_action="Stop the infeed, wait until the belt is empty, then start "
+                        "again.",
                     ) from error
                 if not said:
                     self._prompter.waiting(error.message)

@@ -140,7 +140,7 @@ class _Report:
         """Report the error and return the exit code."""
         try:
             return self._of(error)
-        except OSError:  # the reader has gone
+        except OSError:  # the reader has closed the pipe
             return PIPE_CLOSED
 
     def _of(self, error: BaseException) -> int:

@@ -20,7 +20,7 @@ from edgeinspect.cli.tune.part_selection import (
     selection_options,
 )
 from edgeinspect.errors import NotGood, UsageError
-from edgeinspect.terminal.output import examples, json_option, print_result, say, table
+from edgeinspect.terminal.output import examples, json_option, print_result, print_text, table
 
 if TYPE_CHECKING:
     from edgeinspect.labels.label_queue import Wanted
@@ -192,7 +192,9 @@ def _ask(
                 picture=stored.image,
             )
             given += 1
-    say(f"{given} labels were stored." if wanted else "There is no part with a picture to label.")
+    print_text(
+        f"{given} labels were stored." if wanted else "No part with a picture is left to label."
+    )
 
 
 def _show(
@@ -200,14 +202,14 @@ def _show(
 ) -> None:
     from edgeinspect.errors import EdgeInspectError
 
-    say(
+    print_text(
         f"{which}: part {part.part_id}, {part.verdict}, {part.defect_class} "
         f"{part.score:.4f}, {part.reason}"
     )
     try:
         pixels = reader.picture(stored)
     except EdgeInspectError as error:
-        say(error.message)
+        print_text(error.message)
         return
     printer.show(pixels, columns=_PICTURE_COLUMNS)
 

@@ -155,7 +155,7 @@ def show(
         part = reader.part(part_id)
         if part is None:
             raise NotGood(
-                f"There is no record of part {part_id} in {place}.",
+                f"Part {part_id} was not found in the records of {place}.",
                 next_action=missing(reader, PartFilter(to_part_id=part_id)),
             )
         fields = part_as_dict(part)

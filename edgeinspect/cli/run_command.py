@@ -74,7 +74,7 @@ def _run(
 
     def stopping() -> None:
         watchdog.stopping()
-        journal.say("Stopping. Waiting for the parts on the belt.")
+        journal.write_line("Stopping. Waiting for the parts on the belt.")
 
     def watch() -> None:
         watchdog.step()
@@ -90,7 +90,7 @@ def _run(
         watch_period_s=watchdog.period_s,
     )
     status = station.status()
-    journal.say(f"Stopped. {status['records_acknowledged']} records are stored on disk.")
+    journal.write_line(f"Stopped. {status['records_acknowledged']} records are stored on disk.")
     return code, status
 
 
@@ -98,19 +98,21 @@ def _announce(plan: StationPlan, assembled: AssembledStation, journal: Journal) 
     from edgeinspect.runtime.bundle_age import note_older_start
 
     recipe = plan.recipe
-    journal.say(f"Station {plan.station.id}, {plan.config.gate.kind.value} gate.")
-    journal.say(f"Recipe {recipe.product} revision {recipe.revision}, digest {plan.digest[:12]}.")
+    journal.write_line(f"Station {plan.station.id}, {plan.config.gate.kind.value} gate.")
+    journal.write_line(
+        f"Recipe {recipe.product} revision {recipe.revision}, digest {plan.digest[:12]}."
+    )
     card = plan.bundle.card
-    journal.say(f"Bundle {card.title} on {assembled.engine}.")
-    journal.say(f"Records in {plan.station.data_dir}.")
+    journal.write_line(f"Bundle {card.title} on {assembled.engine}.")
+    journal.write_line(f"Records in {plan.station.data_dir}.")
     for name, count in assembled.records_report.faults.items():
-        journal.say(f"Found in the records at start: {name.replace('_', ' ')} ({count}).")
+        journal.write_line(f"Found in the records at start: {name.replace('_', ' ')} ({count}).")
     older = note_older_start(plan)
     if older:
-        journal.say(older)
+        journal.write_line(older)
     for sentence in plan.uncovered_faults:
-        journal.say(f"Not covered: {sentence}")
-    journal.say(f"To see its state: edgeinspect status --config {plan.station.path}")
+        journal.write_line(f"Not covered: {sentence}")
+    journal.write_line(f"To see its state: edgeinspect status --config {plan.station.path}")
 
 
 class _Log:
@@ -124,14 +126,14 @@ class _Log:
     def step(self) -> None:
         missed, entries = self._station.feed.read(self._following, 500)
         if missed:
-            self._journal.say(
-                f"{missed} events came too fast to be logged; the records have every part."
+            self._journal.write_line(
+                f"{missed} events arrived too fast to be logged; the records contain every part."
             )
         for entry in entries:
             self._following = entry.sequence + 1
             sentence = _sentence(entry.fields)
             if sentence:
-                self._journal.say(sentence)
+                self._journal.write_line(sentence)
 
 
 def _sentence(event: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import click
 
 from edgeinspect.cli.application import LazyGroup
 from edgeinspect.cli.options import FOLDER, station_option
-from edgeinspect.terminal.output import examples, json_option, print_result, say
+from edgeinspect.terminal.output import examples, json_option, print_result, print_text
 
 if TYPE_CHECKING:
     from edgeinspect.settings.station_file import StationFile
@@ -83,7 +83,7 @@ def compare_versions_command(running: str, offered: str) -> None:
     from edgeinspect.bundle.order import compare_versions
 
     order = compare_versions(offered, running)
-    say("same" if order == 0 else "older" if order < 0 else "newer")
+    print_text("same" if order == 0 else "older" if order < 0 else "newer")
 
 
 @command.command("note-older-system", hidden=True)

@@ -10,7 +10,7 @@ import click
 
 from edgeinspect.cli.options import ANY_PATH, FOLDER, FiniteRange, station_option
 from edgeinspect.errors import NotGood, UsageError
-from edgeinspect.terminal.output import examples, json_option, print_result, say, table
+from edgeinspect.terminal.output import examples, json_option, print_result, print_text, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -64,7 +64,7 @@ def command(
             status = dict(client.call("status"))
     except StationUnreachable:
         if not as_json:
-            say(health_table(health))
+            print_text(health_table(health))
         raise
     fields = status | {"health": health.as_dict()}
     print_result(fields, *_words(status), health_table(health), as_json=as_json)

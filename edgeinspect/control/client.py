@@ -161,7 +161,7 @@ class ControlClient:
     def _unreachable(self, error: OSError) -> StationUnreachable:
         if isinstance(error, PermissionError):
             return StationUnreachable(
-                f"This user may not connect to {self._path}.",
+                f"This user has no permission to connect to {self._path}.",
                 next_action="Join the group of the socket, or use the station's watch socket.",
             )
         return StationUnreachable(
@@ -173,7 +173,7 @@ class ControlClient:
         return StationTimeout(f"The station on {self._path} did not answer in time.")
 
     def _broken(self, why: object) -> StationUnreachable:
-        return StationUnreachable(f"The connection to {self._path} broke: {why}.")
+        return StationUnreachable(f"The connection to {self._path} was lost: {why}.")
 
 
 def _result(reply: Mapping[str, Any]) -> Mapping[str, Any]:

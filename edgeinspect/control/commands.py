@@ -120,7 +120,7 @@ class Commands:
             run = self._immediate.get(command)
             if run is None:
                 there = ", ".join(sorted(known))
-                raise UsageError(f"There is no command {command!r}; there are: {there}.")
+                raise UsageError(f"Unknown command {command!r}; known commands: {there}.")
             self._reply(client, success(request_id, run(client, arguments)))
         except Exception as error:  # noqa: BLE001  one bad command must not end the socket
             self._reply(client, error_reply(request_id, error))
@@ -130,15 +130,16 @@ class Commands:
         return failure(
             request_id,
             "not_allowed",
-            f"{command} needs the right to command; this connection may only use: {allowed}.",
-            f"Use {self.addresses['control_socket']} as a user whom the station file allows.",
+            f"{command} needs permission to command the station; this connection may only use: "
+            f"{allowed}.",
+            f"Use {self.addresses['control_socket']} as a user that the station file allows.",
         )
 
     def _subscribe(self, client: Client, arguments: Mapping[str, Any]) -> Mapping[str, object]:
         """Send events from the next one on, or from number ``from`` if it is still kept."""
         wanted = arguments.get("from", self._controlled.feed.next_sequence)
         if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 0:
-            raise UsageError("from must be the number of an event.")
+            raise UsageError("from must be an event number.")
         if not may_subscribe(self._clients, client):
             raise UsageError(
                 f"One user may follow the events on {MAX_SUBSCRIPTIONS_A_USER} connections."

@@ -37,7 +37,7 @@ class Client:
         next_event: number of the next event to send; None without a subscription.
         closing: the connection will be closed once its answers are sent.
         ended: the client sends nothing more, but may still read.
-        gone: nobody waits for answers any more.
+        gone: the client is no longer waiting for answers.
         running: one of its slow commands is running.
     """
 

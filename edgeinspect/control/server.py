@@ -288,7 +288,7 @@ class ControlServer:
     # --- events -------------------------------------------------------------------------------
 
     def _send_events(self, client: Client) -> None:
-        """Send as many events as fit; tell a slow client how many it has missed."""
+        """Send as many events as fit; report to a slow client how many it has missed."""
         if client.next_event is None or client.unsent or client.closing:
             return
         missed, entries = self._feed.read(client.next_event, _EVENTS_A_POLL)
@@ -312,7 +312,7 @@ def _user_ids(names: Collection[str] | None) -> frozenset[int] | None:
             found.add(pwd.getpwnam(name).pw_uid)
         except KeyError:
             raise UsageError(
-                f"There is no user {name} on this machine.",
-                next_action="Make the user, or take the name out of control.commanders.",
+                f"The user {name} does not exist on this machine.",
+                next_action="Create the user, or remove the name from control.commanders.",
             ) from None
     return frozenset(found)

@@ -48,10 +48,10 @@ def address_to_listen_on(path: Path, *, shared: bool) -> Path:
             return folder / name
     tried = ", ".join(str(folder) for folder in folders)
     raise StorageFault(
-        f"The path {path} is too long for a socket, and none of these directories can be used "
-        f"instead: {tried}.",
+        f"The path {path} is too long for a socket, and none of these directories can be used for "
+        f"a shorter one: {tried}.",
         next_action="Set control.socket to a path of at most "
-        f"{MAX_ADDRESS_BYTES} bytes, or make /run/edgeinspect for the station's user.",
+        f"{MAX_ADDRESS_BYTES} bytes, or create /run/edgeinspect for the station's user.",
     )
 
 

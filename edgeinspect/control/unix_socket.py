@@ -62,7 +62,7 @@ def peer_user_id(connection: socket.socket) -> int:
 
 
 def listen_on(path: Path, *, mode: int, group: str | None, backlog: int) -> socket.socket:
-    """Bind and listen; at no moment can anybody connect whom ``mode`` and ``group`` exclude.
+    """Bind and listen; users that ``mode`` and ``group`` exclude can never connect.
 
     A socket file that a dead process left behind is replaced. If the path is too long for the
     kernel, the socket is in a short directory and ``path`` is a link to it.
@@ -100,7 +100,7 @@ def _storage_faults(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageFault(
-            f"The control socket {path} cannot be made: {error.strerror or error}."
+            f"The control socket {path} cannot be created: {error.strerror or error}."
         ) from error
 
 
@@ -121,7 +121,7 @@ def _group_id(group: str | None) -> int | None:
         return grp.getgrnam(group).gr_gid
     except KeyError:
         raise UsageError(
-            f"There is no group {group} on this machine.",
+            f"The group {group} does not exist on this machine.",
             next_action=f"Run: sudo groupadd {group}, or change control.group.",
         ) from None
 
@@ -136,7 +136,7 @@ def _refuse_all_but_a_link(path: Path) -> None:
 def _taken(path: Path) -> UsageError:
     return UsageError(
         f"{path} already exists and is not a socket.",
-        next_action="Move it away or set control.socket to another path.",
+        next_action="Move that file, or set control.socket to another path.",
     )
 
 
@@ -156,6 +156,6 @@ def _remove_stale(path: Path) -> None:
                 path.unlink(missing_ok=True)
                 return
     raise StationBusy(
-        f"A running station listens on {path}.",
-        next_action="Stop it first, or give this station a socket of its own.",
+        f"A running station already uses {path}.",
+        next_action="Stop it first, or give this station its own socket.",
     )

@@ -98,7 +98,7 @@ def _inspect_again(
     if bundle is not None:
         loaded = load_bundle(bundle)
         other = bool(recipe.bundle_digest) and loaded.digest != recipe.bundle_digest
-        remark = "score map of another bundle than the part was inspected with" if other else ""
+        remark = "score map from a different bundle than the inspection" if other else ""
         return _inspection(loaded, pixels, recipe), remark
     try:
         found = _find_bundle(recipe, station)

@@ -168,6 +168,7 @@ def storage_fault(error: OSError, *, doing: str) -> StorageFault:
     """What the file system raised, as our error; chain it with ``from``.
 
     Args:
+        error: the error of the file system.
         doing: completes "Cannot ...", with the file or folder in it.
     """
     if error.errno in _FULL_ERRNOS:
@@ -181,6 +182,6 @@ def storage_fault(error: OSError, *, doing: str) -> StorageFault:
 def disk_full(doing: str) -> DiskFull:
     """The error of a disk without space; ``doing`` completes "No space is left to ..."."""
     return DiskFull(
-        f"No space is left to {doing}.",
-        next_action="Free space on that disk or make the storage budget smaller.",
+        f"No disk space is left to {doing}.",
+        next_action="Free space on that disk or reduce the storage budget.",
     )

@@ -26,7 +26,7 @@ def try_lock(descriptor: int, path: Path) -> bool:
     """Lock an open file or folder without waiting; returns False if another process holds it.
 
     Raises:
-        StorageFault: the file system that ``path`` lies on cannot lock it.
+        StorageFault: the file system of ``path`` does not support locks.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -34,8 +34,8 @@ def try_lock(descriptor: int, path: Path) -> bool:
         if error.errno in _HELD:
             return False
         raise StorageFault(
-            f"The file system of {path} has no locks ({error.strerror}), so two programs could "
-            "write there at once.",
+            f"The file system of {path} does not support locks ({error.strerror}), so two "
+            "programs could write there at the same time.",
             next_action="Keep the data directory on a local disk (ext4, xfs, btrfs).",
         ) from error
     return True
@@ -93,8 +93,8 @@ def _locked(path: Path, deadline_s: float) -> int:
         os.close(descriptor)
         if time.monotonic() > deadline_s:
             raise StorageFault(
-                f"Another process has been writing beside {path} for too long.",
-                next_action="Wait until it has finished, or end it, and try again.",
+                f"Another process has held the lock of {path} for too long.",
+                next_action="Wait until it is finished, or stop it, then try again.",
             )
 
 

@@ -178,7 +178,7 @@ def _known_keys(wrong: str, schema: _Schema) -> str:
     known = [key for b in schema.get("anyOf", []) for key in b.get("properties", {})]
     near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
     hint = f"a known key; did you mean {near[0]}? " if near else "a known key. "
-    return f"{hint}Known here: {', '.join(known)}"
+    return f"{hint}Known keys: {', '.join(known)}"
 
 
 def describe_schema(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
@@ -231,7 +231,7 @@ def _describe_number(noun: str, schema: _Schema) -> str:
 
 def _describe_text(schema: _Schema) -> str:
     if schema.get("format") == "date-time":
-        return "a date and time with its offset, e.g. 2026-03-14T09:26:53Z"
+        return "a date and time with UTC offset, e.g. 2026-03-14T09:26:53Z"
     if "description" in schema:
         return str(schema["description"])
     if "pattern" in schema:

@@ -19,7 +19,7 @@ from edgeinspect.records.baseline import BASELINE_PARTS, Sample, Samples
 from edgeinspect.records.part_history import RecordsKept
 
 _LEAST_GOOD = 64
-_MORE_EVIDENCE = "Run the line on; parts of the recipe in force are collected by themselves."
+_MORE_EVIDENCE = "Keep the line running; parts of the recipe in force are collected automatically."
 
 
 class HealthState(StrEnum):
@@ -83,7 +83,7 @@ def records_health(kept: RecordsKept, *, now_wall: datetime.datetime) -> HealthI
     if kept.parts_pruned:
         detail += f"; {kept.parts_pruned:,} older parts are kept as hourly counts"
     if kept.pruned_for_space:
-        detail += f", {kept.pruned_for_space:,} of them because the disk was short"
+        detail += f", {kept.pruned_for_space:,} of them because the disk was nearly full"
     if kept.pruned_unsent:
         detail += f", {kept.pruned_unsent:,} before a link had sent them"
     return HealthItem(name="records", state=HealthState.OK, detail=detail)
@@ -112,9 +112,9 @@ def judged(name: str, state: HealthState, detail: str, action: str = "") -> Heal
 
 
 def _learning(taken: int, *, waits_for_block: bool) -> HealthItem:
-    detail = f"the baseline is being taken: {taken:,} of {BASELINE_PARTS:,} parts"
+    detail = f"the baseline is being collected: {taken:,} of {BASELINE_PARTS:,} parts"
     if waits_for_block:
-        detail = "the baseline is complete; the first block of parts after it is not yet"
+        detail = "the baseline is complete; the first block of parts after it is being collected"
     return HealthItem(
         name="drift", state=HealthState.UNKNOWN, detail=detail, next_action=_MORE_EVIDENCE
     )
@@ -128,7 +128,7 @@ def _score_drift(baseline: Sample, latest: Sample) -> HealthItem:
             state=HealthState.UNKNOWN,
             detail=f"only {now.size} of the latest {latest.parts} parts passed "
             f"({before.size} of the first {baseline.parts})",
-            next_action="Look at the reasons for the rejects: edgeinspect parts stats.",
+            next_action="Check the reject reasons: edgeinspect parts stats.",
         )
     shift = compare(before, now)
     state = HealthState.OK
@@ -140,8 +140,8 @@ def _score_drift(baseline: Sample, latest: Sample) -> HealthItem:
         f"scores of passed parts: median {shift.median_before:.3f} at first, "
         f"{shift.median_now:.3f} now; stability index {shift.psi:.2f}",
         "Look at the latest parts, the light and the lens. If the product itself has "
-        "changed, check the thresholds with edgeinspect tune and apply anew: that begins "
-        "a new baseline.",
+        "changed, check the thresholds with edgeinspect tune and apply them again; this starts a "
+        "new baseline.",
     )
 
 
@@ -152,7 +152,7 @@ def _yield(baseline: Sample, latest: Sample) -> HealthItem:
         "yield",
         by_limits(before - now if shift.is_real else 0.0, warn=0.1, bad=0.3),
         f"{now:.1%} of the latest {latest.parts} inspected parts passed, {before:.1%} at first",
-        "See which reason has grown: edgeinspect parts stats --since 1h.",
+        "Find the reject reason that has increased: edgeinspect parts stats --since 1h.",
     )
 
 
@@ -175,7 +175,7 @@ def _light(baseline: Sample, latest: Sample) -> HealthItem:
         latest.light,
         worse=abs,
         limits=(0.1, 0.2),
-        action="Check the lamp, its supply and stray light; clean the cover glass.",
+        action="Check the lamp, its power supply and stray light; clean the cover glass.",
     )
 
 
@@ -186,7 +186,7 @@ def _invoke(baseline: Sample, latest: Sample) -> HealthItem:
         latest.invoke_ms,
         worse=lambda change: change,
         limits=(0.3, 1.0),
-        action="Look for heat, throttling and other programs on this machine.",
+        action="Check for heat, throttling and other busy programs on this machine.",
         unit=" ms",
     )
 
@@ -218,15 +218,14 @@ def _trend(
 def _time_left(latest: Sample) -> HealthItem:
     left, allowed = _known(latest.left_ms), _known(latest.allowed_ms)
     if not (left.size and allowed.size):
-        return judged("time left", HealthState.UNKNOWN, "no verdict came in time")
+        return judged("time left", HealthState.UNKNOWN, "no verdict was in time")
     shortest, usual = float(np.percentile(left, 1)), float(np.median(allowed))
     used = 1 - shortest / usual if usual > 0 else 1.0
     return judged(
         "time left",
         by_limits(used, warn=0.8, bad=0.95),
-        f"99 of 100 verdicts came at least {shortest:.0f} ms before they were late, "
-        f"of {usual:.0f} ms",
-        "Make the ROI smaller, take the belt slower, or move the gate further away.",
+        f"99 % of the verdicts had at least {shortest:.0f} ms left of {usual:.0f} ms",
+        "Make the ROI smaller, slow the belt down, or move the gate further away.",
     )
 
 

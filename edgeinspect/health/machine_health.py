@@ -22,8 +22,10 @@ def machine_health(
     """Judge the machine's own measurements.
 
     Args:
+        board: the board's own measurements.
         free_bytes: of the disk with the data directory; None if it cannot be asked.
         min_free_bytes: below this no pictures are kept (the station file's ``storage``).
+        clock_synchronized: whether the clock is synchronized with a time server.
         clock_jump_s: by how much the wall clock was moved lately.
     """
     return (
@@ -40,7 +42,7 @@ def _temperature(board: BoardState) -> HealthItem:
     if celsius is None:
         return _not_reported("temperature")
     state = by_limits(celsius, warn=_WARM_C, bad=_HOT_C)
-    action = "Give the board air or a fan; above 80 °C it slows down."
+    action = "Improve the board's cooling, with a fan for example; above 80 °C it slows down."
     return judged("temperature", state, f"{celsius:.0f} °C", action)
 
 
@@ -50,7 +52,7 @@ def _throttling(board: BoardState) -> HealthItem:
         (board.throttled, "the processor is being slowed down now"),
         (board.throttled_before, "the processor was slowed down since the board started"),
         neither="none since the start",
-        action="Cool the board and check its supply; a slow board makes verdicts late.",
+        action="Cool the board and check its power supply; a slow board makes verdicts late.",
     )
 
 
@@ -60,7 +62,8 @@ def _power(board: BoardState) -> HealthItem:
         (board.under_voltage, "too low now"),
         (board.under_voltage_before, "was too low since the board started"),
         neither="never too low",
-        action="Use the board's own supply and a short, thick cable; unplug what feeds on it.",
+        action="Use the board's own power supply and a short, thick cable; unplug devices that "
+        "draw power from it.",
     )
 
 
@@ -89,24 +92,24 @@ def _disk(free_bytes: int | None, min_free_bytes: int) -> HealthItem:
         return judged("disk", HealthState.BAD, detail, action)
     state, words, action = HealthState.OK, "", ""
     if free_bytes < _LEAST_FREE_BYTES:
-        state, words = HealthState.BAD, "; records will soon find no room"
-        action = "Make room now: export and remove files that do not belong to the station."
+        state, words = HealthState.BAD, "; there will soon be no space for records"
+        action = "Free disk space now: export and delete files that do not belong to the station."
     elif free_bytes < min_free_bytes:
-        state, words = HealthState.WARN, "; no more pictures are kept"
-        action = "Make room, or lower storage.min_free_bytes in the station file."
+        state, words = HealthState.WARN, "; new pictures are not stored"
+        action = "Free disk space, or lower storage.min_free_bytes in the station file."
     return judged("disk", state, f"{_size(free_bytes)} free{words}", action)
 
 
 def _clock(synchronized: bool, jump_s: float) -> HealthItem:
     if jump_s > _JUMP_S:
         detail = f"the wall clock jumped by {jump_s:.0f} s while parts were recorded"
-        action = "Rely on part ids, not on times around it; find out what set the clock."
+        action = "Use part ids instead of times around the jump; find out what changed the clock."
         return judged("clock", HealthState.WARN, detail, action)
     if not synchronized:
-        detail = "does not follow a time server; dates in the records may be wrong"
+        detail = "not synchronized with a time server; dates in the records may be wrong"
         action = "Connect a time server, for example: timedatectl set-ntp true"
         return judged("clock", HealthState.WARN, detail, action)
-    return judged("clock", HealthState.OK, "follows a time server")
+    return judged("clock", HealthState.OK, "synchronized with a time server")
 
 
 def _not_reported(name: str) -> HealthItem:

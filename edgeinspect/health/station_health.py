@@ -33,6 +33,9 @@ def station_health(
 
     Args:
         data_dir: the station's data directory; None examines only the machine.
+        min_free_bytes: the station file's limit for storing pictures.
+        board: reads temperature and power; None uses the board of this machine.
+        clock: the wall clock; None uses the clock of this machine.
     """
     from edgeinspect.health.compare import Health
     from edgeinspect.health.machine_health import machine_health

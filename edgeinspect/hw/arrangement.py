@@ -59,7 +59,7 @@ def candidates(wish: str, *, cores: int, tiles: int) -> list[Arrangement]:
     if wish in fixed:
         return [fixed[wish]]
     if wish != "auto":
-        raise UsageError(f"Unknown arrangement {wish!r}: auto, {', '.join(fixed)}.")
+        raise UsageError(f"Unknown arrangement {wish!r}; expected auto, {', '.join(fixed)}.")
     if tiles == 1:
         return list(dict.fromkeys((inside, Arrangement())))
     mixed = Arrangement(interpreters=max(1, cores // 2), threads=min(2, cores))

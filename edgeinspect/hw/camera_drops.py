@@ -11,17 +11,17 @@ DropListener = Callable[[FaultName, str], None]
 """Called with a drop's name and one sentence in the camera's own thread; must return at once."""
 
 
-def tell_nobody(name: FaultName, detail: str) -> None:
-    """For a camera that is used on its own."""
+def ignore_drop(name: FaultName, detail: str) -> None:
+    """Ignore drops, for a camera that is used outside a station."""
     del name, detail
 
 
 @runtime_checkable
-class TellsDrops(Protocol):
+class ReportsDrops(Protocol):
     """A camera whose driver drops frames that cannot be trusted."""
 
-    def tell_drops(self, listener: DropListener) -> None:
-        """Whom to tell; to be called before ``open``."""
+    def report_drops_to(self, listener: DropListener) -> None:
+        """Set the listener; call it before ``open``."""
 
 
 class FrameOrder:

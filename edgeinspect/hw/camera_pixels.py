@@ -19,7 +19,7 @@ Buffer = NDArray[np.uint8]
 
 
 class Layout(StrEnum):
-    """How a picture lies in a camera's buffer."""
+    """The layout of a picture in a camera's buffer."""
 
     GREY = "8-bit grey"
     YUV420 = "YUV420"
@@ -81,7 +81,7 @@ def pixels_of(buffer: Buffer, form: BufferFormat, *, color: bool) -> NDArray[np.
     if form.layout is Layout.MJPEG:
         pixels = decode_jpeg(buffer, color=color)
         if pixels.shape[:2] != (form.height_px, form.width_px):
-            raise CameraFault(f"The camera sent a JPEG of another size than {form}.")
+            raise CameraFault(f"The camera sent a JPEG whose size is not {form}.")
     else:
         rows = _rows(buffer, form)
         pixels = _rgb(rows, buffer, form) if color else _grey(rows, form)
@@ -124,7 +124,7 @@ def _rgb(rows: Buffer, buffer: Buffer, form: BufferFormat) -> NDArray[np.uint8]:
     layout = form.layout
     if layout is Layout.GREY:
         raise CameraFault(
-            "The camera is grey, and the station file asks for colour.",
+            "The camera delivers grey pictures, but the station file expects colour.",
             next_action="Set camera.color: gray.",
         )
     if layout is Layout.RGB:

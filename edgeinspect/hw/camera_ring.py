@@ -44,7 +44,7 @@ class ExposureBegin:
 
     Sensor stamps (libcamera's SensorTimestamp, the start of an MIPI frame) mark the moment at which
     the first row, exposed already, is read out; so its exposure began its exposure time before.
-    Where the camera does not tell that time, it began no earlier than the readout of the frame
+    If the camera does not report that time, it began no earlier than the readout of the frame
     before (a row is reset after it was read) and no later than its own. The first frame of all is
     then not to be trusted.
     """
@@ -162,9 +162,9 @@ class ExposureRing(Generic[Payload]):
 
     def _why_no_frame(self) -> str:
         if self._waits_for_trigger:
-            return "The camera was not triggered for this part, or its frame came too late."
+            return "The camera was not triggered for this part, or its frame arrived too late."
         return (
-            "The camera runs, but no frame was exposed in time; frames come every "
+            "The camera runs, but no frame was exposed in time. It delivers a frame every "
             f"{self._interval_ns / 1e6:.0f} ms."
         )
 

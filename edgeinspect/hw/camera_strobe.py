@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing_extensions import override
 
 from edgeinspect.errors import EdgeInspectError
-from edgeinspect.hw.camera_drops import DropListener, TellsDrops
+from edgeinspect.hw.camera_drops import DropListener, ReportsDrops
 from edgeinspect.part import CameraControls, Frame
 from edgeinspect.ports import Camera, Output
 
@@ -50,10 +50,10 @@ class StrobedCamera(Camera):
         self._now_mono_ns = now_mono_ns
         self._sleep_s = sleep_s
 
-    def tell_drops(self, listener: DropListener) -> None:
-        """See ``edgeinspect.hw.camera_drops.TellsDrops``."""
-        if isinstance(self._camera, TellsDrops):
-            self._camera.tell_drops(listener)
+    def report_drops_to(self, listener: DropListener) -> None:
+        """See ``edgeinspect.hw.camera_drops.ReportsDrops``."""
+        if isinstance(self._camera, ReportsDrops):
+            self._camera.report_drops_to(listener)
 
     @override
     def open(self, controls: CameraControls) -> None:

@@ -21,7 +21,7 @@ _STA_UNSYNC = 0x0040  # <sys/timex.h>: the clock is not disciplined by anything
 _TIME_ERROR = 5  # adjtimex(2): "the clock is not synchronized to a reliable server"
 _TIMEX_STATUS_OFFSET = 5 * ctypes.sizeof(ctypes.c_long)  # after modes (padded) and four longs
 LARGEST_ERROR_NS = 1_000_000
-"""A stamp that cannot be converted better than this says too little of which part it shows."""
+"""A stamp with a larger conversion error cannot be matched to a part."""
 _TIMEX_BYTES = 512  # struct timex is 208 bytes on 64-bit Linux and 128 on 32-bit; room to spare
 
 
@@ -61,7 +61,7 @@ def kernel_clock_synchronized() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class MonoStamp:
-    """A moment on CLOCK_MONOTONIC that is known to lie within ``error_ns`` of ``mono_ns``."""
+    """A moment on CLOCK_MONOTONIC, within ``error_ns`` of ``mono_ns``."""
 
     mono_ns: int
     error_ns: int
@@ -71,7 +71,7 @@ class BootToMono:
     """Converts CLOCK_BOOTTIME stamps (libcamera's sensor timestamp) to CLOCK_MONOTONIC.
 
     The two clocks differ by the time that the machine has spent suspended. The difference is read
-    anew for every stamp, so it is never an old one.
+    again for every stamp, so it is never outdated.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class BootToMono:
         self._not_before_boot_ns = 0
 
     def convert(self, boot_ns: int) -> MonoStamp | None:
-        """The same moment on CLOCK_MONOTONIC; None if nobody can say when it was.
+        """Return the same moment on CLOCK_MONOTONIC; None if it cannot be determined.
 
         That is so if the reading was disturbed again and again, and if the machine was suspended
-        after the moment: the difference that held then is gone.
+        after the moment: the difference at that time is lost.
         """
         pair = read_beside_mono(self._now_boot_ns, self._now_mono_ns)
         if pair.error_ns > LARGEST_ERROR_NS:
@@ -117,8 +117,8 @@ def boot_to_mono_ns(boot_ns: int) -> int:
     stamp = BootToMono().convert(boot_ns)
     if stamp is None:
         raise CameraFault(
-            "The machine is too busy: the time of an exposure cannot be determined.",
-            next_action="Find out what keeps every processor busy: top -H",
+            "The machine is too busy to determine the time of an exposure.",
+            next_action="Find the programs that keep the processors busy: top -H",
         )
     return stamp.mono_ns
 

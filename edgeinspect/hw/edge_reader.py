@@ -35,7 +35,7 @@ class EdgeSource(Protocol):
         """What the kernel holds for the line; called when there is something. Raises OSError."""
 
     def fail(self, error: OSError | None) -> None:
-        """The line can be read no more; None: its chip has gone."""
+        """The line can no longer be read; None: its chip was removed."""
 
 
 class EdgeReader:
@@ -69,7 +69,7 @@ class EdgeReader:
             self._thread.start()
 
     def remove(self, source: EdgeSource) -> bool:
-        """Tell nothing more of this line. False: a listener hangs, so the line is still in use."""
+        """Stop reporting this line. False: a listener hangs, so the line is still in use."""
         with self._changing:
             self._sources = {fd: each for fd, each in self._sources.items() if each is not source}
             if self._thread is None or self._thread is threading.current_thread():
@@ -103,9 +103,9 @@ class EdgeReader:
             sources = {fd: each for fd, each in sources.items() if here.get(fd) is each}
         try:
             edges = self._read(sources, ready)
-            for _, tell, source in edges:
+            for _, report, source in edges:
                 if source in self._sources.values():
-                    tell()
+                    report()
         finally:
             with self._changing:
                 self._telling = False
@@ -131,8 +131,8 @@ class EdgeReader:
             if last and chosen and ready:
                 ready = {**ready, **_ready_now(chosen)}
             for fd, source in chosen.items():
-                told = self._read_source(source, ready[fd]) if ready.get(fd) else ()
-                edges += [(at_mono_ns, tell, source) for at_mono_ns, tell in told]
+                reported = self._read_source(source, ready[fd]) if ready.get(fd) else ()
+                edges += [(at_mono_ns, report, source) for at_mono_ns, report in reported]
         return sorted(edges, key=lambda edge: edge[0])
 
     def _read_source(self, source: EdgeSource, state: int) -> Sequence[Told]:

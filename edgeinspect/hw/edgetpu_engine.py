@@ -72,9 +72,9 @@ def _cpu_fallback(
     """A checked engine on the CPU; None, with the reason in ``trouble``, if it cannot keep up."""
     if is_compiled(bundle.model):
         raise ModelRefused(
-            f"The bundle {bundle.card.name} holds no model for the CPU, which engine.when_lost: "
-            "cpu needs.",
-            next_action=f"Put the compiled model beside it as {EDGETPU_MODEL_FILE}, or set "
+            f"The bundle {bundle.card.name} has no CPU model, which engine.when_lost: cpu needs.",
+            next_action="Add the uncompiled model and name the compiled one "
+            f"{EDGETPU_MODEL_FILE}, or set "
             "engine.when_lost: reject.",
         )
     cpu = cpu_engine.open_station_engine(bundle, settings, work)
@@ -85,10 +85,10 @@ def _cpu_fallback(
     if work.cycle_ns is not None and took_ns <= work.cycle_ns:
         return cpu
     cpu.close()
-    limit = "is not known" if work.cycle_ns is None else f"is {work.cycle_ns / 1e6:.1f} ms"
+    limit = "is unknown" if work.cycle_ns is None else f"is {work.cycle_ns / 1e6:.1f} ms"
     trouble[FaultName.EDGETPU_WITHOUT_CPU_FALLBACK] = (
-        f"the CPU takes {took_ns / 1e6:.1f} ms a part and the time between two parts {limit}, so "
-        "every part is rejected while the Edge TPU is away"
+        f"the CPU takes {took_ns / 1e6:.1f} ms per part and the time between two parts {limit}, "
+        "so every part is rejected while the Edge TPU is missing"
     )
     return None
 
@@ -145,8 +145,8 @@ class LatencyWatch:
         if len(self._last) < _BASELINE_RUNS or now_ns <= _DRIFT * self._baseline_ns:
             return ""
         return (
-            f"a part takes {now_ns / 1e6:.1f} ms on the Edge TPU, and took "
-            f"{self._baseline_ns / 1e6:.1f} ms at first: it may be too hot"
+            f"a part takes {now_ns / 1e6:.1f} ms on the Edge TPU; at the start it took "
+            f"{self._baseline_ns / 1e6:.1f} ms. The Edge TPU may be too hot"
         )
 
 
@@ -215,7 +215,7 @@ class EdgeTpuEngine(StationEngine):
             answer = runner.run(lambda: accelerator.run(tiles), timeout_s=self._deadline_ns / 1e9)
         except queue.Empty:
             self._lose(f"no answer within {self._deadline_ns / 1e6:.0f} ms")
-            raise InferenceFailed("The Edge TPU hangs.") from None
+            raise InferenceFailed("The Edge TPU does not respond.") from None
         if isinstance(answer, Exception):
             if not isinstance(answer.__cause__, RuntimeError):
                 raise answer  # the picture's fault, not the device's
@@ -232,7 +232,7 @@ class EdgeTpuEngine(StationEngine):
         self._lost = True
         self._trouble.pop(FaultName.EDGETPU_SLOW, None)
         rest = "inspecting on the CPU" if self._fallback is not None else "every part is rejected"
-        self._trouble[FaultName.EDGETPU_LOST] = f"{why}; {rest} until the station is started again"
+        self._trouble[FaultName.EDGETPU_LOST] = f"{why}; {rest} until the station is restarted"
 
     def close(self) -> None:
         """Release both engines; one that hangs is left to the end of the process."""

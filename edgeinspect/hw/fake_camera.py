@@ -8,7 +8,7 @@ from typing import NamedTuple
 from typing_extensions import override
 
 from edgeinspect.errors import CameraFault, UsageError
-from edgeinspect.hw.camera_drops import DropListener, tell_nobody
+from edgeinspect.hw.camera_drops import DropListener, ignore_drop
 from edgeinspect.part import CameraControls, Frame
 from edgeinspect.ports import Camera
 
@@ -59,21 +59,21 @@ class FakeCamera(Camera):
         self.controls: list[CameraControls] = []
         self.opened = 0
         self.lost: CameraFault | None = None
-        self.drop: DropListener = tell_nobody
+        self.drop: DropListener = ignore_drop
 
     @property
     def is_open(self) -> bool:
         """Whether the camera is open."""
         return self._is_open
 
-    def tell_drops(self, listener: DropListener) -> None:
+    def report_drops_to(self, listener: DropListener) -> None:
         """Report dropped frames to this listener."""
         self.drop = listener
 
     @override
     def open(self, controls: CameraControls) -> None:
         if self._is_open:
-            raise UsageError("The camera is open already.")
+            raise UsageError("The camera is already open.")
         if self.open_errors:
             raise self.open_errors.pop(0)
         self._is_open = True
@@ -89,7 +89,7 @@ class FakeCamera(Camera):
     def capture(self, *, not_before_mono_ns: int, deadline_mono_ns: int) -> Frame:
         self._require_open("capture")
         if deadline_mono_ns < not_before_mono_ns:
-            raise UsageError("The capture's deadline lies before its exposure.")
+            raise UsageError("The capture's deadline is before its exposure.")
         call = CaptureCall(not_before_mono_ns, deadline_mono_ns)
         self.captures.append(call)
         answer = next(self._answers, self.otherwise)

@@ -106,7 +106,7 @@ class FakeChip:
         if self.denied:
             raise no_permission(name)
         if not self._present or (wire.chip or io.chip) != self.label:
-            raise LineFault(f"There is no GPIO chip with the label {wire.chip or io.chip!r}.")
+            raise LineFault(f"No GPIO chip has the label {wire.chip or io.chip!r}.")
         number = wire.line if isinstance(wire.line, int) else _number(wire.line)
         if not 0 <= number < len(self._pins):
             raise LineFault(f"The chip {self.label} has no line {wire.line!r}.")
@@ -117,7 +117,7 @@ class FakeChip:
         return pin
 
     def drive(self, pin: _Pin, level: bool, name: str) -> None:
-        """Set a pin's electrical level. Raises LineFault if the chip is gone."""
+        """Set a pin's electrical level. Raises LineFault if the chip was removed."""
         if not self._present:
             raise gone(name)
         pin.driven = level
@@ -141,8 +141,8 @@ class _FakeInputLine:
         self._pin: _Pin | None = None
         self._closed = False
 
-    def tell_faults(self, listener: InputFaults) -> None:
-        self._fake.tell_faults(listener)
+    def report_faults_to(self, listener: InputFaults) -> None:
+        self._fake.report_faults_to(listener)
 
     def close(self) -> None:
         self._closed = True

@@ -31,16 +31,16 @@ class _FakeInput(Generic[Listener]):
         """Whether a listener was given."""
         return self._listener is not None
 
-    def tell_faults(self, listener: InputFaults) -> None:
+    def report_faults_to(self, listener: InputFaults) -> None:
         self._faults = listener
 
     def lose_edges(self, count: int) -> None:
-        """So many edges were never reported."""
+        """Report this number of lost edges."""
         if self._faults is not None:
             self._faults.edges_lost(count)
 
     def fail(self, error: LineFault) -> None:
-        """The input's chip has gone."""
+        """Act as if the input's chip was removed."""
         if self._faults is not None:
             self._faults.failed(error)
 
@@ -77,7 +77,7 @@ class FakeEdgeInput(_FakeInput[EdgeListener], EdgeInput):
         if self._listener is None:
             raise UsageError("An edge was made on a line that is not started.")
         if self.edges and edge_mono_ns < self.edges[-1]:
-            raise UsageError("Edges of one line must be made in the order of time.")
+            raise UsageError("Edges of one line must be made in time order.")
         self.edges.append(edge_mono_ns)
         self._listener(edge_mono_ns)
 
@@ -99,7 +99,7 @@ class FakeLevelInput(_FakeInput[Callable[[bool, int], None]], LevelInput):
         if self._listener is None:
             raise UsageError("A level was changed on a line that is not started.")
         if active == self._active:
-            raise UsageError("The line has this level already.")
+            raise UsageError("The line already has this level.")
         self._active = active
         self._listener(active, edge_mono_ns)
 

@@ -27,11 +27,11 @@ def list_pictures(folder: str | os.PathLike[str], *, pattern: str = "*") -> tupl
     Files are not checked here, so that a file which is not a picture is reported and not skipped.
 
     Raises:
-        UsageError: the folder is missing, is not a folder, cannot be listed or holds no such file.
+        UsageError: the folder is missing, is not a folder, cannot be listed or has no such file.
     """
     root = Path(folder)
     if not root.is_dir():
-        raise UsageError(f"{root} is not a folder.", next_action="Name a folder of pictures.")
+        raise UsageError(f"{root} is not a folder.", next_action="Give a folder of pictures.")
     found: list[Path] = []
 
     def refuse(error: OSError) -> None:
@@ -45,7 +45,7 @@ def list_pictures(folder: str | os.PathLike[str], *, pattern: str = "*") -> tupl
             if not name.startswith(".") and Path(name).match(pattern)
         ]
     if not found:
-        raise UsageError(f"{root} holds no file that matches {pattern}.")
+        raise UsageError(f"{root} contains no file that matches {pattern}.")
     return tuple(sorted(found))
 
 
@@ -76,6 +76,8 @@ class FolderCamera(Camera):
         Args:
             files: see ``list_pictures``.
             repeat: start again after the last file.
+            max_file_bytes: larger files are rejected.
+            max_pixels: pictures with more pixels are rejected.
             now_mono_ns: the clock; replaced where time is virtual.
             sleep_until_mono_ns: how to wait; replaced where time is virtual.
         """
@@ -93,7 +95,7 @@ class FolderCamera(Camera):
         if self._is_open:
             raise CameraFault("The folder camera is open already.")
         if not self._files:
-            raise CameraFault("The folder camera has no files to show.")
+            raise CameraFault("The folder camera has no files.")
         self._is_open = True
 
     @override

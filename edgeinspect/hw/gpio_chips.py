@@ -50,7 +50,8 @@ def vendor() -> Any:
         ) from error
     if not hasattr(gpiod, "LineSettings"):
         raise DriverMissing(
-            f"The io driver gpiod needs gpiod 2; {getattr(gpiod, '__version__', '1')} is there.",
+            f"The io driver gpiod needs gpiod 2; version {getattr(gpiod, '__version__', '1')} is "
+            "installed.",
             next_action="Run: pip install --upgrade 'gpiod>=2'",
         )
     return gpiod
@@ -85,13 +86,13 @@ def open_chip(label: str) -> Any:
     if found:
         raise LineFault(
             f"{len(found)} GPIO chips have the label {label!r}.",
-            next_action="Unplug one of them; a label is how the station knows its chip.",
+            next_action="Unplug one of them: the station finds its chip by the label.",
         )
     if denied:
         raise no_permission(", ".join(map(str, denied)))
-    there_are = f"there are: {', '.join(sorted(labels))}" if labels else "there is none at all"
+    there_are = f"found: {', '.join(sorted(labels))}" if labels else "this machine has no GPIO chip"
     raise LineFault(
-        f"There is no GPIO chip with the label {label!r}; {there_are}.",
+        f"No GPIO chip has the label {label!r}; {there_are}.",
         next_action="Correct io.chip in the station file, or plug the chip in and check the "
         "device tree overlay; see: edgeinspect io list",
     )
@@ -169,11 +170,11 @@ def _no_such_line(line: str, label: str, names: list[str]) -> LineFault:
 
     near = difflib.get_close_matches(line, names, n=3)
     if near:
-        hint = f"Near it are {', '.join(near)}"
+        hint = f"Similar names: {', '.join(near)}"
     elif names:
-        hint = f"It has {', '.join(names[:4])} and others"
+        hint = f"It has the lines {', '.join(names[:4])} and others"
     else:
-        hint = "Its lines have no names: give the offset"
+        hint = "Its lines have no names; give the line's number"
     return LineFault(
         f"The chip {label} has no line named {line!r}.",
         next_action=f"{hint}; see: edgeinspect io list",

@@ -44,37 +44,37 @@ def line_fault(
         return gone(line)
     if number == errno.EINVAL:
         return LineFault(
-            f"The line {line} could not be {doing}: the chip refuses its settings ({error}).",
+            f"The line {line} could not be {doing}: the chip rejects its settings ({error}).",
             next_action="Set its bias to as-is and its debounce_us to 0, or use another line.",
         )
     return LineFault(
         f"The line {line} could not be {doing}: {error}.",
-        next_action="Look at the kernel's log: dmesg | grep -i gpio",
+        next_action="Check the kernel log: dmesg | grep -i gpio",
     )
 
 
 def busy(line: str, holder: str = "") -> LineFault:
     """Return the fault of a line that somebody else uses."""
     by = f"by {holder!r}" if holder else "by another program or a kernel driver"
-    remedy = "End it, or use another line; see: edgeinspect io list"
+    remedy = "Stop it, or use another line; see: edgeinspect io list"
     if holder.startswith(f"{CONSUMER_PREFIX}-"):
         pid = holder.removeprefix(f"{CONSUMER_PREFIX}-")
-        remedy = f"That is process {pid} of edgeinspect: stop it first."
+        remedy = f"Stop process {pid} of edgeinspect first."
     return LineFault(f"The line {line} is in use {by}.", next_action=remedy)
 
 
 def no_permission(what: str) -> LineFault:
     """Return the fault of a missing permission."""
     return LineFault(
-        f"The user {os.geteuid()} may not use {what}.",
-        next_action="Put the user into the group gpio (sudo usermod -aG gpio USER, then log in "
-        f"again); if the devices have no such group, add the udev rule: {UDEV_RULE}",
+        f"The user {os.geteuid()} has no permission to use {what}.",
+        next_action="Add the user to the group gpio (sudo usermod -aG gpio USER, then log in "
+        f"again). If the devices do not belong to that group, add the udev rule: {UDEV_RULE}",
     )
 
 
 def gone(line: str) -> LineFault:
     """Return the fault of a chip that was removed."""
     return LineFault(
-        f"The chip of the line {line} has gone.",
+        f"The GPIO chip of the line {line} was removed or has failed.",
         next_action="Check its cable and power, then restart the station.",
     )

@@ -26,7 +26,7 @@ from edgeinspect.hw.driven_output import DrivenOutput
 from edgeinspect.hw.edge_reader import Told, reader
 from edgeinspect.hw.gpio_chips import holder_of, line_offset, open_chip, vendor
 from edgeinspect.hw.gpio_faults import consumer, gone, line_fault
-from edgeinspect.hw.input_faults import InputFaults, TellsFaults
+from edgeinspect.hw.input_faults import InputFaults, ReportsFaults
 from edgeinspect.ports import EdgeInput, EdgeListener, EncoderInput, LevelInput
 from edgeinspect.settings.wiring import Active, Bias, EncoderLine, InputLine, Io, OutputLine
 
@@ -74,14 +74,14 @@ def output(io: Io, wire: OutputLine) -> DrivenOutput:
     return DrivenOutput(name, drive=drive, release=release)
 
 
-class _Line(TellsFaults):
+class _Line(ReportsFaults):
     """What the three kinds of input share."""
 
     def __init__(self, events: _Events) -> None:
         self._events = events
 
     @override
-    def tell_faults(self, listener: InputFaults) -> None:
+    def report_faults_to(self, listener: InputFaults) -> None:
         self._events.faults = listener
 
     def close(self) -> None:

@@ -11,15 +11,15 @@ class InputFaults(Protocol):
     """Receives faults in the driver's thread; returns at once and does not raise."""
 
     def edges_lost(self, count: int) -> None:
-        """So many edges were seen by the kernel and never reported; the input goes on."""
+        """The kernel saw this many edges that were not reported; the input continues to work."""
 
     def failed(self, error: LineFault) -> None:
         """Nothing more will come from this input."""
 
 
 @runtime_checkable
-class TellsFaults(Protocol):
-    """An input whose driver can notice that it no longer hears everything."""
+class ReportsFaults(Protocol):
+    """An input whose driver can detect that it misses edges."""
 
-    def tell_faults(self, listener: InputFaults) -> None:
-        """Whom to tell; to be called before ``start``."""
+    def report_faults_to(self, listener: InputFaults) -> None:
+        """Set the listener; call it before ``start``."""

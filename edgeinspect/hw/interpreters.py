@@ -145,15 +145,15 @@ class Loader:
         try:
             interpreter.allocate_tensors()
         except RuntimeError as error:
-            if "custom op" not in str(error):  # the tensors may tell it in plainer words
+            if "custom op" not in str(error):  # the check of the tensors may give a clearer reason
                 self._specs(interpreter.get_input_details(), interpreter.get_output_details())
             raise
 
     def _specs(self, inputs: list[Any], outputs: list[Any]) -> tuple[TensorSpec, TensorSpec]:
         if len(inputs) != 1 or len(outputs) != 1:
             raise ModelRefused(
-                f"{self._source} has {len(inputs)} inputs and {len(outputs)} outputs; "
-                "one of each is expected."
+                f"{self._source} has {len(inputs)} inputs and {len(outputs)} outputs; expected "
+                "one of each."
             )
         return (
             tensor_spec(inputs[0], "input", self._source),
@@ -205,13 +205,15 @@ class Loader:
             first, _, again = lane.infer([once, other, once])
             if np.array_equal(first, again):
                 return
-        raise ModelRefused(f"{self._source} gives the same picture different outputs each time.")
+        raise ModelRefused(f"{self._source} gives different outputs for the same picture.")
 
 
 def load_delegates(library: RuntimeLibrary, name: str, device: str | None = None) -> list[Any]:
     """The delegates to give to an interpreter.
 
     Args:
+        library: the inference library.
+        name: "none" or "edgetpu".
         device: which accelerator, e.g. "usb", "pci" or "usb:1"; None: the first.
 
     Raises:
@@ -220,7 +222,7 @@ def load_delegates(library: RuntimeLibrary, name: str, device: str | None = None
     if name == "none":
         return []
     if name != "edgetpu":
-        raise UsageError(f"Unknown delegate {name!r}: none, edgetpu.")
+        raise UsageError(f"Unknown delegate {name!r}; expected none or edgetpu.")
     options = {"device": device} if device is not None else None
     place = os.environ.get(EDGETPU_VARIABLE) or "libedgetpu.so.1"
     try:

@@ -91,9 +91,9 @@ def _edgetpu_model(bundle: Bundle) -> tuple[str, bytes]:
         return EDGETPU_MODEL_FILE, bundle.edgetpu_model
     if not is_compiled(bundle.model):
         raise ModelRefused(
-            f"The bundle {bundle.card.name} holds no model that was compiled for the Edge TPU, "
-            "so all of it would run on the CPU.",
-            next_action=f"Add {EDGETPU_MODEL_FILE}, made by edgetpu_compiler, or set "
+            f"The bundle {bundle.card.name} has no model compiled for the Edge TPU, so it would "
+            "run on the CPU.",
+            next_action=f"Add {EDGETPU_MODEL_FILE}, compiled with edgetpu_compiler, or set "
             "engine.delegate: none.",
         )
     return bundle.card.model, bundle.model
@@ -121,6 +121,13 @@ def open_model(
     Args:
         model: the model's bytes.
         source: the model's name in errors.
+        runtime: "auto" or the name of an inference library.
+        arrangement: "auto" or the name of an arrangement.
+        threads: threads of each interpreter; None uses all cores.
+        delegate: "none" or "edgetpu".
+        device: which accelerator; None: the first.
+        tiles_at_once: the number of tiles in one run.
+        kernels: the kernels to use.
         golden: makes the tiles of the golden pictures that the child process also runs.
         golden_name: distinguishes these golden pictures from others.
         probe: False only for bytes that this process has made itself.

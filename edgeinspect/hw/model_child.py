@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgeinspect.hw.runtime_library import RuntimeLibrary
     from edgeinspect.ports import TensorSpec
 
-Tell = Callable[..., None]
+Report = Callable[..., None]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -36,21 +36,21 @@ def main() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)
 
-    def tell(**answer: object) -> None:
+    def report(**answer: object) -> None:
         os.ftruncate(answers, 0)
         os.pwrite(answers, json.dumps(answer).encode(), 0)
 
     from edgeinspect.errors import EdgeInspectError
 
     try:
-        outcome = _try(job, tell)
+        outcome = _try(job, report)
     except EdgeInspectError as error:
         kind = type(error).__name__
-        tell(error=kind, message=error.message, next_action=error.next_action)
+        report(error=kind, message=error.message, next_action=error.next_action)
     except MemoryError:
-        tell(error="MemoryError")
+        report(error="MemoryError")
     else:
-        tell(**outcome)
+        report(**outcome)
     _end()
 
 
@@ -78,21 +78,21 @@ def _confine(job: dict[str, Any]) -> None:
         os.nice(job["nice"])
 
 
-def _try(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
+def _try(job: dict[str, Any], report: Report) -> dict[str, Any]:
     """What may be opened in the parent. Raises EdgeInspectError, MemoryError."""
-    tell(step="while the inference library loads")
+    report(step="while the inference library loads")
     from edgeinspect.hw.runtime_library import load_library
 
     model = sys.stdin.buffer.read(job["model_bytes"])
     library = load_library(job["runtime"])
-    tell(step="while it loads")
+    report(step="while it loads")
     if job["bare"]:
-        return _try_bare(model, library, job, tell)
-    return _try_as_engine(model, library, job, tell)
+        return _try_bare(model, library, job, report)
+    return _try_as_engine(model, library, job, report)
 
 
 def _try_as_engine(
-    model: bytes, library: RuntimeLibrary, job: dict[str, Any], tell: Tell
+    model: bytes, library: RuntimeLibrary, job: dict[str, Any], report: Report
 ) -> dict[str, Any]:
     """Open it as the station does, and show it extreme pictures and the golden ones."""
     from edgeinspect.errors import InferenceFailed, ModelRefused
@@ -117,12 +117,12 @@ def _try_as_engine(
     )
     try:
         for words, tile in loader.extremes():
-            tell(step=f"on a picture of {words}")
+            report(step=f"on a picture of {words}")
             engine.run([tile] * together)
         shown = 0
         tiles = _golden(engine.input_spec)
         while some := list(islice(tiles, together)):
-            tell(step=f"on tile {shown + 1} of the golden pictures, or one soon after it")
+            report(step=f"on tile {shown + 1} of the golden pictures, or one soon after it")
             engine.run([*some, *some[-1:] * (together - len(some))])
             shown += len(some)
     except InferenceFailed as error:
@@ -146,7 +146,7 @@ def _golden(spec: TensorSpec) -> Iterator[Any]:
 
 
 def _try_bare(
-    model: bytes, library: RuntimeLibrary, job: dict[str, Any], tell: Tell
+    model: bytes, library: RuntimeLibrary, job: dict[str, Any], report: Report
 ) -> dict[str, Any]:
     """Run the model with every kind of kernel.
 
@@ -160,13 +160,13 @@ def _try_bare(
         (kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES, 1),
     ):
         with contextlib.suppress(ValueError, RuntimeError):
-            tell(step="while it loads")
+            report(step="while it loads")
             interpreter = library.interpreter(
                 model_content=model, num_threads=threads, experimental_op_resolver_type=kernels
             )
             interpreter.allocate_tensors()
             for words, of in _FILLINGS.items():
-                tell(step=f"on inputs of {words}")
+                report(step=f"on inputs of {words}")
                 for entry in interpreter.get_input_details():
                     interpreter.set_tensor(entry["index"], of(entry["shape"], entry["dtype"]))
                 interpreter.invoke()

@@ -40,12 +40,14 @@ def refusal(error: Exception, source: str) -> ModelRefused:
     text = " ".join(str(error).split())
     if _EDGETPU_OP in text:
         return ModelRefused(
-            f"{source} is compiled for the Edge TPU, and no Edge TPU delegate is loaded.",
+            f"{source} is compiled for the Edge TPU, but no Edge TPU delegate is loaded.",
             next_action="Use the CPU model, or set engine.delegate: edgetpu on a machine with one.",
         )
     if "unresolved custom op" in text:
         name = text.split("unresolved custom op:", 1)[1].split(".")[0].strip()
-        return ModelRefused(f"{source} needs the operator {name}, which no runtime here has.")
+        return ModelRefused(
+            f"{source} needs the operator {name}, which no installed runtime supports."
+        )
     if "Flatbuffer" in text or "flatbuffer" in text:
         return ModelRefused(f"{source} is truncated or damaged.", next_action=_AGAIN)
     why = text.rstrip(".") or type(error).__name__
@@ -61,11 +63,11 @@ def tensor_spec(details: Mapping[str, Any], role: str, source: str) -> TensorSpe
     scale, zero_point = details["quantization"]
     if not 0 < scale < float("inf"):
         raise ModelRefused(
-            f"{source} states no single scale for its {role}.", next_action=_FULL_INTEGER
+            f"{source} does not have exactly one scale for its {role}.", next_action=_FULL_INTEGER
         )
     shape = tuple(int(extent) for extent in details["shape"])
     if len(shape) < 2 or shape[0] != 1 or min(shape) < 1:
-        raise ModelRefused(f"{source} has an {role} of shape {shape}; a batch of 1 is expected.")
+        raise ModelRefused(f"{source} has an {role} of shape {shape}; expected a batch of 1.")
     return TensorSpec(
         name=str(details["name"]),
         shape=shape,
@@ -87,6 +89,6 @@ def check_against_card(found: TensorSpec, card: TensorSpec, role: str, source: s
         if is_value != expected:
             raise ModelRefused(
                 f"{source}: the model's {role} has {what} {is_value}, "
-                f"but its card says {expected}.",
+                f"but the card states {expected}.",
                 next_action="Make the bundle again with edgeinspect-tools.",
             )

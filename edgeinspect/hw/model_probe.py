@@ -55,8 +55,8 @@ _NICE = 10
 _NO_MEMORY = ("bad_alloc", "MemoryError", "Cannot allocate memory")
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
 _ENDINGS = {
-    signal.SIGXFSZ: f"floods its output with more than {MAX_OUTPUT_BYTES >> 10} KiB of messages",
-    signal.SIGKILL: "was killed, as the system does when memory runs out (SIGKILL),",
+    signal.SIGXFSZ: f"prints more than {MAX_OUTPUT_BYTES >> 10} KiB of messages",
+    signal.SIGKILL: "was killed (SIGKILL), probably because memory ran out,",
 }
 _ERRORS: dict[str, type[EdgeInspectError]] = {
     kind.__name__: kind for kind in (DriverMissing, HardwareError, ModelRefused, UsageError)
@@ -130,10 +130,10 @@ def try_model(
     if wish.delegate == "none" and key in _passed:
         return _passed[key]
     with _child(model, wish, source, golden()) as child:
-        library = load_library(wish.runtime)  # takes its time while the child takes its own
+        library = load_library(wish.runtime)  # both processes load it at the same time
         limit_s = child.wait(deadline_s)
         answer = _answer(child.answers)
-        step = answer.get("step", "before it began")
+        step = answer.get("step", "before it started")
         if limit_s is not None:
             raise _hangs(wish, source, step, limit_s)
         if child.process.returncode:
@@ -143,17 +143,17 @@ def try_model(
         raise ModelRefused(
             f"{source} was tried with {passed.runtime}, but {library.name} {library.version} is "
             "loaded here.",
-            next_action="Start again; the library was replaced meanwhile.",
+            next_action="The library was replaced during the trial; run the command again.",
         )
     _passed[key] = passed
     return passed
 
 
 def try_bare(model: bytes, *, source: str) -> None:
-    """See in a child process that a model of any kind, a float one too, kills nothing.
+    """Check in a child process that a model of any kind, also a float one, does not crash.
 
-    For the tools, which open models with several inputs and with every kind of kernel. What the
-    library merely rejects, the caller meets again by itself.
+    For the tools, which open models with several inputs and with every kind of kernel. A model that
+    the library merely rejects passes; the caller gets the same rejection later.
 
     Raises:
         ModelRefused: the child died, hung, or took too much.
@@ -198,7 +198,7 @@ class _Child:
 
 @contextlib.contextmanager
 def _child(model: bytes, wish: Wish, source: str, golden: Iterable[Tile]) -> Iterator[_Child]:
-    """The child at work; it and whatever it started are gone after the block."""
+    """Run the child; it and all its own children are ended after the block."""
     memory_bytes = SPARE_MEMORY_BYTES + 4 * len(model)
     job = {
         **asdict(wish),
@@ -270,9 +270,9 @@ def _answer(file: IO[bytes]) -> dict[str, Any]:
 
 
 def _verdict(outcome: dict[str, Any], source: str, memory_bytes: int) -> Passed:
-    """Raises what the child found."""
+    """Return the child's result, or raise the error that it found."""
     if not outcome or "step" in outcome:
-        raise _refused(f"{source} ended its trial without an answer.")
+        raise _refused(f"{source} ended its trial without a result.")
     if outcome.get("error") == "MemoryError":
         raise _too_large(source, "", memory_bytes)
     if "error" in outcome:
@@ -287,13 +287,13 @@ def _verdict(outcome: dict[str, Any], source: str, memory_bytes: int) -> Passed:
 
 def _hangs(wish: Wish, source: str, step: str, limit_s: float) -> EdgeInspectError:
     """The error for a trial that took too long, whether in one step or in all."""
-    what = "the whole trial" if limit_s == LONGEST_TRIAL_S else "it"
-    late = f"{step}: {what} had not ended after {limit_s:.0f} s."
+    what = "the whole trial" if limit_s == LONGEST_TRIAL_S else "the step"
+    late = f"{step}: {what} had not finished after {limit_s:.0f} s."
     if wish.delegate == "none":
         return _refused(f"{source} hangs {late}")
     return HardwareError(
-        f"The Edge TPU hangs with {source} {late}",
-        next_action="Unplug it and plug it in again; use a USB 3 port with enough power.",
+        f"The Edge TPU hangs when it runs {source} {late}",
+        next_action="Unplug it, then plug it in again at a USB 3 port with enough power.",
     )
 
 
@@ -310,13 +310,13 @@ def _died(child: _Child, wish: Wish, source: str, step: str) -> EdgeInspectError
         return _refused(f"{source} {_ENDINGS[signal.Signals(-code)]} {step}.")
     if code > 0:
         last = words.strip().splitlines()[-1:] or ["no reason given"]
-        return _refused(f"{source} cannot be tried: {last[0][:200]}.")
+        return _refused(f"{source} could not be tried: {last[0][:200]}.")
     name = _signal_name(-code)
     if wish.delegate == "none":
         return _refused(f"{source} is damaged: it crashes the interpreter ({name}) {step}.")
     return HardwareError(
-        f"The Edge TPU's library crashes with {source} ({name}) {step}.",
-        next_action="Install the libedgetpu that was built for this inference runtime.",
+        f"The Edge TPU library crashes when it runs {source} ({name}) {step}.",
+        next_action="Install the libedgetpu build that matches this inference runtime.",
     )
 
 

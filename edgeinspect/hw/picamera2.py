@@ -19,7 +19,7 @@ import numpy as np
 
 from edgeinspect.errors import CameraFault, DriverMissing, UsageError
 from edgeinspect.faults import FaultName
-from edgeinspect.hw.camera_drops import DropListener, FrameOrder, tell_nobody
+from edgeinspect.hw.camera_drops import DropListener, FrameOrder, ignore_drop
 from edgeinspect.hw.camera_pixels import BufferFormat, Layout, pixels_of
 from edgeinspect.hw.camera_ring import Exposure, ExposureBegin, ExposureRing, middle
 from edgeinspect.hw.clock import BootToMono
@@ -74,14 +74,14 @@ class Picamera2Camera:
         self._now_mono_ns = now_mono_ns
         self._to_mono = to_mono or BootToMono()
         self._order = FrameOrder()
-        self._dropped: DropListener = tell_nobody
+        self._dropped: DropListener = ignore_drop
         self._camera: Any = None
         self._ring: ExposureRing[Any] | None = None
         self._form: BufferFormat | None = None
         self._begin = ExposureBegin()
 
-    def tell_drops(self, listener: DropListener) -> None:
-        """See ``edgeinspect.hw.camera_drops.TellsDrops``."""
+    def report_drops_to(self, listener: DropListener) -> None:
+        """See ``edgeinspect.hw.camera_drops.ReportsDrops``."""
         self._dropped = listener
 
     def open(self, controls: CameraControls) -> None:
@@ -93,7 +93,7 @@ class Picamera2Camera:
                 control that it does not have, or no frame.
         """
         if self._camera is not None:
-            raise CameraFault("The camera is open already.")
+            raise CameraFault("The camera is already open.")
         if self._wiring.external_trigger:
             ask_for_long_timeout()
         library = _library()
@@ -146,7 +146,7 @@ class Picamera2Camera:
             first = ring.take(not_before_mono_ns=0, deadline_mono_ns=now + _FIRST_FRAME_NS)
         except CameraFault as error:
             raise CameraFault(
-                "The camera opens but gives no frame.",
+                "The camera opens but delivers no frames.",
                 next_action="Check its ribbon cable at both ends and its overlay in config.txt.",
             ) from error
         _release(first.payload)
@@ -169,14 +169,15 @@ class Picamera2Camera:
     def _exposure(
         self, request: Any, metadata: Mapping[str, Any], stamp_boot_ns: int
     ) -> Exposure[Any] | None:
-        """When the frame was exposed; None, and counted, if it cannot be trusted."""
+        """Return when the frame was exposed; None, and counted, if its time cannot be trusted."""
         stamp = self._to_mono.convert(stamp_boot_ns)
         if stamp is None:
             self._dropped(FaultName.FRAME_CLOCK_UNSURE, "a sensor timestamp could not be converted")
             return None
         if stamp.mono_ns - stamp.error_ns > self._now_mono_ns():
             self._dropped(
-                FaultName.FRAME_FROM_FUTURE, f"the sensor timestamp {stamp_boot_ns} ns is to come"
+                FaultName.FRAME_FROM_FUTURE,
+                f"the sensor timestamp {stamp_boot_ns} ns is in the future",
             )
             return None
         sequence = self._order.number(stamp_boot_ns)
@@ -188,16 +189,16 @@ class Picamera2Camera:
             return None
         span = self._begin.of(stamp_boot_ns, exposure_us=metadata.get("ExposureTime"))
         if span is None:
-            return None  # the first frame of a camera that does not tell its exposure time
+            return None  # the first frame of a camera that does not report its exposure time
         began_boot_ns, error_ns = middle(*span)
         began_mono_ns = began_boot_ns + stamp.mono_ns - stamp_boot_ns
         error_ns += stamp.error_ns + round((self._wiring.stamp_error_ms or 0) * 1e6)
         return Exposure(sequence, began_mono_ns, (request, metadata), error_ns)
 
     def apply(self, controls: CameraControls) -> None:
-        """Ask for other controls; frames follow some exposures later, and say so themselves."""
+        """Request other controls; frames follow some exposures later and report theirs."""
         camera = self._require_open()
-        with _words("does not take the controls"):
+        with _words("does not accept the controls"):
             camera.set_controls(
                 libcamera_controls(controls, camera.camera_controls, frames_per_s=None)
             )
@@ -261,7 +262,7 @@ class Picamera2Camera:
 
 
 def _release(payload: tuple[Any, Mapping[str, Any]]) -> None:
-    # A request of a camera that has stopped meanwhile cannot be given back, and need not be.
+    # A request cannot be given back to a camera that has stopped, and need not be.
     with contextlib.suppress(RuntimeError, OSError, KeyError):
         payload[0].release()
 
@@ -271,8 +272,8 @@ def _library() -> Any:
         import picamera2
     except (ImportError, RuntimeError, OSError) as error:
         raise DriverMissing(
-            f"picamera2 does not load: {error}.",
-            next_action="Run: sudo apt install python3-picamera2, and make the virtual "
+            f"picamera2 cannot be loaded: {error}.",
+            next_action="Run: sudo apt install python3-picamera2, and create the virtual "
             "environment with --system-site-packages.",
         ) from error
     return picamera2
@@ -317,7 +318,7 @@ def _number(cameras: list[Mapping[str, Any]], device: str | None) -> int:
     if len(found) != 1:
         count = "No camera" if not found else "More than one camera"
         raise CameraFault(
-            f"{count} is called {device!r}; there are: {_names(cameras)}.",
+            f"{count} has the name {device!r}; found: {_names(cameras)}.",
             next_action="Correct camera.device in the station file.",
         )
     return found[0]
@@ -331,7 +332,10 @@ def _why_no_camera() -> str:
     nodes = [*Path("/dev").glob("media*"), *Path("/dev").glob("video*")]
     closed = [node for node in nodes if not os.access(node, os.R_OK | os.W_OK)]
     if closed:
-        return f"{closed[0]} may not be used: run sudo usermod -aG video $USER, and log in again."
+        return (
+            f"{closed[0]} cannot be used by this user. Run: sudo usermod -aG video $USER, "
+            "then log in again."
+        )
     return "Check the ribbon cable at both ends and the camera's overlay in config.txt."
 
 
@@ -339,11 +343,12 @@ def _form(stream: Mapping[str, Any], asked: tuple[int, int]) -> BufferFormat:
     size, name = tuple(stream["size"]), str(stream["format"])
     if size != tuple(asked):
         raise CameraFault(
-            f"The camera cannot give {asked[0]} x {asked[1]}; it would give {size[0]} x {size[1]}.",
+            f"The camera cannot deliver {asked[0]} x {asked[1]} px; the nearest mode is {size[0]} "
+            f"x {size[1]} px.",
             next_action="Correct camera.width_px and height_px in the station file.",
         )
     if name not in _LAYOUTS:
-        raise CameraFault(f"The camera gives the format {name}, which the station cannot read.")
+        raise CameraFault(f"The camera delivers the format {name}, which the station cannot read.")
     return BufferFormat(
         layout=_LAYOUTS[name], width_px=size[0], height_px=size[1], stride_bytes=stream["stride"]
     )
@@ -362,6 +367,6 @@ def _words(what: str) -> Any:
             inner = inner.__cause__
         text = str(inner).rstrip(".") or type(inner).__name__
         busy = "busy" in text.lower()
-        held = "Another program holds it" if busy else text
+        held = "another program uses it" if busy else text
         action = "Stop the other program: sudo fuser -v /dev/media*" if busy else ""
         raise CameraFault(f"The camera {what}: {held}.", next_action=action) from error

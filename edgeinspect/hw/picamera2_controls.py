@@ -20,6 +20,7 @@ def libcamera_controls(
     """What to set, by libcamera's names.
 
     Args:
+        controls: the settings of the recipe.
         advertised: (least, greatest, default) of every control of this camera.
         frames_per_s: None leaves the frame rate alone.
 
@@ -61,14 +62,14 @@ def _checked(
 ) -> Any:
     if name not in advertised:
         raise CameraFault(
-            f"This camera has no control {name}, which camera.{key} asks for.",
-            next_action=f"Leave camera.{key} out, or use a camera that has it.",
+            f"This camera has no control {name}, which camera.{key} needs.",
+            next_action=f"Remove camera.{key}, or use a camera that has this control.",
         )
     least, greatest = (_scalar(bound) for bound in advertised[name][:2])
     inside = (least is None or value >= least) and (greatest is None or value <= greatest)
     if not inside:
         raise CameraFault(
-            f"camera.{key} asks for {name} {value:g}, and this camera takes {least:g} to "
+            f"camera.{key} sets {name} to {value:g}, but this camera accepts {least:g} to "
             f"{greatest:g}.",
             next_action=f"Correct camera.{key}.",
         )

@@ -21,7 +21,7 @@ _COMPATIBLE = Path("/proc/device-tree/compatible")
 def ask_for_long_timeout(*, compatible: Path = _COMPATIBLE) -> None:
     """Name a file with a time-out of a day, unless the operator has named one.
 
-    Before picamera2 is imported: it names a file of its own if it finds none.
+    Call this before picamera2 is imported, because otherwise it sets its own file.
     """
     if os.environ.get(VARIABLE):
         return

@@ -76,7 +76,7 @@ def _read_bounded(file: Path, max_file_bytes: int) -> bytes:
         if status.st_size == 0:
             raise UnreadablePicture("is empty")
         if status.st_size > max_file_bytes:
-            raise UnreadablePicture(f"has {status.st_size} bytes, more than {max_file_bytes}")
+            raise UnreadablePicture(f"has {status.st_size} bytes; the limit is {max_file_bytes}")
         return stream.read(max_file_bytes + 1)
 
 
@@ -85,7 +85,7 @@ def _as_rgb(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
 
     pixels = decode_picture(data, cv2.IMREAD_UNCHANGED, max_pixels=max_pixels)
     if pixels.dtype != np.uint8:
-        raise UnreadablePicture(f"has {pixels.dtype} pixels; the station works with 8 bits")
+        raise UnreadablePicture(f"has {pixels.dtype} pixels; the station needs 8 bits")
     if pixels.ndim == 3:
         conversion = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}.get(pixels.shape[2])
         if conversion is None:

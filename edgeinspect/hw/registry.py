@@ -85,6 +85,7 @@ def resolve_driver(name: str, drivers: Mapping[str, DriverEntry], *, kind: str) 
     """The module that implements the driver ``name``.
 
     Args:
+        name: the driver's name in the table.
         drivers: a table of ``edgeinspect.settings.driver_tables``.
         kind: "camera", "io" or "engine", for the error.
 
@@ -95,7 +96,7 @@ def resolve_driver(name: str, drivers: Mapping[str, DriverEntry], *, kind: str) 
     entry = drivers.get(name)
     if entry is None:
         known = ", ".join(sorted(drivers))
-        raise UsageError(f"There is no {kind} driver {name!r}; there are: {known}.")
+        raise UsageError(f"Unknown {kind} driver {name!r}; known drivers: {known}.")
     if entry.library and not _importable(entry.library):
         raise DriverMissing(
             f"The {kind} driver {name} needs {entry.library}, which is not installed.",
@@ -103,7 +104,7 @@ def resolve_driver(name: str, drivers: Mapping[str, DriverEntry], *, kind: str) 
         )
     if not _importable(entry.module):
         raise DriverMissing(
-            f"This version of edgeinspect has no {kind} driver {name} yet.",
+            f"This version of edgeinspect has no {kind} driver {name}.",
             next_action="Run: pip install --upgrade edgeinspect",
         )
     return importlib.import_module(entry.module)

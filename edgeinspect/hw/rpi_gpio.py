@@ -25,7 +25,7 @@ from typing_extensions import override
 from edgeinspect.errors import DriverMissing, LineFault, UsageError
 from edgeinspect.hw.driven_output import DrivenOutput
 from edgeinspect.hw.gpio_faults import busy, chip_devices, gone, line_fault, no_permission
-from edgeinspect.hw.input_faults import InputFaults, TellsFaults
+from edgeinspect.hw.input_faults import InputFaults, ReportsFaults
 from edgeinspect.ports import EdgeInput, EdgeListener, EncoderInput, LevelInput
 from edgeinspect.settings.wiring import Active, Bias, EncoderLine, InputLine, Io, OutputLine
 from edgeinspect.undo import undo_on_error
@@ -72,8 +72,8 @@ def output(io: Io, wire: OutputLine) -> DrivenOutput:
     return DrivenOutput(name, drive=drive, release=lambda: give_back(gpio, number))
 
 
-class _Pin(TellsFaults):
-    """A set-up input with its callback, and a thread that notices when the chip has gone."""
+class _Pin(ReportsFaults):
+    """A set-up input with its callback, and a thread that detects when the chip is removed."""
 
     def __init__(self, wire: InputLine) -> None:
         self._wire = wire
@@ -86,7 +86,7 @@ class _Pin(TellsFaults):
         self._faults: InputFaults | None = None
 
     @override
-    def tell_faults(self, listener: InputFaults) -> None:
+    def report_faults_to(self, listener: InputFaults) -> None:
         self._faults = listener
 
     def _start(self, report: Callable[[], None], *, both_edges: bool) -> bool:
@@ -221,8 +221,9 @@ def _pull(gpio: Any, bias: Bias) -> object:
 def _bounce_time(wire: InputLine, name: str) -> dict[str, int]:
     if wire.debounce_us % 1000:
         raise LineFault(
-            f"The line {name} cannot be debounced by {wire.debounce_us} us: RPi.GPIO takes whole "
-            "milliseconds.",
+            f"The line {name} cannot have debounce_us: {wire.debounce_us}, because RPi.GPIO "
+            "supports "
+            "whole milliseconds only.",
             next_action="Set debounce_us to a multiple of 1000, or use the driver gpiod.",
         )
     return {"bouncetime": wire.debounce_us // 1000} if wire.debounce_us else {}
@@ -298,5 +299,6 @@ def _no_chip() -> LineFault:
         return no_permission(", ".join(denied))
     return LineFault(
         "The GPIO chip of the Raspberry Pi cannot be opened.",
-        next_action="Check that /dev/gpiochip0 is there, and RPI_LGPIO_CHIP if it is set.",
+        next_action="Check that /dev/gpiochip0 exists, and that RPI_LGPIO_CHIP is right if it is "
+        "set.",
     )

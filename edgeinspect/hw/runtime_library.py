@@ -42,7 +42,9 @@ def load_library(name: str = AUTO) -> RuntimeLibrary:
         UsageError: an unknown name.
     """
     if name != AUTO and name not in _LIBRARIES:
-        raise UsageError(f"Unknown inference runtime {name!r}: auto, {', '.join(_LIBRARIES)}.")
+        raise UsageError(
+            f"Unknown inference runtime {name!r}; expected auto, {', '.join(_LIBRARIES)}."
+        )
     wanted = list(_LIBRARIES) if name == AUTO else [name]
     cause: ImportError | None = None
     for candidate in wanted:
@@ -63,7 +65,7 @@ def load_library(name: str = AUTO) -> RuntimeLibrary:
     packages = " or ".join(_LIBRARIES[candidate][1] for candidate in wanted)
     install = "edgeinspect[legacy]" if name == "tflite-runtime" else "ai-edge-litert"
     raise DriverMissing(
-        f"{packages} is not installed or does not load: {cause}.",
+        f"{packages} is not installed or cannot be loaded: {cause}.",
         next_action=f"Run: pip install '{install}'.",
     ) from cause
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from edgeinspect.errors import CameraFault
 from edgeinspect.faults import FaultName
-from edgeinspect.hw.camera_drops import DropListener, FrameOrder, tell_nobody
+from edgeinspect.hw.camera_drops import DropListener, FrameOrder, ignore_drop
 from edgeinspect.hw.camera_pixels import BufferFormat, Layout, pixels_of
 from edgeinspect.hw.camera_ring import Exposure, ExposureBegin, ExposureRing, middle
 from edgeinspect.hw.v4l2_controls import V4l2Controls
@@ -111,16 +111,16 @@ class V4l2Camera:
         self._closing = threading.Event()
         self._in_future = 0
         self._order = FrameOrder()
-        self._dropped: DropListener = tell_nobody
+        self._dropped: DropListener = ignore_drop
 
-    def tell_drops(self, listener: DropListener) -> None:
-        """See ``edgeinspect.hw.camera_drops.TellsDrops``."""
+    def report_drops_to(self, listener: DropListener) -> None:
+        """See ``edgeinspect.hw.camera_drops.ReportsDrops``."""
         self._dropped = listener
 
     def open(self, controls: CameraControls) -> None:
         """Set format and controls, start, and wait for the first frame. Raises CameraFault."""
         if self._device is not None:
-            raise CameraFault("The camera is open already.")
+            raise CameraFault("The camera is already open.")
         wiring = self._wiring
         self._device = device = self._open_device(_path(wiring.device))
         with undo_on_error(self.close):
@@ -165,23 +165,25 @@ class V4l2Camera:
         in_future = picture.stamp_mono_ns > self._now_mono_ns()
         self._in_future = self._in_future + 1 if in_future else 0
         if self._in_future >= _FUTURE_STAMPS:
-            raise CameraFault("its frames carry times of the future, so nobody knows which part")
+            raise CameraFault(
+                "its frames have time stamps in the future, so a frame cannot be matched to a part"
+            )
         if in_future:
-            self._dropped(FaultName.FRAME_FROM_FUTURE, "a frame carries a time of the future")
+            self._dropped(FaultName.FRAME_FROM_FUTURE, "a frame has a time stamp in the future")
         else:
             sequence = self._order.number(picture.stamp_mono_ns, picture.sequence)
             if sequence is None:
                 counter = f"counter {picture.sequence}, stamp {picture.stamp_mono_ns} ns"
                 self._dropped(
                     FaultName.FRAME_REPEATED_BY_DRIVER,
-                    f"the driver gave a frame out of order: {counter}",
+                    f"the driver delivered a frame out of order: {counter}",
                 )
         if sequence is None:
             self._give_back(picture)
             return
         began = self._span(picture, begin)
         if picture.damaged:
-            self._dropped(FaultName.FRAME_DAMAGED, "the driver says that a frame may be corrupt")
+            self._dropped(FaultName.FRAME_DAMAGED, "the driver reports that a frame may be corrupt")
         if began is None or picture.damaged:
             self._give_back(picture)
             return
@@ -287,7 +289,7 @@ def _agree(device: Device, wiring: CameraWiring) -> BufferFormat:
         offered.append(f"{code} {size[0]} x {size[1]}")
     wish = "any size" if wiring.width_px is None else f"{asked[0]} x {asked[1]}"
     raise CameraFault(
-        f"{device.path} ({device.name}) gives no {wiring.color} picture of {wish}; it offers "
+        f"{device.path} ({device.name}) has no {wiring.color} mode of {wish}; it offers "
         f"{', '.join(dict.fromkeys(offered))}.",
         next_action="Correct camera.width_px, height_px and color in the station file.",
     )
@@ -297,6 +299,7 @@ def _set_frame_rate(device: Device, frames_per_s: float) -> None:
     taken = device.set_frame_rate(frames_per_s)
     if abs(taken - frames_per_s) > 0.02 * frames_per_s:
         raise CameraFault(
-            f"{device.path} ({device.name}) runs at {taken:g} frames/s, not at {frames_per_s:g}.",
+            f"{device.path} ({device.name}) runs at {taken:g} frames/s instead of "
+            f"{frames_per_s:g}.",
             next_action="Correct camera.frames_per_s in the station file.",
         )

@@ -69,13 +69,13 @@ class V4l2Controls:
         bounds = self._device.control_range(control)
         if bounds is None:
             raise CameraFault(
-                f"This camera cannot set what camera.{key} asks for.",
-                next_action=f"Leave camera.{key} out, or use a camera that can.",
+                f"This camera has no control for camera.{key}.",
+                next_action=f"Remove camera.{key}, or use a camera that has this control.",
             )
         wanted = round(value)
         if not bounds[0] <= wanted <= bounds[1]:
             raise CameraFault(
-                f"camera.{key} asks for {wanted} in the camera's own steps, and it takes "
+                f"camera.{key} asks for {wanted} in the camera's own steps, but the camera accepts "
                 f"{bounds[0]} to {bounds[1]}.",
                 next_action=f"Correct camera.{key}.",
             )

@@ -218,7 +218,7 @@ class V4l2Device:
             self.close()
             raise CameraFault(
                 f"{path} ({self.name}) is not a capture device.",
-                next_action="Many cameras have several nodes; take the first that captures.",
+                next_action="Many cameras have several device files; use the first that captures.",
             )
 
     def set_format(self, wanted: int, width_px: int, height_px: int) -> StreamFormat:
@@ -246,7 +246,7 @@ class V4l2Device:
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENOTTY):
                 return None
-            raise self._failed("ask for a control", error) from error
+            raise self._failed("query a control", error) from error
         if query.flags & (_CONTROL_DISABLED | _CONTROL_READ_ONLY):
             return None
         return query.minimum, query.maximum
@@ -289,12 +289,12 @@ class V4l2Device:
         except OSError as error:
             if error.errno == errno.EAGAIN:
                 return None
-            raise self._failed("take a frame", error) from error
+            raise self._failed("read a frame", error) from error
         flags, stamp = buffer.flags, buffer.timestamp
         if flags & _STAMP_CLOCK_MASK != _STAMP_MONOTONIC:
             raise CameraFault(
                 f"The driver of {self.path} ({self.name}) does not stamp its frames with the "
-                "monotonic clock, so nobody can say which part they show.",
+                "monotonic clock, so a frame cannot be matched to a part.",
                 next_action="Use another camera, or a newer kernel.",
             )
         return Picture(
@@ -356,11 +356,12 @@ class V4l2Device:
 def _opening_failed(path: str, error: OSError) -> CameraFault:
     if error.errno == errno.ENOENT:
         return CameraFault(
-            f"There is no {path}.", next_action="Connect the camera; list them with: ls /dev/video*"
+            f"{path} does not exist.",
+            next_action="Connect the camera. To list the cameras, run: ls /dev/video*",
         )
     if error.errno == errno.EACCES:
         return CameraFault(
-            f"{path} may not be used by this user.",
+            f"{path} cannot be used by this user.",
             next_action="Run: sudo usermod -aG video $USER, and log in again.",
         )
     if error.errno == errno.EBUSY:

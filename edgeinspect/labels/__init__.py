@@ -1,4 +1,4 @@
-"""Labels: people say whether recorded parts are good or defective.
+"""Labels: people mark recorded parts as good or defective.
 
 It may import ``records`` and the rooms above it. Begin with ``label_store``.
 """

@@ -94,7 +94,7 @@ def export_labels(data_dir: Path, folder: Path) -> Exported:
     found = labelled_parts(data_dir)
     if not found.pictures:
         raise NotGood(
-            f"No labelled part of {data_dir} has a picture.",
+            f"No labelled part in {data_dir} has a picture.",
             next_action="Label some: edgeinspect label queue",
         )
     make_folder(folder)

@@ -33,7 +33,7 @@ _TEXT_LIMIT = 200
 
 
 class LabelKind(StrEnum):
-    """What a person says about a part."""
+    """A person's judgement of a part."""
 
     GOOD = "good"
     DEFECTIVE = "defective"
@@ -101,7 +101,7 @@ class LabelStore:
 
         Args:
             part_id: the part.
-            kind: what the person says.
+            kind: the person's judgement.
             author: the person.
             defect_class: class of a defective part.
             note: a remark.
@@ -112,7 +112,9 @@ class LabelStore:
             StorageFault, DiskFull: the label could not be written.
         """
         if defect_class and kind is not LabelKind.DEFECTIVE:
-            raise UsageError(f"Only a defective part has a defect class, not a {kind} one.")
+            raise UsageError(
+                f"A defect class can be given only for a defective part, not for a {kind} one."
+            )
         for name, text in (("author", author), ("class", defect_class), ("note", note)):
             if text and not (is_one_line(text, longest=_TEXT_LIMIT) and text == text.strip()):
                 raise UsageError(
@@ -164,7 +166,7 @@ class LabelStore:
     def _keep_picture(self, part_id: int, picture: Path) -> None:
         """Add a second name for the same file, which takes no space and is never evicted."""
         target = self._picture_path(part_id)
-        with database_faults("keep a labelled picture", self._data_dir):
+        with database_faults("store a labelled picture", self._data_dir):
             make_folder(target.parent)
             with contextlib.suppress(FileExistsError, FileNotFoundError):
                 os.link(picture, target)

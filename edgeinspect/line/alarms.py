@@ -39,10 +39,10 @@ class AlarmWatch:
             detail = f"{doubts} parts in a row could not be inspected: {record.verdict.reason}"
             actions += self.sound(AlarmName.CONSECUTIVE_CANNOT_INSPECT, record.part_id, detail)
         if record.verdict.doubt is Doubt.UNTRIGGERED:
-            detail = "a part reached the gate that the trigger never saw"
+            detail = "a part that the trigger did not detect reached the gate"
             actions += self.sound(AlarmName.UNTRIGGERED_PART, record.part_id, detail)
         if outcome is GateOutcome.LOST:
-            detail = "a part left the trigger and never reached the guard sensor"
+            detail = "a part passed the trigger but did not reach the guard sensor"
             actions += self.sound(AlarmName.PART_LOST, record.part_id, detail)
         return actions + self._watch_gate(record, must_be_rejected, limits)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Ways:
+class DistancesOnBelt:
     """Remembers the distance to the end of the gate for every configuration on the belt.
 
     A new recipe may have a shorter distance than the one before. Parts that came onto the belt
@@ -13,16 +13,16 @@ class Ways:
     def __init__(self) -> None:
         self._until: dict[int, int] = {}
 
-    def replace(self, way: int, travel: int) -> None:
+    def replace(self, distance: int, travel: int) -> None:
         """Note that a configuration with this distance is replaced at this position of the belt."""
-        self._until[way] = travel + way
+        self._until[distance] = travel + distance
 
-    def longest(self, way: int, travel: int) -> int:
+    def longest(self, distance: int, travel: int) -> int:
         """Return the longest distance that any part may still have to travel.
 
         Args:
-            way: the distance of the configuration in force.
+            distance: the distance of the configuration in force.
             travel: the belt has come at least this far.
         """
         self._until = {old: until for old, until in self._until.items() if until > travel}
-        return max([way, *self._until])
+        return max([distance, *self._until])

@@ -66,7 +66,7 @@ class TrackConfig:
         guard_tolerance: how far from its expected position a part may pass the guard sensor.
         frame_timeout_ns: the longest time that a frame exposed in time needs to arrive after the
             part has left the view.
-        encoder_timeout_ns: if no count comes for this long, the belt stands still. So every count
+        encoder_timeout_ns: if no count comes for this long, the belt is stopped. So every count
             must reach the core within this time of its stamp.
         encoder_max_counts_per_s: the belt's highest speed; faster counts are a fault.
         encoder_jitter_ns: the largest error in the time between two stamped counts.

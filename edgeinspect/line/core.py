@@ -15,7 +15,7 @@ from typing import Any
 
 from edgeinspect.line import messages as m
 from edgeinspect.line.alarms import AlarmWatch
-from edgeinspect.line.clearing import Ways
+from edgeinspect.line.clearing import DistancesOnBelt
 from edgeinspect.line.config import GateKind, LineConfig
 from edgeinspect.line.frame import FrameMatcher, in_view
 from edgeinspect.line.holds import Holds
@@ -57,7 +57,7 @@ class LineCore:
         self._matcher = FrameMatcher()
         self._ledger = Ledger()
         self._holds = Holds()
-        self._ways = Ways()
+        self._distances = DistancesOnBelt()
         self._lock = PartsLock()
         self._alarms = AlarmWatch()
         self._counts: Counter[str] = Counter()
@@ -228,7 +228,7 @@ class LineCore:
         tolerance = part.config.track.exposure_window
         if part.stage is Stage.AWAITING_FRAME:
             if moved > tolerance or part.slack > tolerance:
-                detail = "no count shows where the belt was when the part came"
+                detail = "the encoder count at the part's trigger is unknown"
                 if part.slack < FOREVER_NS:
                     detail = f"it was {max(moved, part.slack)} counts from its estimated position"
                 self._judge(part, cannot_inspect(Doubt.POSITION_UNCERTAIN, detail))
@@ -238,7 +238,7 @@ class LineCore:
                 part.wants_frame = True
         sure = not place.slack or not self._track.known
         if too_close and sure and self._encoder_was_silent_at(part.edge_mono_ns):
-            self._distrust_encoder("a part came although the encoder stands still")
+            self._distrust_encoder("a part arrived although the encoder is not moving")
 
     def _arm(self, part: InFlight) -> None:
         self._actions.append(m.Arm(part.part_id, *part.armed_mono_ns))
@@ -299,7 +299,10 @@ class LineCore:
             return
         waiting[0].frame_doubt = doubt
         if doubt is Doubt.MISALIGNED:
-            detail = "exposed after the part had left the view, or too near to that for its stamp"
+            detail = (
+                "exposed after the part had left the view, or too close to that time for the "
+                "stamp's accuracy"
+            )
             self._judge(waiting[0], cannot_inspect(doubt, detail))
         elif waiting[0].captures_requested < CAPTURES_PER_PART:
             self._request_frame(waiting[0])
@@ -353,7 +356,7 @@ class LineCore:
         part = self._ledger.get(event.part_id)
         if part is not None and part.released:
             after_ns = self._now_mono_ns - part.window_start_mono_ns
-            detail = f"release: {_ms(after_ns)} after the part's window at the gate had begun"
+            detail = f"release: {_ms(after_ns)} after the part's window at the gate had started"
             self._overrule(part, Doubt.LATE, detail)
 
     def _on_overflow(self, event: m.QueueOverflow) -> None:
@@ -416,7 +419,7 @@ class LineCore:
         assert part.verdict is not None
         begun_mono_ns, since = part.edge_mono_ns, "the trigger"
         if part.frame_mono_ns is not None:
-            begun_mono_ns, since = part.frame_mono_ns, "its frame had come"
+            begun_mono_ns, since = part.frame_mono_ns, "its frame arrived"
         late_ns = self._now_mono_ns - part.deadline_mono_ns
         took_ns = self._now_mono_ns - begun_mono_ns
         after = f"{_ms(late_ns)} after the deadline, {_ms(took_ns)} after {since}"
@@ -428,7 +431,7 @@ class LineCore:
         if self._lock.end_of(part.part_id):
             self._tell_hold()
         if part.late is not None:
-            self._say_how_late(part, "had not come yet")
+            self._say_how_late(part, "was still missing")
         if part.must_be_rejected and part.window_end_mono_ns <= self._now_mono_ns:
             ended = max(self._last_reject_ended_mono_ns, part.window_end_mono_ns)
             self._last_reject_ended_mono_ns = ended
@@ -526,7 +529,7 @@ class LineCore:
         self._tell_hold()
 
     def _longest_way(self) -> int:
-        return self._ways.longest(self._config.track.way, self._least_travel())
+        return self._distances.longest(self._config.track.way, self._least_travel())
 
     def _least_travel(self) -> int:
         if isinstance(self._track, EncoderTrack):
@@ -569,7 +572,10 @@ class LineCore:
             for end in (*ends, self._last_reject_ended_mono_ns)
         )
         if late_ns > self._config.gate.timing_tolerance_ns and ended_since:
-            why = f"the belt's stop was reported {_ms(late_ns)} late: a reject may have passed"
+            why = (
+                f"the belt stop was reported {_ms(late_ns)} late, so a rejected part may have "
+                "passed"
+            )
             self._actions += self._alarms.sound(m.AlarmName.GATE_LIMITED, None, why)
             self._actions.append(m.RequestLineStop(why))
 
@@ -610,7 +616,7 @@ class LineCore:
         if self._ledger.note_confirm(event.edge_mono_ns) is not None or self.holds:
             return
         self._counts["unexpected_confirm"] += 1
-        detail = "something fell into the reject chute that was not rejected"
+        detail = "a part that was not rejected fell into the reject chute"
         self._actions += self._alarms.sound(m.AlarmName.UNEXPECTED_CONFIRM, None, detail)
 
     # --- commands -------------------------------------------------------------------------------
@@ -621,7 +627,7 @@ class LineCore:
         if new.gate != old.gate or new.track.tracking is not old.track.tracking:
             self._counts["configs_refused"] += 1
             return
-        self._ways.replace(old.track.way, self._least_travel())
+        self._distances.replace(old.track.way, self._least_travel())
         self._config = new
         self._counts["configs_applied"] += 1
 

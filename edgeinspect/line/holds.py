@@ -14,7 +14,7 @@ class _Until:
     Attributes:
         mono_ns: the end in time.
         position: the end in track units, as far as it is known.
-        way: how far the belt has to travel.
+        distance: how far the belt has to travel.
         since_mono_ns: when the travel began, while the position at that time is not settled; then
             None.
     """
@@ -22,7 +22,7 @@ class _Until:
     mono_ns: int | None = None
     position: int | None = None
     since_mono_ns: int | None = None
-    way: int = 0
+    distance: int = 0
 
 
 class Holds:
@@ -49,21 +49,21 @@ class Holds:
         if old.mono_ns is not None:
             self._by_reason[reason] = _Until(mono_ns=max(mono_ns, old.mono_ns))
 
-    def until_travelled(self, reason: str, since_mono_ns: int, way: int) -> None:
+    def until_travelled(self, reason: str, since_mono_ns: int, distance: int) -> None:
         """Hold until the belt has travelled this far from its position at ``since_mono_ns``.
 
         A hold for the same reason that is still in force is never shortened.
         """
         old = self._by_reason.get(reason, _Until())
         self._by_reason[reason] = _Until(
-            position=old.position, since_mono_ns=since_mono_ns, way=max(way, old.way)
+            position=old.position, since_mono_ns=since_mono_ns, distance=max(distance, old.distance)
         )
 
     def begin_again(self, mono_ns: int) -> None:
         """Restart every hold that waits for travel, because earlier positions are worthless."""
         for reason, until in self._by_reason.items():
-            if until.way:
-                self._by_reason[reason] = _Until(since_mono_ns=mono_ns, way=until.way)
+            if until.distance:
+                self._by_reason[reason] = _Until(since_mono_ns=mono_ns, distance=until.distance)
 
     def open_ended(self, reason: str) -> None:
         """Hold until ``end`` is called for this reason."""
@@ -102,9 +102,9 @@ def _settled(until: _Until, belt: Track) -> _Until:
     place = belt.place_at(until.since_mono_ns)
     if not place.settled:
         return until
-    end = place.position + until.way
+    end = place.position + until.distance
     end = end if until.position is None else max(end, until.position)
-    return _Until(position=end, way=until.way)
+    return _Until(position=end, distance=until.distance)
 
 
 def _is_passed(end: int | None, position: int) -> bool:

@@ -88,7 +88,7 @@ class MapScores:
 def score_table(quantization: Quantization, activation: Activation) -> NDArray[np.float64]:
     """Return the score of each of the 256 levels, clipped to [0, 1]; non-decreasing, shape (256,).
 
-    Sigmoid is 1 / (1 + exp(-real)). Softmax mixes channels and has no table of its own: use
+    Sigmoid is 1 / (1 + exp(-real)). Softmax mixes channels, so it has no separate table: use
     ``SoftmaxTable`` first and the table of ``PROBABILITY`` after it.
 
     Raises:

@@ -4,9 +4,9 @@ Tiles are cut at native resolution, so a 3-pixel defect stays 3 pixels. Their or
 of the model's stride, so that every tile's map falls on the same grid of cells. The last tile of a
 row or column is shifted inward. If a tile still extends beyond the right or bottom edge (because
 the region is smaller than a tile, or its size does not fit the stride), the edge pixels are
-repeated, and map cells that lie entirely outside the region are discarded. Where tiles overlap, the
-stitched map takes the higher value, because an escape costs most. All values are quantized;
-dequantization is monotone, so taking the maximum here is exact.
+repeated, and map cells entirely outside the region are discarded. Where tiles overlap, the stitched
+map takes the higher value, because an escape costs most. All values are quantized; dequantization
+is monotone, so taking the maximum here is exact.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ def _origins_along(extent: int, tile: int, overlap: int, stride: int) -> tuple[r
     step = (tile - overlap) // stride * stride
     if step < 1:
         raise ValueError(
-            f"an overlap of {overlap} px leaves less than the stride of {stride} px of the tile"
+            f"with an overlap of {overlap} px, tiles would be less than the stride of {stride} px "
+            "apart"
         )
     last = -(-(extent - tile) // stride) * stride
     return range(0, last, step), last

@@ -179,7 +179,7 @@ class EncoderTrack(Track):
             why = "the encoder's counts run backwards"
             self._forget()
         elif step > 0 and self._times[-1] < edge_mono_ns <= self._known_until_mono_ns:
-            why = "an encoder count came after the belt was assumed to stand"
+            why = "an encoder count arrived after the belt was assumed to be stopped"
             # The encoder was not silent: more counts may be on their way.
             self._known_until_mono_ns = edge_mono_ns
         elif self._counts_too_fast(step, span_ns):

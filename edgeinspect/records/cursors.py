@@ -77,7 +77,7 @@ class LinkCursors:
     @contextlib.contextmanager
     def _open(self, *, writing: bool) -> Iterator[sqlite3.Connection]:
         address = f"{self._path.resolve().as_uri()}?mode={'rwc' if writing else 'ro'}"
-        with database_faults("use the links' cursors", self._path.parent):
+        with database_faults("access the links' cursors", self._path.parent):
             connection = sqlite3.connect(
                 address, uri=True, timeout=_BUSY_TIMEOUT_S if writing else 0, isolation_level=None
             )

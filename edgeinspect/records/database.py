@@ -95,7 +95,7 @@ def copy_database(connection: sqlite3.Connection, target: Path) -> None:
 
     Raises StorageFault, DiskFull; then there is no new file.
     """
-    with database_faults("write the records anew", target.parent):
+    with database_faults("rebuild the records", target.parent):
         target.unlink(missing_ok=True)
         with undo_on_error(remove_quietly, target):
             with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
@@ -116,8 +116,8 @@ def open_for_reading(data_dir: Path) -> sqlite3.Connection:
     with database_faults("read the records", data_dir):
         if not path.is_file():
             raise StorageFault(
-                f"There are no records in {data_dir}.",
-                next_action="Name the data directory of a station that has run.",
+                f"No records were found in {data_dir}.",
+                next_action="Give the data directory of a station that has run.",
             )
     connection = _connect_read_only(path)
     with undo_on_error(connection.close):
@@ -126,13 +126,15 @@ def open_for_reading(data_dir: Path) -> sqlite3.Connection:
         _refuse_newer(version, path)
         if version == 0:
             raise StorageFault(
-                f"The station has not made its records in {data_dir} yet.",
-                next_action="It does so when it starts: try again in a moment.",
+                f"The station has not created its records in {data_dir} yet.",
+                next_action="It creates them when it starts; try again in a moment.",
             )
         if version < SCHEMA_VERSION:
             raise StorageFault(
-                f"{path} is at version {version}, this edgeinspect reads {SCHEMA_VERSION}.",
-                next_action="Start the station once with this version: it migrates the records.",
+                f"{path} has version {version}, but this edgeinspect reads version "
+                f"{SCHEMA_VERSION}.",
+                next_action="Start the station once with this edgeinspect; it migrates the "
+                "records.",
             )
     connection.row_factory = sqlite3.Row
     return connection
@@ -187,7 +189,7 @@ def _version_of_sound(connection: sqlite3.Connection, path: Path) -> int:
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if application != (APPLICATION_ID if version else 0) or (version == 0 and tables):
-            raise _DamagedError("it is the database of another program")
+            raise _DamagedError("it belongs to another program")
         damage = schema_damage(connection) if version else ""
     except (sqlite3.Error, UnicodeDecodeError) as error:
         if _code(error) in _UNREADABLE:
@@ -218,7 +220,8 @@ def _size(path: Path) -> int:
 def _refuse_newer(version: int, path: Path) -> None:
     if version > SCHEMA_VERSION:
         raise DataFromNewerVersion(
-            f"{path} is at version {version}; this edgeinspect knows {SCHEMA_VERSION}.",
+            f"{path} has version {version}; this edgeinspect supports versions up to "
+            f"{SCHEMA_VERSION}.",
             next_action="Update edgeinspect, or use another data directory.",
         )
 
@@ -248,8 +251,8 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
             raise database_fault(error, doing="read the records", path=path.parent) from error
         if any(_size(path.with_name(f"{path.name}{log}")) for log in ("-wal", "-journal")):
             raise StorageFault(
-                f"{path.parent} is read-only and holds records that are still in the log.",
-                next_action="Copy the whole directory to a writable place and read it there.",
+                f"{path.parent} is read-only and has records that are still in the database log.",
+                next_action="Copy the whole directory to a writable folder and read it there.",
             ) from error
         # Nobody can be writing: the directory is read-only and there is no log beside the file.
         with database_faults("read the records", path.parent):

@@ -45,7 +45,9 @@ def database_fault(error: sqlite3.Error | OSError, *, doing: str, path: Path) ->
     """Translate an error of the database or the file system; chain it with ``from``.
 
     Args:
+        error: the error to translate.
         doing: completes "Cannot ... in path".
+        path: the file concerned.
     """
     doing = f"{doing} in {path}"
     if isinstance(error, OSError):

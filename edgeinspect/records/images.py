@@ -65,7 +65,7 @@ class ImagePolicy:
         if self.max_bytes < 0 or self.min_free_bytes < 0:
             raise UsageError("An image budget cannot be negative.")
         if not (0 <= self.pass_sample_share <= 1 and 0 <= self.near_miss_margin <= 1):
-            raise UsageError("Shares and margins lie in [0, 1].")
+            raise UsageError("Shares and margins must be from 0 to 1.")
 
 
 def image_kind(
@@ -112,7 +112,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     import cv2
 
     if pixels.dtype != np.uint8 or not pixels.size or pixels.shape[2:] not in ((), (3,)):
-        raise UsageError(f"A picture of shape {pixels.shape}, {pixels.dtype} cannot be kept.")
+        raise UsageError(f"A picture of shape {pixels.shape}, {pixels.dtype} cannot be stored.")
     picture = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     try:
         encoded, data = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])

@@ -22,6 +22,7 @@ def judge_many(
 
     Args:
         scores: shape (parts, classes), [0, 1], columns in the order of ``thresholds``.
+        thresholds: the thresholds of each class.
 
     Returns:
         The verdicts as codes of ``score_table.VERDICTS``, uint8, shape (parts,), and the columns
@@ -57,6 +58,8 @@ def reduce_again(
     Args:
         order_statistics: shape (parts, classes, ranks), see ``ORDER_STATISTIC_RANKS``. Maps have
             at least ``k`` cells.
+        kind: the kind of the other reducer.
+        k: its rank or number of cells.
 
     Returns:
         The lower and the upper bounds, each of shape (parts, classes); NaN where nothing was
@@ -67,14 +70,15 @@ def reduce_again(
     """
     if order_statistics.shape[2] != len(_RANKS):
         raise UsageError(
-            "These parts have no order statistics of a score map, so no other reducer can be "
-            "replayed.",
-            next_action="Replay their pictures instead, with --pictures.",
+            "These parts were recorded without order statistics of the score map, so another "
+            "reducer cannot be tried.",
+            next_action="Inspect their pictures again with --pictures.",
         )
     if not 1 <= k <= _RANKS[-1]:
         raise UsageError(
-            f"The reducer's k is {k}; order statistics are kept up to rank {_RANKS[-1]}.",
-            next_action="Choose a smaller k, or replay the pictures with --pictures.",
+            f"The reducer's k is {k}, but order statistics are recorded only up to rank "
+            f"{_RANKS[-1]}.",
+            next_action="Use a smaller k, or inspect the pictures again with --pictures.",
         )
     low = np.nextafter(order_statistics, np.float32(-1)).astype(np.float64).clip(0, 1)
     high = np.nextafter(order_statistics, np.float32(2)).astype(np.float64).clip(0, 1)

@@ -64,7 +64,7 @@ class KeptOpenDatabase:
 
     @contextlib.contextmanager
     def use(self) -> Iterator[sqlite3.Connection]:
-        """The open database at its path; after a storage fault it is closed and opened anew.
+        """The open database at its path; after a storage fault it is closed and reopened.
 
         Raises:
             DataDisplaced: files were moved; the next use repairs it.
@@ -106,7 +106,7 @@ class KeptOpenDatabase:
             self._must_mend = True
             raise DataDisplaced(
                 f"{what} while the station was running.",
-                next_action="Leave the data directory alone: the station puts its records back.",
+                next_action="Do not touch the data directory: the station restores its records.",
             )
 
     def close(self, last: Callable[[sqlite3.Connection], None] = lambda connection: None) -> None:
@@ -119,7 +119,7 @@ class KeptOpenDatabase:
             return
         try:
             if self._connection is not None:
-                self._must_mend = True  # once closed, a file without a name is gone
+                self._must_mend = True  # a deleted file is lost once it is closed
                 self._repair()
             if self._connection is not None:
                 last(self._connection)
@@ -132,7 +132,7 @@ class KeptOpenDatabase:
     def _repair(self) -> None:
         """Put the files back where they belong, if they are not there."""
         if self._must_mend and self._places.displaced():
-            with database_faults("put the records back", self._data_dir):
+            with database_faults("restore the records", self._data_dir):
                 self._own_folder()
                 self._put_database_back()
                 self._set_strangers_aside()
@@ -143,7 +143,8 @@ class KeptOpenDatabase:
         """Make sure that the old path is a folder on the old disk, locked by this process."""
         if not self._places.is_same_disk(self._data_dir):
             raise StorageFault(
-                f"{self._data_dir} is not on the disk that it was on when the station started.",
+                f"{self._data_dir} is no longer on the disk that it was on when the station "
+                "started.",
                 next_action="Mount that disk again, or restart the station to use this one.",
             )
         make_folder(self._data_dir)

@@ -73,10 +73,10 @@ class LabelDatabase:
         """Write a row durably. Raises StorageFault, DiskFull."""
         if self._connection is None:
             if not self._data_dir.is_dir():
-                raise StorageFault(f"There is no data directory {self._data_dir}.")
+                raise StorageFault(f"The data directory {self._data_dir} does not exist.")
             self._connection = _open(self._data_dir)
         values = (part_id, label, defect_class, author, labelled_wall, note)
-        with database_faults("keep a label", self._data_dir):
+        with database_faults("store a label", self._data_dir):
             (label_id,) = self._connection.execute(
                 "INSERT INTO labels (part_id, label, defect_class, author, labelled_wall, note)"
                 " VALUES (?, ?, ?, ?, ?, ?) RETURNING label_id",
@@ -119,12 +119,12 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     version = _version(connection)
     if version > _VERSION:
         raise DataFromNewerVersion(
-            f"{path} is at version {version}; this edgeinspect knows {_VERSION}.",
+            f"{path} has version {version}; this edgeinspect supports versions up to {_VERSION}.",
             next_action="Update edgeinspect.",
         )
     if version == _VERSION:
         return
-    with transaction(connection, doing="make the labels", path=path.parent):
+    with transaction(connection, doing="create the labels", path=path.parent):
         if _version(connection) == 0:  # unless another process has just made it
             connection.execute(_SCHEMA)
             connection.execute("CREATE INDEX labels_by_part ON labels (part_id)")

@@ -111,7 +111,7 @@ def pruned_counts(reader: RecordReader, wanted: PartFilter) -> tuple[Counter[Kin
     )
     for verdict, reason, outcome, parts in rows:
         found[verdict, reason, outcome] = parts
-    return found, "Of pruned parts only whole hours are counted." if cut else ""
+    return found, "Pruned parts are counted by whole hours only." if cut else ""
 
 
 def missing(reader: RecordReader, wanted: PartFilter) -> str:

@@ -91,7 +91,7 @@ class PartIds:
         return range(first, first + count)
 
     def keep_counter(self, connection: sqlite3.Connection) -> None:
-        """Write the counter file again if it is gone."""
+        """Write the counter file again if it is missing."""
         if not (self._data_dir / COUNTER_NAME).is_file():
             self._store(connection, self.next_part_id(connection))
 

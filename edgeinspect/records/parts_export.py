@@ -127,6 +127,9 @@ def export_parts(
     """Write the parts to a new file, or replace the file at ``path``; returns how many.
 
     Args:
+        parts: the parts in the order of the file.
+        path: the file to write.
+        format: the format of the file.
         progress: called from time to time with the number of parts written so far.
 
     Raises:

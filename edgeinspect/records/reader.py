@@ -1,8 +1,8 @@
 """Reading the records, also while a station in another process writes them.
 
-Long listings are read in pages by part id. Each page is a short transaction of its own, so that a
-slow reader never keeps the station from reusing its log. The order is by part id, because the wall
-clock can jump.
+Long listings are read in pages by part id. Each page is a separate short transaction, so a slow
+reader never stops the station from reusing its log. The order is by part id, because the wall clock
+can jump.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class RecordReader:
     ) -> Iterator[StoredPart]:
         """Read the parts that match the filter, by part id.
 
-        Parts that are recorded meanwhile may or may not be among them.
+        Parts that are recorded during this time may or may not be included.
         """
         conditions, values = where(wanted)
         order = "DESC" if newest_first else "ASC"
@@ -163,15 +163,15 @@ class RecordReader:
         """Read a kept picture: uint8, (height, width) grey or (height, width, 3) RGB.
 
         Raises:
-            NotGood: no picture was kept, or it has been evicted meanwhile.
+            NotGood: no picture was kept, or it has been removed since.
             StorageFault: the file cannot be read.
         """
         if part.image is None:
-            raise NotGood(f"No picture of part {part.record.part_id} was kept.")
+            raise NotGood(f"No picture of part {part.record.part_id} was stored.")
         try:
             data = part.image.read_bytes()
         except FileNotFoundError as error:
-            raise NotGood(f"{part.image} has been evicted to make room.") from error
+            raise NotGood(f"{part.image} was removed to make room.") from error
         except OSError as error:
             raise StorageFault(f"Cannot read {part.image}: {error.strerror}.") from error
         pixels = decode_png(data)
@@ -190,7 +190,7 @@ class RecordReader:
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
-        """All queries in the block see the same state. Keep it short: the log grows meanwhile.
+        """All queries in the block see the same state. Keep it short: the log grows until it ends.
 
         Raises:
             StorageFault: the database cannot be read.
@@ -237,7 +237,7 @@ class RecordReader:
         except ValueError as error:
             raise StorageFault(
                 f"The record of part {row['part_id']} in {self._data_dir} is damaged: {error}.",
-                next_action="Export the other parts and keep a copy of the data directory.",
+                next_action="Copy the data directory, then export the other parts.",
             ) from error
 
 

@@ -18,7 +18,7 @@ class RegisteredRecipe:
     Attributes:
         recipe_id: the number that the parts' rows refer to.
         digest: the recipe digest.
-        document: what the digest stands for, see ``StationPlan.document``; empty if it is damaged.
+        document: the text behind the digest, see ``StationPlan.document``; empty if it is damaged.
     """
 
     recipe_id: int

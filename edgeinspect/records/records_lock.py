@@ -102,7 +102,7 @@ def _locked(path: Path, data_dir: Path) -> list[int]:
     owner = _owner(data_dir)
     raise StationBusy(
         f"Process {owner or 'unknown'} is already running a station on {data_dir}.",
-        next_action="Stop it first, or give this station a data directory of its own.",
+        next_action="Stop it first, or give this station its own data directory.",
     )
 
 

@@ -71,9 +71,9 @@ class WatchedPlaces:
             if found == known:
                 continue
             if found.trouble:
-                return f"{path} cannot be looked at ({found.trouble})"
+                return f"{path} cannot be checked ({found.trouble})"
             if not found.kind:
-                return f"{path} was deleted or moved away"
+                return f"{path} was deleted or moved"
             return f"{path} was replaced by another {found.kind}"
         return ""
 

@@ -32,7 +32,9 @@ def write_repeated_parts(
     """Make records of ``parts`` parts, as one start of the station would have written them.
 
     Args:
+        data_dir: the data directory to write to.
         records: repeated in their order, all of one recipe; the parts are numbered from 1.
+        parts: the number of parts.
         classes: the class names of that recipe; see ``RecordWriter.register_recipe``.
         document: that recipe itself; see ``RecordWriter.register_recipe``.
 

@@ -122,7 +122,7 @@ class Retention:
         self.forget()
 
     def forget(self) -> None:
-        """Begin again at the oldest row, because the database was opened anew."""
+        """Begin again at the oldest row, because the database was reopened."""
         self._needed = NeededParts(self._data_dir)
         self._cursor: LinkCursor | None = LinkCursor("whose cursor cannot be read", 0)
         self._sweep = _Sweep()
@@ -136,8 +136,9 @@ class Retention:
         troubles: dict[FaultName, str] = {}
         if demand.short_of_bytes:
             troubles[FaultName.RECORDS_SHORT_OF_SPACE] = (
-                f"the disk is short of {_megabytes(demand.short_of_bytes)}: records are kept up "
-                f"to {_megabytes(demand.limit_bytes)}, not {_megabytes(self._policy.max_bytes)}"
+                f"the disk has {_megabytes(demand.short_of_bytes)} too little free space: records "
+                f"may use {_megabytes(demand.limit_bytes)} instead of "
+                f"{_megabytes(self._policy.max_bytes)}"
             )
         if demand.over or demand.too_old_id:
             with _without_waiting_for_disk(connection):
@@ -256,7 +257,7 @@ class Retention:
     ) -> list[_Row]:
         if labelled is None:
             troubles[FaultName.RECORDS_HELD] = (
-                "the labels cannot be read: records beyond the budget are kept"
+                "the labels cannot be read, so records beyond the budget are kept"
             )
             return []
         free = [row for row in rows if cursor is None or row.record_seq <= cursor.record_seq]
@@ -271,7 +272,7 @@ class Retention:
     def _nothing_left(self, demand: _Demand, troubles: dict[FaultName, str]) -> None:
         if demand.over:
             troubles[FaultName.RECORDS_OVER_BUDGET] = (
-                f"{_megabytes(demand.used_bytes)} of records have to stay, the budget is "
+                f"{_megabytes(demand.used_bytes)} of records cannot be removed; the budget is "
                 f"{_megabytes(demand.limit_bytes)}"
             )
         else:
@@ -366,12 +367,12 @@ def compact(data_dir: Path) -> tuple[int, int]:
     """
     path = data_dir / DATABASE_NAME
     with contextlib.ExitStack() as stack:
-        with database_faults("make the records smaller", data_dir):
+        with database_faults("shrink the records", data_dir):
             before = path.stat().st_size
         stack.callback(DataDirectoryLock(data_dir).release)
         connection = open_for_writing(data_dir).connection
         stack.callback(connection.close)
-        with database_faults("make the records smaller", data_dir):
+        with database_faults("shrink the records", data_dir):
             remake(connection)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return before, path.stat().st_size

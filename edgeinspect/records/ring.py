@@ -1,8 +1,8 @@
 """The image ring: picture files bounded by bytes and by free space, indexed in the database.
 
-A file is durable before the row that points to it, and the row is durably gone before its file is
-removed. So the worst that a crash leaves is a file that the index does not know. Such files are
-counted and left for people to look at.
+A file is durable before the row that points to it, and the row is durably removed before its file.
+So the worst that a crash leaves is a file that the index does not know. Such files are counted and
+left for people to look at.
 """
 
 from __future__ import annotations
@@ -190,14 +190,14 @@ class ImageRing:
         victims = self._choose(connection, wanted_bytes, up_to_rank)
         if not victims:
             return 0
-        with transaction(connection, doing="evict images", path=self._data_dir):
+        with transaction(connection, doing="remove images", path=self._data_dir):
             connection.executemany(
                 "UPDATE images SET state = 'evicting' WHERE part_id = ?",
                 [(part_id,) for part_id, _, _ in victims],
             )
         for _, rank, size in victims:
             self._bytes_by_rank[rank] -= size
-        with database_faults("evict images", self._data_dir):
+        with database_faults("remove images", self._data_dir):
             self._remove_evicted(connection)
         return sum(size for _, _, size in victims)
 
@@ -215,7 +215,7 @@ class ImageRing:
         path = str(image_path(picture.part_id))
         target = self._data_dir / path
         if target.exists():
-            raise FileExistsError(f"{target} exists already")
+            raise FileExistsError(f"{target} already exists")
         if not self._make_room(connection, len(data), picture.kind.keep_rank):
             return None
         make_folder(target.parent)
@@ -273,7 +273,7 @@ class ImageRing:
                 fsync_folder(folder)
                 with contextlib.suppress(OSError):
                     folder.rmdir()
-        with transaction(connection, doing="evict images", path=self._data_dir):
+        with transaction(connection, doing="remove images", path=self._data_dir):
             connection.execute("DELETE FROM images WHERE state = 'evicting'")
 
     def _scan(self) -> tuple[set[str], list[Path]]:

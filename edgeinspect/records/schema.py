@@ -178,16 +178,16 @@ def schema_damage(connection: sqlite3.Connection) -> str:
     if version < 0:
         return f"its version is {version}"
     if version > SCHEMA_VERSION:
-        return "" if found else "there are no tables"
+        return "" if found else "it has no tables"
     with contextlib.closing(_empty_database(version)) as reference:
         expected, known = _columns(reference), _triggers(reference)
     for table, columns in expected.items():
         if table not in found:
-            return f"there is no table {table}"
+            return f"the table {table} is missing"
         if missing := columns.items() - found[table].items():
-            return f"{table} has no column {min(missing)[0]} of its type"
+            return f"{table} has no column {min(missing)[0]} of the right type"
     if unknown := _triggers(connection) - known:
-        return f"there is an unknown trigger {min(unknown)}"
+        return f"it has an unknown trigger {min(unknown)}"
     rows = {
         table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
         for table in _OF_ONE_ROW & expected.keys()

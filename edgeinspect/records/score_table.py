@@ -2,7 +2,7 @@
 
 A million parts are read in seconds and take tens of megabytes. SQLite returns a page of parts as
 one text for each column, and each distinct score text is parsed once: an int8 model has few.
-Each page is a transaction of its own, so that a running station can keep reusing its log.
+Each page is a separate transaction, so that a running station can keep reusing its log.
 """
 
 from __future__ import annotations
@@ -104,6 +104,8 @@ def doubt_counts(
     """The parts of the selection that could not be inspected, by doubt, the most frequent first.
 
     Args:
+        reader: the records.
+        wanted: the selection.
         recipe_ids: count only the parts of these recipes.
 
     Raises:
@@ -132,6 +134,8 @@ def read_scores(
     """Read the scores of the parts that match the filter.
 
     Args:
+        reader: the records.
+        wanted: the selection.
         classes: read the parts that were scored for exactly these classes, in any order; None takes
             the classes of the newest part.
         with_order_statistics: read the order statistics, too.
@@ -273,7 +277,7 @@ def _parsed(ids: str, recipes: str, letters: str, texts: str, *, order: list[int
     except (ValueError, KeyError) as error:
         raise StorageFault(
             f"The scores of a part between {part_ids.min()} and {part_ids.max()} are damaged.",
-            next_action="Leave these parts out with --from and --to, and keep a copy.",
+            next_action="Copy the data directory, then leave these parts out with --from and --to.",
         ) from error
     if order != sorted(order):
         scores = scores[:, order]

@@ -182,7 +182,7 @@ class RecordWriter:
         ``classes`` names the scores, in their order; ``document`` is the recipe itself. Raises
         StorageFault, DiskFull.
         """
-        with self._kept.use() as connection, self._transaction(connection, "keep the recipe"):
+        with self._kept.use() as connection, self._transaction(connection, "store the recipe"):
             connection.execute(
                 "INSERT INTO recipes (digest, classes, document) VALUES (?, ?, ?)"
                 " ON CONFLICT (digest) DO UPDATE"
@@ -304,7 +304,7 @@ class RecordWriter:
         if inserted.rowcount:
             connection.execute(_NUMBER_ROW, {"part_id": int(record.part_id)})
         elif not self._is_same_part(connection, record):
-            raise UsageError(f"Part id {record.part_id} is already recorded, for another part.")
+            raise UsageError(f"Part id {record.part_id} is already used by another recorded part.")
 
     def _is_same_part(self, connection: sqlite3.Connection, record: PartRecord) -> bool:
         """Whether an earlier attempt that was reported as failed did record this part."""
@@ -376,7 +376,8 @@ class RecordWriter:
         return int(start_id)
 
 
-# Never below the part's id, so that positions rise even if a database was lost and begun anew.
+# Never below the part's id, so that positions increase even if a database was lost and created
+# again.
 _NUMBER_ROW = (
     "INSERT INTO record_order (record_seq, part_id) SELECT"
     " max(:part_id, 1 + coalesce((SELECT max(record_seq) FROM record_order), 0)), :part_id"

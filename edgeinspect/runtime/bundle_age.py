@@ -18,7 +18,7 @@ from edgeinspect.runtime.plan import StationPlan, bundle_store, find_bundle_dire
 from edgeinspect.settings.recipe_store import RecipeStore
 from edgeinspect.settings.station_file import StationFile
 
-SAY_SO = "If you mean to go back, say so with --older; the audit trail will say it, too."
+HOW_TO_GO_BACK = "To go back to an older bundle, add --older; the audit trail will record it."
 STARTED_OLDER = "station.older_bundle"
 UNKNOWN = "an unknown version"
 
@@ -53,13 +53,15 @@ def newer_in_force(
     return next((build for build in known if _may_be_newer(build, offered)), None)
 
 
-def refuse_older(newer: Build | None, bundle: Bundle | None, *, say_so: str = SAY_SO) -> None:
-    """Raises OlderBundle if there is something newer in force."""
+def refuse_older(
+    newer: Build | None, bundle: Bundle | None, *, next_action: str = HOW_TO_GO_BACK
+) -> None:
+    """Raise OlderBundle if a newer build is in force."""
     if newer is not None and bundle is not None:
         raise OlderBundle(
-            f"{bundle.card.title} ({bundle.digest[:12]}) is older than the "
-            f"build in force: {newer}.",
-            next_action=say_so,
+            f"{bundle.card.title} ({bundle.digest[:12]}) is older than the bundle in force: "
+            f"{newer}.",
+            next_action=next_action,
         )
 
 
@@ -71,11 +73,11 @@ def audit_note(newer: Build | None) -> dict[str, Any]:
 
 
 def note_older_start(plan: StationPlan) -> str:
-    """A sentence if the station starts with an older bundle than the one that is active.
+    """Return a sentence if the station starts with an older bundle than the active one.
 
-    That takes a pinned revision in the station file, or a recipe file. Whoever wrote it meant it,
-    and the audit trail says so, once: a station that starts again and again does not repeat it.
-    A trail that cannot be written does not keep the line from its work.
+    This happens only with a pinned revision in the station file, or with a recipe file, so it is
+    intended. The audit trail records it once, however often the station restarts. A trail that
+    cannot be written does not stop the line.
     """
     station, product = plan.station, plan.recipe.product
     newer = newer_in_force(station, plan.bundle, [product])
@@ -91,9 +93,9 @@ def note_older_start(plan: StationPlan) -> str:
     with contextlib.suppress(EdgeInspectError, OSError):
         last = trail.head()
         if last is None or (last.action, dict(last.details)) != (STARTED_OLDER, details):
-            reason = f"the station file or the command names revision {plan.recipe.revision}"
+            reason = f"the station file or the command selects revision {plan.recipe.revision}"
             trail.append(STARTED_OLDER, author="edgeinspect", reason=reason, details=details)
-    return f"The station inspects with an older bundle than the active one, {newer}, as requested."
+    return f"As requested, the station inspects with a bundle older than the active one, {newer}."
 
 
 def _may_be_newer(known: Build, offered: Build) -> bool:
@@ -105,7 +107,7 @@ def _may_be_newer(known: Build, offered: Build) -> bool:
 def _last_of_name(
     station: StationFile, product: str, offered: Build, keys: TrustedKeys | None
 ) -> Iterator[Build]:
-    """The product's last bundle of this name; none if it never had one."""
+    """Yield the product's last bundle of this name, if it had one."""
     store = RecipeStore(station.recipes_dir)
     pointer = store.active_pointer(product)
     revisions = () if pointer is None else (pointer.revision, *reversed(pointer.history))
@@ -120,7 +122,7 @@ def _last_of_name(
 
 
 def _build(name: str, digest: str, station: StationFile, keys: TrustedKeys | None) -> Build:
-    """Of a bundle that is gone or damaged nobody knows the version, so it may be a newer one."""
+    """Return the build; a missing or damaged bundle has no known version and may be newer."""
     directory = find_bundle_directory(digest, station.bundles_path)
     try:
         if directory is not None:

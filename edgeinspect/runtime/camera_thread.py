@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from edgeinspect.errors import CameraLost, error_words
 from edgeinspect.faults import FaultName
-from edgeinspect.hw.camera_drops import TellsDrops
+from edgeinspect.hw.camera_drops import ReportsDrops
 from edgeinspect.line.messages import Capture, CaptureFailed, FrameArrived
 from edgeinspect.part import CameraControls
 from edgeinspect.ports import Camera, Clock
@@ -46,8 +46,8 @@ class CameraThread:
             capacity: the most requests to queue.
         """
         self._camera = camera
-        if isinstance(camera, TellsDrops):
-            camera.tell_drops(faults.count)
+        if isinstance(camera, ReportsDrops):
+            camera.report_drops_to(faults.count)
         self._controls = controls
         self._clock = clock
         self._faults = faults

@@ -45,7 +45,7 @@ class KnownFrame:
 
 
 def expected_frame(camera: Camera) -> KnownFrame | None:
-    """What the station file says of its frames; None where it says nothing."""
+    """The frame settings of the station file; None if it has none."""
     if camera.driver == SIM:
         from edgeinspect.sim.product import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 
@@ -65,12 +65,16 @@ def _first_picture(camera: Camera) -> KnownFrame | None:
     try:
         first = list_pictures(camera.device or ".")[0]
         return KnownFrame(read_picture(first).shape, f"of {first.name}")
-    except (EdgeInspectError, OSError, IndexError):  # the camera says it when it is opened
+    except (
+        EdgeInspectError,
+        OSError,
+        IndexError,
+    ):  # the error is reported when the camera is opened
         return None
 
 
 def recorded_frame(data_dir: Path) -> KnownFrame | None:
-    """What the newest recorded picture says of the frames; None where there is none."""
+    """The frame format of the newest recorded picture; None if there is none."""
     from edgeinspect.records.reader import PartFilter, RecordReader
 
     try:
@@ -89,15 +93,15 @@ def check_fits(recipe: Recipe, bundle: Bundle, frame: KnownFrame) -> None:
         inspector = Inspector(bundle, _NoEngine(bundle.card), region)
         inspector.inspect(Frame.of_picture(np.zeros(frame.shape, np.uint8)))
     except Misaligned:
-        return  # a blank frame lies like nothing
+        return  # a blank frame cannot be aligned
     except (EdgeInspectError, ValueError) as error:
         why = error.message if isinstance(error, EdgeInspectError) else str(error)
         raise ConfigError(
             file=f"{recipe.product}/{recipe.revision:06d}.yaml",
             key="roi",
             value="the whole frame" if region is None else tuple(region),
-            expected=f"a region that {bundle.card.name} can inspect in a frame of {frame.size}, "
-            f"the size {frame.source} ({why.rstrip('.')})",
+            expected=f"a region that {bundle.card.name} can inspect in a frame of {frame.size} "
+            f"(size {frame.source}) ({why.rstrip('.')})",
             next_action="Change roi, or the camera's mode in the station file.",
         ) from error
 

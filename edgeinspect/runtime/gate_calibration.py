@@ -69,9 +69,9 @@ class GateSearch:
         if not caught:
             raise NotGood(
                 f"A pulse that began {self._first_ms:.1f} ms after the trigger did not move the "
-                "part, so there is nothing to start from.",
-                next_action="Watch where the part is when the gate moves, give a better start with "
-                "--start-ms or a longer pulse with --pulse-ms, and check the confirm sensor.",
+                "part, so calibration cannot start.",
+                next_action="Watch where the part is when the gate moves. Give a better start "
+                "with --start-ms or a longer pulse with --pulse-ms, and check the confirm sensor.",
             )
         for towards in (1.0, -1.0):
             inside, outside = self._first_ms, self._first_ms + towards * self._reach_ms
@@ -79,8 +79,8 @@ class GateSearch:
             caught = yield outside
             if caught:
                 raise NotGood(
-                    f"A pulse that began {outside:.1f} ms after the trigger moved the part too: "
-                    "the gate answers to something else than the pulse.",
+                    f"A pulse that began {outside:.1f} ms after the trigger moved the part too, "
+                    "so the part did not move because of the pulse.",
                     next_action="Check the confirm sensor, and that parts come one at a time.",
                 )
             while abs(outside - inside) > self._resolution_ms:
@@ -165,7 +165,7 @@ def confirm_delays_ms(trials: Sequence[Trial]) -> list[float]:
     delays = sorted(trial.confirm_ms for trial in trials if trial.confirm_ms is not None)
     if not delays:
         raise NotGood(
-            "The confirm sensor saw no part at all.",
+            "The confirm sensor did not see any part.",
             next_action="Check it with: edgeinspect io watch confirm",
         )
     return delays

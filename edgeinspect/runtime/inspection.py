@@ -110,7 +110,7 @@ class InspectionWorkers:
             self._retired += retired if replaced is None else [replaced, *retired]
 
     def release_retired(self) -> None:
-        """Release the engines that nobody can need any more; those in use, when they are not."""
+        """Release the engines that are no longer needed; engines in use are released afterwards."""
         with self._lock:
             retired, self._retired = self._retired, []
             for loaded in retired:
@@ -164,7 +164,7 @@ class InspectionWorkers:
         part_id = job.action.part_id
         deadline = job.deadline_mono_ns
         if deadline is not None and self._clock.now_mono_ns() > deadline:
-            return InspectionFailed(part_id, "its turn came after its deadline")
+            return InspectionFailed(part_id, "its deadline passed while it waited in the queue")
         with self._lock:
             loaded = self._sets.get(job.action.recipe_digest)
             if loaded is not None:

@@ -122,7 +122,7 @@ class LineShell:
         """Queue an event. If there is no room, it is lost, counted, and reported to the core."""
         if self._queue.offer(item):
             return True
-        self._faults.count(FaultName.EVENTS_LOST, f"no room for {type(item).__name__}")
+        self._faults.count(FaultName.EVENTS_LOST, f"no space for {type(item).__name__}")
         part_id = getattr(item, "part_id", None)
         self._overflows.append(m.QueueOverflow(part_id, self._queue.name))
         return False
@@ -214,7 +214,7 @@ class LineShell:
         def put_into_force() -> str:
             recipe = swap.recipe
             if not self._camera.apply(recipe.controls):
-                return "The camera is too busy to take the recipe's settings."
+                return "The camera is too busy to accept the recipe's settings."
             self._workers.add(recipe.inspectors)
             actions.extend(
                 self._core.handle(m.ApplyConfig(recipe.config), self._clock.now_mono_ns())
@@ -295,7 +295,9 @@ class LineShell:
         room_needed = min(self._config.max_parts_in_flight + 1, capacity // 2)
         if waiting >= capacity - room_needed:
             self._pulse.hold(FaultName.RECORDS_QUEUE_FULL)
-            self._faults.begin(FaultName.RECORDS_QUEUE_FULL, f"{waiting} records wait for the disk")
+            self._faults.begin(
+                FaultName.RECORDS_QUEUE_FULL, f"{waiting} records are waiting for the disk"
+            )
         elif waiting < capacity // 2 and self._faults.is_active(FaultName.RECORDS_QUEUE_FULL):
             self._pulse.unhold(FaultName.RECORDS_QUEUE_FULL)
             self._faults.end(FaultName.RECORDS_QUEUE_FULL)

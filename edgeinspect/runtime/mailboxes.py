@@ -10,7 +10,7 @@ from edgeinspect.line.track import HISTORY_EDGES
 
 
 class EncoderMailbox:
-    """Holds the readings that the core has not seen yet; one queue entry stands for all of them.
+    """Holds the readings that the core has not seen yet; one queue entry represents all of them.
 
     If there are more than the core remembers, the oldest are dropped. The core then knows less
     exactly where the belt was, and takes account of that.

@@ -35,9 +35,11 @@ def open_inspectors(
     """Open ``count`` engines, check the golden pictures on the first, and put inspectors on them.
 
     Args:
+        bundle: the bundle with the model.
         engine: of the station file; its threads are those of each engine.
         roi: in frame pixels; None: the whole frame.
         reducer: of the recipe, instead of the card's.
+        count: the number of inspectors.
         recipe_digest: under which the inspectors are known.
         cycle_ns: from one part to the next at the least; None: not known. The CPU must keep up
             with it to stand in for an accelerator.

@@ -10,7 +10,7 @@ from edgeinspect.part import Doubt, GateOutcome, PartRecord
 PARTS_IN_A_ROW = 10
 FOR_NS = 10_000_000_000
 _ASKED_FOR = (Doubt.PAUSED, Doubt.LOCKED, Doubt.STOPPED)
-"""Somebody wanted these parts rejected, and the station's state says so."""
+"""Reasons with which parts are rejected on purpose, as the station's state already shows."""
 _MAX_DETAIL_CHARACTERS = 300
 
 
@@ -57,7 +57,7 @@ class PassWatch:
         self._last_mono_ns = 0
 
     def note(self, record: PartRecord) -> None:
-        """One more part has ended its way. A part that passes, or another recipe, begins anew."""
+        """Count a finished part. A part that passes, or another recipe, restarts the count."""
         if record.recipe_digest != self._recipe_digest:
             self._recipe_digest = record.recipe_digest
             self._begin()
@@ -75,7 +75,7 @@ class PassWatch:
 
     @property
     def found(self) -> NothingPasses | None:
-        """None while there are too few parts, or too little time, to say so."""
+        """Return None while there are too few parts, or too little time, to judge."""
         parts = self._reasons.total()
         lasted_ns = self._last_mono_ns - self._first_mono_ns
         if parts < PARTS_IN_A_ROW or lasted_ns < FOR_NS:

@@ -59,7 +59,7 @@ class StationPlan:
 
     @property
     def document(self) -> str:
-        """What the recipe digest stands for, as JSON, kept with the records."""
+        """The text behind the recipe digest, as JSON, kept with the records."""
         return json.dumps(
             {
                 "station": self.station.model_dump(mode="json"),
@@ -83,6 +83,9 @@ def make_plan(
     """Check the three against each other and compile them.
 
     Args:
+        station: the station file.
+        recipe: the recipe.
+        bundle: the bundle that the recipe names.
         file_product: what the station file names; None: the station's product.
         from_files: the pictures are files of any size and not the station's camera's.
 
@@ -116,7 +119,7 @@ def _audit_head(station: StationFile) -> str:
     """Kept with the records, so that a trail that is cut short later is noticed."""
     try:
         head = RecipeStore(station.recipes_dir).audit.head()
-    except EdgeInspectError:  # `recipe audit` reports the error; the line must not stand still
+    except EdgeInspectError:  # `recipe audit` reports the error; the line must not stop
         return ""
     return "" if head is None else head.digest
 
@@ -163,6 +166,7 @@ def stored_recipe(station: StationFile, *, store_first: bool = True) -> Recipe:
     A simulated line without any recipe gets its first one, for the shipped bundle.
 
     Args:
+        station: the station file.
         store_first: store that first one; else it is only returned.
     """
     store = RecipeStore(station.recipes_dir)
@@ -217,9 +221,10 @@ def find_bundle(station: StationFile, reference: BundleReference) -> Bundle:
     bundle = bundle_store(station).load(directory) if own else load_bundle(directory)
     if bundle.card.name != reference.name:
         raise ModelRefused(
-            f"The recipe names the bundle {reference.name}, and {reference.digest[:12]}… is "
+            f"The recipe names the bundle {reference.name}, but {reference.digest[:12]}… is "
             f"{bundle.card.name}.",
-            next_action="Give the recipe the name and digest of one bundle: edgeinspect model list",
+            next_action="Give the recipe the name and digest of the same bundle; see: edgeinspect "
+            "model list",
         )
     return bundle
 
@@ -231,7 +236,7 @@ def bundle_store(station: StationFile) -> BundleStore:
 
 
 def find_bundle_directory(digest: str, *folders: Path) -> Path | None:
-    """Where the bundle with this digest lies, among these folders and what ships."""
+    """Find the bundle with this digest in these folders and among the shipped bundles."""
     installed = [
         entry
         for folder in folders

@@ -232,7 +232,7 @@ class PulseThread:
         """The thread slept through a window: its part may be at the gate still, or is no more."""
         self._too_late_until_mono_ns = now_mono_ns + missed_ns
         self._faults.count(
-            FaultName.GATE_TOO_LATE, "the pulse thread did not run for a part's whole window"
+            FaultName.GATE_TOO_LATE, "the pulse thread did not run during a part's window"
         )
         self._apply_holds()
 

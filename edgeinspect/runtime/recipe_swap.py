@@ -49,7 +49,7 @@ class SwapRecipe:
         """
         with self._lock:
             if self._answer is None:
-                gone = "The client that asked for the recipe has gone."
+                gone = "The client that requested the recipe has disconnected."
                 self._answer = put_into_force() if self._wanted() else gone
         self._answered.set()
 
@@ -62,7 +62,7 @@ class SwapRecipe:
         self._answered.wait(timeout_s)
         with self._lock:
             if self._answer is None:
-                self._answer = f"The line did not take the recipe within {timeout_s:g} s."
+                self._answer = f"The line did not apply the recipe within {timeout_s:g} s."
             return self._answer
 
 
@@ -71,20 +71,20 @@ def refuse_rewiring(new: PreparedRecipe, *, running: PreparedRecipe, drivers: Dr
     before, after = running.config, new.config
     if after.gate != before.gate or after.track.tracking != before.track.tracking:
         raise UsageError(
-            "The recipe changes the gate or the tracking, which belong to the wiring.",
+            "The recipe changes the gate or the tracking, which are fixed while the station runs.",
             next_action="Restart the station to use it.",
         )
     refuse_misfit(after, drivers)
     brings, runs = len(new.inspectors.inspectors), len(running.inspectors.inspectors)
     if brings != runs:
-        raise UsageError(f"The recipe brings {brings} inspectors, and the station runs {runs}.")
+        raise UsageError(f"The recipe needs {brings} inspectors, but the station runs {runs}.")
 
 
 def refuse_misfit(config: LineConfig, drivers: Drivers) -> None:
     """Raise UsageError if the drivers are not those that the configuration needs."""
     if (config.track.tracking is Tracking.ENCODER) != (drivers.encoder is not None):
-        raise UsageError("An encoder must be wired if, and only if, it tracks the parts.")
+        raise UsageError("An encoder must be wired if it tracks the parts, and only then.")
     if (config.track.to_guard is not None) != (drivers.guard is not None):
-        raise UsageError("The guard sensor must be wired if, and only if, its place is given.")
+        raise UsageError("The guard sensor must be wired if its position is given, and only then.")
     if (config.confirm is not None) != (drivers.confirm is not None):
-        raise UsageError("The confirm sensor must be wired if, and only if, its times are given.")
+        raise UsageError("The confirm sensor must be wired if its times are given, and only then.")

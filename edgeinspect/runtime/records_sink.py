@@ -39,6 +39,8 @@ class RecordsSink:
         """Write through this writer.
 
         Args:
+            writer: writes the records.
+            policy: which pictures to keep.
             on_fault: called with the name and one sentence for each picture that could not be
                 written.
             on_recorded: called with the records of each batch after they are durable; must not
@@ -86,9 +88,9 @@ class RecordsSink:
                 with contextlib.suppress(StorageFault):
                     self._reserved_to = self._writer.reserve_part_ids().stop
             found, self._report = self._report, self._writer.report
-        if found is not self._report:  # it was opened anew
+        if found is not self._report:  # it was reopened
             for name, count in self._report.faults.items():
-                self._on_fault(name, f"{count} found when the records were opened anew")
+                self._on_fault(name, f"{count} found when the records were reopened")
         for sentence in acknowledged.image_faults:
             self._on_fault(FaultName.PICTURES_NOT_WRITTEN, sentence)
         if batch:
@@ -120,7 +122,7 @@ class RecordsSink:
         if upkeep.pruned_unsent:
             self._on_fault(
                 FaultName.RECORDS_PRUNED_UNSENT,
-                f"{upkeep.pruned_unsent} records were removed before a link had passed them on",
+                f"{upkeep.pruned_unsent} records were removed before a link had sent them",
             )
         self._on_troubles(upkeep.troubles)
         return upkeep.more

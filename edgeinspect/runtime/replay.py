@@ -101,8 +101,11 @@ class Replay:
             files: the pictures.
             folder: file names in the results are relative to it.
             pace_s: real seconds from picture to picture; None: as fast as possible.
+            want_map: whether results contain score maps.
+            reject_frozen: whether a repeated picture is rejected.
             sink: takes every part's record, in batches.
             next_part_id: id of the first part.
+            read: reads a picture file.
         """
         if not inspectors:
             raise UsageError("A replay needs at least one inspector.")
@@ -128,7 +131,7 @@ class Replay:
 
     @property
     def summary(self) -> ReplaySummary:
-        """Of the results so far."""
+        """Return the summary of the results so far."""
         verdicts = dict.fromkeys((kind.value for kind in VerdictKind), 0)
         return ReplaySummary(
             pictures=self._counts["verdicts"].total(),

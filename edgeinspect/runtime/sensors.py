@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgeinspect.errors import LineFault
-from edgeinspect.hw.input_faults import TellsFaults
+from edgeinspect.hw.input_faults import ReportsFaults
 from edgeinspect.hw.opened import Drivers
 from edgeinspect.line import messages as m
 from edgeinspect.ports import Clock
@@ -45,6 +45,9 @@ def listen_to_sensors(
     """Start every input; the trigger is the last one.
 
     Args:
+        drivers: The opened inputs.
+        line: Receives the edges and levels.
+        clock: The station's clock.
         on_lost: Called in a driver's thread with an input's name and the number of lost edges.
         on_failed: Called in a driver's thread with an input's name and what ended it.
 
@@ -56,8 +59,8 @@ def listen_to_sensors(
         line.post(event)
 
     for name, driver in drivers.inputs().items():
-        if isinstance(driver, TellsFaults):
-            driver.tell_faults(InputFaults(name, on_lost, on_failed))
+        if isinstance(driver, ReportsFaults):
+            driver.report_faults_to(InputFaults(name, on_lost, on_failed))
     if drivers.encoder is not None:
         drivers.encoder.start(line.post_encoder)
     if drivers.line_stopped is not None:

@@ -29,7 +29,7 @@ _HANG_NS = 750_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stages:
-    """The stages of one station, joined around its core. Each runs in a thread of its own."""
+    """The stages of one station, joined around its core. Each runs in its own thread."""
 
     queue: BoundedQueue[Item]
     camera: CameraThread

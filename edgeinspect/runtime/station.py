@@ -214,6 +214,8 @@ class Station:
         never comes into force.
 
         Args:
+            recipe: The recipe with its opened inspectors.
+            timeout_s: How long to wait for the line, in seconds.
             wanted: Asked at the moment of the change; False gives it up. Must not wait.
 
         Raises:
@@ -227,8 +229,8 @@ class Station:
             why_not = swap.wait(timeout_s) if self._line.post_swap(swap) else full
             if why_not:
                 raise RecipeNotTaken(
-                    f"{why_not} The recipe in force stays.",
-                    next_action="Look at: edgeinspect status. Then try again.",
+                    f"{why_not} The recipe in force stays active.",
+                    next_action="Check edgeinspect status, then try again.",
                 )
             self._recipe = recipe
         self._stages.workers.release_retired()
@@ -361,7 +363,7 @@ class Station:
     def edges_lost(self, name: str, count: int) -> None:
         """Count lost edges, in a driver's thread: a part may have passed unseen."""
         self.faults.count(
-            FaultName.EDGES_LOST, f"{count} edges came too fast", subject=name, times=count
+            FaultName.EDGES_LOST, f"{count} edges arrived too fast", subject=name, times=count
         )
         self._line.post(m.QueueOverflow(None, f"{name}_edges"))
 

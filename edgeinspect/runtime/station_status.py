@@ -39,7 +39,7 @@ _WAITING = (StationState.STARTING, StationState.PAUSED, StationState.LOCKED)
 
 
 def stops_inspection(faults: Mapping[str, Fault]) -> list[str]:
-    """Return the names of the active faults because of which no part passes."""
+    """Return the names of the active faults that stop all parts from passing."""
     return [
         name
         for name, fault in faults.items()
@@ -60,7 +60,7 @@ def state_words(status: Mapping[str, Any]) -> str:
 
 
 def exit_code_for(faults: Mapping[str, Fault]) -> int:
-    """Return what a station with these faults ends with, active or not."""
+    """Return the exit code of a station with these faults, active or not."""
     if any(name.startswith(FaultName.THREAD_DIED) for name in faults):
         return 1
     input_failed = any(name.startswith(FaultName.INPUT_FAILED) for name in faults)

@@ -15,7 +15,7 @@ _PERIOD_S = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """One thing that must not stand still.
+    """One thing that must keep making progress.
 
     Attributes:
         name: of the thread, for the fault's name.

@@ -2,7 +2,7 @@
 
 A timer would keep a dead station alive. So a keep-alive is sent only if the line thread has stepped
 since the last one and no thread hangs or has died; then systemd ends the process after its
-``WatchdogSec=`` and starts it anew, while the gate rejects.
+``WatchdogSec=`` and restarts it, while the gate rejects.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class ServiceWatchdog:
 
     @property
     def period_s(self) -> float:
-        """How often to call ``step``: four times as often as systemd wants to hear."""
+        """The interval for calling ``step``: a quarter of the one that systemd requires."""
         limit_ns = self._notifier.watchdog_ns
         return 0.25 if limit_ns is None else max(0.01, min(0.25, limit_ns / 4e9))
 

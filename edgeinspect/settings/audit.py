@@ -55,7 +55,8 @@ _KINDS: dict[str, type] = {
     "digest": str,
 }
 MAX_FINDINGS = 20
-"""``verify`` stops after so many: one early change can break every later line."""
+"""``verify`` stops after this many findings, because one early change can break every later line.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +161,8 @@ class AuditTrail:
 
         Args:
             action: lower-case words joined by dots, e.g. "output.manual".
-            author, reason: 1 to 200 characters on one line.
+            author: 1 to 200 characters on one line.
+            reason: 1 to 200 characters on one line.
             details: what JSON can hold, finite numbers only.
 
         Raises:
@@ -207,7 +209,7 @@ class AuditTrail:
         """
         found = _Findings()
         wanted = list(anchors)
-        head = self._stored_head(found)  # before the trail, which may grow meanwhile
+        head = self._stored_head(found)  # before the trail, which may still grow
         lines, unfinished = self._lines()
         digests = _check_chain(lines, found)
         if head is not None:
@@ -215,9 +217,13 @@ class AuditTrail:
         known = {digest for _, digest in digests}
         for anchor in wanted:
             if anchor.digest not in known:
-                found.add(f"{anchor.place} names entry {anchor.digest[:12]}…, which is not there.")
+                found.add(
+                    f"{anchor.place} refers to entry {anchor.digest[:12]}…, which is missing."
+                )
         if digests and head is None:
-            found.add(f"{self._head_path.name}, which holds the last entry's digest, is missing.")
+            found.add(
+                f"{self._head_path.name}, which contains the last entry's digest, is missing."
+            )
         return AuditReport(
             entries=len(lines),
             head=digests[-1][1] if digests else FIRST_PREVIOUS,
@@ -245,7 +251,7 @@ class AuditTrail:
         return (self._parsed(lines[-1], len(lines)) if lines else None), whole_bytes
 
     def _end_of_chain(self, last: AuditEntry | None) -> tuple[int, str]:
-        """Number and digest of the last entry that was ever acknowledged, also if it is gone."""
+        """Return the number and digest of the last acknowledged entry, even if it is missing."""
         here = (0, FIRST_PREVIOUS) if last is None else (last.sequence, last.digest)
         head = self._stored_head(_Findings()) or (0, FIRST_PREVIOUS)
         return here if here[0] > head[0] else head
@@ -256,7 +262,7 @@ class AuditTrail:
         except ValueError as error:
             raise NotGood(
                 f"{self._path}:{number}: {error}.",
-                next_action="Keep a copy of the data directory and find out who changed the file.",
+                next_action="Copy the data directory and find out who changed the file.",
             ) from error
 
     def _write(self, entry: AuditEntry, whole_bytes: int) -> None:
@@ -279,8 +285,8 @@ class AuditTrail:
                 fsync_folder(self._path.parent)
         if not is_here:
             raise StorageFault(
-                f"{self._path} was moved while an entry was written.",
-                next_action="Leave the data directory alone, and try again.",
+                f"{self._path} was moved while an entry was being written.",
+                next_action="Do not move files of the data directory, and try again.",
             )
         head = {"sequence": entry.sequence, "digest": entry.digest}
         replace_file(self._head_path, json.dumps(head).encode() + b"\n", mode=0o664)
@@ -340,10 +346,11 @@ def _check_head(head: tuple[int, str], digests: list[tuple[int, str]], found: _F
     last = digests[-1][0] if digests else 0
     if sequence > last:
         found.add(
-            f"The trail was cut: its last {sequence - last} of {sequence} entries are missing."
+            f"The trail was truncated: the last {sequence - last} of {sequence} entries are "
+            "missing."
         )
     elif sequence and (sequence, digest) not in digests:
-        found.add(f"Entry {sequence} is not the one that was the last when it was written.")
+        found.add(f"Entry {sequence} is not the original last entry.")
 
 
 def _checked(
@@ -351,7 +358,7 @@ def _checked(
 ) -> dict[str, Any]:
     """The details as they will be read back. Raises UsageError."""
     if not _ACTION.fullmatch(action):
-        raise UsageError(f"{action!r} is not the name of an action.")
+        raise UsageError(f"{action!r} is not an action of the audit trail.")
     for name, text in (("author", author), ("reason", reason)):
         if not _TEXT.fullmatch(text) or not text.strip():
             raise UsageError(
@@ -361,7 +368,7 @@ def _checked(
     try:
         kept: dict[str, Any] = json.loads(json.dumps(dict(details), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise UsageError(f"The details of {action} cannot be kept: {error}.") from error
+        raise UsageError(f"The details of {action} cannot be stored: {error}.") from error
     return kept
 
 
@@ -394,16 +401,16 @@ def _parse(line: bytes) -> AuditEntry:
     try:
         values = parse_json(line)
     except ValueError:
-        raise ValueError("this is not JSON") from None
+        raise ValueError("not valid JSON") from None
     if not isinstance(values, dict) or sorted(values) != sorted(_KINDS):
-        raise ValueError("this is not an audit entry")
+        raise ValueError("not an audit entry")
     if not all(isinstance(values[key], kind) for key, kind in _KINDS.items()):
-        raise ValueError("this is not an audit entry")
+        raise ValueError("not an audit entry")
     stated = values.pop("digest")
     if _canonical({**values, "digest": stated}) != line:
-        raise ValueError("the line is not as it was written")
+        raise ValueError("the line was changed")
     if hashlib.sha256(_canonical(values)).hexdigest() != stated:
-        raise ValueError(f"entry {values['sequence']!r} was changed: its digest does not fit")
+        raise ValueError(f"entry {values['sequence']!r} was changed: its digest does not match")
     values["time"] = datetime.datetime.fromisoformat(values["time"])
     return AuditEntry(**values, digest=stated)
 

@@ -53,20 +53,23 @@ class AuditGuard:
 
     def _put_back(self, descriptor: int) -> str:
         if not self._path.parent.is_dir():
-            return ""  # the whole directory has gone: first the records make it anew
+            return ""  # the whole directory is missing: the records create it again first
         with exclusive(self._path.with_name(f".{self._path.name}.lock")):
             if is_at(descriptor, self._path):
                 return ""
             with storage_faults(self._path):
                 ours = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-                was = "replaced" if os.path.lexists(self._path) else "deleted or moved away"
+                was = "replaced" if os.path.lexists(self._path) else "deleted or moved"
                 since = self._appended_since(ours)
                 if was == "replaced" and not since:
                     set_aside(self._path)
             replace_file(self._path, ours + since, mode=0o664)
         self.close()
         self._take_up()
-        return f"{self._path} was {was} while the station was running; its entries are back"
+        return (
+            f"{self._path} was {was} while the station was running; the station restored its "
+            "entries"
+        )
 
     def _appended_since(self, ours: bytes) -> bytes:
         """Return the entries that others appended after ours to a new file of that name."""

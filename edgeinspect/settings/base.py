@@ -39,7 +39,7 @@ Sha256 = Annotated[
 ]
 PathText = Annotated[Path, AfterValidator(_without_control_characters), Field(description="a path")]
 FormatOne = Annotated[int, Field(ge=1, le=1)]
-"""The only file format so far. (``Literal[1]`` would take ``true`` for it.)"""
+"""The only file format so far. (``Literal[1]`` would also accept ``true``.)"""
 Share = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(ge=0, le=600_000)]
 PositiveMilliseconds = Annotated[float, Field(gt=0, le=600_000)]

@@ -40,8 +40,8 @@ class Challenge(Section):
     """When the station has to be proven again, and what happens until it is.
 
     Attributes:
-        masters: The file of the numbered masters; ``{product}`` in it stands for the product.
-        when: What demands a challenge.
+        masters: The file of the numbered masters; ``{product}`` in it is replaced by the product.
+        when: The occasions that require a challenge.
         shift_starts: When the shifts begin, in ``time_zone``; needed for ``shift``.
         time_zone: A name from the IANA time zone database.
         shift_grace_s: The time left after a shift begins while the station runs.
@@ -60,16 +60,16 @@ class Challenge(Section):
         for key in ("when", "shift_starts"):
             values: tuple[str, ...] = getattr(self, key)
             if len(set(values)) != len(values):
-                raise Rule(key, value=[*values], expected="each of them once")
+                raise Rule(key, value=[*values], expected="each of them only once")
         if (Occasion.SHIFT in self.when) != bool(self.shift_starts):
-            expected = "the times at which shifts begin, because when has shift"
+            expected = "the start times of the shifts, because when contains shift"
             if self.shift_starts:
-                expected = "no times, because when does not have shift"
+                expected = "no times, because when does not contain shift"
             raise Rule("shift_starts", value=[*self.shift_starts], expected=expected)
         try:
             _ = self.zone
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            expected = "a time zone that this machine knows, e.g. UTC or Europe/Berlin"
+            expected = "a time zone known on this machine, e.g. UTC or Europe/Berlin"
             raise Rule("time_zone", value=self.time_zone, expected=expected) from None
         return self
 

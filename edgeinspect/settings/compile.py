@@ -87,7 +87,7 @@ def with_timing(station: StationFile, recipe: Recipe) -> StationFile:
     known = type(station.track).model_fields
     for key, value in overrides.items():
         if key not in known:
-            expected = f"the unit of the station's track, which is by {station.track.tracking}"
+            expected = f"the unit of the station's tracking, which is {station.track.tracking}"
             raise ConfigError(file=name, key=f"timing.{key}", value=value, expected=expected)
     fields = {key: getattr(station, key) for key in StationFile.model_fields}
     fields["track"] = station.track.model_copy(update=overrides)

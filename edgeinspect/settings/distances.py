@@ -78,9 +78,9 @@ class Distances:
     """A track without its unit: milliseconds or counts, see ``unit``.
 
     Attributes:
-        at_speed: for counts that were made milliseconds, the speed at which they take so long.
-        stop_signal_delay: by so much a part may be late at the gate of a belt of fixed speed that
-            slows down, before the station can know.
+        at_speed: for counts that were made milliseconds, the speed at which they take this time.
+        stop_signal_delay: how late a part may be at the gate of a belt of fixed speed that slows
+            down, before the station can know.
     """
 
     unit: Literal["ms", "counts"]
@@ -138,20 +138,21 @@ def check_distances(d: Distances) -> None:
     if d.exposure_window >= d.min_pitch:
         raise d.rule(
             "exposure_window",
-            f"less than track.min_pitch_{d.unit} ({d.min_pitch:g}), or a frame could show"
-            " the neighbour",
+            f"less than track.min_pitch_{d.unit} ({d.min_pitch:g}), otherwise a frame could show "
+            "the neighbouring part",
         )
     if d.window > d.min_pitch:
         delay = " + stop_signal_delay_ms" if d.stop_signal_delay else ""
         raise d.rule(
             "window_before",
             f"window_before_{d.unit} + window_after_{d.unit}{delay} of at most"
-            f" track.min_pitch_{d.unit} ({d.min_pitch:g}), or the gate would catch the neighbour",
+            f" track.min_pitch_{d.unit} ({d.min_pitch:g}), otherwise the gate would also reject "
+            "the neighbouring part",
         )
     if d.gate_opens <= d.sensor_to_lens + d.exposure_window:
         raise d.rule(
             "sensor_to_gate",
-            f"the window at the gate to begin (sensor_to_gate_{d.unit} - window_before_{d.unit} ="
+            f"the window at the gate to start (sensor_to_gate_{d.unit} - window_before_{d.unit} ="
             f" {d.gate_opens:g}) after the part has left the lens (sensor_to_lens_{d.unit} +"
             f" exposure_window_{d.unit} = {d.sensor_to_lens + d.exposure_window:g})",
         )
@@ -178,8 +179,8 @@ def check_stop_signal(track: DelayTrack, *, debounce_ms: float) -> None:
         raise Rule(
             *key,
             value=delay_ms,
-            expected=f"less than the travel from the lens to the gate ({left:g}), or a part whose"
-            " picture was taken from a slowing belt could reach the gate first",
+            expected=f"less than the travel from the lens to the gate ({left:g}), otherwise a "
+            "part photographed on a slowing belt could reach the gate first",
         )
 
 
@@ -188,22 +189,22 @@ def _check_guard(d: Distances) -> None:
         for name in ("sensor_to_guard", "guard_tolerance"):
             other = "guard_tolerance" if name == "sensor_to_guard" else "sensor_to_guard"
             if getattr(d, name) is None and getattr(d, other) is not None:
-                raise d.rule(name, f"a number, for track.{other}_{d.unit} is given")
+                raise d.rule(name, f"a number, because track.{other}_{d.unit} is given")
         return
     if not d.sensor_to_lens < d.sensor_to_guard - d.guard_tolerance:
         raise d.rule(
             "sensor_to_guard",
-            f"the guard sensor with its tolerance to lie after the lens ({d.sensor_to_lens:g})",
+            f"the guard sensor with its tolerance to be after the lens ({d.sensor_to_lens:g})",
         )
     if not d.sensor_to_guard + d.guard_tolerance < d.gate_opens:
         raise d.rule(
             "sensor_to_guard",
-            "the guard sensor with its tolerance to lie before the window at the gate begins"
+            "the guard sensor with its tolerance to be before the start of the window at the gate"
             f" ({d.gate_opens:g})",
         )
     if 2 * d.guard_tolerance > d.min_pitch:
         raise d.rule(
             "guard_tolerance",
-            f"at most half of track.min_pitch_{d.unit} ({d.min_pitch / 2:g}), or a part could"
-            " be taken for its neighbour",
+            f"at most half of track.min_pitch_{d.unit} ({d.min_pitch / 2:g}), otherwise a part "
+            "could be mistaken for its neighbour",
         )

@@ -38,12 +38,12 @@ class CameraEntry(DriverEntry):
     """A camera driver; its module offers what ``CameraModule`` says.
 
     Attributes:
-        proof: what the driver can prove of a frame, and what it cannot, in one sentence;
-            ``{error}`` stands for the error of the stamps that the station file states.
+        proof: which properties of a frame the driver can and cannot prove, in one sentence;
+            ``{error}`` is replaced by the stamp error that the station file states.
         device: what ``camera.device`` must name, for the error; "" if it may be left out.
         replays_files: pictures come from files, again and again, whatever is on the belt.
         stamps_are_late: a frame's stamp is later than its exposure, by an unknown time.
-        own_units: it counts exposure in steps, and gain in numbers that nobody can multiply with.
+        own_units: it counts exposure in steps, and gain in numbers without a known scale.
     """
 
     proof: str
@@ -67,7 +67,7 @@ class IoEntry(DriverEntry):
 
     Attributes:
         names: how it names its lines.
-        kernel_stamps: edges are stamped by the kernel, not by a thread that hears of them later.
+        kernel_stamps: edges are stamped by the kernel, not later by a thread.
     """
 
     names: LineNames = LineNames.ANY
@@ -77,7 +77,7 @@ class IoEntry(DriverEntry):
 CAMERA_DRIVERS: dict[str, CameraEntry] = {
     "folder": CameraEntry(
         module="edgeinspect.hw.folder_camera",
-        proof="files, shown again and again, stamped when asked for",
+        proof="files, shown in a loop and stamped on request",
         device="the folder",
         replays_files=True,
     ),
@@ -85,16 +85,15 @@ CAMERA_DRIVERS: dict[str, CameraEntry] = {
         module="edgeinspect.hw.picamera2",
         library="picamera2",
         install="sudo apt install python3-picamera2",
-        proof="the sensor's stamps must rise, and each is converted with a bound on its"
-        " error{error}; frames carry no number of the sensor's; pixels that were shown before are"
-        " refused",
+        proof="the sensor's stamps must increase, and each is converted with a known error "
+        "bound{error}; frames have no sensor counter; repeated pictures are rejected",
     ),
     "v4l2": CameraEntry(
         module="edgeinspect.hw.v4l2",
         library="cv2",  # decodes the pictures of a camera that compresses them
         install="pip install opencv-python-headless",
-        proof="the kernel's stamps and numbers must rise; a USB camera's stamps are later than its"
-        " exposures{error}; pixels that were shown before are refused",
+        proof="the kernel's stamps and counters must increase; a USB camera's stamps are later "
+        "than its exposures{error}; repeated pictures are rejected",
         device="e.g. /dev/video0",
         stamps_are_late=True,
         own_units=True,

@@ -213,7 +213,7 @@ class Recipe(Section):
         seen: set[str] = set()
         for index, entry in enumerate(self.thresholds):
             if entry.name in seen:
-                expected = "each class once"
+                expected = "each class only once"
                 raise Rule("thresholds", index, "name", value=entry.name, expected=expected)
             seen.add(entry.name)
         return self
@@ -244,8 +244,15 @@ def default_recipe(
     """Revision 1 with a bundle's own defaults, for a replay, the demo or a new product.
 
     Args:
+        product: the product.
+        bundle_name: the bundle's name.
+        bundle_digest: the bundle's digest.
         thresholds: (review, reject) of each defect class, in the bundle's order.
+        roi: the region of interest; None: the whole frame.
         checks: None takes the generous defaults.
+        created: the time of creation.
+        author: who creates it.
+        reason: why it is created.
     """
     box = None
     if roi is not None:

@@ -38,9 +38,9 @@ class RecipesReport:
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
-        told = self.trail.as_dict()
+        printed = self.trail.as_dict()
         return {
-            **told,
+            **printed,
             "ok": self.is_good,
             "findings": list(self.findings),
             "notes": list(self.notes),
@@ -103,13 +103,17 @@ def _compare(store: RecipeStore, entries: list[AuditEntry]) -> Iterator[tuple[st
         for revision in sorted(files):
             content = store.path(product, revision).read_bytes()
             if hashlib.sha256(content).hexdigest() not in announced.get(revision, ()):
-                known = "not as it was announced" if revision in announced else "not announced"
+                known = (
+                    "different from the announced one"
+                    if revision in announced
+                    else ("not announced")
+                )
                 yield f"Revision {revision} of {product} is {known} in the audit trail.", False
         newest = max(files, default=0)
         used = {entry.details.get("revision") for entry in _applied(entries, product)}
         for revision in sorted(set(announced) - files):
             lost = revision < newest or revision in used
-            how = "is gone" if lost else "was announced and never stored"
+            how = "is missing" if lost else "was announced but not stored"
             yield f"Revision {revision} of {product} {how}.", not lost
         yield from _compare_active(store, entries, product)
 
@@ -125,12 +129,18 @@ def _compare_active(
     if pointer is None:
         confirmed = _confirmed(entries) & {entry.digest for entry in applied}
         if confirmed:
-            yield f"The pointer to the active revision of {product} is gone.", False
+            yield f"The pointer to the active revision of {product} is missing.", False
         return
     by_digest = {entry.digest: entry for entry in applied}
     announced = by_digest.get(pointer.audit or "")
     if announced is None or announced.details.get("sha256") != pointer.sha256:
-        yield f"That revision {pointer.revision} of {product} is active was not announced.", False
+        yield (
+            (
+                f"The activation of revision {pointer.revision} of {product} is not in the audit "
+                "trail."
+            ),
+            False,
+        )
         return
     later = [entry for entry in applied if entry.sequence > announced.sequence]
     for entry in later:
@@ -138,11 +148,14 @@ def _compare_active(
         if entry.digest in _confirmed(entries):
             yield (
                 f"Revision {revision} of {product} was active after revision {pointer.revision}, "
-                "and the pointer was put back.",
+                "but the pointer was set back.",
                 False,
             )
         else:
-            yield f"Applying revision {revision} of {product} was announced and not done.", True
+            yield (
+                (f"Applying revision {revision} of {product} was announced but not carried out."),
+                True,
+            )
 
 
 def _products(entries: list[AuditEntry]) -> set[str]:

@@ -45,10 +45,10 @@ def with_settings(values: Mapping[str, Any], settings: Sequence[str]) -> dict[st
         if not equals or not all(path):
             raise UsageError(
                 f"{setting!r} is not KEY=VALUE.",
-                next_action="Write it like --set thresholds.scratch.reject=0.62",
+                next_action="Write, for example: --set thresholds.scratch.reject=0.62",
             )
         if path[0] in STAMPS:
-            raise UsageError(f"{path[0]} is set by the tool and cannot be changed.")
+            raise UsageError(f"{path[0]} is set automatically and cannot be changed.")
         value = resolve_plain(text.strip())
         if path[0] == _THRESHOLDS:
             _set_threshold(changed, path[1:], value)
@@ -66,7 +66,7 @@ def with_file(values: Mapping[str, Any], content: bytes, *, path: str) -> dict[s
     """
     data = parse_yaml(content, path=path).data
     if not isinstance(data, dict):
-        raise UsageError(f"{path} does not hold keys and values of a recipe.")
+        raise UsageError(f"{path} does not contain keys and values of a recipe.")
     given = {key: value for key, value in data.items() if key not in STAMPS}
     return {**_copied(values), **given}
 
@@ -99,7 +99,7 @@ def draft_of(
             key=error.key,
             value=error.value,
             expected=error.expected,
-            next_action="Nothing was stored; give another value.",
+            next_action="Nothing was stored. Give a valid value.",
         ) from error
 
 

@@ -129,9 +129,7 @@ class RecipeStore:
     def path(self, product: str, revision: int) -> Path:
         """Where the revision's file is, or would be. Raises UsageError: no such number can be."""
         if not 1 <= revision <= MAX_REVISION:
-            raise UsageError(
-                f"{revision} is not a revision's number; they go from 1 to {MAX_REVISION}."
-            )
+            raise UsageError(f"{revision} is not a revision number; expected 1 to {MAX_REVISION}.")
         return self._folder(product) / f"{revision:06d}.yaml"
 
     def load(self, product: str, revision: int) -> Recipe:
@@ -145,6 +143,7 @@ class RecipeStore:
         revision is not active.
 
         Args:
+            draft: the content of the new revision.
             expected_latest: the highest revision when the draft was begun, 0 for none; None
                 stores it whatever others have stored since.
 
@@ -157,7 +156,9 @@ class RecipeStore:
         with self._changing():
             existing = self.revisions(product)
             if draft.parent is not None and draft.parent not in existing:
-                raise UsageError(f"{product} has no revision {draft.parent} to be the parent.")
+                raise UsageError(
+                    f"{product} has no revision {draft.parent}, which the new revision is based on."
+                )
             latest = max(existing, default=0)
             if expected_latest is not None and latest != expected_latest:
                 raise self._newer(product, latest)
@@ -182,7 +183,7 @@ class RecipeStore:
                 file=self._folder(product) / ACTIVE_FILE,
                 key="the active revision",
                 value=None,
-                expected=f"a revision of {product} to be active",
+                expected=f"an active revision of {product}",
                 next_action="Store a recipe revision for this product and activate it.",
             )
         recipe, digest = self._load(product, pointer.revision)
@@ -191,7 +192,8 @@ class RecipeStore:
                 file=self.path(product, pointer.revision),
                 key="the file's SHA-256",
                 value=digest,
-                expected=f"{pointer.sha256}, as when it was activated; a revision never changes",
+                expected=f"{pointer.sha256}, as at its activation, because revisions must not "
+                "change",
                 next_action="Store the change as a new revision, or activate this one again.",
             )
         return recipe
@@ -209,6 +211,10 @@ class RecipeStore:
         """Make a revision the active one.
 
         Args:
+            product: the product.
+            revision: the revision to activate.
+            author: who activates it.
+            reason: why it is activated.
             expected_active: the active revision when this was decided; None: whatever it is.
             note: more for the audit trail to say of it.
 
@@ -312,18 +318,17 @@ class RecipeStore:
             return pointer
         raise RecipeConflict(
             f"Revision {pointer.revision} of {product} was activated by {pointer.author} "
-            f"({pointer.reason}) since this was decided on revision {expected_active}.",
-            next_action=f"Look at it with: edgeinspect recipe diff {expected_active} "
+            f"({pointer.reason}) after you had decided on revision {expected_active}.",
+            next_action=f"Compare them with: edgeinspect recipe diff {expected_active} "
             f"{pointer.revision}; then decide again.",
         )
 
     def _newer(self, product: str, latest: int) -> RecipeConflict:
         theirs = self.load(product, latest)
         return RecipeConflict(
-            f"Revision {latest} of {product} was stored by {theirs.author} ({theirs.reason}) since "
-            "this change was begun.",
-            next_action=f"Look at it with: edgeinspect recipe show {latest}; then make the change "
-            "on it.",
+            f"Revision {latest} of {product} was stored by {theirs.author} ({theirs.reason}) "
+            "after you had started this change.",
+            next_action=f"See: edgeinspect recipe show {latest}. Then change that revision.",
         )
 
     def _store(self, draft: Recipe, number: int) -> Recipe:
@@ -403,6 +408,6 @@ def _checked_content(recipe: Recipe, path: Path) -> bytes:
     content = recipe_yaml(recipe).encode()
     if validate(parse_yaml(content, path=path), Recipe) != recipe:
         raise ConfigError(
-            file=path, key="the file", value=recipe, expected="to read back as it was written"
+            file=path, key="the file", value=recipe, expected="the same content when read back"
         )
     return content

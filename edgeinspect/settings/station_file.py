@@ -123,7 +123,7 @@ class Alarms(Section):
 AcceleratorName = Annotated[
     str,
     StringConstraints(pattern=r"^(usb|pci)(:[0-9]{1,2})?$"),
-    Field(description="usb or pci, or the number of one of them like usb:1"),
+    Field(description="usb or pci, or a numbered device such as usb:1"),
 ]
 
 
@@ -288,7 +288,7 @@ class StationFile(Section):
             raise Rule("recipe", value=self.recipe, expected="active, or a revision from 1")
         check_wires(self.io, self.lines, self.encoder)
         if self.watch_path == self.socket_path:
-            expected = "another path than the control socket's"
+            expected = "a path different from the control socket's"
             raise Rule("control", "watch_socket", value=str(self.watch_path), expected=expected)
         distances = distances_of(self.track)
         check_distances(distances)
@@ -306,16 +306,20 @@ class StationFile(Section):
     def _check_sections_match_wires(self, d: Distances) -> None:
         by_encoder = self.track.tracking == "encoder"
         if by_encoder and self.encoder is None:
-            raise Rule("encoder", value=None, expected="the encoder, for track.tracking is encoder")
+            raise Rule(
+                "encoder", value=None, expected="the encoder, because track.tracking is encoder"
+            )
         if not by_encoder and self.encoder is not None:
             expected = "encoder, because an encoder is wired"
             raise Rule("track", "tracking", value="delay", expected=expected)
         if self.lines.guard is not None and d.sensor_to_guard is None:
-            raise d.rule("sensor_to_guard", "the guard sensor's place, for lines.guard is wired")
+            raise d.rule(
+                "sensor_to_guard", "the guard sensor's position, because lines.guard is wired"
+            )
         if self.lines.guard is None and d.sensor_to_guard is not None:
-            raise d.rule("sensor_to_guard", "no value, for lines.guard is not wired")
+            raise d.rule("sensor_to_guard", "no value, because lines.guard is not wired")
         if self.lines.confirm is not None and self.confirm is None:
-            expected = "earliest_ms and latest_ms, for lines.confirm is wired"
+            expected = "earliest_ms and latest_ms, because lines.confirm is wired"
             raise Rule("confirm", value=None, expected=expected)
         if self.lines.confirm is None and self.confirm is not None:
             expected = "the confirm sensor's line, because confirm is given"
@@ -330,7 +334,7 @@ class StationFile(Section):
             raise Rule("trigger_debounce_ms", value=self.trigger_debounce_ms, expected=expected)
         rest = d.min_pitch - d.window
         if gate.min_off_ms > rest:
-            expected = f"at most what neighbours' windows leave{at}"
+            expected = f"at most the time between neighbours' windows{at}"
             expected += f" (min_pitch_ms - window = {rest:g})" if not at else f" ({rest:g})"
             raise Rule("gate", "min_off_ms", value=gate.min_off_ms, expected=expected)
         if gate.max_on_ms is not None and gate.max_on_ms < d.window:
@@ -347,7 +351,7 @@ class StationFile(Section):
         if 2 * stamp_error_ms >= d.exposure_window:
             half = d.exposure_window / 2
             window = f"the exposure window{at}" if at else "exposure_window_ms"
-            expected = f"less than half of {window} ({half:g}), or no frame is ever fresh"
+            expected = f"less than half of {window} ({half:g}), otherwise no frame is fresh"
             raise Rule("camera", "stamp_error_ms", value=stamp_error_ms, expected=expected)
         left = d.gate_opens - d.sensor_to_lens - d.exposure_window
         if gate.decision_margin_ms >= left:
@@ -398,7 +402,7 @@ def example_station(name: str, *, data_dir: Path) -> StationFile:
     """
     if name not in example_names():
         known = ", ".join(example_names())
-        raise UsageError(f"There is no example station {name!r}; there are: {known}.")
+        raise UsageError(f"Unknown example station {name!r}; known examples: {known}.")
     with resources.as_file(
         resources.files("edgeinspect.settings") / "examples" / f"{name}.yaml"
     ) as file:
@@ -430,12 +434,12 @@ def _bound_by_keys(yaml_file: YamlFile, station: StationFile, folder: Path) -> S
     found = [place for place in places if os.path.lexists(place)]
     if len(found) > 1:
         raise refuse(
-            "data_dir", f"data with one folder of trusted keys, not {found[0]} and {found[1]}"
+            "data_dir", f"only one folder of trusted keys, but found {found[0]} and {found[1]}"
         )
     if not found:
         return station
     if station.trusted_keys not in (None, found[0]):
-        expected = f"{KEYS_FOLDER}, or no value: this station was given the keys in {found[0]}"
+        expected = f"{KEYS_FOLDER}, or no value, because this station has its keys in {found[0]}"
         raise refuse("trusted_keys", expected)
     return station.model_copy(update={"trusted_keys": found[0]})
 

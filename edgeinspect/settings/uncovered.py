@@ -8,7 +8,7 @@ from edgeinspect.settings.driver_tables import CAMERA_DRIVERS, IO_DRIVERS, SIM
 from edgeinspect.settings.recipe import Recipe
 from edgeinspect.settings.station_file import Camera, StationFile
 
-_SIM_PROOF = "stamps are exact; pixels that were shown before are refused"
+_SIM_PROOF = "stamps are exact; repeated pictures are rejected"
 
 
 def describe_uncovered_faults(station: StationFile, recipe: Recipe | None = None) -> list[str]:
@@ -27,18 +27,18 @@ def describe_uncovered_faults(station: StationFile, recipe: Recipe | None = None
     camera = station.camera
     if camera.replays_files:
         faults.append(
-            f"camera.driver is {camera.driver}: pictures come from files, whatever is on the belt."
+            f"camera.driver is {camera.driver}: pictures come from files, not from the belt."
         )
     elif recipe is not None and not recipe.checks.reject_frozen:
         faults.append(
-            "checks.reject_frozen is false in the recipe: an old picture passes if the camera"
-            " shows it again under a new stamp and number."
+            "checks.reject_frozen is false in the recipe: an old picture is accepted if the "
+            "camera repeats it with a new stamp and counter."
         )
     if station.encoder is not None and station.encoder.max_counts_per_s is None:
         faults.append(
-            "An encoder that counts too much, for noise or a loose wheel, is believed"
-            " (encoder.max_counts_per_s is not stated): parts on the belt are not where they are"
-            " expected."
+            "Extra counts of an encoder, from noise or a loose wheel, are not detected "
+            "(encoder.max_counts_per_s is not set): parts on the belt are not where they are "
+            "expected."
         )
     if station.io.driver == SIM:
         faults.append("io.driver is sim: no real gate is driven.")
@@ -59,15 +59,14 @@ def _stamp_faults(station: StationFile) -> list[str]:
     is_late = camera.driver != SIM and CAMERA_DRIVERS[camera.driver].stamps_are_late
     if is_late and camera.stamp_error_ms is None:
         faults.append(
-            "The camera stamps a frame later than it exposed it, by an unknown time"
-            " (camera.stamp_error_ms is not stated): a picture of another place on the belt can"
-            " count as the part's."
+            "The camera stamps a frame an unknown time after its exposure (camera.stamp_error_ms "
+            "is not set): a picture of another place on the belt can be used for the part."
         )
     if io.driver != SIM and not IO_DRIVERS[io.driver].kernel_stamps:
         faults.append(
             "Edges are stamped when the library's thread receives them, not by the kernel"
-            f" (io.driver is {io.driver}): on a busy machine a part is taken for behind its true"
-            " place. The driver gpiod has the kernel's stamps."
+            f" (io.driver is {io.driver}): on a busy machine a part's estimated position lags "
+            "behind. The driver gpiod uses the kernel's stamps."
         )
     return faults
 
@@ -76,20 +75,20 @@ def _belt_faults(station: StationFile, track: DelayTrack) -> list[str]:
     """What can happen to a belt whose speed is taken to be fixed."""
     if station.lines.line_stopped is None:
         return [
-            "The belt stops, slows or starts unnoticed (lines.line_stopped is not wired and"
-            " tracking is by delay): parts on it are no longer where the gate expects them."
+            "The belt can stop, slow down or start undetected (lines.line_stopped is not wired "
+            "and tracking is by delay): parts on it are not where the gate expects them."
         ]
     faults = []
     if track.restart_ms is None:
         faults.append(
             "A belt that needs more than"
-            f" {ASSUMED_RESTART_NS / 1e6:g} ms to reach its speed after a stop brings parts to the"
-            " camera and to the gate later than expected (track.restart_ms is not stated)."
+            f" {ASSUMED_RESTART_NS / 1e6:g} ms to reach its speed after a stop carries parts to "
+            "the camera and to the gate later than expected (track.restart_ms is not set)."
         )
     if track.stop_signal_delay_ms is None:
         faults.append(
-            "A belt that slows down before lines.line_stopped says so brings rejected parts to the"
-            " gate after their pulse (track.stop_signal_delay_ms is not stated)."
+            "A belt that slows down before lines.line_stopped changes carries rejected parts to "
+            "the gate after their pulse (track.stop_signal_delay_ms is not set)."
         )
     return faults
 
@@ -101,8 +100,8 @@ def _gate_faults(station: StationFile) -> list[str]:
     faults = []
     if lines.guard is None:
         faults.append(
-            "A part that the trigger never saw passes (normally passing gate, lines.guard is"
-            " not wired)."
+            "A part that the trigger did not detect passes (normally passing gate, lines.guard is "
+            "not wired)."
         )
     if lines.heartbeat is None:
         faults.append(
@@ -111,21 +110,22 @@ def _gate_faults(station: StationFile) -> list[str]:
         )
     if station.gate.max_on_ms is not None:
         faults.append(
-            "While everything must be rejected (pause, fault, stop), the gate lets go after every"
-            f" {station.gate.max_on_ms:g} ms (gate.max_on_ms), and a part can pass then."
+            "While everything must be rejected (pause, fault, stop), the gate is released after "
+            "every"
+            f" {station.gate.max_on_ms:g} ms (gate.max_on_ms), and then a part can pass."
         )
     return faults
 
 
 def _confirm_faults(station: StationFile) -> list[str]:
     lines, alarms = station.lines, station.alarms
-    stuck = "A gate that is stuck lets rejected parts pass"
+    stuck = "A stuck gate lets rejected parts pass"
     if lines.confirm is None:
         return [f"{stuck} unnoticed (lines.confirm is not wired)."]
     if alarms.unconfirmed_rejects == 0:
         return [f"{stuck} without an alarm (alarms.unconfirmed_rejects is 0)."]
     if not alarms.stop_line_on_unconfirmed:
-        return [f"{stuck} until somebody heeds the alarm (stop_line_on_unconfirmed is false)."]
+        return [f"{stuck} until somebody reacts to the alarm (stop_line_on_unconfirmed is false)."]
     if lines.line_stop is None:
-        return [f"{stuck} until somebody heeds the alarm (lines.line_stop is not wired)."]
+        return [f"{stuck} until somebody reacts to the alarm (lines.line_stop is not wired)."]
     return []

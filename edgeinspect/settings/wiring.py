@@ -32,7 +32,7 @@ class Bias(StrEnum):
 
 LineNumber = Annotated[int, Field(ge=0, le=1023)]
 LineName = Annotated[
-    str, StringConstraints(pattern=r"^[!-~]{1,63}$"), Field(description="a line's name")
+    str, StringConstraints(pattern=r"^[!-~]{1,63}$"), Field(description="the name of a line")
 ]
 
 
@@ -79,7 +79,7 @@ class EncoderLine(InputLine):
 
     Attributes:
         counts_per_mm: counts per mm of belt travel, for people; the track is given in counts.
-        timeout_ms: no count for this long means that the belt stands still.
+        timeout_ms: no count for this long means that the belt is stopped.
         max_counts_per_s: the belt's highest speed; faster counts are a fault. None: no limit.
     """
 
@@ -137,7 +137,7 @@ def check_wires(io: Io, lines: Lines, encoder: EncoderLine | None) -> None:
             raise Rule(*key_path, "chip", value=None, expected=expected)
         pin = (wire.chip or io.chip, wire.line)
         if pin in used:
-            expected = f"a line of its own; {used[pin]} uses this one"
+            expected = f"a different line, because {used[pin]} uses this one"
             raise Rule(*key_path, "line", value=wire.line, expected=expected)
         used[pin] = ".".join(key_path)
 
@@ -151,5 +151,5 @@ def _check_bcm(key_path: tuple[str, ...], wire: OutputLine, driver: str) -> None
         expected = f"a BCM number from 0 to 27, or GPIO0 to GPIO27, for the driver {driver}"
         raise Rule(*key_path, "line", value=wire.line, expected=expected)
     if wire.chip is not None:
-        expected = f"no chip for the driver {driver}, which knows one only"
+        expected = f"no chip, because the driver {driver} supports only one"
         raise Rule(*key_path, "chip", value=wire.chip, expected=expected)

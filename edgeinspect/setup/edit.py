@@ -11,6 +11,8 @@ def replace_value(text: str, key_path: tuple[str, ...], value: str) -> str:
     """The text with another plain value at this key, which must be there.
 
     Args:
+        text: the text of a YAML file.
+        key_path: the keys from the outermost to the innermost.
         value: letters, digits, ``-``, ``_`` or ``.``, so that it needs no quotes.
     """
     node: Any = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -28,7 +28,7 @@ from edgeinspect.setup.station_paths import refuse_other_places
 
 STATION_FILE = "station.yaml"
 _MAX_KEY_BYTES = 16 << 10
-SAY_SO = "If you mean to go back, write allow_older: true into station.conf."
+HOW_TO_GO_BACK = "To go back to an older one, write allow_older: true in station.conf."
 FROM_HOSTNAME = "from-hostname"
 """As the station file's ``id``: the host name of ``station.conf``, so that cards share a file."""
 
@@ -95,11 +95,14 @@ def find_files(
     history: History | None = None,
     uid: int | None = None,
 ) -> Found:
-    """Read and check everything; raises nothing that ``problems`` can tell.
+    """Read and check everything; problems are returned in ``problems``, not raised.
 
     Args:
+        places: the folders of the import.
+        conf: the checked station.conf.
+        conf_file: the same file with its line numbers.
         history: which keys were revoked; they are left out.
-        uid: the station's user, to whom its folders must belong; None does not ask.
+        uid: the station's user, who must own its folders; None skips this check.
     """
     found = Found()
 
@@ -124,7 +127,11 @@ def find_files(
     if not found.problems:
         attempt(lambda: _check_together(found))
     if not found.problems and not conf.allow_older:
-        attempt(lambda: refuse_older(newer_than(places, found), bundle_of(found), say_so=SAY_SO))
+        attempt(
+            lambda: refuse_older(
+                newer_than(places, found), bundle_of(found), next_action=HOW_TO_GO_BACK
+            )
+        )
     return found
 
 
@@ -192,7 +199,7 @@ def _digest(file: Path) -> bytes:
     except OSError as error:
         found = f"unreadable ({error.strerror})"
     raise ConfigError(
-        file=file, key="the file", value=found, expected="a file that a station can take"
+        file=file, key="the file", value=found, expected="a file that a station can import"
     )
 
 
@@ -270,7 +277,7 @@ def _find_station(places: Places, conf: StationConf, found: Found, uid: int | No
             line=yaml_file.line_of(("trusted_keys",)),
             key="trusted_keys",
             value=str(station.trusted_keys),
-            expected=f"{KEYS_FOLDER}, or no value: station.conf names the keys",
+            expected=f"{KEYS_FOLDER}, or no value, because station.conf sets the keys",
         )
     refuse_half_simulated(station)
     found.station = station

@@ -21,7 +21,7 @@ from edgeinspect.files.atomic_file import replace_file
 HISTORY_FILE = "imported.json"
 FORMAT = 2
 LONGEST = 4000
-"""So many sets of files are remembered, and so many revoked keys."""
+"""The numbers of file sets and of revoked keys that are remembered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +120,12 @@ def _taken(values: dict[str, Any]) -> Taken:
 
 
 def ssh_key_id(line: str) -> str:
-    """Stands for an SSH key, whatever its comment says."""
+    """Identify an SSH key, without its comment."""
     return _id("ssh", " ".join(line.split()[:2]))
 
 
 def bundle_key_id(content: bytes) -> str:
-    """Stands for a minisign key: its base64 line, whatever its comment or its file's name."""
+    """Identify a minisign key by its base64 line, without its comment and file name."""
     lines = content.decode(errors="replace").split("\n")
     return _id("bundle", lines[1].strip() if len(lines) > 1 else "")
 

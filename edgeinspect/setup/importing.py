@@ -51,7 +51,7 @@ from edgeinspect.setup.import_history import (
     utc_text,
 )
 from edgeinspect.setup.log import write_log
-from edgeinspect.setup.owner import Owner, heard, run_as, station_owner, told
+from edgeinspect.setup.owner import Owner, as_report, heard, run_as, station_owner
 from edgeinspect.setup.station_conf import IMPORTED, StationConf, Wifi, parse_station_conf
 from edgeinspect.setup.system_files import (
     KEYS_FILE,
@@ -63,9 +63,9 @@ from edgeinspect.setup.system_files import (
 
 AUTHOR = "station.conf"
 AGAIN = (
-    "To have it taken again, change something in station.conf: a comment with today's date will do."
+    "To import it again, change station.conf, for example by adding a comment with today's date."
 )
-LET_IN = "To let it in again, write allow_older: true into station.conf."
+LET_IN = "To allow it again, write allow_older: true in station.conf."
 
 
 class State(StrEnum):
@@ -160,7 +160,7 @@ def import_setup(
 
 
 def check_setup(places: Places) -> Outcome:
-    """What ``import_setup`` would say; nothing is changed, not even the log."""
+    """Return the result that ``import_setup`` would have, without any change, even to the log."""
     if not places.conf.is_file():
         return Outcome(state=State.NO_FILE)
     try:
@@ -209,11 +209,9 @@ def _import(
 
 def _superseded(before: Taken, history: History) -> str:
     newest = history.newest
-    since = (
-        "" if newest is None else f", and something newer was taken from a {newest.source} since"
-    )
+    since = "" if newest is None else f", and a newer import was made from a {newest.source}"
     when = f" on {before.time}" if before.time else ""
-    return f"Exactly these files were taken{when}{since}. {AGAIN}"
+    return f"The same files were already imported{when}{since}. {AGAIN}"
 
 
 def _take_all(card: _Card, history: History) -> Outcome:
@@ -262,15 +260,15 @@ def _ssh_keys(card: _Card, history: History, left_out: list[str]) -> list[str]:
         else:
             name = line.split(None, 2)[2:] or [line.split()[1][-12:]]
             left_out.append(
-                f"ssh_keys[{index}] ({name[0]}): a newer station.conf left this key out on {when}, "
-                f"and it stays out. {LET_IN}"
+                f"ssh_keys[{index}] ({name[0]}): a newer station.conf removed this key on {when}, "
+                f"so it is not allowed. {LET_IN}"
             )
     if kept:
         return kept
     in_force = _authorized(card.places)
     if not in_force:
         return listed  # nobody could log in any more
-    left_out.append("None of its SSH keys may be let in, so those in force stay.")
+    left_out.append("None of its SSH keys is allowed, so the keys in force are kept.")
     return in_force
 
 
@@ -301,7 +299,7 @@ def _kept_wifi(places: Places, wifi: Wifi, conf_file: YamlFile) -> str:
             line=conf_file.line_of(("network", "wifi", "passphrase")),
             key="network.wifi.passphrase",
             value=IMPORTED,
-            expected=f"the passphrase itself: none was imported yet for {wifi.ssid!r}",
+            expected=f"a passphrase, because none was imported before for {wifi.ssid!r}",
         )
     return text
 
@@ -358,7 +356,7 @@ def _take_station(
 def _check_as_station(card: _Card, history: History) -> dict[str, Any]:
     """Return the problems, and the files to create in the station's folder; changes nothing."""
     found = _find(card, history)
-    report: dict[str, Any] = {"problems": [told(problem) for problem in found.problems]}
+    report: dict[str, Any] = {"problems": [as_report(problem) for problem in found.problems]}
     if found.station is not None and found.station_text is not None:
         report["station_text"] = found.station_text.decode()
         report["station_id"] = found.station.id
@@ -374,7 +372,7 @@ def _take_as_station(card: _Card, history: History) -> dict[str, Any]:
     """Install the bundle and put the recipe into force."""
     found = _find(card, history)
     if found.problems:  # somebody changed something since the check
-        return {"problems": [told(problem) for problem in found.problems]}
+        return {"problems": [as_report(problem) for problem in found.problems]}
     done = []
     note = audit_note(newer_than(card.places, found))
     if found.bundle is not None:
@@ -421,7 +419,7 @@ def _make_folders(card: _Card, names: Sequence[str]) -> None:
     own_folders.make_own_folder(folder, mode=0o2750, gid=card.owner.gid)
     for name in names:
         if Path(name).name != name:
-            raise StorageFault(f"{name!r} is not an entry of {folder}.")
+            raise StorageFault(f"{name!r} was not found in {folder}.")
         own_folders.hand_over_folder(folder / name, card.owner)
 
 
@@ -433,12 +431,12 @@ def _take_keys(card: _Card, history: History, left_out: list[str]) -> list[str]:
         return []
     keys = trusted_keys_of(places, card.conf, history)
     left_out += [
-        f"trusted_keys: {name} was left out by a newer station.conf, and stays out. {LET_IN}"
+        f"trusted_keys: {name} was removed by a newer station.conf, so it is not allowed. {LET_IN}"
         for name in listed
         if name not in keys
     ]
     if not keys:
-        left_out.append("None of its trusted keys may be taken, so those in force stay.")
+        left_out.append("None of its trusted keys is allowed, so the keys in force are kept.")
         return []
     ids = {bundle_key_id(content) for content in keys.values()}
     in_force = own_folders.read_keys(places.keys_dir)

@@ -15,7 +15,7 @@ from edgeinspect.setup.station_conf import CONF_FILE, LOG_FILE
 _LONGEST_BYTES = 1 << 20
 
 _WORDS = {
-    "no station.conf": f"""NOT SET UP. There is no {CONF_FILE} on this partition.
+    "no station.conf": f"""NOT SET UP. {CONF_FILE} was not found on this partition.
 
 What to do: copy {CONF_FILE}.example to {CONF_FILE}, edit it on a PC, put the card back and
 switch the station on again. Until then nobody can log in and nothing is inspected.""",
@@ -40,7 +40,11 @@ def write_log(
     """Write ``station.log`` unless it says the same already, to spare the card.
 
     Args:
+        folder: the folder of station.conf.
         state: the key of what to say.
+        done: sentences about what was imported.
+        left_out: sentences about what was left out.
+        problems: the errors that were found.
         now: UTC; a station has no battery clock, so it may be far off, and the log says so.
     """
     if left_out and state == "imported":

@@ -30,6 +30,7 @@ def make_own_folder(path: Path, *, mode: int, gid: int | None = None) -> None:
     Its parent must be such a folder already.
 
     Args:
+        path: the folder.
         mode: its permissions.
         gid: its group; None leaves it.
 
@@ -82,7 +83,7 @@ def read_keys(folder: Path) -> dict[str, bytes]:
 
 
 def write_keys(folder: Path, keys: Mapping[str, bytes]) -> None:
-    """Let the folder hold exactly these files, each made anew.
+    """Make the folder contain exactly these files, each newly created.
 
     New ones come first and old ones go last, so that there is no moment without any key.
     """
@@ -123,8 +124,8 @@ def _open_folder(path: Path) -> int:
         return os.open(path, _FOLDER)
     except OSError as error:
         raise StorageFault(
-            f"{path} is not a folder of its own ({error.strerror}).",
-            next_action="Remove it; it must be a folder, not a link or a file.",
+            f"{path} is not a separate folder ({error.strerror}).",
+            next_action="Remove it. It must be a folder, not a link or a file.",
         ) from error
 
 

@@ -33,7 +33,7 @@ _MORE_DATA_BYTES = 2 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """Whom the station's files belong to."""
+    """The owner of the station's files."""
 
     uid: int
     gid: int
@@ -58,8 +58,10 @@ def run_as(
     """What ``work`` returns, done as ``owner``; None does it in this process.
 
     Args:
+        owner: the user to become; None stays in this process.
         work: returns what JSON can hold. Every module that it needs must be loaded already: the
             child may not be able to read root's files.
+        limit_s: how long the child may take, in seconds.
 
     Raises:
         StorageFault: the child ended early, or did not end in time.
@@ -85,15 +87,15 @@ def run_as(
         found = None
     if not isinstance(found, dict):
         raise StorageFault(
-            f"The station's files could not be taken: the work as user {owner.uid} ended early or "
-            f"took longer than {limit_s:g} s.",
+            f"The station's files could not be imported: the process of user {owner.uid} ended "
+            f"early or took longer than {limit_s:g} s.",
             next_action="Look for pipes, links and files of other users in the station's folder.",
         )
     return found
 
 
-def told(error: EdgeInspectError) -> dict[str, Any]:
-    """An error as JSON can hold it; see ``heard``."""
+def as_report(error: EdgeInspectError) -> dict[str, Any]:
+    """Convert an error for JSON; see ``heard``."""
     return {
         "message": error.message,
         "next_action": error.next_action,
@@ -102,10 +104,10 @@ def told(error: EdgeInspectError) -> dict[str, Any]:
 
 
 def heard(values: object) -> EdgeInspectError:
-    """The error that a child reported by ``told``."""
+    """Return the error that a child reported with ``as_report``."""
     fields = values if isinstance(values, dict) else {}
     error = EdgeInspectError(
-        str(fields.get("message", "The station's files could not be taken.")),
+        str(fields.get("message", "The station's files could not be imported.")),
         next_action=str(fields.get("next_action", "")),
     )
     code = fields.get("exit_code")
@@ -131,7 +133,7 @@ def _be_child(owner: Owner, work: Callable[[], Mapping[str, Any]], write_end: in
             try:
                 report = work()
             except EdgeInspectError as error:
-                report = {"problems": [told(error)]}
+                report = {"problems": [as_report(error)]}
             json.dump(dict(report), pipe)
         status = 0
     finally:
@@ -163,5 +165,5 @@ def _end(child: int) -> None:
     try:
         os.killpg(child, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
-        os.kill(child, signal.SIGKILL)  # it has no session of its own yet
+        os.kill(child, signal.SIGKILL)  # it does not have its own session yet
     os.waitpid(child, 0)

@@ -39,17 +39,17 @@ def _check_ssh_key(text: str) -> str:
     fields = text.split(None, 2)
     expected = "one line of a .pub file, e.g. ssh-ed25519 AAAA… name"
     if "PRIVATE KEY" in text:
-        raise ValueError(f"{expected}; this is a private key, which belongs to nobody else")
+        raise ValueError(f"{expected}; this is a private key, which must stay secret")
     if len(fields) < 2 or _KEY_TYPES.fullmatch(fields[0]) is None:
         raise ValueError(expected)
     try:
         blob = base64.b64decode(fields[1], validate=True)
     except binascii.Error:
-        raise ValueError(f"{expected}; its middle part is cut off or changed") from None
+        raise ValueError(f"{expected}; its middle part is truncated or changed") from None
     # RFC 4253, section 6.6: the blob begins with the type, a length of four bytes before it.
     length = int.from_bytes(blob[:4], "big")
     if blob[4 : 4 + length] != fields[0].encode() or len(blob) < 4 + length + 32:
-        raise ValueError(f"{expected}; its middle part is cut off or changed")
+        raise ValueError(f"{expected}; its middle part is truncated or changed")
     return text
 
 
@@ -102,7 +102,7 @@ def _check_passphrase(text: str) -> str:
 HostName = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
-    Field(description="1 to 63 small letters, digits or -, neither first nor last a -"),
+    Field(description="1 to 63 lower-case letters, digits or -, without - at either end"),
 ]
 SshKey = Annotated[
     str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,4096}$"), AfterValidator(_check_ssh_key)
@@ -114,7 +114,7 @@ FileName = Annotated[Label, AfterValidator(_check_file_name)]
 Country = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Z]{2}$"),
-    Field(description="two capital letters, e.g. DE: the rules for radio differ by country"),
+    Field(description="two capital letters, e.g. DE, because radio rules differ by country"),
 ]
 
 
@@ -133,9 +133,9 @@ class Ethernet(Section):
     @model_validator(mode="after")
     def _check_static(self) -> Self:
         if self.address is None and self.gateway is not None:
-            raise Rule("gateway", value=self.gateway, expected="no gateway, or an address too")
+            raise Rule("gateway", value=self.gateway, expected="no gateway without an address")
         if self.address is None and self.dns:
-            raise Rule("dns", value=list(self.dns), expected="no dns, or an address too")
+            raise Rule("dns", value=list(self.dns), expected="no dns without an address")
         return self
 
 
@@ -215,7 +215,7 @@ class StationConf(Section):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.station_file is None and self.recipe is not None:
-            expected = "no recipe, or the station_file that uses it too"
+            expected = "no recipe without the station_file that uses it"
             raise Rule("recipe", value=self.recipe, expected=expected)
         return self
 

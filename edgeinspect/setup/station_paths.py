@@ -48,10 +48,10 @@ def _what_is_wrong(path: Path, folder: Path, uid: int | None) -> str:
     if ".." in path.parts:
         return "a path with .. can leave it"
     if not path.is_relative_to(folder) or path == folder:
-        return "everything else belongs to the system and may be forgotten"
+        return "other folders belong to the system and may be deleted"
     steps = path.relative_to(folder).parts
     if steps[0] in _TAKEN:
-        return f"{steps[0]} is not for the station's data"
+        return f"{steps[0]} is not a folder for the station's data"
     place = folder
     for step in steps:
         place /= step
@@ -67,7 +67,7 @@ def _what_is_wrong_with_step(place: Path, folder: Path, uid: int | None) -> str:
     try:
         status = place.lstat()
     except OSError as error:
-        return f"cannot be looked at ({error.strerror})"
+        return f"cannot be checked ({error.strerror})"
     if stat.S_ISLNK(status.st_mode):
         return "is a link"
     if not stat.S_ISDIR(status.st_mode):

@@ -28,7 +28,7 @@ class Belt:
         return self._settles_with == 1
 
     def change(self, speed: int, now_ns: int, *, within_ns: int) -> None:
-        """Go to this speed, 0 or 1, evenly within so much time."""
+        """Change to this speed, 0 or 1, evenly within this time."""
         begins_with = self.speed(now_ns)
         self._begins_ns, self._begins_at_ns = now_ns, self.travel_ns(now_ns)
         self._begins_with, self._settles_with = begins_with, speed
@@ -36,13 +36,13 @@ class Belt:
         self._settles_at_ns = self._begins_at_ns + int((begins_with + speed) / 2 * within_ns)
 
     def speed(self, now_ns: int) -> float:
-        """At this time, which does not lie before the last change."""
+        """Return the speed at this time, which must not be before the last change."""
         if now_ns >= self._settles_ns:
             return float(self._settles_with)
         return self._begins_with + self._gain_per_ns() * (now_ns - self._begins_ns)
 
     def travel_ns(self, now_ns: int) -> int:
-        """How far it has come at this time, which does not lie before the last change."""
+        """Return the distance at this time, which must not be before the last change."""
         if now_ns >= self._settles_ns:
             return self._settles_at_ns + self._settles_with * (now_ns - self._settles_ns)
         since_ns = now_ns - self._begins_ns

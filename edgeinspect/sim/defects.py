@@ -70,7 +70,7 @@ class DefectSpec:
 class Stamp(NamedTuple):
     """A defect's picture: brightness factors and its mask, both (height, width), and its place.
 
-    ``left`` and ``top`` are frame pixels and may lie outside the frame.
+    ``left`` and ``top`` are frame pixels and may be outside the frame.
     """
 
     gain: NDArray[np.float32]

@@ -151,7 +151,7 @@ class VirtualCamera:
         self._free_ns = now_ns + 100 * MS
 
     def lost(self, frame: Frame) -> None:
-        """The station never saw this frame, so it could not know it again."""
+        """The station did not see this frame, so it could not recognize it."""
         if frame in self._shown:
             self._shown.remove(frame)
             self._shown_bytes -= frame.pixels.nbytes

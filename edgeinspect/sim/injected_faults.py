@@ -394,14 +394,14 @@ def _default_rates(names: Iterable[str]) -> dict[str, float]:
 def _check(name: str, rate: float, guarded: bool, encoder: bool) -> None:
     if name not in FAULTS:
         raise UsageError(
-            f"There is no fault named {name!r}.",
-            next_action=f"Choose all, none, or some of: {', '.join(FAULTS)}.",
+            f"Unknown fault {name!r}.",
+            next_action=f"Use all, none, or some of: {', '.join(FAULTS)}.",
         )
     if not 0.0 <= rate <= 1.0:
-        raise UsageError(f"The rate of {name} is {rate}; it must lie between 0 and 1 per part.")
+        raise UsageError(f"The rate of {name} is {rate}; expected 0 to 1 per part.")
     if not _possible(FAULTS[name], guarded, encoder):
         sensor = "a guard sensor" if FAULTS[name].needs_guard else "an encoder"
-        raise UsageError(f"{name} needs a line with {sensor}, and this one has none.")
+        raise UsageError(f"{name} needs a line with {sensor}.")
 
 
 def _possible(fault: Fault, guarded: bool, encoder: bool) -> bool:

@@ -11,7 +11,7 @@ from edgeinspect.sim.presets import SECOND, LineGeometry
 
 
 class ControlledStation(Protocol):
-    """What the control and the operator tell the station."""
+    """The signals that the control and the operator give to the station."""
 
     def set_line_stopped(self, stopped: bool, now_ns: int) -> None:
         """Report that the line-stopped contact changed."""
@@ -68,7 +68,7 @@ class LineControl:
         self._stopped = False
         self._must_clear = False
         self._repairing = False
-        self._told_stopped = False
+        self._reported_stopped = False
         self.stop_signal_late_ns = 0
         self.signal_bounces = 0
         self.stops: dict[str, int] = {}
@@ -77,7 +77,7 @@ class LineControl:
     @property
     def stopped(self) -> bool:
         """The level of the line-stopped signal."""
-        return self._told_stopped
+        return self._reported_stopped
 
     def start(self, now_ns: int) -> None:
         """Start to watch the station's heartbeat."""
@@ -133,23 +133,23 @@ class LineControl:
 
     def _signal(self, now_ns: int) -> None:
         """The line-stopped contact follows the command, perhaps not at once."""
-        if self._told_stopped == self._stopped:
+        if self._reported_stopped == self._stopped:
             return
-        self._tell(self._stopped, now_ns)
+        self._report(self._stopped, now_ns)
         bounces, self.signal_bounces = self.signal_bounces, 0
         ends_ns = now_ns
         for _ in range(2 * bounces):
             ends_ns += self._world.rng.randint(1, self._world.geometry.stop_bounce_ns)
             self._world.agenda.at(ends_ns, self._bounce)
         if bounces:
-            self._world.agenda.at(ends_ns, lambda t: self._tell(self._stopped, t))
+            self._world.agenda.at(ends_ns, lambda t: self._report(self._stopped, t))
 
     def _bounce(self, now_ns: int) -> None:
-        self._tell(not self._told_stopped, now_ns)
+        self._report(not self._reported_stopped, now_ns)
 
-    def _tell(self, stopped: bool, now_ns: int) -> None:
-        if stopped != self._told_stopped:
-            self._told_stopped = stopped
+    def _report(self, stopped: bool, now_ns: int) -> None:
+        if stopped != self._reported_stopped:
+            self._reported_stopped = stopped
             self._world.station.set_line_stopped(stopped, now_ns)
 
     def _repair(self, now_ns: int) -> None:

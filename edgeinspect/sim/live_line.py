@@ -165,7 +165,7 @@ class LiveLine(Station):
         )
 
     def start(self, *, first_part_ns: int = SECOND + SECOND // 2) -> None:
-        """Start the belt; the first part is put on it after so much travel.
+        """Start the belt; the first part is placed on it after this travel.
 
         Start the station first: the line's control watches its heartbeat from now on.
         """
@@ -212,7 +212,7 @@ class LiveLine(Station):
         try:
             return answer.get(timeout=wait_s + 1.0)
         except Empty:
-            raise CameraFault("The simulated line stands still.") from None
+            raise CameraFault("The simulated line is stopped.") from None
 
     def snapshot(self) -> LineSnapshot:
         """The line right now."""

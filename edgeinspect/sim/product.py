@@ -1,7 +1,7 @@
 """The product that the simulated line makes: a cover plate with holes, a bore, a slot and marks.
 
 Drawn once per process at four times the picture's resolution. Part coordinates are the frame's
-pixels for a part that lies exactly in the middle of the picture without rotation.
+pixels for a part exactly in the middle of the picture without rotation.
 """
 
 from __future__ import annotations

@@ -82,8 +82,8 @@ def run_simulation(
         _Shard(count, shard_seed, gate, tracking, rates, core_factory)
         for count, shard_seed in _cut(parts, seed)
     ]
-    tell = progress or (lambda done: None)
-    accounts = _run_all(shards, jobs, tell)
+    report = progress or (lambda done: None)
+    accounts = _run_all(shards, jobs, report)
     return replace(reduce(add, accounts), seed=seed)
 
 
@@ -91,9 +91,9 @@ def _check(parts: int, gate: str, tracking: str, jobs: int) -> None:
     if parts < 1 or jobs < 1:
         raise UsageError(f"A simulation needs at least one part and one job, not {parts}, {jobs}.")
     if gate not in GATES:
-        raise UsageError(f"There is no gate {gate!r}; choose one of {', '.join(GATES)}.")
+        raise UsageError(f"Unknown gate {gate!r}; expected one of {', '.join(GATES)}.")
     if tracking not in [each.value for each in Tracking]:
-        raise UsageError(f"Tracking is 'delay' or 'encoder', not {tracking!r}.")
+        raise UsageError(f"Unknown tracking {tracking!r}; expected 'delay' or 'encoder'.")
 
 
 def _cut(parts: int, seed: int) -> Iterator[tuple[int, int]]:
@@ -106,23 +106,23 @@ def _cut(parts: int, seed: int) -> Iterator[tuple[int, int]]:
         yield min(SHARD_PARTS, parts - number * SHARD_PARTS), shard_seed
 
 
-def _run_all(shards: list[_Shard], jobs: int, tell: Callable[[int], None]) -> list[Account]:
+def _run_all(shards: list[_Shard], jobs: int, report: Callable[[int], None]) -> list[Account]:
     if jobs == 1 or len(shards) == 1:
         accounts = []
         done = 0
         for shard in shards:
-            accounts.append(shard.run(_after(done, tell)))
+            accounts.append(shard.run(_after(done, report)))
             done += shard.parts
-            tell(done)
+            report(done)
         return accounts
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         futures = {pool.submit(shard.run): number for number, shard in enumerate(shards)}
         results: dict[int, Account] = {}
         for future in as_completed(futures):
             results[futures[future]] = future.result()
-            tell(sum(account.parts for account in results.values()))
+            report(sum(account.parts for account in results.values()))
     return [results[number] for number in range(len(shards))]
 
 
-def _after(done: int, tell: Callable[[int], None]) -> Callable[[int], None]:
-    return lambda more: tell(done + more)
+def _after(done: int, report: Callable[[int], None]) -> Callable[[int], None]:
+    return lambda more: report(done + more)

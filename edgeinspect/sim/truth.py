@@ -109,7 +109,7 @@ class Account:
             exposed after its own trigger, scored below the threshold, in time.
         judged_unsteady: records judged on a picture although the belt was not at its speed all the
             way from trigger to exposure; only where that speed is assumed (tracking by delay).
-        untriggered_passed: parts that left and that the trigger never saw. For a normally passing
+        untriggered_passed: parts that left undetected by the trigger. For a normally passing
             gate without a guard sensor they are not counted as wrongly passed, because nothing on
             that line could have noticed them.
         died_with_station: triggers and records lost in a crash; their parts were rejected or
@@ -227,7 +227,9 @@ class _Settlement:
         unwritten = sum(1 for record in died_and_left if self._was_refused(record))
         for record in died_and_left:
             if not self._was_refused(record):
-                self._find(f"the record of part {record.part_id} died, and the part had left")
+                self._find(
+                    f"the record of part {record.part_id} was lost after the part had left the line"
+                )
         ledger_lost = sum(record.gate_outcome is GateOutcome.LOST for record in records)
         untriggered = [part for part in parts if not part.trigger_sees]
         return replace(
@@ -349,7 +351,7 @@ class _Settlement:
                 )
 
     def _travelled_at_exposure(self, record: PartRecord, tracking: Tracking) -> int | None:
-        """How far the record's part had come, in track units; None if nobody knows."""
+        """Return how far the record's part had travelled, in track units; None if unknown."""
         truth = self._truth_of(record)
         if truth is None:
             return None
@@ -369,7 +371,7 @@ class _Settlement:
             )
 
     def _judged_unsteady(self) -> Iterator[str]:
-        """A position that is a time says nothing while the belt does not keep its speed."""
+        """A position given as a time is meaningless while the belt is not at its set speed."""
         unsteady = self._log.unsteady if self._tracking == Tracking.DELAY else []
         for record in self._judged() if unsteady else ():
             if record.frame is None:
@@ -377,8 +379,8 @@ class _Settlement:
             at = bisect_right(unsteady, (record.frame.exposure_mono_ns, FOREVER_NS)) - 1
             if at >= 0 and unsteady[at][1] > record.trigger_mono_ns:
                 yield (
-                    f"record {record.part_id} was judged {record.verdict.kind}, and the belt did "
-                    f"not have its speed from {unsteady[at]} ns"
+                    f"record {record.part_id} was judged {record.verdict.kind}, but the belt was "
+                    f"not at its speed from {unsteady[at]} ns"
                 )
 
     def _duplicated(self) -> int:
@@ -434,7 +436,10 @@ class _Settlement:
         there = {record.part_id for record in self._log.records}
         lost = set(self._log.acknowledged) - there - self._log.deleted
         if lost:
-            self._find(f"{len(lost)} acknowledged records are in no file, the first {min(lost)}")
+            self._find(
+                f"{len(lost)} acknowledged records are missing from the files, the first "
+                f"is {min(lost)}"
+            )
         return len(lost)
 
     def _was_refused(self, record: PartRecord) -> bool:

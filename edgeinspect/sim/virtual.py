@@ -109,7 +109,7 @@ class Store:
 
 
 class LateInputs:
-    """Holds back the events of an input whose reader stands still, and delivers them in a burst.
+    """Holds back the events of an input whose reader stalls, and delivers them in a burst.
 
     Stamps keep their values: only the delivery is late, as behind a thread without a processor.
     """
@@ -173,7 +173,7 @@ class Process:
         }
 
     def start(self, now_ns: int) -> None:
-        """Start the core, and tell it whether the belt stands."""
+        """Start the core, and report whether the belt is stopped."""
         self._carry_out(self.core.start(now_ns), now_ns)
         self.post(m.LineStopped(self._line.world.control.stopped, now_ns), now_ns)
         self._drain(now_ns)
@@ -194,7 +194,7 @@ class Process:
             self._drain(now_ns)
 
     def hang(self, duration_ns: int, now_ns: int) -> None:
-        """The line thread stands still; the pulse thread does not."""
+        """Stall the line thread, but not the pulse thread."""
         self._hung_until_ns = max(self._hung_until_ns, now_ns + duration_ns)
         self._line.agenda.at(self._hung_until_ns, self._drain)
 
@@ -382,7 +382,7 @@ class VirtualLine:
     # --- what the faults use ------------------------------------------------------------------
 
     def crash(self, now_ns: int) -> None:
-        """The process dies; its output falls to the idle level and its memory is gone."""
+        """The process dies; its output falls to the idle level and its memory is lost."""
         process = self.process
         if process is None:
             return
@@ -406,7 +406,7 @@ class VirtualLine:
             self.agenda.at(now_ns + self.rng.randint(0, SECOND // 2), self._look_after_records)
 
     def hang(self, duration_ns: int, now_ns: int) -> None:
-        """Let the line thread stand still for this time."""
+        """Stall the line thread for this time."""
         if self.process is not None:
             self.process.hang(duration_ns, now_ns)
 
@@ -421,7 +421,7 @@ class VirtualLine:
         self._post(m.ApplyConfig(self._config), now_ns)
 
     def drop(self, event: m.Event) -> m.Event:
-        """A full queue drops the event and says so."""
+        """A full queue drops the event and reports it."""
         self.drop_next_event = False
         if isinstance(event, m.TriggerEdge):
             self.truth.edges.remove((event.edge_mono_ns, self._lives))

@@ -199,7 +199,7 @@ class World:
         self._station = station
 
     def start(self, *, first_part_ns: int) -> None:
-        """Plan the first part, so many nanoseconds of travel from now, and the encoder."""
+        """Plan the first part, this many nanoseconds of travel from now, and the encoder."""
         travel_ns = self.agenda.travel_ns(self.agenda.now_ns)
         self.agenda.at_travel(travel_ns + first_part_ns, self._infeed)
         if self._encoder:
@@ -327,7 +327,7 @@ class World:
             part.edge_delivered = self.station.trigger_edge(now_ns)
             for delay_ns in part.bounces_ns:
                 self.agenda.at(now_ns + delay_ns, self._spurious_trigger)
-        self._tell("sensor", part, now_ns)
+        self._report("sensor", part, now_ns)
 
     def _spurious_trigger(self, now_ns: int) -> None:
         self.station.trigger_edge(now_ns)
@@ -359,7 +359,7 @@ class World:
             self.outfeed.append(part)
             end_ns = part.sensor_travel_ns + self.geometry.to_end_ns
             self.agenda.at_travel(end_ns, lambda t: self._leave(part, t))
-            self._tell("outfeed", part, now_ns)
+            self._report("outfeed", part, now_ns)
             return
         self._finish(part, End.REJECTED, now_ns)
         if part.confirm_sees:
@@ -373,9 +373,9 @@ class World:
 
     def _finish(self, part: SimPart, end: End, now_ns: int) -> None:
         part.end, part.end_ns = end, now_ns
-        self._tell(end.value, part, now_ns)
+        self._report(end.value, part, now_ns)
 
-    def _tell(self, what: str, part: SimPart | None, now_ns: int) -> None:
+    def _report(self, what: str, part: SimPart | None, now_ns: int) -> None:
         if self.on_event is not None:
             self.on_event(what, part, now_ns)
 

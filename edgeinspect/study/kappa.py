@@ -72,7 +72,7 @@ def fleiss_kappa(counts: Counts, *, confidence: float = 0.95) -> Kappa:
     """
     sums = counts.sum(axis=1) if counts.ndim == 2 and len(counts) else np.zeros(1)
     if np.any(sums != sums[0]) or sums[0] < 2:
-        raise ValueError("each part must be decided on equally often, at least twice")
+        raise ValueError("each part needs the same number of decisions, at least two")
     times = float(sums[0])
     pairs = ((counts**2).sum(axis=1) - times) / (times * (times - 1))
     parts, said = len(counts), counts.sum(axis=0)

@@ -177,8 +177,8 @@ def analyse(study: Study, *, confidence: float = 0.95) -> StudyResult:
     if not all(kinds):
         missing = "bad" if not kinds[BAD] else "good"
         raise UsageError(
-            f"No {missing} part is in the study.",
-            next_action="Study good and bad parts together, about half of them near the limit.",
+            f"The study has no {missing} parts.",
+            next_action="Include both good and bad parts, about half of them near the limit.",
         )
     results = tuple(_appraiser(study, at, confidence) for at in range(len(study.appraisers)))
     every = np.moveaxis(study.decisions, 1, 0).reshape(len(study.parts), -1)
@@ -270,7 +270,7 @@ def _worst(grades: Iterable[Grade]) -> Grade:
 
 
 def _remarks(kinds: Sequence[int], trials: int, confidence: float) -> list[str]:
-    """Say what so few decisions cannot show, however good they are."""
+    """Report what this number of decisions cannot prove, however good they are."""
     made = []
     for kind, name, words in ((BAD, "miss_rate", "bad"), (GOOD, "false_alarm_rate", "good")):
         limit = BOUNDS[name].acceptable
@@ -279,7 +279,8 @@ def _remarks(kinds: Sequence[int], trials: int, confidence: float) -> list[str]:
         if decisions < needed:
             made.append(
                 f"At least {needed} decisions on {words} parts without a mistake are needed to "
-                f"show a {name.replace('_', ' ')} of at most {limit:.0%} at {confidence:.0%}; this "
+                f"prove a {name.replace('_', ' ')} of at most {limit:.0%} at {confidence:.0%}; "
+                "this "
                 f"study has {decisions}."
             )
     if trials < 2:

@@ -76,7 +76,9 @@ def read_rows(
         _row(path, line, cells, allow_open, references) for line, cells in _lines(path, columns)
     ]
     if not rows:
-        raise _wrong(path, None, "the file", Found("without decisions"), "one line a decision")
+        raise _wrong(
+            path, None, "the file", Found("without decisions"), "one line for each decision"
+        )
     return rows
 
 
@@ -115,9 +117,9 @@ def study_of(rows: Sequence[Row]) -> Study:
                 row_found = seen.get((appraiser, part, trial))
                 if row_found is None or row_found.decision is None:
                     raise UsageError(
-                        f"The study is not complete: {appraiser} has not decided on part {part} "
+                        f"The study is not complete: {appraiser} has no decision for part {part} "
                         f"in trial {trial}.",
-                        next_action="Let every appraiser decide on every part in every trial.",
+                        next_action="Every appraiser must decide on every part in every trial.",
                     )
                 decisions[a, p, t] = row_found.decision
     return Study(
@@ -144,7 +146,7 @@ def plan_rows(
     """
     for what, names in (("part", [name for name, _ in parts]), ("appraiser", list(appraisers))):
         if not names or len(set(names)) != len(names):
-            raise UsageError(f"A study needs {what}s, each named once.")
+            raise UsageError(f"A study needs {what}s, and each name may occur only once.")
     rng = Random(seed)  # noqa: S311 - an order, not a secret
     rows = []
     for trial in range(1, trials + 1):
@@ -272,7 +274,7 @@ def _reference(
     if references is None:
         return _word(path, line, "reference", cells)
     if part not in references:
-        raise _wrong(path, line, "part", part, "a part of the list of parts")
+        raise _wrong(path, line, "part", part, "a part from the list of parts")
     known = references[part]
     if cells.get("reference") and _word(path, line, "reference", cells) != known:
         expected = f"{NAMES[known]}, as in the list of parts"

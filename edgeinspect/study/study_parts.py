@@ -20,7 +20,7 @@ def decision_of(part: StoredPart) -> int:
 def fill_in(rows: Sequence[Row], parts: Iterable[StoredPart], *, appraiser: str) -> list[Row]:
     """Fill the records, in the order of their part ids, into the appraiser's open lines.
 
-    The parts must have gone over the line in the order of the sheet, with one record each.
+    The parts must have passed the line in the order of the sheet, with one record each.
 
     Raises:
         UsageError: there are not exactly as many records as open lines, or more than one recipe
@@ -32,20 +32,20 @@ def fill_in(rows: Sequence[Row], parts: Iterable[StoredPart], *, appraiser: str)
     ]
     if not open_at:
         raise UsageError(
-            f"No line of {appraiser} is open in the sheet.",
-            next_action="Name the station's appraiser with --appraiser.",
+            f"The sheet has no undecided lines for {appraiser}.",
+            next_action="Give the station's appraiser name with --appraiser.",
         )
     if len(recorded) != len(open_at):
         raise UsageError(
-            f"{len(open_at)} decisions of {appraiser} are open, but {len(recorded)} parts were "
+            f"{len(open_at)} decisions of {appraiser} are missing, but {len(recorded)} parts were "
             "recorded in that range.",
-            next_action="Name the first and the last part id with --from and --to; a part that "
-            "was seen twice or not at all must be run again, and so must the parts after it.",
+            next_action="Give the first and the last part id with --from and --to. If a part was "
+            "seen twice or not at all, run it and the parts after it again.",
         )
     if len({part.record.recipe_digest for part in recorded}) > 1:
         raise UsageError(
-            "The recipe changed between these parts: they were not judged by one station.",
-            next_action="Run the station's part of the study again under one recipe.",
+            "The recipe changed between these parts, so their verdicts cannot be compared.",
+            next_action="Run the station's trials again with one recipe.",
         )
     filled = list(rows)
     for at, part in zip(open_at, recorded, strict=True):

@@ -1,4 +1,4 @@
-"""Where everything lies in the agreement study's plots; ``study_plots.html`` draws them.
+"""The layout of the agreement study's plots; ``study_plots.html`` draws them.
 
 All lengths are pixels of the drawing, from the top left corner of the plotting area.
 """

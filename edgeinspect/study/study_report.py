@@ -62,10 +62,10 @@ def _sentence(appraiser: AppraiserResult) -> str:
     text = f"{appraiser.name}: {grade.value}."
     worst = [name for name, found in appraiser.grades.items() if found is grade]
     if grade is not Grade.ACCEPTABLE:
-        text += f" Decided by: {', '.join(name.replace('_', ' ') for name in worst)}."
+        text += f" Limiting factor: {', '.join(name.replace('_', ' ') for name in worst)}."
     elif not all(appraiser.shown.values()):
         open_ = [name.replace("_", " ") for name, shown in appraiser.shown.items() if not shown]
-        text += f" The interval reaches beyond the bound for: {', '.join(open_)}."
+        text += f" The confidence interval exceeds the limit for: {', '.join(open_)}."
     return text
 
 

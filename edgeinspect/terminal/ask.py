@@ -73,7 +73,7 @@ def ask_terminal(
     AUTO relies only on what the terminal answers within half a second. Inside tmux and screen,
     which would have to pass pictures on, it takes half blocks. A kind that the user named is used
     without a check; the terminal then only gives its sizes, and has more time. Keys that are
-    pressed meanwhile are lost.
+    pressed during this time are lost.
     """
     if choice is GraphicsChoice.BLOCKS or not os.isatty(fd):
         return TerminalAnswer(Graphics())

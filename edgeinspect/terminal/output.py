@@ -45,7 +45,7 @@ def print_result(fields: Mapping[str, object], *renderables: RenderableType, as_
         print_json(fields)
         return
     for renderable in renderables:
-        say(renderable)
+        print_text(renderable)
 
 
 def json_line(value: Mapping[str, object]) -> str:
@@ -73,7 +73,7 @@ def progress(
         words: what is being done.
         total: how many steps there are.
         quiet: show nothing.
-        on: the console that other lines are printed to meanwhile.
+        on: the console that also prints other lines during this time.
 
     Yields:
         A function to call with the number of steps done.
@@ -88,7 +88,7 @@ def progress(
         yield lambda done: bar.update(task, completed=done)
 
 
-def say(*renderables: RenderableType) -> None:
+def print_text(*renderables: RenderableType) -> None:
     """Print text or tables for people."""
     console().print(*renderables)
 

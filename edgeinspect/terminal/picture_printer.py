@@ -23,7 +23,7 @@ from edgeinspect.terminal.graphics import (
     fit_within,
 )
 from edgeinspect.terminal.half_blocks import half_blocks
-from edgeinspect.terminal.output import say
+from edgeinspect.terminal.output import print_text
 
 _LINES_BESIDE = 4
 _SAVE, _RESTORE = "\x1b7", "\x1b8"
@@ -60,7 +60,7 @@ class PicturePrinter:
             columns, rows = max(1, columns * max_rows // rows), max_rows
         drawn = self._drawn(picture, columns, rows)
         if drawn is None:
-            say(half_blocks(fit_within(picture, width=columns, height=2 * rows)))
+            print_text(half_blocks(fit_within(picture, width=columns, height=2 * rows)))
         else:
             # Scroll first, so that all of it is in view. Terminals differ on where the cursor goes.
             make_room = "\n" * rows + f"\x1b[{rows}A"

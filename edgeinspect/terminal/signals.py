@@ -71,6 +71,8 @@ def handling(
     """Handle these signals in the block; nothing outside the main thread, where Python has none.
 
     Args:
+        handler: called with the signal and the frame.
+        numbers: the signals to handle.
         unless: says of a signal that it keeps the handler that it has.
     """
     if threading.current_thread() is not threading.main_thread():

@@ -48,10 +48,10 @@ class Journal(io.TextIOBase):
         self._descriptor = descriptor
         self._lost = 0
 
-    def say(self, sentence: str) -> None:
+    def write_line(self, sentence: str) -> None:
         """Write one line at once; it is lost if it cannot be written now."""
         lost = self._lost
-        note = f"({lost} lines could not be written here.)\n" if lost else ""
+        note = f"({lost} lines could not be written and are lost.)\n" if lost else ""
         self.write(f"{note}{sentence}\n")
         if self._lost == lost:
             self._lost = 0
@@ -87,7 +87,7 @@ class Journal(io.TextIOBase):
 def journal_on_stderr() -> Iterator[Journal]:
     """Make stderr a ``Journal`` for everything in this process that writes there.
 
-    Libraries in C write to the descriptor by its number. So the descriptor is opened anew and set
+    Libraries in C write to the descriptor by its number. So the descriptor is reopened and set
     not to wait: the file description that was inherited is shared with other programs.
     """
     text, number = sys.stderr, 2

@@ -20,13 +20,12 @@ def verdict_text(kind: VerdictKind) -> Text:
 
 
 LATE_ADVICE = {
-    "frame": "The camera delivered the picture too late. Check its frame rate and exposure with: "
+    "frame": "The camera delivered the picture too late. Check frame rate and exposure with: "
     "edgeinspect camera stream-check",
-    "inference": "The model was not done in time. See queue_and_hops and invoke in: edgeinspect "
-    "status. A smaller region, fewer tiles or more room between parts helps.",
-    "release": "The verdict was in time but reached the gate too late: the machine is too "
-    "busy. Raise gate.decision_margin_ms, or give the pulse thread a core of its own "
-    "(gate.pulse_core).",
+    "inference": "The model did not finish in time. See queue_and_hops and invoke in: edgeinspect "
+    "status. Use a smaller region, fewer tiles or more distance between parts.",
+    "release": "The verdict was in time but reached the gate too late, because the machine is too "
+    "busy. Raise gate.decision_margin_ms, or give the pulse thread its own core (gate.pulse_core).",
 }
 """What to do about a late part, by the first word of its detail."""
 

@@ -2,7 +2,7 @@
 
 A running station is asked over its control socket and does everything itself: it checks the
 model, makes the revision active, takes it between two parts and answers with the recipe digest.
-So a command that is killed half way, or a connection that breaks, changes nothing by halves.
+So a command that is killed half way, or a connection that breaks, never leaves a partial change.
 Without a station the pointer to the active revision is set, for the next start.
 """
 
@@ -162,7 +162,10 @@ def apply_revision(
     """Make a stored revision the active one, on the running station at once.
 
     Args:
+        station: the station file.
         revision: None takes the product's active one, for a change of product.
+        author: who applies it.
+        reason: why it is applied.
         product: None keeps the product that runs.
         expected_active: the active revision when this was decided; None: whatever it is.
         older: its bundle may be older than the one in force.
@@ -221,7 +224,7 @@ def _change(
             file=f"station {station.id}",
             key="recipe",
             value=station.recipe,
-            expected="active; with a pinned revision the next start would not take another",
+            expected="active; with a pinned revision the next start would not use the new one",
         )
     began = time.monotonic()
     asked = {key: value for key, value in request.items() if value is not None}
@@ -230,8 +233,9 @@ def _change(
     except StationUnreachable as error:
         if is_held(station.data_dir):
             raise StationBusy(
-                f"A station is running on {station.data_dir} and cannot be asked: {error.message}",
-                next_action="Check who may use its control socket, or stop it first.",
+                f"A station is running on {station.data_dir} but does not answer: {error.message}",
+                next_action="Check the permissions of its control socket, or stop the station "
+                "first.",
             ) from error
         plan = _set_for_next_start(station, product, asked, author=author, reason=reason)
         return _applied(plan.recipe, plan.digest, live=False, began=began)

@@ -95,6 +95,8 @@ def comparable_ids(
     """Ids of the recipes whose scores are those that ``scoring`` would have given.
 
     Args:
+        recipes: the recorded recipes by id.
+        scoring: the way of scoring to compare with.
         any_reducer: their order statistics are to be reduced again, so their own does not count.
     """
     wanted = replace(scoring, reducer=None) if any_reducer else scoring

@@ -82,15 +82,15 @@ class Suggestion:
 def suggest_from_good(
     good: Sequence[float] | Scores, *, false_reject_rate: float, confidence: float = 0.95
 ) -> Suggestion:
-    """The lowest threshold whose false-reject rate is shown to be at most the asked one.
+    """Return the lowest threshold with a proven false-reject rate of at most ``false_reject_rate``.
 
-    The true rate of a threshold that is suggested exceeds the asked one in at most a share
-    ``1 - confidence`` of all draws of so many parts.
+    The true rate of a suggested threshold exceeds the requested one in at most a share of ``1 -
+    confidence`` of all samples of this size.
 
     Raises:
-        UsageError: scores or rates that are none.
-        NotGood: so few parts, or parts with so equal scores, cannot show it; says how many more
-            it takes.
+        UsageError: a score or rate is not valid.
+        NotGood: the parts are too few, or their scores too equal, to prove it; the message gives
+            the number of parts that are missing.
     """
     ordered = np.sort(_checked(good, "good"))
     _check_rate(false_reject_rate, "false-reject rate")
@@ -100,15 +100,15 @@ def suggest_from_good(
     if allowed is None:
         raise NotGood(
             _too_few(parts, "good", false_reject_rate, confidence),
-            next_action="Record and label more good parts, or ask for a looser bound.",
+            next_action="Record and label more good parts, or allow a higher false-reject rate.",
         )
     threshold = _above(ordered[parts - 1 - allowed], ordered)
     if threshold is None:
         raise NotGood(
             f"{int((ordered == ordered[-1]).sum())} of {parts} good parts have the highest "
-            f"possible score, {ordered[-1]:g}: no threshold below 1 can keep their rejects down to "
-            f"{false_reject_rate:.4g}.",
-            next_action="These parts look defective to the model: check labels, light and ROI.",
+            f"possible score, {ordered[-1]:g}: no threshold below 1 can limit the false rejects "
+            f"to {false_reject_rate:.4g}.",
+            next_action="The model sees these parts as defective: check labels, light and ROI.",
         )
     failures = int((ordered >= threshold).sum())
     return Suggestion(
@@ -117,7 +117,7 @@ def suggest_from_good(
         false_rejects=_evidence(failures, parts, confidence),
         escapes=None,
         notes=(
-            "No defective part was used: this says nothing of how many defects it finds.",
+            "No defective part was used, so the share of defects found is unknown.",
             *_ties(ordered, failures, allowed),
         ),
     )
@@ -132,7 +132,7 @@ def suggest_least_cost(
     defect_rate: float,
     confidence: float = 0.95,
 ) -> Suggestion:
-    """The threshold of least expected cost a part, of those that the data tell apart.
+    """Return the threshold with the lowest expected cost per part.
 
     Expected cost = defect rate x share of defects below x escape cost + (1 - defect rate) x
     share of good parts at or above x false-reject cost. Of equal costs the lowest threshold wins.
@@ -143,7 +143,7 @@ def suggest_least_cost(
     """
     for name, cost in (("escape", escape_cost), ("false-reject", false_reject_cost)):
         if not (np.isfinite(cost) and cost > 0):
-            raise UsageError(f"The {name} cost is {cost:g}; a number above 0 is expected.")
+            raise UsageError(f"The {name} cost is {cost:g}; expected a number above 0.")
     _check_rate(defect_rate, "defect rate")
     _check_rate(confidence, "confidence")
     good_scores, bad_scores = _both(good, defective)
@@ -170,7 +170,7 @@ def suggest_under_escape_bound(
     escape_rate: float,
     confidence: float = 0.95,
 ) -> Suggestion:
-    """The threshold of least false rejects whose escape rate is shown to be at most the asked one.
+    """Return the threshold with fewest false rejects and a proven escape rate in the limit.
 
     By the order statistics of the defective parts, as exact as ``suggest_from_good``.
 
@@ -185,15 +185,15 @@ def suggest_under_escape_bound(
     if allowed is None:
         raise NotGood(
             _too_few(len(bad_scores), "defective", escape_rate, confidence),
-            next_action="Label more defective parts, or ask for a looser bound.",
+            next_action="Label more defective parts, or allow a higher escape rate.",
         )
     ordered = np.sort(bad_scores)
     threshold = _below(ordered[allowed], np.concatenate([good_scores, bad_scores]))
     if threshold is None:
         raise NotGood(
-            f"{allowed + 1} of {len(bad_scores)} defective parts score 0: no threshold finds "
-            f"enough of them to keep escapes down to {escape_rate:.4g}.",
-            next_action="The model does not see these defects: train it with more of them.",
+            f"{allowed + 1} of {len(bad_scores)} defective parts score 0: no threshold can limit "
+            f"the escapes to {escape_rate:.4g}.",
+            next_action="The model does not detect these defects: train it with more of them.",
         )
     return _with_defects("escape-bound", threshold, good_scores, bad_scores, confidence=confidence)
 
@@ -211,13 +211,16 @@ def _with_defects(
     rejected = int((good >= threshold).sum())
     notes = []
     if rejected == len(good):
-        notes.append("Every good part would be rejected: the model does not tell them apart.")
+        notes.append(
+            "Every good part would be rejected: the model cannot separate good from "
+            "defective parts."
+        )
     if missed == len(defective):
         notes.append("Every labelled defective part would pass at this threshold.")
     if method == "least-cost":
         notes.append(
-            "The threshold was chosen on these very parts, so its rates look a little better than "
-            "they are; the bounds are exact only for a threshold that was chosen without them."
+            "The threshold was chosen with the same parts, so the rates look slightly better than "
+            "they are. The bounds are exact only for a threshold chosen with other parts."
         )
     return Suggestion(
         method=method,
@@ -233,21 +236,21 @@ def _too_few(parts: int, kind: str, rate: float, confidence: float) -> str:
     needed = parts_needed(rate=rate, confidence=confidence)
     thumb = f" (rule of three: about {rule_of_three(rate)})" if confidence == 0.95 else ""
     best = upper_bound(0, parts, confidence=confidence)
-    shows = f"they can show {best:.4g} at best" if parts else "none shows nothing"
+    shows = f"they can show {best:.4g} at best" if parts else "without parts nothing can be shown"
     return (
         f"{parts} {kind} parts cannot show a rate of at most {rate:.4g} with confidence "
-        f"{confidence:g}: {shows}. It takes {needed} without a single failure{thumb}, "
+        f"{confidence:g}: {shows}. {needed} parts without a failure are needed{thumb}, "
         f"{needed - parts} more."
     )
 
 
 def _ties(ordered: Scores, failures: int, allowed: int) -> tuple[str, ...]:
-    """A word where equal scores made the threshold stricter for itself than it had to be."""
+    """Return a note if equal scores made the threshold stricter than necessary."""
     if failures >= allowed:
         return ()
     return (
-        f"Equal scores leave no threshold between: {failures} good parts lie at or above it, "
-        f"where {allowed} would have been allowed.",
+        f"Because some scores are equal, {failures} good parts are at or above the threshold; "
+        f"{allowed} would have been allowed.",
     )
 
 
@@ -263,7 +266,8 @@ def _both(
     for scores, kind in ((good_scores, "good"), (bad_scores, "defective")):
         if not len(scores):
             raise NotGood(
-                f"There is no {kind} part among the data, so they cannot tell the two apart.",
+                f"The data have no {kind} parts, so a threshold between good and defective cannot "
+                "be found.",
                 next_action=f"Label some {kind} parts: edgeinspect label queue",
             )
     return good_scores, bad_scores
@@ -279,7 +283,7 @@ def _failures(
 
 
 def _cuts(scores: Scores) -> Scores:
-    """The thresholds that tell the scores apart, ascending, none of them on a score."""
+    """Return the thresholds that separate the scores, ascending, none of them equal to a score."""
     levels = np.unique(scores)
     middle = [_short(low, high) for low, high in pairwise(levels.tolist())]
     outer = [_below(levels[0], levels), _above(levels[-1], levels)]
@@ -323,10 +327,10 @@ def _short(low: float, high: float) -> float:
 def _checked(scores: Sequence[float] | Scores, kind: str) -> Scores:
     values = np.asarray(scores, np.float64).ravel()
     if not ((values >= 0) & (values <= 1)).all():
-        raise UsageError(f"A score of a {kind} part is not a number in [0, 1].")
+        raise UsageError(f"A score of a {kind} part is not a number from 0 to 1.")
     return values
 
 
 def _check_rate(value: float, name: str) -> None:
     if not 0 < value < 1:
-        raise UsageError(f"The {name} is {value:g}; a number between 0 and 1 is expected.")
+        raise UsageError(f"The {name} is {value:g}; expected a number between 0 and 1.")

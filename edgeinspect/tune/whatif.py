@@ -36,7 +36,7 @@ _SLICE_PARTS = 50_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """So many of so many, with the exact 95 % interval of the rate behind them."""
+    """A count out of a total, with the exact 95 % interval of the rate."""
 
     count: int
     of: int
@@ -166,6 +166,7 @@ def what_if(
     """Replay the columns under other thresholds.
 
     Args:
+        columns: the recorded scores.
         thresholds: one for each class of the columns, in any order.
         reducer: kind and k instead of the one that made the scores; needs order statistics.
         labels: by part id, for escapes and false rejects.
@@ -197,10 +198,10 @@ def what_if(
 def cells_for_area(area_px2: float, stride_px: float) -> int:
     """How many score map cells a defect of this area covers: the k of ``kth_largest``.
 
-    Under ``kth_largest`` a part is rejected only if at least so many cells reach the threshold.
+    Under ``kth_largest`` a part is rejected only if at least k cells reach the threshold.
     """
     if not (area_px2 > 0 and stride_px > 0):
-        raise UsageError("A minimum defect size is an area above 0 in square pixels.")
+        raise UsageError("The minimum defect size must be an area above 0 in square pixels.")
     return max(1, int(np.ceil(area_px2 / stride_px**2 - 1e-9)))
 
 
@@ -210,9 +211,9 @@ def _in_order(
     by_name = {limit.name: limit for limit in thresholds}
     if sorted(by_name) != sorted(classes):
         raise UsageError(
-            f"The thresholds are for {', '.join(sorted(by_name)) or 'no class'}, the recorded "
-            f"scores for {', '.join(sorted(classes)) or 'no class'}.",
-            next_action="Choose a period or a recipe digest with one model's parts.",
+            f"The thresholds are for {', '.join(sorted(by_name)) or 'no class'}, but the recorded "
+            f"scores are for {', '.join(sorted(classes)) or 'no class'}.",
+            next_action="Select a period or a recipe digest with parts of one model only.",
         )
     return [by_name[name] for name in classes]
 
@@ -286,7 +287,7 @@ def with_thresholds(
     unknown = sorted(set(changes) - {limit.name for limit in thresholds})
     if unknown:
         names = ", ".join(limit.name for limit in thresholds)
-        raise UsageError(f"There is no class {unknown[0]!r}; there are: {names}.")
+        raise UsageError(f"Unknown class {unknown[0]!r}; known classes: {names}.")
     changed = []
     for limit in thresholds:
         review, reject = changes.get(limit.name, (None, None))
@@ -298,8 +299,8 @@ def with_thresholds(
         if not 0 <= new.review <= new.reject <= 1:
             raise UsageError(
                 f"The thresholds of {new.name} are review {new.review:g} and reject "
-                f"{new.reject:g}; 0 <= review <= reject <= 1 must hold.",
-                next_action="Say both thresholds.",
+                f"{new.reject:g}; expected 0 <= review <= reject <= 1.",
+                next_action="Give both thresholds.",
             )
         changed.append(new)
     return changed

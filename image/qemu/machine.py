@@ -185,7 +185,7 @@ class Machine:
             raise MachineError(done.stderr.decode(errors="replace"))
 
     def cut_power(self) -> None:
-        """SIGKILL: whatever the machine had not written is gone."""
+        """SIGKILL: data that the machine had not written is lost."""
         for wire in (self._monitor, self._root):
             if wire is not None:
                 wire.close()

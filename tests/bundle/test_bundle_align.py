@@ -77,7 +77,7 @@ def test_what_does_not_agree_is_never_given_an_arbitrary_place(what: str) -> Non
         "plain": np.full((160, 200), 90, np.uint8),
         "turned": np.ascontiguousarray(seen(reference, 0, 0)[::-1, ::-1]),
     }[what]
-    with pytest.raises(Misaligned, match=r"agrees with the reference picture by"):
+    with pytest.raises(Misaligned, match=r"matches the reference picture by"):
         compared(card(), picture, reference, WHOLE)
 
 

@@ -46,7 +46,7 @@ def build(version: str, digest: str, signed_s: int = 0, name: str = "spots") -> 
     return Build(name=name, version=version, digest=digest, signed_s=signed_s)
 
 
-def test_two_builds_of_one_version_are_told_apart_by_when_they_were_signed() -> None:
+def test_two_builds_of_one_version_are_distinguished_by_when_they_were_signed() -> None:
     assert is_older(build("1", "a", 100), build("1", "b", 200))
     assert not is_older(build("1", "b", 200), build("1", "a", 100))
     assert is_older(build("1", "a"), build("1", "b", 200))  # undated: made before dates were

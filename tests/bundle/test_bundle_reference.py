@@ -154,7 +154,7 @@ def test_the_golden_check_covers_the_reference(tmp_path: Path) -> None:
 
     ends = card().input.spec("input"), card().output.spec("output")
     engine = FakeEngine(input_spec=ends[0], output_spec=ends[1], script=blind)
-    with pytest.raises(ModelRefused, match="other results on this machine"):
+    with pytest.raises(ModelRefused, match="different results on this machine"):
         check_golden(bundle, engine)
 
 

@@ -152,7 +152,7 @@ def test_held_by_another_user_of_the_same_libcamera() -> None:
     first.open(NO_CONTROLS)
     descriptors = []
     for _ in range(3):
-        with pytest.raises(CameraFault, match="Another program holds it"):
+        with pytest.raises(CameraFault, match="another program uses it"):
             second.open(NO_CONTROLS)
         gc.collect()
         descriptors.append(len(list(Path("/proc/self/fd").iterdir())))

@@ -132,7 +132,7 @@ def test_a_pass_that_cannot_be_kept_leaves_the_station_locked(
 def test_an_announcement_that_is_not_accepted_is_withdrawn(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.begin()
-    bench.fails = {c.Do.ANNOUNCE_MASTER: BeltNotReady("A part came just now.")}
+    bench.fails = {c.Do.ANNOUNCE_MASTER: BeltNotReady("A part has just arrived.")}
     with pytest.raises(BeltNotReady):
         bench.do(bench.machine.announce_next(bench.now, "t"))
     assert bench.actions[-1] is c.Do.LOCK

@@ -84,7 +84,7 @@ def start(rules: Challenge, last: LastPass | None, now: Moment, **changes: str) 
 def test_a_shift_demands_one_challenge() -> None:
     rules, last = policy(), passed()
     assert due_now(rules, last, at(6.9)) == {}
-    assert due_now(rules, last, at(7.0)) == {Reason.SHIFT: "a shift has begun at 14:00 (UTC)"}
+    assert due_now(rules, last, at(7.0)) == {Reason.SHIFT: "a shift began at 14:00 (UTC)"}
     assert due_now(rules, last, at(40)) != {}
 
 
@@ -238,7 +238,7 @@ def test_masters_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("id: B2", "id: 1", r"masters.yaml:6: masters\[1\].id is 1; expected each id once"),
+        ("id: B2", "id: 1", r"masters.yaml:6: masters\[1\].id is 1; expected each id only once"),
         ("expect: REJECT", "expect: BAD", r":7: masters\[1\].expect is 'BAD'; expected one of"),
         ("expect: REJECT", "expect: PASS", r"defect_class is 'scratch'; expected nothing"),
         ("expect: PASS,", "expect: REVIEW,", r"masters is .* expected at least one good master"),

@@ -159,7 +159,7 @@ def test_a_person_may_give_up() -> None:
     ("answers", "message"),
     [
         ([state("ask"), *[BUSY] * 12, state("done")], "Not ready within 1 s"),
-        ([state("ask"), *[state("awaiting")] * 13, state("done")], "did not come within 1 s"),
+        ([state("ask"), *[state("awaiting")] * 13, state("done")], "did not arrive within 1 s"),
     ],
 )
 def test_what_never_comes_aborts_the_challenge(
@@ -321,7 +321,7 @@ def test_a_blind_station_fails_and_stays_locked(
     station.run("run", "--author", "technician", expect=1)
     shown = " ".join(capsys.readouterr().out.split())
     assert "failed: not as expected: 2" in shown and "stays locked" in shown
-    assert "NOT as expected: the verdict: REJECT was expected, found PASS" in shown
+    assert "NOT as expected: the verdict: REJECT expected, found PASS" in shown
     assert station.rig.station.state is StationState.LOCKED
     written = len(station.rig.sink.written)
     station.rig.part()

@@ -166,7 +166,7 @@ def test_expose_leaves_the_gain_of_a_usb_camera_alone_and_counts_in_its_steps(
         (0.05, 40.0, (), "white before the mean grey level is reached"),
     ],
 )
-def test_light_that_cannot_be_had_is_told(
+def test_light_that_cannot_be_had_is_reported(
     camera: LinearCamera,
     station: Path,
     capsys: pytest.CaptureFixture[str],
@@ -182,7 +182,7 @@ def test_light_that_cannot_be_had_is_told(
     assert store.revisions("cover") == [1]
 
 
-def test_a_camera_that_does_not_follow_is_told(
+def test_a_camera_that_does_not_follow_is_reported(
     camera: LinearCamera, station: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store_recipe(station)

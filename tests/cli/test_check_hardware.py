@@ -67,12 +67,12 @@ def station(tmp_path: Path) -> Path:
 def someone(chip: FakeChip, *, deaf: str = "", answers: bool = True) -> Person:
     """Blocks the sensor that is asked for, unless it is ``deaf``."""
 
-    def tell(words: str) -> None:
+    def report(words: str) -> None:
         for name, line in (("trigger", TRIGGER), ("confirm", CONFIRM)):
             if f"the input {name} " in words and name != deaf:
                 threading.Thread(target=lambda line=line: chip.pull(line, True)).start()
 
-    return Person(ask=lambda question: answers, instruct=tell)
+    return Person(ask=lambda question: answers, instruct=report)
 
 
 def steps_of(station: Path, person: Person | None, board: BoardState = BOARD) -> dict[str, Finding]:

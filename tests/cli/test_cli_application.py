@@ -93,9 +93,9 @@ def test_errors_are_one_sentence_and_their_exit_code(
         raise error
 
     assert run_command_line(_group(command), program="prog", arguments=["it", "--json"]) == code
-    told = capsys.readouterr()
-    assert told.err == f"prog: {error}\n"
-    last = json.loads(told.out.splitlines()[-1])
+    printed = capsys.readouterr()
+    assert printed.err == f"prog: {error}\n"
+    last = json.loads(printed.out.splitlines()[-1])
     assert last["exit_code"] == code
     assert last["error"]["type"] == type(error).__name__
     if isinstance(error, ConfigError):
@@ -114,12 +114,12 @@ def test_an_unexpected_error_is_one_sentence_and_its_details_are_kept(
         raise ZeroDivisionError("the\nmiddle of it")
 
     assert run_command_line(_group(command), program="prog", arguments=["it"]) == 1
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     (kept,) = tmp_path.iterdir()
-    assert "Traceback" not in told.err
-    assert told.err.count("\n") == 1
-    assert "ZeroDivisionError: the" in told.err
-    assert str(kept) in told.err
+    assert "Traceback" not in printed.err
+    assert printed.err.count("\n") == 1
+    assert "ZeroDivisionError: the" in printed.err
+    assert str(kept) in printed.err
     assert "middle of it" in kept.read_text()
 
 
@@ -154,9 +154,9 @@ def test_ctrl_c_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
         raise KeyboardInterrupt
 
     assert run_command_line(_group(command), program="prog", arguments=["it", "--json"]) == 130
-    told = capsys.readouterr()
-    assert "Traceback" not in told.err
-    assert json.loads(told.out.splitlines()[-1])["exit_code"] == 130
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    assert json.loads(printed.out.splitlines()[-1])["exit_code"] == 130
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -192,8 +192,8 @@ def test_replay_keeps_records_from_which_parts_are_drawn(
     assert [part["part_id"] for part in parts] == [8, 2]
     image = tmp_path / "part.png"
     run("parts", "show", 8, "--data-dir", data, "--bundle", bundle, "--image", image, "--json")
-    (told,) = json_lines(capsys)
-    assert (told["drawing_has_score_map"], told["drawing_remark"]) == (True, "")
+    (printed,) = json_lines(capsys)
+    assert (printed["drawing_has_score_map"], printed["drawing_remark"]) == (True, "")
     with_map = image.read_bytes()
     run("parts", "show", 8, "--data-dir", data, "--image", image)
     assert "bundle was not found" in " ".join(capsys.readouterr().out.split())
@@ -224,9 +224,9 @@ def test_replay_of_no_folder_is_wrong_usage(bundle: Path, tmp_path: Path) -> Non
 
 def test_check_says_what_it_verified(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("check", bundle, "--json")
-    (told,) = json_lines(capsys)
-    assert told["good"] is True
-    checks = told["checks"]
+    (printed,) = json_lines(capsys)
+    assert printed["good"] is True
+    checks = printed["checks"]
     assert isinstance(checks, list)
     assert [check["name"] for check in checks] == ["bundle", "thresholds", "model"]
     run("check", bundle)
@@ -241,10 +241,10 @@ def test_check_refuses_a_changed_model(
     model = changed / "model.tflite"
     model.write_bytes(model.read_bytes()[:-1] + b"x")
     run("check", changed, "--json", expect=5)
-    (told,) = json_lines(capsys)
-    checks = told["checks"]
+    (printed,) = json_lines(capsys)
+    checks = printed["checks"]
     assert isinstance(checks, list)
-    assert (told["good"], told["exit_code"], checks[0]["state"]) == (False, 5, "fail")
+    assert (printed["good"], printed["exit_code"], checks[0]["state"]) == (False, 5, "fail")
     assert "SHA-256" in checks[0]["detail"]
 
 
@@ -264,14 +264,14 @@ def test_check_of_a_station_warns_of_what_its_wiring_cannot_stop(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("check", station_file(tmp_path), "--json")
-    (told,) = json_lines(capsys)
-    checks = told["checks"]
+    (printed,) = json_lines(capsys)
+    checks = printed["checks"]
     assert isinstance(checks, list)
     warnings = [check["detail"] for check in checks if check["state"] == "warn"]
-    assert any("the trigger never saw passes" in warning for warning in warnings)
+    assert any("the trigger did not detect passes" in warning for warning in warnings)
     names = {check["name"]: check["detail"] for check in checks}
     assert {"recipe", "bundle", "model", "data directory"} <= set(names)
-    assert "pixels that were shown before are refused" in names["camera frames"]
+    assert "repeated pictures are rejected" in names["camera frames"]
     assert not (tmp_path / "data").exists()
 
 
@@ -346,9 +346,9 @@ def test_the_simulated_line_is_as_long_as_the_station_file_says(gate: str, tmp_p
 def test_demo_on_virtual_time(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--bundle", bundle, "--parts", 12, "--seed", 5, "--defect-rate", 0)
     run("demo", "--fast", *options, "--json")
-    (told,) = json_lines(capsys)
-    assert all(name in told for name in (*CONTRACT, "review", "seed", "verdicts"))
-    assert (told["parts"], told["fast"], told["seed"]) == (12, True, 5)
+    (printed,) = json_lines(capsys)
+    assert all(name in printed for name in (*CONTRACT, "review", "seed", "verdicts"))
+    assert (printed["parts"], printed["fast"], printed["seed"]) == (12, True, 5)
     run("demo", "--fast", *options)
     assert "Truth account: normally-rejecting gate, seed 5" in capsys.readouterr().out
     run("demo", "--fast", "--seconds", 3, "--bundle", bundle, expect=2)
@@ -407,9 +407,9 @@ def test_run_answers_status_and_stops_on_sigterm(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    told = json.loads(out.splitlines()[-1])
+    printed = json.loads(out.splitlines()[-1])
     with RecordReader(tmp_path / "data") as reader:
-        assert reader.count() == told["records_acknowledged"] > 0
+        assert reader.count() == printed["records_acknowledged"] > 0
     assert "Not covered: io.driver is sim" in err
     gone = subprocess.run(
         edgeinspect("status", "--config", config, "--json"),

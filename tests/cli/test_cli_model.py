@@ -36,7 +36,7 @@ def test_install_activate_and_roll_back(station: Station) -> None:
     assert {"first", "finds more", "finds too much"} <= reasons
 
 
-def test_a_new_model_brings_its_own_thresholds_unless_told_otherwise(station: Station) -> None:
+def test_a_new_model_brings_its_own_thresholds_unless_stated_otherwise(station: Station) -> None:
     one = station.bundle("1")
     station.model("install", str(one))
     station.model("install", str(station.bundle("2")))
@@ -54,7 +54,7 @@ def test_a_new_model_brings_its_own_thresholds_unless_told_otherwise(station: St
     assert store.active("cover").thresholds == own
 
 
-def test_a_tampered_model_is_told_and_never_activated(station: Station) -> None:
+def test_a_tampered_model_is_reported_and_never_activated(station: Station) -> None:
     answer = station.model("install", str(station.bundle("1")))
     assert station.model("verify")["good"] is True
     model = Path(answer["directory"]) / "model.tflite"

@@ -37,8 +37,8 @@ def run(*arguments: object, expect: int = 0) -> None:
 
 
 def last_json(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
-    told: dict[str, object] = json.loads(capsys.readouterr().out.splitlines()[-1])
-    return told
+    printed: dict[str, object] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return printed
 
 
 def test_list_shows_the_newest_first(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,10 +73,10 @@ def test_filters_choose(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run("parts", "list", "--data-dir", data_dir, *filters, "--json")
-    told = last_json(capsys)
-    parts = told["parts"]
+    printed = last_json(capsys)
+    parts = printed["parts"]
     assert isinstance(parts, list)
-    assert told["matching"] == matching
+    assert printed["matching"] == matching
     assert (parts[0]["part_id"] if parts else None) == first
 
 
@@ -88,8 +88,8 @@ def test_no_match_is_no_error(data_dir: Path, capsys: pytest.CaptureFixture[str]
 
 def test_stats_count_what_was_recorded(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("parts", "stats", "--data-dir", data_dir, "--json")
-    told = last_json(capsys)
-    assert told["by_verdict"] == {"CANNOT_INSPECT": 10, "PASS": 10, "REJECT": 10, "REVIEW": 10}
+    printed = last_json(capsys)
+    assert printed["by_verdict"] == {"CANNOT_INSPECT": 10, "PASS": 10, "REJECT": 10, "REVIEW": 10}
     run("parts", "stats", "--data-dir", data_dir)
     shown = capsys.readouterr().out
     assert "40 parts, 1 to 40, 25.00% passed the gate" in shown
@@ -100,8 +100,8 @@ def test_stats_count_what_was_recorded(data_dir: Path, capsys: pytest.CaptureFix
     ("detail", "advice"),
     [
         ("frame: came 20.0 ms after the deadline, 875.0 ms after the trigger", "stream-check"),
-        ("inference: came 12.3 ms after the deadline", "The model was not done in time"),
-        ("release: 2.0 ms after the part's window at the gate had begun", "decision_margin_ms"),
+        ("inference: came 12.3 ms after the deadline", "The model did not finish in time"),
+        ("release: 2.0 ms after the part's window at the gate had started", "decision_margin_ms"),
     ],
 )
 def test_show_says_what_was_late_and_what_to_do(
@@ -124,7 +124,7 @@ def test_show_tells_of_one_part(data_dir: Path, capsys: pytest.CaptureFixture[st
     run("parts", "show", 99, "--data-dir", data_dir, "--json", expect=1)
     error = last_json(capsys)["error"]
     assert isinstance(error, dict)
-    assert error["message"].startswith("There is no record of part 99")
+    assert error["message"].startswith("Part 99 was not found in the records")
 
 
 def test_show_draws_without_the_bundle(
@@ -132,10 +132,10 @@ def test_show_draws_without_the_bundle(
 ) -> None:
     image = tmp_path / "part.png"
     run("parts", "show", 5, "--data-dir", data_dir, "--image", image, "--json")
-    told = last_json(capsys)
+    printed = last_json(capsys)
     assert image.read_bytes().startswith(b"\x89PNG")
-    assert told["drawing_has_score_map"] is False
-    assert told["drawing_remark"] == "no score map: the part's bundle was not found"
+    assert printed["drawing_has_score_map"] is False
+    assert printed["drawing_remark"] == "no score map: the part's bundle was not found"
 
 
 def test_show_refuses_a_bundle_that_is_none(
@@ -177,9 +177,9 @@ def test_without_records_there_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("parts", "list", "--data-dir", tmp_path, expect=6)
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert "There are no records" in told
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert "No records were found" in printed
 
 
 def test_an_unknown_gate_outcome_lists_the_known_ones(data_dir: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_start_that_catches_nothing_is_no_start() -> None:
 def test_a_gate_that_always_rejects_is_noticed() -> None:
     search = GateSearch(first_start_ms=450, pulse_ms=100, resolution_ms=1)
     search.note(True)
-    with pytest.raises(NotGood, match="something else than the pulse"):
+    with pytest.raises(NotGood, match="did not move because of the pulse"):
         search.note(True)
 
 
@@ -113,5 +113,5 @@ def test_a_confirm_sensor_that_never_answers_is_noticed() -> None:
         if (start := calibration.search.next_start_ms) is None:
             break
         calibration.note(Trial(start_ms=start, caught=caught, confirm_ms=None))
-    with pytest.raises(NotGood, match="saw no part"):
+    with pytest.raises(NotGood, match="did not see any part"):
         calibration.proposal()

@@ -79,15 +79,15 @@ def test_from_the_first_revision_to_the_rollback(recipe: Any, station: Path) -> 
     (product,) = recipe("list")["products"]
     assert (product["active"], product["latest"], product["runs"]) == (1, 2, True)
     assert [entry["active"] for entry in product["revisions"]] == [True, False]
-    told = recipe("history")
-    steps = [(entry["action"], entry["author"]) for entry in told["history"]]
+    printed = recipe("history")
+    steps = [(entry["action"], entry["author"]) for entry in printed["history"]]
     assert ("recipe.apply", "operator") in steps
     assert steps[0] == ("recipe.create", login_name())
-    assert told["active"] == 1
+    assert printed["active"] == 1
     assert recipe("show", 2)["thresholds"][0]["reject"] == 0.95
     audited = recipe("audit", "--verify")
     assert audited["ok"] is True
-    assert audited["entries"] == len(told["history"])
+    assert audited["entries"] == len(printed["history"])
 
 
 def test_a_changed_trail_ends_with_one(recipe: Any, station: Path) -> None:
@@ -95,9 +95,9 @@ def test_a_changed_trail_ends_with_one(recipe: Any, station: Path) -> None:
     recipe("apply", *because("start"))
     trail = station.parent / "data" / "audit.jsonl"
     trail.write_bytes(trail.read_bytes().replace(b"start", b"stark"))
-    told = recipe("audit", "--verify", expect=1)
-    assert told["ok"] is False
-    assert "was changed" in told["findings"][0]
+    printed = recipe("audit", "--verify", expect=1)
+    assert printed["ok"] is False
+    assert "was changed" in printed["findings"][0]
 
 
 def test_the_parts_database_anchors_the_trail(recipe: Any, station: Path) -> None:
@@ -120,8 +120,8 @@ def test_the_parts_database_anchors_the_trail(recipe: Any, station: Path) -> Non
     (data / "audit-head.json").write_text(
         json.dumps({"sequence": 1, "digest": json.loads(lines[0])["digest"]})
     )
-    told = recipe("audit", "--verify", expect=1)
-    assert "the records of recipe" in told["findings"][0]
+    printed = recipe("audit", "--verify", expect=1)
+    assert "the records of recipe" in printed["findings"][0]
 
 
 def test_wrong_changes_store_nothing(recipe: Any, station: Path) -> None:
@@ -134,16 +134,16 @@ def test_wrong_changes_store_nothing(recipe: Any, station: Path) -> None:
         ("thresholds.nothing.reject=0.5", 2, "the classes are: scratch"),
         ("bundle.digest=" + "5a" * 32, 5, "is not installed"),
         ("timing.window_before_counts=5", 3, "delay"),
-        ("revision=7", 2, "set by the tool"),
+        ("revision=7", 2, "set automatically"),
         ("checks.focus=4", 3, "checks.focus"),
         ("no equals", 2, "not KEY=VALUE"),
     ):
-        told = recipe("edit", "--set", setting, *because("x"), expect=code)
-        assert words in f"{told['error']['message']} {told['error']}", setting
+        printed = recipe("edit", "--set", setting, *because("x"), expect=code)
+        assert words in f"{printed['error']['message']} {printed['error']}", setting
     assert recipe("edit", "--set", "checks.focus_min=null", *because("x"), expect=2)
     for reason in ("", " ", "a\nb", "x" * 201):
-        told = recipe("edit", "--set", "checks.focus_min=4", *because(reason), expect=2)
-        assert "is not a valid reason" in told["error"]["message"]
+        printed = recipe("edit", "--set", "checks.focus_min=4", *because(reason), expect=2)
+        assert "is not a valid reason" in printed["error"]["message"]
     assert trail.read_bytes() == before
     assert len(recipe("list")["products"][0]["revisions"]) == 1
 
@@ -158,8 +158,8 @@ def test_a_bundle_that_is_gone_keeps_the_old_revision_active(recipe: Any, statio
     active = store.active(SIM_BUNDLE)
     gone = active.bundle.model_copy(update={"digest": "5a" * 32})
     store.create(active.model_copy(update={"bundle": gone, "parent": 1}))
-    told = recipe("apply", 2, *because("newer"), expect=5)
-    assert "5a5a5a5a5a5a" in told["error"]["message"]
+    printed = recipe("apply", 2, *because("newer"), expect=5)
+    assert "5a5a5a5a5a5a" in printed["error"]["message"]
     assert store.active(SIM_BUNDLE) == active
     assert recipe("audit", "--verify")["ok"]
 
@@ -180,11 +180,11 @@ def test_two_technicians_at_once(
     )
     monkeypatch.setenv("VISUAL", f"{sys.executable} {editor}")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    told = recipe("edit", "--author", "technician", *because("mine"), expect=1)
-    assert told["error"]["type"] == "RecipeConflict"
-    assert "Revision 2" in told["error"]["message"]
-    assert "operator (brighter light)" in told["error"]["message"]
-    kept = told["error"]["next_action"].split("What you typed is in ")[1].split(";")[0]
+    printed = recipe("edit", "--author", "technician", *because("mine"), expect=1)
+    assert printed["error"]["type"] == "RecipeConflict"
+    assert "Revision 2" in printed["error"]["message"]
+    assert "operator (brighter light)" in printed["error"]["message"]
+    kept = printed["error"]["next_action"].split("What you typed is in ")[1].split(";")[0]
     assert "reject_frozen: false" in Path(kept).read_text()
     stored = recipe("edit", 2, "--file", kept, "--author", "technician", *because("mine"))
     assert (stored["revision"], stored["parent"]) == (3, 2)
@@ -217,8 +217,8 @@ def test_no_revision_takes_a_model_that_kills_its_trial(
 def test_an_editor_that_changes_nothing(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe("new", SIM_BUNDLE, "--bundle", SIM_BUNDLE, *because("first"))
     monkeypatch.setenv("VISUAL", "true")
-    told = recipe("edit", *because("x"), expect=2)
-    assert "Nothing was changed" in told["error"]["message"]
+    printed = recipe("edit", *because("x"), expect=2)
+    assert "Nothing was changed" in printed["error"]["message"]
 
 
 def test_expected_revisions(recipe: Any) -> None:
@@ -229,10 +229,10 @@ def test_expected_revisions(recipe: Any) -> None:
     )
     assert (one["revision"], one["applied"]) == (2, True)
     words = ("--set", "checks.focus_min=2", "--expect-latest", 1, *because("b"))
-    told = recipe("edit", 1, *words, expect=1)
-    assert "Revision 2 of sim-surface was stored by operator (a)" in told["error"]["message"]
-    told = recipe("apply", 1, "--expect-active", 1, *because("b"), expect=1)
-    assert "was activated by operator" in told["error"]["message"]
+    printed = recipe("edit", 1, *words, expect=1)
+    assert "Revision 2 of sim-surface was stored by operator (a)" in printed["error"]["message"]
+    printed = recipe("apply", 1, "--expect-active", 1, *because("b"), expect=1)
+    assert "was activated by operator" in printed["error"]["message"]
 
 
 def test_the_job_changes_by_product_name(recipe: Any, station: Path) -> None:
@@ -254,8 +254,8 @@ def test_the_job_changes_by_product_name(recipe: Any, station: Path) -> None:
 def test_a_pinned_revision_is_not_applied_over(recipe: Any, station: Path) -> None:
     recipe("new", SIM_BUNDLE, "--bundle", SIM_BUNDLE, *because("first"))
     station.write_text(station.read_text() + "recipe: 1\n")
-    told = recipe("apply", *because("x"), expect=3)
-    assert "pinned" in told["error"]["message"]
+    printed = recipe("apply", *because("x"), expect=3)
+    assert "pinned" in printed["error"]["message"]
 
 
 def test_nothing_stored_yet(recipe: Any) -> None:
@@ -308,5 +308,5 @@ def test_wrong_keys(base: Recipe) -> None:
         draft_of(
             with_settings(editable(base), ["checks.focus_mim=3"]), base, author="a", reason="b"
         )
-    with pytest.raises(UsageError, match="does not hold keys"):
+    with pytest.raises(UsageError, match="does not contain keys"):
         with_file({}, b"[1, 2]", path="x")

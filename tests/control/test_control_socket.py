@@ -150,7 +150,7 @@ def test_events_come_in_order_and_others_do_not_wait(
         assert other.status()["state"] == "inspecting"
 
 
-def test_a_slow_listener_is_told_what_it_missed(
+def test_a_slow_listener_learns_how_much_it_missed(
     client: ControlClient, station: FakeStation
 ) -> None:
     for number in range(20):
@@ -269,7 +269,7 @@ def test_commands_of_a_client_that_leaves_at_once_are_carried_out(
     wait_until(lambda: len(station.commands) == 40)
 
 
-def test_a_recipe_is_told_that_its_client_has_gone(station: FakeStation, path: Path) -> None:
+def test_a_recipe_learns_that_its_client_has_gone(station: FakeStation, path: Path) -> None:
     still_wanted: list[bool] = []
     began, go_on = threading.Event(), threading.Event()
 
@@ -323,8 +323,8 @@ def _refused_commands(path: Path) -> list[str]:
             answer = _ask(connection, json.dumps({"v": 1, "id": 1, **request}).encode())
             if not answer["ok"] and answer["error"]["code"] == "not_allowed":
                 assert answer["error"]["message"] == (
-                    f"{request['cmd']} needs the right to command; this connection may only use: "
-                    "events, status."
+                    f"{request['cmd']} needs permission to command the station; "
+                    "this connection may only use: events, status."
                 )
                 assert str(path.parent / "control.sock") in answer["error"]["next_action"]
                 refused.append(request["cmd"])
@@ -339,7 +339,7 @@ def test_the_watch_socket_only_watches(station: FakeStation, path: Path) -> None
     with ControlClient(watch, timeout_s=DEADLINE_S) as client:
         status = client.status()
         assert (status["control_socket"], status["watch_socket"]) == (str(path), str(watch))
-        with pytest.raises(CommandRefused, match="There is no command 'explode'"):
+        with pytest.raises(CommandRefused, match="Unknown command 'explode'"):
             client.call("explode")
         station.feed.publish(event="part", part_id=1)
         assert next(client.events(from_sequence=0))["part_id"] == 1
@@ -367,7 +367,7 @@ def test_watchers_never_keep_commanders_out(station: FakeStation, path: Path) ->
 @pytest.mark.parametrize(
     ("commanders", "may_command"), [(None, True), (["nobody"], True), (["daemon"], False)]
 )
-def test_the_users_who_may_command_are_told_by_the_kernel(
+def test_the_users_who_may_command_are_reported_by_the_kernel(
     station: FakeStation, commanders: list[str] | None, may_command: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -376,7 +376,7 @@ def test_the_users_who_may_command_are_told_by_the_kernel(
         server = _served(station, place / "control.sock", commanders=commanders)
         asked = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
         asked += "s.sendall(sys.argv[2].encode()); print(s.recv(65536).decode())"
-        told = []
+        reported = []
         for name in ("control.sock", "watch.sock"):
             for request in ({"cmd": "status"}, {"cmd": "pause"}):
                 line = json.dumps({"v": 1, **request}) + "\n"
@@ -387,10 +387,10 @@ def test_the_users_who_may_command_are_told_by_the_kernel(
                     text=True,
                     check=True,
                 )
-                told.append(json.loads(ran.stdout)["ok"])
+                reported.append(json.loads(ran.stdout)["ok"])
         assert _refused_commands(place / "control.sock") == []  # this process is the station's own
         server.stop()
-    assert told == [True, may_command, True, False]
+    assert reported == [True, may_command, True, False]
 
 
 def test_a_commander_whom_the_machine_does_not_know_is_named(
@@ -456,9 +456,9 @@ def test_what_is_no_socket_is_left_alone(station: FakeStation, path: Path) -> No
 
 
 def test_bad_places_are_refused(station: FakeStation, tmp_path: Path) -> None:
-    with pytest.raises(StorageFault, match="cannot be made"):
+    with pytest.raises(StorageFault, match="cannot be created"):
         ControlServer(path=tmp_path / "missing" / "s", controlled=station).start()
-    with pytest.raises(UsageError, match="no group"):
+    with pytest.raises(UsageError, match="does not exist"):
         ControlServer(path=tmp_path / "s", controlled=station, group="no-such-group").start()
 
 

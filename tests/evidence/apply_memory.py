@@ -52,12 +52,12 @@ def _measure(station: subprocess.Popen[bytes], socket: Path, applies: int) -> in
             if number == WARM_UP:
                 before = _held(pid)
             if number % 50 == 0:
-                _say(number, time.monotonic() - began_s, _held(pid))
+                _print(number, time.monotonic() - began_s, _held(pid))
         parts = client.status()["records_acknowledged"]
     after = _held(pid)
     grown_kib = after[0] - before[0]
-    told = f"{applies} applies, {parts} parts: resident memory grew by {grown_kib} KiB"
-    sys.stdout.write(f"{told} after the first {WARM_UP}\n")
+    printed = f"{applies} applies, {parts} parts: resident memory grew by {grown_kib} KiB"
+    sys.stdout.write(f"{printed} after the first {WARM_UP}\n")
     return 0 if grown_kib <= MAX_GROWTH_KIB else 1
 
 
@@ -80,7 +80,7 @@ def _held(pid: int) -> tuple[int, int, int]:
     return int(fields["VmRSS"].split()[0]), int(fields["Threads"]), descriptors
 
 
-def _say(number: int, seconds: float, held: tuple[int, int, int]) -> None:
+def _print(number: int, seconds: float, held: tuple[int, int, int]) -> None:
     resident, threads, descriptors = held
     words = f"{resident} KiB, {threads} threads, {descriptors} descriptors"
     sys.stdout.write(f"{number:>6} applies, {seconds:6.1f} s: {words}\n")

@@ -508,7 +508,7 @@ _BROKEN = {
 """Promises broken on purpose: the deaths must find them."""
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -534,7 +534,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         deaths = _die_at_calls(Path(name), options) if options.every else 0
         deaths += _die_at_random(Path(name), options) if options.kills else 0
-    _say(f"{deaths} deaths in {time.monotonic() - began:.0f} s")
+    _print(f"{deaths} deaths in {time.monotonic() - began:.0f} s")
     return 0
 
 
@@ -550,12 +550,12 @@ def _die_on_a_full_disk(options: argparse.Namespace) -> int:
         small_disk(Path(name) / "disk") as refused,
     ):
         if refused:
-            _say(f"deaths with the disk full: skipped, {refused}")
+            _print(f"deaths with the disk full: skipped, {refused}")
             return 0
         account = kill_on_a_full_disk(
             Path(name) / "disk", Path(name), kills=options.kills, seed=options.seed
         )
-    _say(
+    _print(
         f"SIGKILL with the disk full: {options.kills} deaths, DiskFull raised"
         f" {account.disk_full} times in {account.lives_refused} lives,"
         f" {account.written_after} records acknowledged after it in the same life,"
@@ -568,7 +568,7 @@ def _die_on_a_full_disk(options: argparse.Namespace) -> int:
 def _die_at_calls(folder: Path, options: argparse.Namespace) -> int:
     reason = can_trace()
     if reason:
-        _say(f"death at every system call: skipped, {reason}")
+        _print(f"death at every system call: skipped, {reason}")
         return 0
     total = 0
     for prepared in (False, True):
@@ -582,7 +582,7 @@ def _die_at_calls(folder: Path, options: argparse.Namespace) -> int:
             )
             how = "power cut" if power_cut else "SIGKILL"
             where = "full" if prepared else "fresh"
-            _say(
+            _print(
                 f"{how} at system calls, {where} directory: {deaths} deaths"
                 f" in a run of {calls} calls, nothing lost"
             )
@@ -592,7 +592,7 @@ def _die_at_calls(folder: Path, options: argparse.Namespace) -> int:
 
 def _die_at_random(folder: Path, options: argparse.Namespace) -> int:
     account = kill_at_random(folder, kills=options.kills, seed=options.seed, rotate=options.rotate)
-    _say(
+    _print(
         f"SIGKILL at random moments: {options.kills} deaths,"
         f" {len(account.acknowledged)} records acknowledged, 0 lost, integrity check clean,"
         f" {account.pruned} pruned and counted once,"

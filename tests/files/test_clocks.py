@@ -107,5 +107,5 @@ def test_one_stamp_of_this_machine_converts_to_its_own_clock() -> None:
 
 def test_a_stamp_whose_error_has_no_bound_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BootToMono, "convert", lambda self, boot_ns: None)
-    with pytest.raises(CameraFault, match="too busy: the time of an exposure"):
+    with pytest.raises(CameraFault, match="too busy to determine the time of an exposure"):
         boot_to_mono_ns(0)

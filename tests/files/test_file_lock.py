@@ -51,7 +51,7 @@ def test_a_lock_that_another_process_holds_is_called_busy(
     with pytest.raises(StationBusy, match="Process 4711 is already running"):
         DataDirectoryLock(tmp_path)
     with (
-        pytest.raises(StorageFault, match="writing beside"),
+        pytest.raises(StorageFault, match="held the lock of"),
         exclusive(tmp_path / ".lock", timeout_s=0.0),
     ):
         pass
@@ -108,7 +108,7 @@ def test_writers_do_not_lock_two_files_of_one_name(tmp_path: Path) -> None:
         thread.start()
         path.unlink()
     assert entered.wait(10)
-    with pytest.raises(StorageFault, match="writing beside"), exclusive(path, timeout_s=0.0):
+    with pytest.raises(StorageFault, match="held the lock of"), exclusive(path, timeout_s=0.0):
         pass
     leave.set()
     thread.join()

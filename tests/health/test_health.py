@@ -296,9 +296,9 @@ def test_everything_together_as_json(tmp_path: Path) -> None:
     write_parts(tmp_path, then(focus=0.5))
     hot = BoardState(temperature_c=90.0)
     health = station_health(tmp_path, board=FakeBoard([hot]), clock=StepClock())
-    told = json.loads(json.dumps(health.as_dict()))
-    assert told["state"] == "bad"
-    states = {item["name"]: item["state"] for item in told["items"]}
+    reported = json.loads(json.dumps(health.as_dict()))
+    assert reported["state"] == "bad"
+    states = {item["name"]: item["state"] for item in reported["items"]}
     assert (states["focus"], states["temperature"], states["clock"]) == ("bad", "bad", "ok")
 
 

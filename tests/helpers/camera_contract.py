@@ -33,7 +33,7 @@ class CameraContract:
         return None
 
     def make_wrong_format(self) -> Camera | None:
-        """A camera that cannot give the size that the station file asks for."""
+        """A camera that cannot deliver the size that the station file asks for."""
         return None
 
     def make_forbidden(self) -> Camera | None:
@@ -119,7 +119,7 @@ class CameraContract:
         ("case", "words"),
         [
             ("make_missing", "There is no|No camera|is connected"),
-            ("make_wrong_format", "cannot give|gives no"),
+            ("make_wrong_format", "cannot deliver|has no"),
             ("make_forbidden", "may not be used"),
             ("make_busy", "another program|Another program"),
         ],

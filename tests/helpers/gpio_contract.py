@@ -127,7 +127,7 @@ class GpioContract:
 
     # --- inputs -------------------------------------------------------------------------------
 
-    def test_every_active_edge_is_told_once_with_its_time(self, rig: Rig) -> None:
+    def test_every_active_edge_is_reported_once_with_its_time(self, rig: Rig) -> None:
         edges, told_at = Heard(), list[int]()
 
         def hear(edge_mono_ns: int) -> None:
@@ -273,19 +273,19 @@ class GpioContract:
     def test_an_input_whose_chip_is_unplugged_says_so(self, rig: Rig, kind: str) -> None:
         faults = HeardFaults()
         line = rig.make(kind)
-        line.tell_faults(faults)
+        line.report_faults_to(faults)
         line.start(Heard())
         rig.bench.unplug()
         (error,) = faults.errors.wait(1)
         assert isinstance(error, LineFault)
-        assert "has gone" in str(error) and "cable" in error.next_action
+        assert "was removed or has failed" in str(error) and "cable" in error.next_action
         line.close()
 
     def test_an_output_whose_chip_is_unplugged_says_so(self, rig: Rig) -> None:
         line = rig.make("output")
         line.drive(True)
         rig.bench.unplug()
-        with pytest.raises(LineFault, match="has gone"):
+        with pytest.raises(LineFault, match="was removed or has failed"):
             line.drive(False)
         with contextlib.suppress(LineFault):
             line.close()

@@ -131,7 +131,8 @@ class MemorySource:
             name="temperature",
             state=HealthState.WARN,
             detail="77 °C",
-            next_action="Give the board air or a fan; above 80 °C it slows down.",
+            next_action="Improve the board's cooling, with a fan for example; above 80 °C it "
+            "slows down.",
         )
         return Health((hot, HealthItem(name="disk", state=HealthState.OK, detail="12 GB free")))
 

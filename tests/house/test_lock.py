@@ -96,7 +96,7 @@ REPORT = """<testsuites><testsuite>
         (REPORT, newest.OURS, "OURS: tests/test_a.py::test_bad[x]"),
     ],
 )
-def test_a_failure_is_told_apart(
+def test_a_failure_is_distinguished(
     locked_report: str,
     code: int,
     words: str,

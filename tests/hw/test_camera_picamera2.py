@@ -59,10 +59,14 @@ def test_settings_become_controls_with_their_automatics_off() -> None:
     ("controls", "frames_per_s", "words"),
     [
         (CameraControls(white_balance_k=4000), None, "no control ColourTemperature"),
-        (CameraControls(exposure_us=5), None, "ExposureTime 5, and this camera takes 29 to 694422"),
-        (CameraControls(gain=20), None, "AnalogueGain 20"),
-        (CameraControls(red_gain=40, blue_gain=1), None, "camera.red_gain asks for ColourGains 40"),
-        (CameraControls(), 200.0, "FrameDurationLimits 5000"),
+        (
+            CameraControls(exposure_us=5),
+            None,
+            "ExposureTime to 5, but this camera accepts 29 to 694422",
+        ),
+        (CameraControls(gain=20), None, "AnalogueGain to 20"),
+        (CameraControls(red_gain=40, blue_gain=1), None, "camera.red_gain sets ColourGains to 40"),
+        (CameraControls(), 200.0, "FrameDurationLimits to 5000"),
     ],
 )
 def test_what_the_camera_cannot_do_is_refused(
@@ -110,9 +114,9 @@ def test_names_that_do_not_say_which_camera() -> None:
     assert _number(CAMERAS[:1], None) == 0
     for device, words in (
         (None, "3 cameras are connected: 0 imx296, 1 imx708"),
-        ("imx477", "No camera is called 'imx477'"),
+        ("imx477", "No camera has the name 'imx477'"),
         ("/base", "More than one camera"),
-        ("7", "No camera is called '7'"),
+        ("7", "No camera has the name '7'"),
     ):
         with pytest.raises(CameraFault, match=words):
             _number(CAMERAS, device)
@@ -144,7 +148,7 @@ def test_a_sensor_with_its_own_trigger_gets_a_long_timeout(
 def test_a_library_that_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "picamera2", None)
     for use in (lambda: open_driver(wiring()).open(CameraControls()), camera_ids):
-        with pytest.raises(DriverMissing, match="picamera2 does not load") as caught:
+        with pytest.raises(DriverMissing, match="picamera2 cannot be loaded") as caught:
             use()
         assert "apt install python3-picamera2" in caught.value.next_action
 
@@ -278,9 +282,12 @@ def test_frames_carry_their_settings_and_their_buffers_go_back(
 @pytest.mark.parametrize(
     ("library", "words"),
     [
-        (Library(stream={"size": (16, 8)}), "cannot give 8 x 4; it would give 16 x 8"),
-        (Library(stream={"format": "SRGGB10"}), "gives the format SRGGB10"),
-        (Library(fails="Device or resource busy"), "Another program holds it"),
+        (
+            Library(stream={"size": (16, 8)}),
+            "cannot deliver 8 x 4 px; the nearest mode is 16 x 8 px",
+        ),
+        (Library(stream={"format": "SRGGB10"}), "delivers the format SRGGB10"),
+        (Library(fails="Device or resource busy"), "another program uses it"),
         (Library(fails="pipeline is broken."), "cannot be opened: pipeline is broken"),
     ],
 )
@@ -302,7 +309,7 @@ def test_a_camera_without_a_first_frame_is_refused_but_not_one_with_its_own_trig
     library = install(Library())
     clock = iter(range(0, 10**15, 2_000 * MS))
     camera = Picamera2Camera(wiring(), now_mono_ns=lambda: next(clock))
-    with pytest.raises(CameraFault, match="opens but gives no frame"):
+    with pytest.raises(CameraFault, match="opens but delivers no frames"):
         camera.open(CameraControls())
     assert library.made[0].calls[-1] == "close"
     monkeypatch.setenv(picamera2_timeout.VARIABLE, "named by the operator")
@@ -321,7 +328,7 @@ def test_frames_that_cannot_be_trusted_are_dropped_and_counted(
     camera = Picamera2Camera(
         wiring(stamp_error_ms=2), now_mono_ns=lambda: 100 * MS, to_mono=BootToMono(**clocks)
     )
-    camera.tell_drops(lambda name, detail: dropped.update([name]))
+    camera.report_drops_to(lambda name, detail: dropped.update([name]))
     library.first = lambda camera: camera.pre_callback(Request(5 * MS, 1, ExposureTime=500))
     camera.open(CameraControls())
     deliver = library.made[0].pre_callback

@@ -66,7 +66,7 @@ def test_an_exposure_that_may_have_begun_too_early_is_never_taken() -> None:
     assert rig.returned == [0]
 
 
-def test_a_camera_that_has_stopped_is_told_from_one_that_is_too_slow() -> None:
+def test_a_camera_that_has_stopped_is_distinguished_from_one_that_is_too_slow() -> None:
     rig = Rig()
     rig.expose(NOW)
     rig.now += 1000 * MS
@@ -98,7 +98,7 @@ def test_silence_is_no_fault_of_a_camera_with_its_own_trigger() -> None:
     assert not isinstance(caught.value, CameraLost)
 
 
-def test_the_error_that_ended_the_camera_is_told() -> None:
+def test_the_error_that_ended_the_camera_is_reported() -> None:
     rig = Rig()
     rig.ring.fail(OSError("cable"))
     with pytest.raises(CameraLost, match="has failed: cable"):

@@ -83,9 +83,9 @@ def test_a_lamp_that_cannot_be_driven_costs_the_part_before_a_frame_is_taken() -
     bench.strobed.check()
 
 
-def test_what_the_camera_drops_is_told_through_the_lamp() -> None:
+def test_what_the_camera_drops_is_reported_through_the_lamp() -> None:
     bench = Bench()
-    told: list[tuple[str, str]] = []
-    bench.strobed.tell_drops(lambda name, detail: told.append((name, detail)))
+    reported: list[tuple[str, str]] = []
+    bench.strobed.report_drops_to(lambda name, detail: reported.append((name, detail)))
     bench.camera.drop(FaultName.FRAME_DAMAGED, "why")
-    assert told == [("frame_damaged", "why")]
+    assert reported == [("frame_damaged", "why")]

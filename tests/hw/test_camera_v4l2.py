@@ -33,7 +33,7 @@ def opened(device: FakeV4l2Device, controls: CameraControls = NONE, **wiring: ob
     def start_and_expose(buffers: int) -> None:
         start(buffers)
         now = time.monotonic_ns()
-        device.expose(now - 90 * MS)  # when it began is not known
+        device.expose(now - 90 * MS)  # when it began is unknown
         device.expose(now - 60 * MS)
 
     device.start = start_and_expose  # type: ignore[method-assign]
@@ -127,7 +127,7 @@ def test_a_frame_whose_counter_or_stamp_does_not_rise_is_dropped_and_counted(
 ) -> None:
     device, dropped = FakeV4l2Device(), Counter[str]()
     camera = opened(device, CameraControls(exposure_us=1000.0))
-    camera.tell_drops(lambda name, detail: dropped.update([name]))
+    camera.report_drops_to(lambda name, detail: dropped.update([name]))
     now = time.monotonic_ns() - 50 * MS
     device.expose(now + 5 * MS, grey=1)  # number 2 since the opening
     device.expose(now + stamp_ms * MS, grey=2, sequence=counter)
@@ -164,7 +164,7 @@ def test_times_of_the_future_are_not_believed() -> None:
     assert frame.pixels[0, 0] == 2
     camera._in_future = 29
     device.expose(now + 3_600_000 * MS, at_start=True)
-    with pytest.raises(CameraLost, match="times of the future"):
+    with pytest.raises(CameraLost, match="time stamps in the future"):
         camera.capture(not_before_mono_ns=now + 2, deadline_mono_ns=now + 60_000 * MS)
     camera.close()
 
@@ -197,7 +197,7 @@ def test_a_control_that_does_not_hold_shows_in_every_frame() -> None:
 @pytest.mark.parametrize(
     ("controls", "why"),
     [
-        (CameraControls(red_gain=1.5, blue_gain=2.0), "cannot set what camera.red_gain asks for"),
+        (CameraControls(red_gain=1.5, blue_gain=2.0), "has no control for camera.red_gain"),
         (CameraControls(gain=20_000), "camera.gain asks for 20000"),
     ],
 )
@@ -214,11 +214,11 @@ def test_controls_that_the_camera_lacks_are_refused(controls: CameraControls, wh
         (
             FakeV4l2Device(formats=("H264",)),
             {},
-            "gives no gray picture of any size; it offers H264",
+            "has no gray mode of any size; it offers H264",
         ),
         (FakeV4l2Device(), {"width_px": 640, "height_px": 480}, "offers YUYV 8 x 6"),
-        (FakeV4l2Device(), {"frames_per_s": 60}, "runs at 30 frames/s, not at 60"),
-        (FakeV4l2Device(formats=("GREY",)), {"color": "rgb"}, "gives no rgb picture"),
+        (FakeV4l2Device(), {"frames_per_s": 60}, "runs at 30 frames/s instead of 60"),
+        (FakeV4l2Device(formats=("GREY",)), {"color": "rgb"}, "has no rgb mode"),
     ],
 )
 def test_another_format_than_the_station_files_is_refused(
@@ -229,7 +229,7 @@ def test_another_format_than_the_station_files_is_refused(
     assert device.closed
 
 
-def test_unplugged_in_the_middle_is_told_at_once_and_by_check() -> None:
+def test_unplugged_in_the_middle_is_reported_at_once_and_by_check() -> None:
     device = FakeV4l2Device()
     camera = opened(device)
     camera.check()

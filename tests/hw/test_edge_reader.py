@@ -23,12 +23,12 @@ _EDGE = struct.Struct("<q")
 class Wire:
     """A line in memory: ``edge`` is the kernel's end of it."""
 
-    def __init__(self, name: str, told: Callable[[str, int], object], *, counts: bool = False):
+    def __init__(self, name: str, reported: Callable[[str, int], object], *, counts: bool = False):
         self.name, self.read_last = name, counts
         self.before_read: Callable[[], None] = lambda: None
         self.failures: list[OSError | None] = []
         self.failed = threading.Event()
-        self._told = told
+        self._reported = reported
         self._reader, self._writer = os.pipe()
 
     def fileno(self) -> int:
@@ -40,7 +40,7 @@ class Wire:
     def read(self) -> list[Told]:
         self.before_read()
         stamps = [at for (at,) in _EDGE.iter_unpack(os.read(self._reader, 4096))]
-        return [(at, lambda at=at: self._told(self.name, at)) for at in stamps]  # type: ignore[misc]
+        return [(at, lambda at=at: self._reported(self.name, at)) for at in stamps]  # type: ignore[misc]
 
     def fail(self, error: OSError | None) -> None:
         self.failures.append(error)
@@ -54,18 +54,20 @@ class Ear:
     """Everything that was told, in its order."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, int]] = []
+        self.reported: list[tuple[str, int]] = []
         self._changed = threading.Condition()
 
     def __call__(self, name: str, at_ns: int) -> None:
         with self._changed:
-            self.told.append((name, at_ns))
+            self.reported.append((name, at_ns))
             self._changed.notify_all()
 
     def wait(self, count: int) -> list[tuple[str, int]]:
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.told) >= count, PATIENCE_S), self.told
-            return list(self.told)
+            assert self._changed.wait_for(lambda: len(self.reported) >= count, PATIENCE_S), (
+                self.reported
+            )
+            return list(self.reported)
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def reader() -> Iterator[EdgeReader]:
         reader.remove(source)
 
 
-def test_what_waits_on_several_lines_is_told_in_the_order_of_its_stamps(
+def test_what_waits_on_several_lines_is_reported_in_the_order_of_its_stamps(
     reader: EdgeReader, ear: Ear
 ) -> None:
     opened, gate = threading.Event(), threading.Event()
@@ -101,12 +103,12 @@ def test_what_waits_on_several_lines_is_told_in_the_order_of_its_stamps(
         for stamp in stamps:
             wire.edge(stamp)
     gate.set()
-    told = ear.wait(7)
-    assert [stamp for _, stamp in told] == [10, 20, 25, 30, 35, 40, 60]
-    assert told[2] == ("trigger", 25)
+    reported = ear.wait(7)
+    assert [stamp for _, stamp in reported] == [10, 20, 25, 30, 35, 40, 60]
+    assert reported[2] == ("trigger", 25)
 
 
-def test_counts_that_come_while_another_line_is_read_are_told_before_its_later_edge(
+def test_counts_that_come_while_another_line_is_read_are_reported_before_its_later_edge(
     reader: EdgeReader, ear: Ear
 ) -> None:
     trigger, encoder = Wire("trigger", ear), Wire("encoder", ear, counts=True)
@@ -135,7 +137,7 @@ def test_a_line_that_fails_says_so_once_and_the_others_go_on(reader: EdgeReader,
     assert [str(error) for error in refusing.failures] == ["no such device"]
 
 
-def test_nothing_is_told_of_a_line_that_was_removed(reader: EdgeReader, ear: Ear) -> None:
+def test_nothing_is_reported_of_a_line_that_was_removed(reader: EdgeReader, ear: Ear) -> None:
     removed, kept = Wire("removed", ear), Wire("kept", ear)
     reader.add(removed)
     reader.add(kept)
@@ -186,7 +188,7 @@ def test_the_reader_ends_with_its_last_line_and_begins_again(reader: EdgeReader,
         assert reader.remove(wire)
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
-    assert ear.told == [("wire", 1), ("wire", 2)]
+    assert ear.reported == [("wire", 1), ("wire", 2)]
 
 
 # --- the driver gpiod on it ---------------------------------------------------------------------
@@ -296,8 +298,8 @@ def test_gpiod_tells_what_was_lost_of_a_trigger_and_counts_on_for_an_encoder(
     faults = Faults()
     trigger = gpiod_driver.edge_input(IO, InputLine(line="trigger"))
     encoder = gpiod_driver.encoder_input(IO, EncoderLine(line="encoder"))
-    trigger.tell_faults(faults)
-    encoder.tell_faults(faults)
+    trigger.report_faults_to(faults)
+    encoder.report_faults_to(faults)
     trigger.start(lambda at: ear("trigger", at))
     encoder.start(lambda count, at: ear(f"count {count}", at))
     requests["encoder"].edge(1, 10)

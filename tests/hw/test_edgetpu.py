@@ -55,12 +55,12 @@ def bundle_folder(tmp_path: Path) -> Path:
 
 def test_a_compiled_model_is_refused_without_a_delegate() -> None:
     model = max_pool_model(custom_op="edgetpu-custom-op")
-    with pytest.raises(ModelRefused, match="compiled for the Edge TPU, and no Edge TPU delegate"):
+    with pytest.raises(ModelRefused, match="compiled for the Edge TPU, but no Edge TPU delegate"):
         open_model(model, source="m.tflite", probe=False)
 
 
 def test_a_model_that_is_not_compiled_is_refused_with_a_delegate(tmp_path: Path) -> None:
-    with pytest.raises(ModelRefused, match="holds no model that was compiled") as caught:
+    with pytest.raises(ModelRefused, match="has no model compiled") as caught:
         open_engine(spot_bundle(tmp_path), delegate="edgetpu")
     assert "engine.delegate: none" in caught.value.next_action
 
@@ -74,7 +74,7 @@ def test_a_missing_library_says_what_to_install(
     assert "libedgetpu1-std" in caught.value.next_action
 
 
-def test_no_device_is_told(bundle_folder: Path, fake_edgetpu: Callable[[str], None]) -> None:
+def test_no_device_is_reported(bundle_folder: Path, fake_edgetpu: Callable[[str], None]) -> None:
     fake_edgetpu("none")
     with pytest.raises(DriverMissing, match=r"for the device usb:1: .*no device of this kind"):
         open_engine(load_bundle(bundle_folder / "both"), delegate="edgetpu", device="usb:1")
@@ -110,7 +110,9 @@ def test_an_accelerator_that_hangs_takes_only_the_childs_time(
     fake_edgetpu: Callable[[str], None],
 ) -> None:
     fake_edgetpu("hang")
-    with pytest.raises(HardwareError, match="The Edge TPU hangs with m while it loads") as caught:
+    with pytest.raises(
+        HardwareError, match="The Edge TPU hangs when it runs m while it loads"
+    ) as caught:
         model_probe.try_model(
             max_pool_model(), Wish(delegate="edgetpu"), source="m", deadline_s=5.0
         )
@@ -131,7 +133,7 @@ def opened(
     inspectors.close()
 
 
-def test_without_the_accelerator_the_cpu_stands_in_only_if_told_to_and_fast_enough(
+def test_without_the_accelerator_the_cpu_stands_in_only_if_configured_and_fast_enough(
     bundle_folder: Path, fake_edgetpu: Callable[[str], None]
 ) -> None:
     fake_edgetpu("none")
@@ -150,7 +152,7 @@ def test_a_cpu_that_cannot_keep_up_is_named_before_it_is_needed(
 ) -> None:
     fake_edgetpu("ok")
     assert list(opened(bundle_folder, when_lost="cpu")) == [{}]
-    for cycle_ns, words in ((1, "is 0.0 ms"), (None, "is not known")):
+    for cycle_ns, words in ((1, "is 0.0 ms"), (None, "is unknown")):
         (trouble,) = opened(bundle_folder, when_lost="cpu", cycle_ns=cycle_ns)
         assert words in trouble[FaultName.EDGETPU_WITHOUT_CPU_FALLBACK]
 
@@ -167,7 +169,7 @@ def test_falling_back_needs_a_model_for_the_cpu(
         golden=plain.golden,
         certificate=plain.certificate,
     )
-    with pytest.raises(ModelRefused, match="no model for the CPU"):
+    with pytest.raises(ModelRefused, match="no CPU model"):
         list(opened(tmp_path, when_lost="cpu"))
 
 
@@ -240,7 +242,7 @@ def test_a_device_that_hangs_costs_its_part_and_is_never_waited_for_again() -> N
 
 
 def test_a_bad_picture_is_not_the_devices_fault() -> None:
-    tpu = Scripted(InferenceFailed("A tile of int8 is expected"))
+    tpu = Scripted(InferenceFailed("Expected a tile of int8"))
     engine = EdgeTpuEngine(tpu, fallback=None, deadline_ns=10_000 * MS)
     with pytest.raises(InferenceFailed, match="A tile"):
         engine.run([TILE])
@@ -254,7 +256,8 @@ def test_latency_drift_is_named_and_ends() -> None:
     assert not any(watch.add(10 * MS) for _ in range(60))
     words = [watch.add(16 * MS) for _ in range(20)]
     assert words[-1] == (
-        "a part takes 16.0 ms on the Edge TPU, and took 10.0 ms at first: it may be too hot"
+        "a part takes 16.0 ms on the Edge TPU; at the start it took 10.0 ms. The Edge TPU may be "
+        "too hot"
     )
     assert not words[0]
     assert not [watch.add(10 * MS) for _ in range(20)][-1]

@@ -23,7 +23,7 @@ def test_a_dead_trigger_line_lets_nothing_pass_any_more(
     rig = Rig(clock, config=line_config(kind=kind))
     with rig:
         rig.wait_until(lambda: rig.station.state is StationState.INSPECTING)
-        rig.trigger.fail(LineFault("The chip of the line GPIO17 has gone."))
+        rig.trigger.fail(LineFault("The GPIO chip of the line GPIO17 was removed or has failed."))
         assert rig.station.state is StationState.FAULTED
         assert rig.line_stop.active
         rig.wait_until(lambda: rig.gate.active is (kind is GateKind.NORMALLY_PASSING))

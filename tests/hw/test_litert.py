@@ -104,7 +104,7 @@ def test_a_view_of_a_larger_picture_is_a_tile() -> None:
         (max_pool_model(custom_op="edgetpu-custom-op"), "compiled for the Edge TPU"),
         (max_pool_model(custom_op="home-made"), "operator home-made"),
         (max_pool_model(outputs=2), "1 inputs and 2 outputs"),
-        (max_pool_model(scale=0.0), "no single scale"),
+        (max_pool_model(scale=0.0), "not have exactly one scale"),
     ],
 )
 def test_refusals_are_one_sentence(model: bytes, words: str) -> None:

@@ -235,7 +235,7 @@ def settings_of(file: Path) -> dict[str, str]:
     return {name.strip(): value.strip() for name, sign, value in lines if sign and name[0] != "#"}
 
 
-def test_the_kernel_is_told_to_restart_and_to_keep_quiet() -> None:
+def test_the_kernel_is_set_to_restart_and_to_keep_quiet() -> None:
     kernel = settings_of(COMMON / "sysctl.d" / "60-edgeinspect.conf")
     assert int(kernel["kernel.panic"]) > 0
     assert kernel["kernel.panic_on_oops"] == "1"

@@ -183,7 +183,7 @@ def test_no_part_of_the_builder_reaches_for_a_loop_device(file: str) -> None:
         ("", "no reason was given"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_fetched_is_told_in_one_line(said: str, reason: str) -> None:
+def test_what_cannot_be_fetched_is_reported_in_one_line(said: str, reason: str) -> None:
     with pytest.raises(SystemExit) as ended:
         steps.run("sh", "-c", 'printf %s "$1"; exit 7', "-", said, fetches="Debian trixie")
     text = str(ended.value.code)
@@ -191,7 +191,7 @@ def test_what_cannot_be_fetched_is_told_in_one_line(said: str, reason: str) -> N
     assert "\n" not in text
 
 
-def test_a_missing_program_is_told_with_the_command_that_installs_it() -> None:
+def test_a_missing_program_is_reported_with_the_command_that_installs_it() -> None:
     with pytest.raises(SystemExit, match=r"squash-it is not installed. Run: sudo apt-get install"):
         steps.run("squash-it")
 

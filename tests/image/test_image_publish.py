@@ -66,9 +66,9 @@ def test_the_update_is_for_this_board_and_signed(folder: Path, root: Path, tmp_p
     certificate = tmp_path / "keys/update-certificate.pem"
     asked = ["rauc", "info", "--output-format=json", f"--keyring={certificate}", str(update)]
     done = subprocess.run(asked, capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout)
-    assert (told["compatible"], told["version"]) == ("edgeinspect-pi5", "1.2.0")
-    assert {kind for image in told["images"] for kind in image} == {"rootfs", "bootfs"}
+    printed = json.loads(done.stdout)
+    assert (printed["compatible"], printed["version"]) == ("edgeinspect-pi5", "1.2.0")
+    assert {kind for image in printed["images"] for kind in image} == {"rootfs", "bootfs"}
     assert "edgeinspect-pi5.raucb" in (folder / "SHA256SUMS").read_text()
     assert (tmp_path / "keys/update.key").stat().st_mode & 0o077 == 0
 
@@ -88,7 +88,9 @@ def test_a_strangers_certificate_does_not_fit(folder: Path, root: Path, tmp_path
 
 
 @pytest.mark.parametrize("missing", ["boot.vfat", "edgeinspect-pi5.img"])
-def test_what_is_missing_is_told(folder: Path, root: Path, tmp_path: Path, missing: str) -> None:
+def test_what_is_missing_is_reported(
+    folder: Path, root: Path, tmp_path: Path, missing: str
+) -> None:
     (folder / missing).unlink()
     with pytest.raises(SystemExit, match=r"^image: "):
         publish(folder, root, version="1.2.0", keys=tmp_path / "keys")

@@ -267,7 +267,7 @@ def test_a_healthy_system_is_kept(station: Station) -> None:
     assert not (station.root / "data/system/failed-starts").exists()
 
 
-def test_a_slot_that_cannot_be_marked_good_is_told(station: Station) -> None:
+def test_a_slot_that_cannot_be_marked_good_is_reported(station: Station) -> None:
     with_slots(station, healthy=True)
     station.program("rauc", '[ "$2" != mark-good ] || exit 1')
     result = station.run("health", HEALTH_ATTEMPTS=1)
@@ -423,14 +423,14 @@ def test_a_stick_brings_no_older_system_and_says_so(
     result = station.run("take-stick", "/dev/sda1")
     (mounted,) = station.calls("mount")
     assert mounted.startswith("-t vfat -o nosuid,nodev,noexec /dev/sda1 /run/edgeinspect-stick.")
-    told = (stick / "update.log").read_text()
+    printed = (stick / "update.log").read_text()
     assert (len(installed(station)) == 1) is taken
     if taken:
-        assert "Installed; the station restarts into it" in told
+        assert "Installed; the station restarts into it" in printed
     else:
         assert result.returncode == 1
-        assert "version 1.1.9 is older than 1.2.0, which runs" in told
-        assert "NOT INSTALLED" in told
+        assert "version 1.1.9 is older than 1.2.0, which runs" in printed
+        assert "NOT INSTALLED" in printed
 
 
 def test_a_copy_of_an_update_leaves_room_for_the_records(station: Station) -> None:

@@ -213,7 +213,7 @@ def test_the_last_of_the_cuts_came_after_the_last_change(pi: Pi) -> None:
     assert 3 < int((pi.root / "count").read_text()) < 7
 
 
-def test_rauc_is_told_of_the_partitions_that_the_firmware_knows() -> None:
+def test_rauc_knows_the_partitions_that_the_firmware_knows() -> None:
     text = (OVERLAY / "etc/rauc/system.conf").read_text()
     for slot, letter in (("0", "a"), ("1", "b")):
         assert f"[slot.rootfs.{slot}]\ndevice=/dev/disk/by-partlabel/system_{letter}\n" in text

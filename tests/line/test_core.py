@@ -575,7 +575,7 @@ def test_gate_that_may_not_be_held_long_enough_stops_the_line() -> None:
 
 
 @pytest.mark.parametrize("lease_ms", [60, 600, 60_000])
-def test_a_long_lease_is_renewed_as_often_as_one_that_a_hang_can_be_told_from(
+def test_a_long_lease_is_renewed_as_often_as_one_that_a_hang_can_be_distinguished_from(
     lease_ms: int,
 ) -> None:
     gate = GateConfig(kind=GateKind.NORMALLY_PASSING, lease_ns=lease_ms * MS)

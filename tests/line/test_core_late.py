@@ -36,7 +36,7 @@ def test_an_answer_that_comes_late_says_by_how_much(kind: GateKind) -> None:
     bench.frame(T + 65 * MS, T + 70 * MS)
     bench.give(m.Inspected(1, seen(0.1)), DEADLINE + 12 * MS + 340_000)
     assert detail(bench) == (
-        "inference: came 12.3 ms after the deadline, 797.3 ms after its frame had come"
+        "inference: came 12.3 ms after the deadline, 797.3 ms after its frame arrived"
     )
 
 
@@ -44,7 +44,8 @@ def test_a_failure_that_comes_late_is_a_late_answer_too() -> None:
     bench = Bench(line_config())
     bench.trigger(T)
     bench.frame(T + 65 * MS, T + 70 * MS)
-    bench.give(m.InspectionFailed(1, "its turn came after its deadline"), DEADLINE + 3 * MS)
+    why = "its deadline passed while it waited in the queue"
+    bench.give(m.InspectionFailed(1, why), DEADLINE + 3 * MS)
     assert detail(bench).startswith("inference: came 3.0 ms after the deadline")
 
 
@@ -53,7 +54,7 @@ def test_an_answer_that_has_not_come_when_the_part_is_recorded() -> None:
     bench.trigger(T)
     bench.frame(T + 65 * MS, T + 70 * MS)
     assert detail(bench) == (
-        "inference: had not come yet 105.0 ms after the deadline, 890.0 ms after its frame had come"
+        "inference: was still missing 105.0 ms after the deadline, 890.0 ms after its frame arrived"
     )
 
 
@@ -79,7 +80,7 @@ def test_a_frame_of_another_part_is_not_the_late_one() -> None:
     bench.trigger(T)
     bench.frame(T - 500 * MS, DEADLINE + 20 * MS)
     assert detail(bench) == (
-        "frame: had not come yet 105.0 ms after the deadline, 960.0 ms after the trigger"
+        "frame: was still missing 105.0 ms after the deadline, 960.0 ms after the trigger"
     )
 
 
@@ -87,7 +88,7 @@ def test_a_release_that_the_gate_could_not_honour_says_by_how_much() -> None:
     bench = Bench(line_config())
     bench.good_part(T, 1)
     bench.give(m.ReleaseTooLate(1), T + 862 * MS)
-    assert detail(bench) == "release: 2.0 ms after the part's window at the gate had begun"
+    assert detail(bench) == "release: 2.0 ms after the part's window at the gate had started"
 
 
 def test_a_part_that_something_else_overrules_is_not_called_late() -> None:

@@ -325,7 +325,7 @@ def test_parts_although_the_encoder_has_never_counted_stop_the_line() -> None:
     assert bench.schedule.active
 
 
-def test_two_parts_of_one_burst_of_late_counts_are_told_apart() -> None:
+def test_two_parts_of_one_burst_of_late_counts_are_distinguished() -> None:
     line = Line()
     line.late = True
     line.run(20)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edgeinspect.line import messages as m
-from edgeinspect.line.clearing import Ways
+from edgeinspect.line.clearing import DistancesOnBelt
 from edgeinspect.line.config import GateKind, LineConfig
 from edgeinspect.line.holds import Holds
 from edgeinspect.line.track import DelayTrack
@@ -138,12 +138,12 @@ def test_stopping_waits_for_parts_of_a_longer_way_and_for_their_confirmation(
 
 
 def test_a_thousand_recipes_are_not_remembered_one_by_one() -> None:
-    ways = Ways()
+    distances = DistancesOnBelt()
     for nth in range(1_000):
-        ways.replace(100 + nth % 3, nth)
-    assert len(vars(ways)["_until"]) == 3
-    assert ways.longest(50, 999) == 102
-    assert ways.longest(50, 2_000) == 50
+        distances.replace(100 + nth % 3, nth)
+    assert len(vars(distances)["_until"]) == 3
+    assert distances.longest(50, 999) == 102
+    assert distances.longest(50, 2_000) == 50
 
 
 def test_a_hold_is_never_shortened() -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from edgeinspect.line.clearing import Ways
+from edgeinspect.line.clearing import DistancesOnBelt
 
 
 def test_a_longer_way_counts_until_the_belt_has_come_all_of_it() -> None:
-    ways = Ways()
-    ways.replace(100, 1_000)
-    assert ways.longest(60, 1_099) == 100
-    assert ways.longest(60, 1_100) == 60
-    assert ways.longest(60, 1_099) == 60, "what has been forgotten stays so"
+    distances = DistancesOnBelt()
+    distances.replace(100, 1_000)
+    assert distances.longest(60, 1_099) == 100
+    assert distances.longest(60, 1_100) == 60
+    assert distances.longest(60, 1_099) == 60, "what has been forgotten stays so"
 
 
 def test_the_longest_of_several_ways_counts() -> None:
-    ways = Ways()
-    ways.replace(100, 0)
-    ways.replace(80, 50)
-    assert ways.longest(60, 99) == 100
-    assert ways.longest(60, 100) == 80
-    assert ways.longest(90, 100) == 90
+    distances = DistancesOnBelt()
+    distances.replace(100, 0)
+    distances.replace(80, 50)
+    assert distances.longest(60, 99) == 100
+    assert distances.longest(60, 100) == 80
+    assert distances.longest(90, 100) == 90

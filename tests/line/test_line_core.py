@@ -258,7 +258,7 @@ def test_who_was_away_for_two_renewals_takes_no_silence_for_a_belt_that_stands(
 
 
 @pytest.mark.parametrize(("late_ns", "armed_again"), [(50_000, False), (50_001, True)])
-def test_a_prediction_is_told_again_once_an_end_of_the_window_has_moved_enough(
+def test_a_prediction_is_reported_again_once_an_end_of_the_window_has_moved_enough(
     late_ns: int, armed_again: bool
 ) -> None:
     """At 570 the window's end, 24 counts ahead, moves four times as far as the count is late."""
@@ -344,7 +344,7 @@ def test_a_record_holds_frame_scores_and_times() -> None:
 
 
 @pytest.mark.parametrize(("failed_ms", "doubt"), [(70, Doubt.CAMERA_FAILED), (200, Doubt.NO_FRAME)])
-def test_a_capture_that_fails_is_told_of_once_and_in_time(failed_ms: int, doubt: Doubt) -> None:
+def test_a_capture_that_fails_is_reported_once_and_in_time(failed_ms: int, doubt: Doubt) -> None:
     shell = Shell(by_time())
     shell.trigger(T)
     shell.give(m.CaptureFailed(1, "unplugged"), T + failed_ms * MS)
@@ -463,7 +463,7 @@ def test_a_part_older_than_all_counts_is_doubted_by_name() -> None:
     shell.give(m.Stop(at_once=True), 500 * MS)
     (record,) = shell.records
     assert record.verdict.doubt is Doubt.POSITION_UNCERTAIN
-    assert record.verdict.detail == "no count shows where the belt was when the part came"
+    assert record.verdict.detail == "the encoder count at the part's trigger is unknown"
 
 
 @pytest.mark.parametrize(
@@ -609,7 +609,7 @@ def test_holds_begin_again_when_the_counts_do() -> None:
     assert shell.at(m.RequestLineStop) == [5_053 * MS]
 
 
-def test_pause_and_lock_are_told_to_the_gate_at_once() -> None:
+def test_pause_and_lock_reach_the_gate_at_once() -> None:
     shell = Shell(by_time())
     assert shell.give(m.Pause(), T) == [m.RejectEverything(None, "paused")]
     assert shell.give(m.Lock(), T) == [m.RejectEverything(None, "paused, locked")]
@@ -636,8 +636,8 @@ def test_a_master_goes_its_way_and_the_part_behind_it_does_not() -> None:
     assert shell.core.holds == ()
     shell.until(T + 960 * MS)
     assert shell.core.holds == ("locked",)
-    told = [action for _, action in shell.log if isinstance(action, m.RejectEverything)]
-    assert told[-1] == m.RejectEverything(None, "locked")
+    reported = [action for _, action in shell.log if isinstance(action, m.RejectEverything)]
+    assert reported[-1] == m.RejectEverything(None, "locked")
     shell.until(T + 2_000 * MS)
     assert [record.verdict.doubt for record in shell.records] == [Doubt.NO_FRAME, Doubt.LOCKED]
     assert shell.at(m.RejectEverything) == [T, T + 960 * MS]
@@ -768,7 +768,7 @@ def test_a_stop_waits_for_the_chutes_sensor_to_confirm_the_last_part() -> None:
     assert shell.at(m.Record) == [T + (940 + 500) * MS]
 
 
-def test_how_late_an_answer_was_is_told_to_a_tenth_of_a_millisecond() -> None:
+def test_how_late_an_answer_was_is_reported_to_a_tenth_of_a_millisecond() -> None:
     config = by_time()
     far = replace(config.track, to_gate=900_000 * MS)
     shell = Shell(replace(config, track=far))
@@ -779,7 +779,7 @@ def test_how_late_an_answer_was_is_told_to_a_tenth_of_a_millisecond() -> None:
     shell.until(T + 1_000_000 * MS)
     (record,) = shell.records
     assert record.verdict.detail == (
-        "inference: came 1.0 ms after the deadline, 899886.0 ms after its frame had come"
+        "inference: came 1.0 ms after the deadline, 899886.0 ms after its frame arrived"
     )
 
 

@@ -121,7 +121,7 @@ def test_no_frame_is_awaited_beyond_the_deadline_of_the_verdict() -> None:
     assert part.frame_deadline_mono_ns == part.deadline_mono_ns
 
 
-def test_the_gate_is_told_of_all_that_a_part_may_take_or_of_what_is_surely_its_own() -> None:
+def test_the_gate_knows_all_that_a_part_may_take_or_of_what_is_surely_its_own() -> None:
     part = InFlight(1, 0, 1_000, config(), slack=40)
     assert part.armed_mono_ns == (0, 0)
     part.predict(Belt())

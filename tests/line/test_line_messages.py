@@ -12,7 +12,7 @@ from edgeinspect.part import Doubt
 CONFIG = TriggerConfig(debounce_ns=1_000, min_pitch=50)
 
 
-def test_a_part_out_of_place_is_told_from_a_failing_engine() -> None:
+def test_a_part_out_of_place_is_distinguished_from_a_failing_engine() -> None:
     misplaced = InspectionFailed.because(7, Misaligned("x"), "moved")
     broken = InspectionFailed.because(8, InferenceFailed("x"), "broke")
     assert (misplaced.part_id, misplaced.doubt) == (7, Doubt.MISALIGNED)

@@ -95,7 +95,7 @@ def test_one_count_gives_a_place_and_two_give_a_speed() -> None:
     assert belt.place_at(125) == Place(9, settled=False)
 
 
-def test_a_place_is_settled_unless_told_otherwise() -> None:
+def test_a_place_is_settled_unless_stated_otherwise() -> None:
     assert Place(3) == Place(3, 0, settled=True)
 
 
@@ -344,7 +344,7 @@ def test_after_counts_that_run_backwards_nothing_older_is_known() -> None:
 def test_a_count_within_a_settled_silence_is_not_believed(at: int, believed: bool) -> None:
     belt = taken(even(20))
     belt.note_quiet_until(240 + TIMEOUT_NS)
-    why = "an encoder count came after the belt was assumed to stand"
+    why = "an encoder count arrived after the belt was assumed to be stopped"
     assert belt.add(21, at) == ("" if believed else why)
     assert belt.last_count == 21
 

@@ -119,7 +119,7 @@ def test_gate_never_opens_late_into_a_part() -> None:
 
 
 @pytest.mark.parametrize("kind", list(GateKind))
-def test_hold_wins_over_any_release_and_ends_when_told(kind: GateKind) -> None:
+def test_hold_wins_over_any_release_and_ends_on_request(kind: GateKind) -> None:
     config = GateConfig(kind=kind, timing_tolerance_ns=5)
     schedule = planned(config, [(100, 200, True), (300, 400, True)])
     rejecting = kind is GateKind.NORMALLY_PASSING

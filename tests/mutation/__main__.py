@@ -50,9 +50,9 @@ def main(arguments: Sequence[str], target: Target = THE_PARTS_PATH) -> int:
     def note(mutant: Mutant, outcome: Outcome) -> None:
         results.append((mutant, outcome))
         if outcome in SURVIVING and mutant.name not in equivalent:
-            _say(line_of(mutant, outcome))
+            _print(line_of(mutant, outcome))
         if len(results) % 100 == 0:
-            _say(f"{len(results)} of {len(tried)} after {time.monotonic() - began_s:.0f} s")
+            _print(f"{len(results)} of {len(tried)} after {time.monotonic() - began_s:.0f} s")
 
     try_all(target, tried, jobs=chosen.jobs, note=note)
     names = {mutant.name for mutant in mutants}
@@ -63,9 +63,9 @@ def main(arguments: Sequence[str], target: Target = THE_PARTS_PATH) -> int:
         if not chosen.files or name.split("::")[0] in chosen_names
     }
     verdict = judge(results, listed, names)
-    _say(f"{len(mutants)} mutants in {time.monotonic() - began_s:.0f} s: {verdict.summary}")
+    _print(f"{len(mutants)} mutants in {time.monotonic() - began_s:.0f} s: {verdict.summary}")
     for complaint in verdict.complaints:
-        _say(complaint)
+        _print(complaint)
     if chosen.list:
         chosen.list.write_text("".join(f"{line}\n" for line in verdict.survivors))
     return 1 if verdict.survivors or verdict.complaints else 0
@@ -104,7 +104,7 @@ def judge(
     summary = ", ".join(
         [
             *(f"{count} {outcome}" for outcome, count in sorted(counts.items())),
-            f"{words.total()} listed as equivalent ({_told(words)})",
+            f"{words.total()} listed as equivalent ({_reported(words)})",
             f"{len(survivors)} not listed and alive",
         ]
     )
@@ -115,11 +115,11 @@ def line_of(mutant: Mutant, outcome: Outcome) -> str:
     return f"{outcome.value}: line {mutant.line}: {mutant.name}"
 
 
-def _told(words: Counter[str]) -> str:
+def _reported(words: Counter[str]) -> str:
     return ", ".join(f"{count} {word}" for word, count in words.most_common())
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

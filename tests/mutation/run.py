@@ -101,22 +101,22 @@ class _Runner:
         if not chosen:
             self._note(mutant, Outcome.NOT_REACHED)
             return
-        told, tell = os.pipe()
+        printed, report_progress = os.pipe()
 
         def work() -> None:
-            self._try(mutant, chosen, tell)
+            self._try(mutant, chosen, report_progress)
 
         child = _forked(work)
-        os.close(tell)
-        self._running[child] = mutant, told
+        os.close(report_progress)
+        self._running[child] = mutant, printed
 
     def _end_one(self) -> None:
         """Wait for one of the children."""
         if not self._running:
             return
         child, status = os.wait()
-        mutant, told = self._running.pop(child)
-        with os.fdopen(told) as noticed_by:
+        mutant, printed = self._running.pop(child)
+        with os.fdopen(printed) as noticed_by:
             name = noticed_by.read()
         if name:
             self._noticed[mutant.function, name] += 1
@@ -127,7 +127,7 @@ class _Runner:
 
     def _reached_by(self) -> tuple[dict[str, dict[int, set[str]]], dict[str, float]]:
         """File to line to the tests that run it, and how long each takes; tried in a child."""
-        with tempfile.NamedTemporaryFile("r+") as told:
+        with tempfile.NamedTemporaryFile("r+") as printed:
 
             def look() -> None:
                 cover = coverage.Coverage(
@@ -142,7 +142,7 @@ class _Runner:
                     began_s = time.process_time()
                     reports = runtestprotocol(item, log=False)
                     if any(report.failed for report in reports):
-                        Path(told.name).write_text("\n".join(r.longreprtext for r in reports))
+                        Path(printed.name).write_text("\n".join(r.longreprtext for r in reports))
                         os._exit(1)
                     seconds[name] = time.process_time() - began_s
                 cover.stop()
@@ -152,10 +152,10 @@ class _Runner:
                     for file in data.measured_files()
                     for by_line in (data.contexts_by_lineno(file),)
                 }
-                Path(told.name).write_text(json.dumps([lines, seconds]))
+                Path(printed.name).write_text(json.dumps([lines, seconds]))
 
             status = os.waitpid(_forked(look), 0)[1]
-            found = Path(told.name).read_text()
+            found = Path(printed.name).read_text()
             if status != 0:
                 raise pytest.UsageError(f"without any change: {found}")
             lines, seconds = json.loads(found)
@@ -183,7 +183,7 @@ class _Runner:
 
         return sorted(quick, key=promise)
 
-    def _try(self, mutant: Mutant, chosen: list[str], tell: int) -> None:
+    def _try(self, mutant: Mutant, chosen: list[str], report_progress: int) -> None:
         if not mutant.in_body or not _patch(mutant):
             limit_s = 60 + int(5 * sum(self._seconds[name] for name in chosen))
             resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
@@ -191,7 +191,7 @@ class _Runner:
         for name in chosen:
             signal.setitimer(signal.ITIMER_PROF, 2 + 5 * self._seconds[name])
             if not _passes(self._items[name]):
-                os.write(tell, name.encode())
+                os.write(report_progress, name.encode())
                 os._exit(1)
         os._exit(0)
 

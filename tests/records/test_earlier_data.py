@@ -146,7 +146,9 @@ def test_going_back_to_the_older_system_is_refused_and_changes_nothing(
         database.open_for_writing(data).connection.close()
     before = everything(data)
     for attempt in (RecordReader, database.open_for_writing):
-        with pytest.raises(DataFromNewerVersion, match="is at version 6; this edgeinspect knows 5"):
+        with pytest.raises(
+            DataFromNewerVersion, match="has version 6; this edgeinspect supports versions up to 5"
+        ):
             attempt(data)
     assert everything(data) == before
     # what there is to inspect with is not touched by the records' version

@@ -227,7 +227,7 @@ def test_what_is_moved_back_in_time_is_gone_on_with(writer: RecordWriter, tmp_pa
     data = tmp_path / "data"
     inode = (data / DATABASE_NAME).stat().st_ino
     data.rename(tmp_path / "moved")
-    with pytest.raises(DataDisplaced, match=f"{data} was deleted or moved away"):
+    with pytest.raises(DataDisplaced, match=f"{data} was deleted or moved"):
         writer.write([sample_entry(21)])
     (tmp_path / "moved").rename(data)
     writer.write([sample_entry(21)])
@@ -239,7 +239,7 @@ def test_pictures_that_are_gone_are_counted_when_it_is_put_right(
     writer: RecordWriter, tmp_path: Path
 ) -> None:
     shutil.rmtree(tmp_path / "data" / "images")
-    with pytest.raises(DataDisplaced, match="images was deleted or moved away"):
+    with pytest.raises(DataDisplaced, match="images was deleted or moved"):
         writer.write([])
     writer.write([])
     assert writer.report.faults == {"images_missing": 10}
@@ -310,8 +310,8 @@ def test_a_disk_that_was_unmounted_is_not_replaced_by_the_folder_below(disk: Pat
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
     with pytest.raises(DataDisplaced):
         writer.write([sample_entry(2)])
-    with pytest.raises(StorageFault, match="not on the disk that it was on"):
+    with pytest.raises(StorageFault, match="no longer on the disk that it was on"):
         writer.write([sample_entry(2)])
     assert list(disk.iterdir()) == []
-    with pytest.raises(StorageFault, match="not on the disk"):
+    with pytest.raises(StorageFault, match="no longer on the disk"):
         writer.close()

@@ -57,7 +57,7 @@ def test_a_death_at_calls_that_change_files_loses_nothing() -> None:
 @pytest.mark.parametrize(
     ("broken", "finding"),
     [
-        ("picture-names", "has been evicted"),
+        ("picture-names", "was removed"),
         ("commits", "acknowledged records lost|tables are gone"),
         ("pruning", "pruned, not|numbers differ"),
     ],

@@ -156,13 +156,13 @@ def test_a_reader_neither_blocks_the_writer_nor_sees_half_a_batch(tmp_path: Path
 
 def test_records_that_are_just_being_made(tmp_path: Path) -> None:
     (tmp_path / DATABASE_NAME).touch()
-    with pytest.raises(StorageFault, match="has not made its records") as caught:
+    with pytest.raises(StorageFault, match="has not created its records") as caught:
         RecordReader(tmp_path)
     assert "try again" in caught.value.next_action
 
 
 def test_no_records(tmp_path: Path) -> None:
-    with pytest.raises(StorageFault, match="There are no records"):
+    with pytest.raises(StorageFault, match="No records were found"):
         RecordReader(tmp_path)
 
 
@@ -173,7 +173,7 @@ def test_an_older_and_a_damaged_database_are_named(
     with RecordWriter(tmp_path, clock=StepClock(), policy=POLICY) as writer:
         writer.write([sample_entry(1)])
     monkeypatch.setattr(database, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
-    with pytest.raises(StorageFault, match=f"is at version {SCHEMA_VERSION}"):
+    with pytest.raises(StorageFault, match=f"has version {SCHEMA_VERSION}"):
         RecordReader(tmp_path)
     path.write_bytes(b"rubbish" * 1000)
     with pytest.raises(StorageFault, match="not a database"):
@@ -222,11 +222,11 @@ def test_statistics_of_no_parts(reader: RecordReader) -> None:
 
 def test_jsonl_holds_everything(reader: RecordReader, tmp_path: Path) -> None:
     path = tmp_path / "parts.jsonl"
-    told: list[int] = []
-    count = export_parts(reader.parts(), path, format=ExportFormat.JSONL, progress=told.append)
+    reported: list[int] = []
+    count = export_parts(reader.parts(), path, format=ExportFormat.JSONL, progress=reported.append)
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert count == len(rows) == PARTS + 1
-    assert told == list(range(100, PARTS + 1, 100))
+    assert reported == list(range(100, PARTS + 1, 100))
     part = reader.part(5)
     assert part is not None
     assert rows[4] == part_as_dict(part)

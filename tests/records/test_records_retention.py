@@ -197,7 +197,7 @@ def test_stats_count_pruned_parts_as_before(tmp_path: Path, clock: StepClock) ->
     assert (after[0].pruned_parts, after[0].missing) == (gone, "")
 
 
-def test_a_time_within_an_hour_is_told_as_incomplete(tmp_path: Path, clock: StepClock) -> None:
+def test_a_time_within_an_hour_is_reported_as_incomplete(tmp_path: Path, clock: StepClock) -> None:
     with open_writer(tmp_path, NOTHING, clock) as writer:
         record(writer, 50)
         record(writer, 50, digest="02" * 32)
@@ -205,7 +205,7 @@ def test_a_time_within_an_hour_is_told_as_incomplete(tmp_path: Path, clock: Step
     with RecordReader(tmp_path) as reader:
         until = START_WALL + datetime.timedelta(minutes=5)
         found = part_stats(reader, PartFilter(since_wall=START_WALL, until_wall=until))
-    assert "only whole hours" in found.missing
+    assert "by whole hours only" in found.missing
 
 
 def test_the_records_say_how_far_back_they_go(tmp_path: Path, clock: StepClock) -> None:
@@ -447,7 +447,7 @@ def test_a_short_disk_prunes_before_the_budget_asks(
         assert all_upkeep(writer).parts_pruned == 0
         monkeypatch.setattr(retention, "free_bytes", lambda folder: 300_000)
         first = writer.maintain()
-        assert "disk is short" in first.troubles[FaultName.RECORDS_SHORT_OF_SPACE]
+        assert "disk has" in first.troubles[FaultName.RECORDS_SHORT_OF_SPACE]
         upkeep = all_upkeep(writer)
         assert 100 < first.parts_pruned + upkeep.parts_pruned < 900
         assert FaultName.RECORDS_SHORT_OF_SPACE not in upkeep.troubles

@@ -175,7 +175,7 @@ def test_what_is_acknowledged_is_seen_by_another_process(
 def test_a_batch_is_recorded_whole_or_not_at_all(writer: RecordWriter, tmp_path: Path) -> None:
     writer.write([sample_entry(2, picture=True)])
     other = replace(sample_record(2), trigger_mono_ns=1)
-    with pytest.raises(UsageError, match="2 is already recorded"):
+    with pytest.raises(UsageError, match="2 is already used"):
         writer.write([sample_entry(1, picture=True), RecordEntry(other)])
     assert [record.part_id for record in read_all(tmp_path / "data")] == [2]
     assert len(list((tmp_path / "data" / "images").rglob("*.png"))) == 1
@@ -740,7 +740,7 @@ def test_a_file_in_the_place_of_a_picture_is_not_overwritten(tmp_path: Path) -> 
         place.parent.mkdir(parents=True)
         place.write_bytes(b"old")
         done = writer.write([sample_entry(9, picture=True)])
-    assert "exists already" in done.image_faults[0]
+    assert "already exists" in done.image_faults[0]
     assert done.part_ids == (9,)
     assert place.read_bytes() == b"old"
 

@@ -62,7 +62,7 @@ def test_installing_an_older_one_needs_the_word(station: Station) -> None:
     refused = station.model("install", older, expect=5)
     assert refused["error"]["type"] == "OlderBundle"
     assert "spots 1.9 " in refused["error"]["message"]
-    assert "is older than the build in force: spots 2 " in refused["error"]["message"]
+    assert "is older than the bundle in force: spots 2 " in refused["error"]["message"]
     assert "--older" in refused["error"]["next_action"]
     station.model("install", older, "--older")
     entry = last(station)
@@ -93,7 +93,7 @@ def test_applying_a_revision_with_an_older_one_needs_the_word(
     station: Station, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe(station, "apply", "1", "--reason", "x", expect=5)
-    assert "is older than the build in force" in capsys.readouterr().err
+    assert "is older than the bundle in force" in capsys.readouterr().err
     assert station.in_force() == ("2", 2)
     recipe(station, "apply", "1", "--reason", "on purpose", "--older")
     assert station.in_force() == ("1", 1)
@@ -141,7 +141,7 @@ def test_a_bundle_in_force_that_was_removed_may_have_been_newer(station: Station
 def test_a_running_station_asks_for_the_word_too(station: Station) -> None:
     running = plan_station(load_station(station.file))
     asked: dict[str, Any] = {"revision": 1, "author": "mia", "reason": "x"}
-    with pytest.raises(OlderBundle, match="is older than the build in force"):
+    with pytest.raises(OlderBundle, match="is older than the bundle in force"):
         RecipeChange.of(asked).plan(running)
     with pytest.raises(OlderBundle):  # nor for a change that is not to be kept
         RecipeChange.of({"revision": 1}).plan(running)
@@ -222,7 +222,7 @@ def test_a_card_or_stick_brings_an_older_one_only_on_purpose(places: Places) -> 
     older = places.conf.read_text().replace("cover2", "cover1").replace("v2", "v1")
     give(places, older)
     assert take(places).state is State.PARTLY
-    assert "is older than the build in force: spots 2 " in log(places)
+    assert "is older than the bundle in force: spots 2 " in log(places)
     assert "allow_older: true" in log(places)
     assert plan_station(load_station(places.station_file)).bundle.card.version == "2"
     assert len(list(load_station(places.station_file).bundles_path.iterdir())) == 1
@@ -237,7 +237,7 @@ def test_a_card_or_stick_brings_an_older_one_only_on_purpose(places: Places) -> 
 def test_so_does_a_bundle_without_a_recipe(places: Places) -> None:
     give(places, CONF + "bundle: v1\n")
     assert take(places).state is State.PARTLY
-    assert "is older than the build in force" in log(places)
+    assert "is older than the bundle in force" in log(places)
     give(places, CONF + "bundle: v1\nallow_older: true\n")
     assert take(places).state is State.IMPORTED
     assert imported_audit(places).action == "model.install"

@@ -40,7 +40,7 @@ def watched(parts: list[PartRecord]) -> NothingPasses | None:
     return watch.found
 
 
-def test_ten_parts_over_ten_seconds_without_a_pass_are_told_with_their_reason() -> None:
+def test_ten_parts_over_ten_seconds_without_a_pass_are_reported_with_their_reason() -> None:
     parts = [part(number, at_s=2 * number) for number in range(9)]
     parts += [part(10, at_s=18, doubt=Doubt.LATE)]
     assert watched(parts[: PARTS_IN_A_ROW - 1]) is None
@@ -82,5 +82,5 @@ def test_the_first_words_say_what_is_wrong() -> None:
     nothing = {"reason": "engine_failed"}
     assert state_words({"state": "inspecting", "nothing_passes": None}) == "inspecting"
     assert state_words({"state": "paused"}) == "paused"
-    told = state_words({"state": "inspecting", "nothing_passes": nothing})
-    assert told == "inspecting, but nothing passes: engine failed"
+    reported = state_words({"state": "inspecting", "nothing_passes": nothing})
+    assert reported == "inspecting, but nothing passes: engine failed"

@@ -127,7 +127,7 @@ def test_lost_events_reach_the_core_by_name() -> None:
     assert bench.faults.snapshot()[FaultName.EVENTS_LOST].count == 2
 
 
-def test_full_camera_and_inspection_queues_are_told_to_the_core_at_once() -> None:
+def test_full_camera_and_inspection_queues_are_reported_to_the_core_at_once() -> None:
     bench = Bench()
     frame = make_frame(sequence=1, exposure_mono_ns=0)
     bench.core.answers[m.TriggerEdge] = [m.Capture(n, 0, 1) for n in range(3)]

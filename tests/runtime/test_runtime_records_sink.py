@@ -49,10 +49,10 @@ def test_a_rejected_part_is_written_with_its_picture(tmp_path: Path) -> None:
         assert (reader.picture(part) == 50).all()
 
 
-def test_what_was_lost_with_the_picture_folder_is_told(tmp_path: Path) -> None:
-    told: list[tuple[str, str]] = []
+def test_what_was_lost_with_the_picture_folder_is_reported(tmp_path: Path) -> None:
+    reported: list[tuple[str, str]] = []
     with RecordWriter(tmp_path, clock=StepClock()) as writer:
-        sink = RecordsSink(writer, ImagePolicy(), on_fault=lambda *fault: told.append(fault))
+        sink = RecordsSink(writer, ImagePolicy(), on_fault=lambda *fault: reported.append(fault))
         sink.add_recipe("recipe-1", THRESHOLDS, document="")
         sink.write([rejected(sink.first_part_id)])
         shutil.rmtree(tmp_path / "images")
@@ -60,19 +60,19 @@ def test_what_was_lost_with_the_picture_folder_is_told(tmp_path: Path) -> None:
             sink.write([])
         sink.write([])
         sink.write([])
-    assert told == [("images_missing", "1 found when the records were opened anew")]
+    assert reported == [("images_missing", "1 found when the records were reopened")]
 
 
 def test_the_audit_trail_is_looked_after_once_the_records_are_in_their_place(
     tmp_path: Path,
 ) -> None:
-    told: list[tuple[str, str]] = []
+    reported: list[tuple[str, str]] = []
     answers = ["", "it was deleted; its entries are back"]
     with RecordWriter(tmp_path / "data", clock=StepClock()) as writer:
         sink = RecordsSink(
             writer,
             ImagePolicy(),
-            on_fault=lambda *fault: told.append(fault),
+            on_fault=lambda *fault: reported.append(fault),
             look_after_audit=lambda: answers.pop(0),
         )
         sink.write([])
@@ -81,15 +81,15 @@ def test_the_audit_trail_is_looked_after_once_the_records_are_in_their_place(
             sink.write([])
         assert len(answers) == 1
         sink.write([])
-    assert told == [(FaultName.AUDIT_TRAIL_DISPLACED, "it was deleted; its entries are back")]
+    assert reported == [(FaultName.AUDIT_TRAIL_DISPLACED, "it was deleted; its entries are back")]
 
 
 def test_a_picture_that_cannot_be_written_is_a_named_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[str, str]] = []
+    reported: list[tuple[str, str]] = []
     with RecordWriter(tmp_path, clock=StepClock()) as writer:
-        sink = RecordsSink(writer, ImagePolicy(), on_fault=lambda *fault: told.append(fault))
+        sink = RecordsSink(writer, ImagePolicy(), on_fault=lambda *fault: reported.append(fault))
         sink.add_recipe("recipe-1", THRESHOLDS, document="")
         write = writer.write
 
@@ -98,4 +98,4 @@ def test_a_picture_that_cannot_be_written_is_a_named_fault(
 
         monkeypatch.setattr(writer, "write", refuse_pictures)
         sink.write([rejected(sink.first_part_id)])
-    assert told == [(FaultName.PICTURES_NOT_WRITTEN, "no such folder")]
+    assert reported == [(FaultName.PICTURES_NOT_WRITTEN, "no such folder")]

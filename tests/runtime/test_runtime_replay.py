@@ -38,7 +38,7 @@ def replay(folder: Path, *, workers: int = 2, **options: object) -> Replay:
     )
 
 
-def told(results: Sequence[ReplayResult]) -> list[tuple[str, str, GateOutcome]]:
+def reported(results: Sequence[ReplayResult]) -> list[tuple[str, str, GateOutcome]]:
     return [(r.file, r.record.verdict.kind.value, r.record.gate_outcome) for r in results]
 
 
@@ -53,7 +53,7 @@ def test_every_picture_gets_its_own_verdict_and_gate(
     results = list(run.results())
     expected = {GOOD: ("PASS", GateOutcome.PASSED), BAD: ("REJECT", GateOutcome.REJECTED)}
     expected[140] = ("REVIEW", GateOutcome.REJECTED)
-    assert told(results) == [
+    assert reported(results) == [
         (f"{number:03d}.png", *expected[shade]) for number, shade in enumerate(shades)
     ]
     assert [r.score for r in results] == pytest.approx([shade / 255 for shade in shades])

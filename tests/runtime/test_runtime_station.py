@@ -303,7 +303,7 @@ def test_a_recipe_that_changes_the_wiring_is_refused(clock: StationClock) -> Non
     rig = Rig(clock)
     other = line_config(kind=GateKind.NORMALLY_PASSING, digest="recipe-2")
     with rig:
-        with pytest.raises(UsageError, match="belong to the wiring"):
+        with pytest.raises(UsageError, match="are fixed while the station runs"):
             rig.station.apply_recipe(prepared(other, ShadeInspector()))
         assert rig.station.status()["recipe_digest"] == "recipe-1"
 
@@ -329,7 +329,7 @@ def test_a_recipe_that_timed_out_does_not_come_later(clock: StationClock, digest
     with rig:
         heartbeat.free.clear()  # the line thread will hang in its next beat
         rig.wait_until(lambda: "hangs_line" in rig.station.lasting_faults())
-        with pytest.raises(RecipeNotTaken, match="did not take the recipe"):
+        with pytest.raises(RecipeNotTaken, match="did not apply the recipe"):
             rig.station.apply_recipe(prepared(line_config(digest=digest), late), timeout_s=0.05)
         heartbeat.free.set()
         rig.wait_until(lambda: "hangs_line" not in rig.station.lasting_faults())
@@ -345,7 +345,7 @@ def test_a_recipe_whose_client_has_gone_is_not_taken(clock: StationClock) -> Non
     rig = Rig(clock)
     with rig:
         recipe = prepared(line_config(digest="recipe-2"), ShadeInspector())
-        with pytest.raises(RecipeNotTaken, match="has gone"):
+        with pytest.raises(RecipeNotTaken, match="has disconnected"):
             rig.station.apply_recipe(recipe, wanted=lambda: False)
         assert rig.station.status()["recipe_digest"] == "recipe-1"
 

@@ -161,7 +161,9 @@ def test_worker_inspects_under_the_parts_own_recipe() -> None:
 def test_worker_does_not_begin_what_is_late() -> None:
     inspector = ShadeInspector()
     bench = WorkerBench(inspector)
-    assert bench.run(deadline_ms=-1) == InspectionFailed(4, "its turn came after its deadline")
+    assert bench.run(deadline_ms=-1) == InspectionFailed(
+        4, "its deadline passed while it waited in the queue"
+    )
     assert inspector.frames == []
     assert isinstance(bench.run(deadline_ms=0), Inspected)
 
@@ -228,15 +230,15 @@ def swap(**options: Any) -> SwapRecipe:
 
 def test_a_recipe_that_was_given_up_never_comes_into_force() -> None:
     change = swap()
-    assert "did not take the recipe within 0 s" in change.wait(0)
+    assert "did not apply the recipe within 0 s" in change.wait(0)
     change.settle(lambda: pytest.fail("it was answered with an error"))
-    assert "did not take the recipe within 0 s" in change.wait(0)
+    assert "did not apply the recipe within 0 s" in change.wait(0)
 
 
 def test_a_recipe_that_nobody_wants_any_more_is_not_taken() -> None:
     change = swap(wanted=lambda: False)
     change.settle(lambda: pytest.fail("nobody wants it"))
-    assert change.wait(0) == "The client that asked for the recipe has gone."
+    assert change.wait(0) == "The client that requested the recipe has disconnected."
 
 
 @pytest.mark.parametrize("why_not", ["", "The camera is too busy."])
@@ -460,19 +462,19 @@ def test_nohup_is_respected() -> None:
 
 def test_who_is_told_cannot_stop_the_station(clock: StationClock) -> None:
     rig = Rig(clock)
-    told = 0
+    reported = 0
 
     def broken() -> None:
-        nonlocal told
-        told += 1
-        if told == 5:
+        nonlocal reported
+        reported += 1
+        if reported == 5:
             rig.part()
             rig.wait_for_records(1)
             rig.station.request_stop()
         raise BrokenPipeError("nobody reads")
 
     assert run_rig(rig, on_ready=broken, on_stopping=broken, watch=broken) == 0
-    assert told == 6
+    assert reported == 6
     assert rig.station.faults.snapshot()["reporting_failed"].count == 6
     assert rig.sink.written[0].record.verdict.kind is VerdictKind.PASS
     assert rig.gate.is_closed

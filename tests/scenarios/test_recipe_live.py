@@ -162,7 +162,7 @@ def test_a_station_that_cannot_be_asked_is_not_passed_over(tmp_path: Path) -> No
     revision = with_thresholds(file, 0.5, 0.6)
     with (
         RecordWriter(tmp_path, clock=StepClock(), reserve_bytes=0),
-        pytest.raises(StationBusy, match="cannot be asked"),
+        pytest.raises(StationBusy, match="does not answer"),
     ):
         apply_revision(file, revision, **WHO)
     assert apply_revision(file, revision, **WHO).live is False

@@ -127,7 +127,7 @@ def test_apply_asks_for_a_reason_and_undo_takes_it_back(tmp_path: Path) -> None:
     async def test() -> None:
         async with screen(source, tmp_path) as (app, pilot):
             await press(app, pilot, "a")
-            assert "Nothing is drafted" in shown(app)
+            assert "There is no draft yet" in shown(app)
             await press(app, pilot, "shift+right", "shift+right", "a")
             assert isinstance(app.screen, ReasonDialog)
             await press(app, pilot, "enter")
@@ -153,7 +153,7 @@ def test_escape_applies_nothing_and_keeps_the_draft(tmp_path: Path) -> None:
             await press(app, pilot, "right", "a", *"abc", "escape")
             assert source.done == []
             assert app.tuning.draft.is_changed
-            assert "Nothing was applied" in shown(app)
+            assert "The draft was not applied" in shown(app)
 
     run(test)
 
@@ -228,7 +228,7 @@ def test_work_that_fails_during_a_change_does_not_let_a_second_one_start(
                 await pilot.press("a")
                 await pilot.pause()
                 assert not isinstance(app.screen, ReasonDialog)
-                assert "A change is being made" in shown(app)
+                assert "Another change is still running" in shown(app)
             finally:
                 source.may_apply.set()
             await settle(app, pilot)
@@ -382,7 +382,7 @@ def test_a_draft_outlives_the_program(tmp_path: Path) -> None:
         assert kept == {"scratch": [0.4, 0.58], "pit": [0.5, 0.7]}
         async with screen(source, tmp_path) as (app, pilot):
             assert app.tuning.draft.drafted[0].reject == 0.58
-            assert "draft from the last time" in shown(app)
+            assert "Your last draft was restored" in shown(app)
             await press(app, pilot, "r", "q")
         assert not (tmp_path / "state" / "draft.json").exists()
 
@@ -419,7 +419,7 @@ def test_another_persons_revision_is_taken_and_the_draft_stays(tmp_path: Path) -
             await pilot.pause()
             assert app.tuning.draft.drafted == drafted
             assert app.tuning.in_force.revision == 2
-            assert "Revision 2 came into force from somewhere else." in shown(app)
+            assert "Revision 2 was activated outside this screen." in shown(app)
 
     run(test)
 

@@ -90,7 +90,7 @@ def test_kitty_shows_moves_and_forgets_pictures(screens: list[Screen], tmp_path:
         assert len(command) < 24 * 1024 + 200
 
     screen.press(b"?")
-    under = screen.wait_for(b"next, previous class", since=opened)
+    under = screen.wait_for(b"next or previous class", since=opened)
     said = screen.output[opened:under]
     assert FORGET_ALL_SHOWN in said
     assert not KITTY_SHOWN.search(said), "no picture over a dialog"
@@ -145,7 +145,7 @@ def test_sixels_are_sent_once_and_again_only_after_something_covered_them(
     assert moved > opened
     before = len(screen.output)
     screen.press(b"?")
-    covered = screen.wait_for(b"next, previous class", since=before)
+    covered = screen.wait_for(b"next or previous class", since=before)
     assert not SIXEL.search(screen.output, before)
     screen.press(b"q")
     screen.wait_for(SIXEL, since=covered)  # the one part that the draft flips
@@ -207,7 +207,7 @@ def test_a_screen_that_opened_without_answers_filters_them(
     screen.wait_for("▀".encode(), times=5)
     screen.quiet()
     assert done(tmp_path) == []
-    assert b"next, previous class" not in screen.output, "? would have opened the help"
+    assert b"next or previous class" not in screen.output, "? would have opened the help"
     assert screen.end() == 0
 
 

@@ -63,8 +63,8 @@ class Line:
     def stop(self) -> dict[str, object]:
         self.process.send_signal(signal.SIGINT)
         out, _ = self.process.communicate(timeout=DEADLINE_S)
-        told: dict[str, object] = json.loads(out.splitlines()[-1])
-        return told
+        printed: dict[str, object] = json.loads(out.splitlines()[-1])
+        return printed
 
 
 @pytest.fixture
@@ -182,11 +182,11 @@ def test_a_threshold_is_moved_predicted_applied_and_holds(line: Line, terminal: 
     terminal.press("q")
     assert terminal.wait() == 0
 
-    told = line.stop()
+    printed = line.stop()
     stored = [part.record.part_id for part in line.parts()]
     assert stored == list(range(stored[0], stored[0] + len(stored))), "a trigger without a record"
-    assert told["counts"]["triggers"] == len(stored)  # type: ignore[index]
-    assert "events_lost" not in told["faults"]  # type: ignore[operator]
+    assert printed["counts"]["triggers"] == len(stored)  # type: ignore[index]
+    assert "events_lost" not in printed["faults"]  # type: ignore[operator]
 
 
 def test_a_dropped_connection_loses_nothing_and_the_line_goes_on(
@@ -199,7 +199,7 @@ def test_a_dropped_connection_loses_nothing_and_the_line_goes_on(
     assert terminal.wait() in (129, -signal.SIGHUP)
     again = open_screen(line)
     try:
-        text = again.wait_for("draft from the last time")
+        text = again.wait_for("Your last draft was restored")
         assert "1 of them drafted" in text
         again.wait_for(lambda shown: re.search(r"good +─*", shown) is not None)
         again.press("q")

@@ -251,7 +251,7 @@ def test_an_entry_written_into_a_file_without_a_name_is_not_acknowledged(
     monkeypatch.setattr(
         "edgeinspect.settings.audit.os.fsync", lambda descriptor: trail.path.unlink()
     )
-    with pytest.raises(StorageFault, match="was moved while an entry was written"):
+    with pytest.raises(StorageFault, match="was moved while an entry was being written"):
         trail.append("recipe.apply", author="a", reason="b")
 
 
@@ -281,7 +281,7 @@ def test_a_running_station_puts_the_trail_back(tmp_path: Path, how: str) -> None
         trail.path.write_bytes(other)
     elif how == "empty":
         trail.path.touch()
-    assert "its entries are back" in guard.look()
+    assert "the station restored its entries" in guard.look()
     assert guard.look() == ""
     assert trail.entries()[-1] == fourth
     assert trail.verify().is_good
@@ -298,7 +298,7 @@ def test_what_was_appended_between_deletion_and_notice_is_kept(tmp_path: Path) -
     guard.look()
     trail.path.unlink()
     trail.append("recipe.apply", author="a", reason="between")
-    assert "its entries are back" in guard.look()
+    assert "the station restored its entries" in guard.look()
     assert [entry.sequence for entry in trail.entries()] == [1, 2, 3, 4]
     assert trail.verify().is_good
     guard.close()

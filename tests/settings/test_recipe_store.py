@@ -74,7 +74,7 @@ def test_activating_the_active_one_again_keeps_the_way_back(tmp_path: Path) -> N
 # --- two technicians --------------------------------------------------------------------------
 
 
-def test_the_second_of_two_editors_is_told_of_the_firsts_revision(tmp_path: Path) -> None:
+def test_the_second_of_two_editors_sees_the_firsts_revision(tmp_path: Path) -> None:
     store = with_active(tmp_path, 1)
     theirs = draft(parent=1, author="operator", reason="brighter light")
     store.create(theirs, expected_latest=2)
@@ -89,7 +89,7 @@ def test_the_second_of_two_editors_is_told_of_the_firsts_revision(tmp_path: Path
     assert store.create(draft(parent=3), expected_latest=3).revision == 4
 
 
-def test_the_second_of_two_appliers_is_told_too(tmp_path: Path) -> None:
+def test_the_second_of_two_appliers_gets_an_error_too(tmp_path: Path) -> None:
     store = with_active(tmp_path, 1, revisions=3)
     store.activate("bolt", 2, author="operator", reason="c", expected_active=1)
     changes: tuple[Callable[[], object], ...] = (
@@ -131,7 +131,7 @@ def test_changing_the_job(tmp_path: Path) -> None:
     store = with_active(tmp_path, 1)
     store.create(draft("nut"))
     assert store.job("bolt") == "bolt"
-    with pytest.raises(ConfigError, match="nut to be active"):
+    with pytest.raises(ConfigError, match="an active revision of nut"):
         store.change_job("nut", instead_of="bolt", author="a", reason="b")
     store.activate("nut", 1, author="a", reason="b")
     store.change_job("nut", instead_of="bolt", author="a", reason="order 4711")
@@ -188,12 +188,12 @@ def _forget_the_last_entries(store: RecipeStore) -> None:
 @pytest.mark.parametrize(
     "tamper, finding",
     [
-        (_edit_a_revision, "Revision 2 of bolt is not as it was announced"),
+        (_edit_a_revision, "Revision 2 of bolt is different from the announced one"),
         (_slip_in_a_revision, "Revision 4 of bolt is not announced"),
-        (_remove_a_revision, "Revision 2 of bolt is gone"),
+        (_remove_a_revision, "Revision 2 of bolt is missing"),
         (_point_elsewhere, "active"),
-        (_remove_the_trail, "names entry"),
-        (_forget_the_last_entries, "active.yaml names entry"),
+        (_remove_the_trail, "refers to entry"),
+        (_forget_the_last_entries, "active.yaml refers to entry"),
     ],
 )
 def test_tampering_with_recipes_or_trail_is_found(
@@ -220,12 +220,12 @@ def test_an_older_pointer_put_back_is_found_once_the_newer_one_was_confirmed(
     path.write_bytes(old)
     report = verify_recipes(store)
     assert report.is_good  # as if the command had been interrupted
-    assert report.notes == ("Applying revision 2 of bolt was announced and not done.",)
+    assert report.notes == ("Applying revision 2 of bolt was announced but not carried out.",)
     path.write_bytes(after)
     store.audit.append("recipe.applied", author="a", reason="b", details={"entry": pointer.audit})
     assert verify_recipes(store).is_good
     path.write_bytes(old)
-    assert "the pointer was put back" in " ".join(verify_recipes(store).findings)
+    assert "the pointer was set back" in " ".join(verify_recipes(store).findings)
 
 
 def test_a_damaged_trail_is_a_finding_and_no_crash(tmp_path: Path) -> None:

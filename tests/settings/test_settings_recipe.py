@@ -75,8 +75,8 @@ def test_stored_text_reads_back(tmp_path: Path) -> None:
         ("format", 2, "format", "the number 1"),
         ("revision", 0, "revision", "a whole number from 1 to 999999"),
         ("parent", 1, "parent", "less than revision (1)"),
-        ("created", "2026-03-14", "created", "a date and time with its offset"),
-        ("created", "2026-03-14T12:00:00", "created", "a date and time with its offset"),
+        ("created", "2026-03-14", "created", "a date and time with UTC offset"),
+        ("created", "2026-03-14T12:00:00", "created", "a date and time with UTC offset"),
         ("bundle", {"name": "x", "digest": "12"}, "bundle.digest", "64 hexadecimal digits"),
         ("roi", {"x": -1, "y": 0, "width": 1, "height": 1}, "roi.x", "from 0 to 16384"),
         ("roi", {"x": 0, "y": 0, "width": 0, "height": 1}, "roi.width", "from 1 to 16384"),
@@ -102,7 +102,7 @@ def test_stored_text_reads_back(tmp_path: Path) -> None:
             "thresholds",
             [{"name": "a", "review": 0.1, "reject": 0.2}] * 2,
             "thresholds[1].name",
-            "each class once",
+            "each class only once",
         ),
         ("timing", {"window_before_ms": 0}, "timing.window_before_ms", "above 0"),
     ],
@@ -174,14 +174,14 @@ def test_compiled_for_the_core() -> None:
 
 def test_what_the_station_file_says_of_the_belt_reaches_the_core() -> None:
     ms = 1_000_000
-    told = {"restart_ms": 1_500.0, "stop_signal_delay_ms": 12.5}
-    track = station().track.model_copy(update=told)
+    reported = {"restart_ms": 1_500.0, "stop_signal_delay_ms": 12.5}
+    track = station().track.model_copy(update=reported)
     changed = station().model_copy(update={"track": track})
     config = line_config(changed, recipe(), recipe_digest="d")
     assert config.track.restart_ns == 1_500 * ms
     assert config.track.window_after == 52_500_000  # a part may be late by so much
     assert config.track.way == config.track.to_gate + 52_500_000
-    silent = station().track.model_copy(update=dict.fromkeys(told))
+    silent = station().track.model_copy(update=dict.fromkeys(reported))
     changed = station().model_copy(update={"track": silent})
     config = line_config(changed, recipe(), recipe_digest="d")
     assert config.track.restart_ns == ASSUMED_RESTART_NS
@@ -262,9 +262,13 @@ def test_timing_overrides() -> None:
 @pytest.mark.parametrize(
     ("timing", "key", "expected"),
     [
-        (Timing(window_before_ms=500), "track.window_before_ms", "catch the neighbour"),
-        (Timing(min_pitch_ms=85), "gate.min_off_ms", "at most what neighbours' windows leave"),
-        (Timing(min_pitch_counts=85), "timing.min_pitch_counts", "track, which is by delay"),
+        (Timing(window_before_ms=500), "track.window_before_ms", "reject the neighbouring part"),
+        (
+            Timing(min_pitch_ms=85),
+            "gate.min_off_ms",
+            "at most the time between neighbours' windows",
+        ),
+        (Timing(min_pitch_counts=85), "timing.min_pitch_counts", "tracking, which is delay"),
     ],
 )
 def test_timing_that_does_not_fit_the_station(timing: Timing, key: str, expected: str) -> None:
@@ -297,7 +301,7 @@ def test_revisions_count_up_and_never_change(store: RecipeStore) -> None:
     assert store.products() == ["bolt"]
     assert store.path("bolt", 2).stat().st_mode & 0o777 == 0o444
     assert store.active_pointer("bolt") is None
-    with pytest.raises(ConfigError, match="a revision of bolt to be active"):
+    with pytest.raises(ConfigError, match="an active revision of bolt"):
         store.active("bolt")
 
 
@@ -326,7 +330,7 @@ def test_two_creators_never_share_a_number(store: RecipeStore, monkeypatch: Any)
 def test_wrong_requests(store: RecipeStore) -> None:
     with pytest.raises(UsageError, match="not a product name"):
         store.revisions("../bolt")
-    with pytest.raises(UsageError, match="no revision 4 to be the parent"):
+    with pytest.raises(UsageError, match="no revision 4, which the new revision is based on"):
         store.create(recipe(revision=5, parent=4))
     with pytest.raises(ConfigError, match="the file is missing"):
         activate(store, 9)
@@ -355,7 +359,7 @@ def test_edited_revision_is_noticed(store: RecipeStore) -> None:
     text = path.read_text().replace("reject: 0.6", "reject: 0.9")
     path.unlink()
     path.write_text(text)
-    with pytest.raises(ConfigError, match="a revision never changes"):
+    with pytest.raises(ConfigError, match="revisions must not change"):
         store.active("bolt")
     assert activate(store, 1).thresholds[0].reject == 0.9
 

@@ -181,15 +181,20 @@ def test_any_damaged_text_gives_a_station_or_one_config_error(
 
 RULES = [
     (GUARDED, ("track", "exposure_window_ms"), 150, "less than track.min_pitch_ms (150)"),
-    (GUARDED, ("track", "window_before_ms"), 111, "would catch the neighbour"),
+    (GUARDED, ("track", "window_before_ms"), 111, "would also reject the neighbouring part"),
     (GUARDED, ("track", "sensor_to_gate_ms"), 130, "after the part has left the lens"),
     (GUARDED, ("track", "sensor_to_guard_ms"), 100, "after the lens (60)"),
-    (GUARDED, ("track", "sensor_to_guard_ms"), 820, "before the window at the gate begins (860)"),
+    (
+        GUARDED,
+        ("track", "sensor_to_guard_ms"),
+        820,
+        "before the start of the window at the gate (860)",
+    ),
     (GUARDED, ("track", "guard_tolerance_ms"), 75.5, "at most half of track.min_pitch_ms (75)"),
     (GUARDED, ("track", "guard_tolerance_ms"), None, "track.sensor_to_guard_ms is given"),
     ("normally-passing", ("track", "sensor_to_guard_ms"), 750, "track.sensor_to_guard_ms is given"),
     (GUARDED, ("trigger_debounce_ms",), 150, "less than track.min_pitch_ms (150)"),
-    (GUARDED, ("gate", "min_off_ms"), 70.5, "at most what neighbours' windows leave"),
+    (GUARDED, ("gate", "min_off_ms"), 70.5, "at most the time between neighbours' windows"),
     (GUARDED, ("gate", "max_on_ms"), 79, "at least the part's window (80)"),
     (GUARDED, ("gate", "timing_tolerance_ms"), 40, "less than half the part's window (40)"),
     (GUARDED, ("camera", "stamp_error_ms"), 15, "less than half of exposure_window_ms (15)"),
@@ -206,25 +211,30 @@ RULES = [
     (GUARDED, ("track", "stop_signal_delay_ms"), 71, "window_after_ms + stop_signal_delay_ms of"),
     (GUARDED, ("lines", "line_stopped", "debounce_us"), 500, "line_stopped.debounce_us adds to it"),
     (GUARDED, ("recipe",), 0, "active, or a revision from 1"),
-    (GUARDED, ("lines", "confirm", "line"), "gate", "a line of its own; lines.confirm uses this"),
+    (
+        GUARDED,
+        ("lines", "confirm", "line"),
+        "gate",
+        "a different line, because lines.confirm uses this",
+    ),
     (GUARDED, ("camera", "driver"), "folder", "the folder, for the driver folder"),
     (GUARDED, ("camera", "width_px"), 640, "width_px and height_px together"),
     (GUARDED, ("io", "driver"), "gpiod", "the chip's label"),
     (GUARDED, ("io", "driver"), "rpi-gpio", "a BCM number from 0 to 27"),
     ("raspberry-pi-5", ("io", "driver"), "rpi-gpio", ""),
-    ("raspberry-pi-5", ("encoder",), None, "the encoder, for track.tracking is encoder"),
+    ("raspberry-pi-5", ("encoder",), None, "the encoder, because track.tracking is encoder"),
     ("raspberry-pi-5", ("encoder", "timeout_ms"), 0, "a number above 0"),
     ("raspberry-pi-5", ("encoder", "max_counts_per_s"), 0, "a whole number from 1"),
     ("raspberry-pi-5", ("encoder", "max_counts_per_s"), 400_000, "the time from part to part"),
     ("raspberry-pi-5", ("trigger_debounce_ms",), 140, "at encoder.max_counts_per_s (133.333)"),
-    ("raspberry-pi-5", ("gate", "min_off_ms"), 60, "leave at encoder.max_counts_per_s (50)"),
+    ("raspberry-pi-5", ("gate", "min_off_ms"), 60, "windows at encoder.max_counts_per_s (50)"),
     ("raspberry-pi-5", ("gate", "max_on_ms"), 80, "window at encoder.max_counts_per_s (83.3333)"),
     ("raspberry-pi-5", ("gate", "timing_tolerance_ms"), 42, "max_counts_per_s (41.6667)"),
     ("raspberry-pi-5", ("gate", "lease_ms"), 500, "gate at encoder.max_counts_per_s (491.667)"),
     ("raspberry-pi-5", ("gate", "decision_margin_ms"), 440, "max_counts_per_s (440)"),
     ("raspberry-pi-5", ("encoder", "line"), "GPIO17", "lines.trigger uses this one"),
     ("raspberry-pi-5", ("track", "exposure_window_counts"), 800, "min_pitch_counts (800)"),
-    ("raspberry-pi-5", ("lines", "guard"), None, "no value, for lines.guard is not wired"),
+    ("raspberry-pi-5", ("lines", "guard"), None, "no value, because lines.guard is not wired"),
 ]
 
 
@@ -334,12 +344,12 @@ def test_fully_wired_station_covers_every_fault() -> None:
         ([(("alarms", "unconfirmed_rejects"), 0)], "alarms.unconfirmed_rejects is 0"),
         ([(("alarms", "stop_line_on_unconfirmed"), False)], "stop_line_on_unconfirmed is false"),
         ([(("review_action",), "pass")], "review_action is pass"),
-        ([(("gate", "max_on_ms"), 500)], "lets go after every 500 ms"),
+        ([(("gate", "max_on_ms"), 500)], "is released after every 500 ms"),
         ([(("io", "driver"), "sim")], "no real gate is driven"),
-        ([(("encoder", "max_counts_per_s"), None)], "encoder.max_counts_per_s is not stated"),
+        ([(("encoder", "max_counts_per_s"), None)], "encoder.max_counts_per_s is not set"),
         (
             [(("camera",), {"driver": "v4l2", "device": "/dev/video0"})],
-            "camera.stamp_error_ms is not stated",
+            "camera.stamp_error_ms is not set",
         ),
     ],
 )
@@ -364,12 +374,12 @@ def test_edges_that_the_kernel_does_not_stamp_are_an_uncovered_fault() -> None:
 
 
 def test_uncovered_faults_of_each_gate() -> None:
-    unseen = "A part that the trigger never saw passes"
+    unseen = "A part that the trigger did not detect passes"
     assert unseen in faults("normally-passing")
     assert unseen not in faults(GUARDED)
     assert unseen not in faults("normally-rejecting", (("lines", "heartbeat"), None))
     assert "no power" not in faults("normally-rejecting", (("lines", "heartbeat"), None))
-    assert "unnoticed" in faults("normally-rejecting", (("lines", "line_stopped"), None))
+    assert "undetected" in faults("normally-rejecting", (("lines", "line_stopped"), None))
 
 
 @pytest.mark.parametrize("name", [GUARDED, "normally-passing", "normally-rejecting"])
@@ -377,11 +387,11 @@ def test_what_nobody_has_stated_of_a_belt_of_fixed_speed_is_named(name: str) -> 
     restart, late = ("track", "restart_ms"), ("track", "stop_signal_delay_ms")
     assert "belt" not in faults(name)
     assert "more than 1000 ms to reach its speed" in faults(name, (restart, None))
-    assert "track.restart_ms is not stated" in faults(name, (restart, None))
-    assert "track.stop_signal_delay_ms is not stated" in faults(name, (late, None))
+    assert "track.restart_ms is not set" in faults(name, (restart, None))
+    assert "track.stop_signal_delay_ms is not set" in faults(name, (late, None))
     unwired = faults(name, (("lines", "line_stopped"), None))
-    assert "The belt stops, slows or starts unnoticed" in unwired
-    assert "is not stated" not in unwired
+    assert "The belt can stop, slow down or start undetected" in unwired
+    assert "is not set" not in unwired
 
 
 def test_a_late_stop_signal_needs_a_part_that_is_still_on_its_way() -> None:

@@ -95,7 +95,7 @@ def test_the_passphrase_stays_in_force_when_something_else_is_edited(places: Pla
     places.conf.write_text(places.conf.read_text().replace("hall 2", "hall 3", 2))
     outcome = take(places)
     assert outcome.state is State.REFUSED
-    assert "none was imported yet for 'hall 3'" in str(outcome.problems[0])
+    assert "none was imported before for 'hall 3'" in str(outcome.problems[0])
 
 
 def test_a_second_start_changes_nothing(places: Places) -> None:
@@ -106,7 +106,7 @@ def test_a_second_start_changes_nothing(places: Places) -> None:
     assert {path: path.stat().st_mtime_ns for path in places.boot.rglob("*")} == before
 
 
-def test_no_file_is_told_once(places: Places) -> None:
+def test_no_file_is_one_problem(places: Places) -> None:
     assert take(places).state is State.NO_FILE
     assert "copy station.conf.example to station.conf" in log(places)
     written = (places.boot / "station.log").stat().st_mtime_ns
@@ -120,15 +120,15 @@ def test_no_file_is_told_once(places: Places) -> None:
     [
         (CONF.replace("press-7", "Press 7"), "station.conf:3: hostname is 'Press 7'"),
         (CONF.replace(KEY, "ssh-ed25519 AAAA"), "station.conf:5: ssh_keys[0] is"),
-        (CONF.replace(KEY, KEY[:50]), "its middle part is cut off or changed"),
+        (CONF.replace(KEY, KEY[:50]), "its middle part is truncated or changed"),
         (CONF.replace(f"  - {KEY}", "  []"), "ssh_keys is []; expected a list"),
         (CONF + "networks: {}\n", "did you mean network?"),
         (CONF + "time_zone: Berlin\n", "station.conf:6: time_zone is 'Berlin'"),
         (CONF + "time_servers: [a b]\n", "an IP address or a host name"),
         (CONF + "network: {ethernet: {address: 10.0.0.7}}\n", "with its prefix length"),
-        (CONF + "network: {ethernet: {gateway: 10.0.0.1}}\n", "or an address too"),
+        (CONF + "network: {ethernet: {gateway: 10.0.0.1}}\n", "without an address"),
         (CONF + "station_file: ../../etc/shadow\n", "without a path"),
-        (CONF + "recipe: r.yaml\n", "or the station_file that uses it too"),
+        (CONF + "recipe: r.yaml\n", "without the station_file that uses it"),
         (CONF + "hostname: twice\n", "given twice, first in line 3"),
         (CONF + "network: {wifi: {ssid: a, passphrase: short, country: DE}}\n", "not shown here"),
         (CONF + "network: {wifi: {ssid: a, passphrase: 12345678, country: DE}}\n", "in quotes"),
@@ -138,7 +138,7 @@ def test_no_file_is_told_once(places: Places) -> None:
         ("\x00\x01", "station.conf"),
     ],
 )
-def test_each_mistake_is_told_with_its_line_and_changes_nothing(
+def test_each_mistake_is_reported_with_its_line_and_changes_nothing(
     places: Places, text: str, said: str
 ) -> None:
     give(places, text)
@@ -216,7 +216,7 @@ def test_an_edited_recipe_on_the_card_becomes_a_revision_and_the_same_one_does_n
             "a path with .. can leave it",
         ),
         (("station.yaml", "data_dir: data", "data_dir: ."), "data_dir is"),
-        (("station.yaml", "data_dir: data", "data_dir: keys/x"), "keys is not for the station's"),
+        (("station.yaml", "data_dir: data", "data_dir: keys/x"), "keys is not a folder for"),
         (
             ("station.yaml", "product: cover", "bundles_dir: /etc/x\nproduct: cover"),
             "bundles_dir is",

@@ -305,7 +305,7 @@ BELT_FAULTS = {"belt_stop": 6e-3, "belt_stutter": 6e-3, "stop_bounce": 6e-3}
         (TakesTheBeltForFast, GUARDED, BELT_FAULTS, "judged_unsteady"),
     ],
 )
-def test_a_core_that_is_told_lies_of_the_belt_is_caught(
+def test_a_core_that_gets_false_reports_of_the_belt_is_caught(
     mutant: CoreFactory, gate: str, faults: Mapping[str, float], caught: str
 ) -> None:
     def run(core: CoreFactory) -> Account:

@@ -170,7 +170,7 @@ def test_faults_by_name_keep_their_rates_and_one_order() -> None:
 @pytest.mark.parametrize(
     ("faults", "words"),
     [
-        ("nonsense", "no fault named 'nonsense'"),
+        ("nonsense", "Unknown fault 'nonsense'"),
         ({"bounce": 1.5}, "between 0 and 1"),
         ({"bounce": float("nan")}, "between 0 and 1"),
         ("guard_missed", "needs a line with a guard sensor"),

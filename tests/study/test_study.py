@@ -243,7 +243,7 @@ def test_a_study_needs_both_kinds() -> None:
             reference=np.full(4, kind, np.int8),
             decisions=study.decisions,
         )
-        with pytest.raises(UsageError, match=f"No {word} part"):
+        with pytest.raises(UsageError, match=f"no {word} parts"):
             analyse(only)
 
 
@@ -300,7 +300,7 @@ def test_blind_sheets_get_their_references_from_the_list(tmp_path: Path) -> None
     ]
     with pytest.raises(ConfigError, match="column reference is missing"):
         read_rows(sheet, allow_open=True)
-    with pytest.raises(ConfigError, match=r"part is '2'; expected a part of the list"):
+    with pytest.raises(ConfigError, match=r"part is '2'; expected a part from the list"):
         read_rows(sheet, allow_open=True, references={"1": GOOD})
     open_sheet = tmp_path / "open.csv"
     open_sheet.write_bytes(write_rows(rows))
@@ -360,7 +360,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_an_incomplete_study_names_what_is_missing(tmp_path: Path) -> None:
     lines = [HEADER, "1,good,A,1,good", "2,bad,A,1,bad", "1,good,B,1,good"]
-    with pytest.raises(UsageError, match="B has not decided on part 2 in trial 1"):
+    with pytest.raises(UsageError, match="B has no decision for part 2 in trial 1"):
         read_study([write(tmp_path / "s.csv", *lines)])
 
 
@@ -407,15 +407,15 @@ def test_the_whole_way_of_a_study(
     assert last_json(capsys)["decisions"] == len(passed)
     run("study", "plan", parts, "--appraiser", "station", "-o", sheet, expect=2)
     run("study", "station", sheet, "--data-dir", recorded_parts, "--from", 2, expect=2)
-    assert "are open, but" in capsys.readouterr().err
+    assert "are missing, but" in capsys.readouterr().err
     run("study", "station", sheet, "--data-dir", recorded_parts, "--from", 1, "--json")
     assert last_json(capsys) == {"file": str(sheet), "filled": len(passed), "still_open": 0}
     decided = [row.decision for row in read_rows(sheet)]
     assert decided == [GOOD if was else BAD for was in passed]
     html = tmp_path / "study.html"
     run("study", "report", sheet, "--html", html, "--json", expect=1)
-    told = last_json(capsys)
-    assert told["grade"] == "unacceptable" and html.read_bytes().startswith(b"<!doctype html>")
+    printed = last_json(capsys)
+    assert printed["grade"] == "unacceptable" and html.read_bytes().startswith(b"<!doctype html>")
     blind = tmp_path / "blind.csv"
     run("study", "plan", parts, "--appraiser", "x", "--trials", 1, "--blind", "-o", blind)
     from_records = ("--data-dir", recorded_parts, "--from", 1, "--appraiser", "x")
@@ -430,5 +430,5 @@ def test_the_whole_way_of_a_study(
 def test_a_good_study_ends_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [f"{n},{'bad' if n % 2 else 'good'},A,1,{'bad' if n % 2 else 'good'}" for n in range(8)]
     run("study", "report", write(tmp_path / "s.csv", HEADER, *lines), "--json")
-    told = last_json(capsys)
-    assert told["grade"] == "acceptable" and told["kappa_between"] is None
+    printed = last_json(capsys)
+    assert printed["grade"] == "acceptable" and printed["kappa_between"] is None

@@ -144,15 +144,15 @@ def test_a_journal_counts_what_it_could_not_write() -> None:
     reader, writer = full_pipe()
     os.set_blocking(reader, False)
     journal = Journal(writer)
-    journal.say("one")
-    journal.say("two")
+    journal.write_line("one")
+    journal.write_line("two")
     assert os.read(reader, 2 * PIPE_BYTES) == b"x" * PIPE_BYTES
-    journal.say("three")
-    assert os.read(reader, PIPE_BYTES) == b"(2 lines could not be written here.)\nthree\n"
+    journal.write_line("three")
+    assert os.read(reader, PIPE_BYTES) == b"(2 lines could not be written and are lost.)\nthree\n"
     os.close(reader)
-    journal.say("four")
+    journal.write_line("four")
     os.close(writer)
-    journal.say("five")
+    journal.write_line("five")
 
 
 def test_everything_that_writes_to_stderr_goes_through_the_journal(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_everything_that_writes_to_stderr_goes_through_the_journal(tmp_path: Pat
         "import os, sys, threading, warnings\n"
         "from edgeinspect.terminal.streams import journal_on_stderr\n"
         "with journal_on_stderr() as journal:\n"
-        "    journal.say('a sentence')\n"
+        "    journal.write_line('a sentence')\n"
         "    print('printed', file=sys.stderr, flush=True)\n"
         "    warnings.warn('a warning')\n"
         "    dying = threading.Thread(target=lambda: 1 / 0)\n"
@@ -318,6 +318,6 @@ def test_a_lost_terminal_ends_a_station_in_order(tmp_path: Path) -> None:
 def test_a_full_disk_loses_lines_and_nothing_else() -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     journal = Journal(full)
-    journal.say("one")
+    journal.write_line("one")
     assert not write_within(full, b"two", 1.0)
     os.close(full)

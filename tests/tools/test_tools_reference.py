@@ -138,7 +138,7 @@ def test_a_picture_that_does_not_agree_ends_training_with_its_name(tmp_path: Pat
         odd = folder / "good" / f"good{number:02d}.png"
         cv2.imwrite(str(odd), on_belt(50 + number))
     seen = Pictures(samples_of(read_dataset(folder), Split.TRAIN), gray=True, reference=True)
-    with pytest.raises(UsageError, match=r"good\d\d\.png: The part agrees with the reference"):
+    with pytest.raises(UsageError, match=r"good\d\d\.png: The part matches the reference"):
         [seen[number] for number in range(len(seen))]
 
 

@@ -100,7 +100,7 @@ def test_predictions_equal_the_lines_verdicts_for_ten_thousand_parts(
     same = run("tune", "what-if")
     assert (same["flips"], same["parts"]) == (0, 10_000)
     new = ("--reject", 0.99, "--review", 0.9, "--reject", "pit=0.5", "--review", "pit=0.25")
-    told = run("tune", "what-if", *new, "--list", 20_000)
+    printed = run("tune", "what-if", *new, "--list", 20_000)
     limits = [
         ClassThresholds(name=name, review=0.25, reject=0.5)
         if name == "pit"
@@ -109,10 +109,10 @@ def test_predictions_equal_the_lines_verdicts_for_ten_thousand_parts(
     ]
     was = {n: judge_scores(row, LIMITS).kind for n, row in enumerate(rows, 1)}
     now = {n: judge_scores(row, limits).kind for n, row in enumerate(rows, 1)}
-    flips = {part["part_id"]: (part["from"], part["to"]) for part in told["flipped_parts"]}
+    flips = {part["part_id"]: (part["from"], part["to"]) for part in printed["flipped_parts"]}
     assert flips == {n: (was[n], now[n]) for n in was if was[n] != now[n]}
-    assert told["after"]["rejects"] == sum(kind == "REJECT" for kind in now.values())
-    assert told["after"]["yield"] == sum(kind == "PASS" for kind in now.values()) / 10_000
+    assert printed["after"]["rejects"] == sum(kind == "REJECT" for kind in now.values())
+    assert printed["after"]["yield"] == sum(kind == "PASS" for kind in now.values()) / 10_000
 
 
 def test_wrong_what_ifs(tmp_path: Path, run: Any) -> None:
@@ -128,7 +128,7 @@ def test_wrong_what_ifs(tmp_path: Path, run: Any) -> None:
         (("--reject", "high"), 2, "is not a threshold"),
         (("--reject", "crak=0.5"), 2, "no class 'crak'"),
         (("--reducer", "median"), 2, "is not a reducer"),
-        (("--reducer", "kth_largest:300"), 2, "kept up to rank 256"),
+        (("--reducer", "kth_largest:300"), 2, "recorded only up to rank 256"),
         (("--reducer", "max", "--min-area", 3), 2, "--min-area sets the reducer"),
         (("--min-area", -1), 2, "not in the range x>=0"),
         (("--roi", "1,2,3,4"), 2, "need --pictures"),
@@ -151,8 +151,8 @@ def test_reducer_and_least_area(tmp_path: Path, run: Any) -> None:
     write(tmp_path, records)
     stride = BUNDLE.card.output.stride_px
     assert stride is not None
-    told = run("tune", "what-if", "--min-area", 4 * stride**2)
-    assert [part["part_id"] for part in told["flipped_parts"]] == [1]
+    printed = run("tune", "what-if", "--min-area", 4 * stride**2)
+    assert [part["part_id"] for part in printed["flipped_parts"]] == [1]
     mean = run("tune", "what-if", "--reducer", "mean_top_k:2")
     assert [part["part_id"] for part in mean["flipped_parts"]] == [1]
     assert mean["uncertain"] == 0
@@ -169,8 +169,8 @@ def test_parts_of_another_model_or_region_are_left_out(tmp_path: Path, run: Any)
         for n in range(4, 6)
     ]
     write(tmp_path, later)
-    told = run("tune", "what-if")
-    assert (told["parts"], told["other_classes"], told["after"]["parts"]) == (5, 3, 2)
+    printed = run("tune", "what-if")
+    assert (printed["parts"], printed["other_classes"], printed["after"]["parts"]) == (5, 3, 2)
     with RecordReader(tmp_path) as reader:
         recipes = recorded_recipes(reader)
         columns = read_scores(reader)
@@ -268,14 +268,14 @@ def labelled_parts(folder: Path, *, good: int, defective: int) -> None:
 
 def test_suggestions_for_the_whole_part_and_for_a_class(tmp_path: Path, run: Any) -> None:
     labelled_parts(tmp_path, good=120, defective=80)
-    told = run("tune", "suggest", "--max-false-rejects", 0.05)
-    assert (told["good"], told["defective"]) == (120, 80)
-    found = told["suggestions"]["*"]
+    printed = run("tune", "suggest", "--max-false-rejects", 0.05)
+    assert (printed["good"], printed["defective"]) == (120, 80)
+    found = printed["suggestions"]["*"]
     assert found["method"] == "good-only"
-    assert told["needed"] == {"without_a_failure": 59, "rule_of_three": 60}
+    assert printed["needed"] == {"without_a_failure": 59, "rule_of_three": 60}
     assert found["false_rejects"]["upper_bound"] <= 0.05
-    assert told["settings"][0] == f"thresholds.*.reject={found['threshold']!r}"
-    assert any("review" in setting for setting in told["settings"])
+    assert printed["settings"][0] == f"thresholds.*.reject={found['threshold']!r}"
+    assert any("review" in setting for setting in printed["settings"])
     bound = run("tune", "suggest", "--max-escapes", 0.05, "--for", CLASSES[0])
     escape = bound["suggestions"][CLASSES[0]]
     assert escape["escapes"]["upper_bound"] <= 0.05
@@ -299,7 +299,7 @@ def test_several_classes_hold_together(tmp_path: Path, run: Any) -> None:
 def test_what_the_data_cannot_show_is_refused(tmp_path: Path, run: Any) -> None:
     labelled_parts(tmp_path, good=58, defective=0)
     few = run("tune", "suggest", "--max-false-rejects", 0.05, expect=1)["error"]
-    assert "It takes 59 without a single failure" in few["message"]
+    assert "59 parts without a failure are needed" in few["message"]
     assert "1 more" in few["message"]
     none = run("tune", "suggest", "--max-escapes", 0.05, expect=1)["error"]
     assert "no defective part" in none["message"]
@@ -311,9 +311,9 @@ def test_what_the_data_cannot_show_is_refused(tmp_path: Path, run: Any) -> None:
 
 def test_all_unlabelled(tmp_path: Path, run: Any) -> None:
     write(tmp_path, recorded([[0.1] * len(CLASSES), [0.2] * len(CLASSES)] * 40))
-    told = run("tune", "suggest", "--max-false-rejects", 0.05, expect=1)
-    assert "None of the 80 parts is labelled" in told["error"]["message"]
-    assert "--all-good" in told["error"]["next_action"]
+    printed = run("tune", "suggest", "--max-false-rejects", 0.05, expect=1)
+    assert "None of the 80 parts is labelled" in printed["error"]["message"]
+    assert "--all-good" in printed["error"]["next_action"]
     good = run("tune", "suggest", "--max-false-rejects", 0.05, "--all-good")
     assert good["good"] == 80
     assert 0.2 < good["suggestions"]["*"]["threshold"] < 0.3
@@ -326,24 +326,24 @@ def test_parts_that_count_for_nothing_are_named(tmp_path: Path, run: Any) -> Non
         dataclasses.replace(record, verdict=locked, inspection=None) for record in records[10:]
     ]
     write(tmp_path, records)
-    told = run("tune", "suggest", "--max-false-rejects", 0.05, "--all-good", expect=1)["error"]
+    printed = run("tune", "suggest", "--max-false-rejects", 0.05, "--all-good", expect=1)["error"]
     assert (
         "20 of the parts could not be inspected and are not counted: 20 locked."
-        in (told["message"])
+        in (printed["message"])
     )
     chosen = ("--from", 11, "--max-false-rejects", 0.05)
-    told = run("tune", "suggest", *chosen, expect=1)["error"]
-    assert told["message"].startswith("None of the selected parts was scored. 20 of the parts")
+    printed = run("tune", "suggest", *chosen, expect=1)["error"]
+    assert printed["message"].startswith("None of the selected parts was scored. 20 of the parts")
 
 
 def test_a_suggestion_can_be_stored_as_it_is(tmp_path: Path, run: Any) -> None:
     from edgeinspect.settings.recipe_edit import draft_of, editable, with_settings
 
     labelled_parts(tmp_path, good=120, defective=80)
-    told = run("tune", "suggest", "--max-false-rejects", 0.05)
-    values = with_settings(editable(PLAN.recipe), told["settings"])
+    printed = run("tune", "suggest", "--max-false-rejects", 0.05)
+    values = with_settings(editable(PLAN.recipe), printed["settings"])
     draft = draft_of(values, PLAN.recipe, author="a", reason="b")
-    threshold = told["suggestions"]["*"]["threshold"]
+    threshold = printed["suggestions"]["*"]["threshold"]
     assert {limit.reject for limit in thresholds_of(draft)} == {threshold}
 
 
@@ -377,8 +377,8 @@ def test_labels_reach_the_tools(tmp_path: Path, run: Any) -> None:
     run("label", "set", 2, "defective", "--class", "pit")
     run("label", "set", 3, "defective")
     run("label", "set", 4, "unsure")
-    told = run("label", "export", folder)
-    assert (told["pictures"], told["unsure"], told["without_picture"]) == (3, 1, 0)
+    printed = run("label", "export", folder)
+    assert (printed["pictures"], printed["unsure"], printed["without_picture"]) == (3, 1, 0)
     with (folder / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["label"], row["group"]) for row in rows] == [
@@ -407,14 +407,14 @@ def test_the_queue_asks_for_the_most_useful_parts(tmp_path: Path, run: Any) -> N
     write(tmp_path, recorded(rows), pictures=True)
     run("label", "set", 5, "good")
     run("label", "set", 1, "good")
-    told = run("label", "queue", "--limit", 3)
-    assert told["labelled"] == 2
-    assert [(part["part_id"], part["reason"]) for part in told["queue"]] == [
+    printed = run("label", "queue", "--limit", 3)
+    assert printed["labelled"] == 2
+    assert [(part["part_id"], part["reason"]) for part in printed["queue"]] == [
         (3, NEAR),
         (5, DISAGREES),
         (6, RARE),
     ]
-    assert told["queue"][2]["defect_class"] == CLASSES[1]
+    assert printed["queue"][2]["defect_class"] == CLASSES[1]
     run("label", "set", 5, "unsure")
     again = run("label", "queue", "--limit", 10)["queue"]
     assert 5 not in [part["part_id"] for part in again]

@@ -58,7 +58,7 @@ def test_the_lowest_threshold_that_holds() -> None:
     assert allowed == 4
     assert good[995] < found.threshold < good[996]
     assert found.method == "good-only"
-    assert any("nothing of how many defects" in note for note in found.notes)
+    assert any("share of defects found is unknown" in note for note in found.notes)
 
 
 def test_equal_scores_are_named() -> None:
@@ -69,8 +69,10 @@ def test_equal_scores_are_named() -> None:
 
 
 @pytest.mark.parametrize("parts, more", [(0, 299), (1, 298), (298, 1)])
-def test_too_few_good_parts_are_told_how_many_more(parts: int, more: int) -> None:
-    with pytest.raises(NotGood, match=f"takes 299 without a single failure .*300.*, {more} more"):
+def test_too_few_good_parts_report_how_many_more(parts: int, more: int) -> None:
+    with pytest.raises(
+        NotGood, match=f"299 parts without a failure are needed .*300.*, {more} more"
+    ):
         suggest_from_good([0.1] * parts, false_reject_rate=0.01, confidence=0.95)
 
 

@@ -185,9 +185,9 @@ def test_counts_flips_and_labels(tmp_path: Path) -> None:
     exact = stats.binomtest(1, 3).proportion_ci(method="exact")
     assert after.escapes.interval95 == pytest.approx((exact.low, exact.high), abs=1e-9)
     assert after.yield_share == 6 / 8
-    told = found.as_dict()
-    assert told["flipped_parts"][0] == {"part_id": 4, "from": "REVIEW", "to": "PASS"}
-    assert told["after"]["yield"] == 0.75
+    reported = found.as_dict()
+    assert reported["flipped_parts"][0] == {"part_id": 4, "from": "REVIEW", "to": "PASS"}
+    assert reported["after"]["yield"] == 0.75
 
 
 def test_reviews_that_the_gate_lets_through(tmp_path: Path) -> None:
@@ -210,9 +210,9 @@ def test_wrong_thresholds_are_refused(tmp_path: Path) -> None:
     columns = eight_parts(tmp_path)
     with pytest.raises(UsageError, match=r"review 0\.7 and reject 0\.6"):
         predicted(columns, 0.7, 0.6)
-    with pytest.raises(UsageError, match="no class 'crack'; there are: scratch, pit"):
+    with pytest.raises(UsageError, match="Unknown class 'crack'; known classes: scratch, pit"):
         with_thresholds(THRESHOLDS, {"crack": (None, 0.5)})
-    with pytest.raises(UsageError, match="the recorded scores for pit, scratch"):
+    with pytest.raises(UsageError, match="the recorded scores are for pit, scratch"):
         what_if(columns, THRESHOLDS[:1])
 
 
@@ -242,9 +242,9 @@ def test_bounds_hold_the_true_reduced_score(seed: int, k: int, kind: ReducerKind
 
 
 def test_a_reducer_that_was_not_kept_is_refused() -> None:
-    with pytest.raises(UsageError, match="no order statistics"):
+    with pytest.raises(UsageError, match="without order statistics"):
         reduce_again(np.empty((3, 2, 0), np.float32), ReducerKind.MAX, 1)
-    with pytest.raises(UsageError, match="kept up to rank 256"):
+    with pytest.raises(UsageError, match="recorded only up to rank 256"):
         reduce_again(np.zeros((1, 1, 9), np.float32), ReducerKind.KTH_LARGEST, 257)
 
 

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0 if action in ("-h", "--help") else 2
     began_s = time.monotonic()
     image = ensure_image()
-    _say(f"image ready after {time.monotonic() - began_s:.0f} s")
+    _print(f"image ready after {time.monotonic() - began_s:.0f} s")
     if action == "build":
         return 0
     if action == "test":
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         with booted(image) as machine:
             machine.send_source()
             code = {"run": _run, "up": _up}[action](machine, rest)
-    _say(f"finished after {time.monotonic() - began_s:.0f} s")
+    _print(f"finished after {time.monotonic() - began_s:.0f} s")
     return code
 
 
@@ -98,12 +98,12 @@ def _in_guest(
     began_s = time.monotonic()
     try:
         with booted(image, name=guest) as machine:
-            _say(f"{guest} booted after {time.monotonic() - began_s:.0f} s")
+            _print(f"{guest} booted after {time.monotonic() - began_s:.0f} s")
             machine.send_source()
             codes = [_suite(machine, name, options) for name in suites]
             report = machine.fetch(REPORT).decode()
     except (MachineError, subprocess.SubprocessError) as error:
-        _say(f"{guest}: FAILED, {error}")
+        _print(f"{guest}: FAILED, {error}")
         return "", [1]
     return (f"\n{report}" if report else ""), codes
 
@@ -120,7 +120,7 @@ def _suite(machine: Machine, name: str, arguments: list[str]) -> int:
     with _writing:
         sys.stdout.write("".join(run.stdout for run in done))
         sys.stdout.flush()
-        _say(f"suite {name}: {outcome} after {time.monotonic() - began_s:.0f} s")
+        _print(f"suite {name}: {outcome} after {time.monotonic() - began_s:.0f} s")
     return code
 
 
@@ -130,14 +130,14 @@ def _run(machine: Machine, arguments: list[str]) -> int:
 
 def _up(machine: Machine, arguments: list[str]) -> int:
     del arguments
-    _say(f"log in with: {machine.ssh_command}  (Ctrl-C here ends it)")
+    _print(f"log in with: {machine.ssh_command}  (Ctrl-C here ends it)")
     stop = (signal.SIGINT, signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     signal.sigwait(stop)
     return 0
 
 
-def _say(what: str) -> None:
+def _print(what: str) -> None:
     sys.stderr.write(f"vm: {what}\n")
     sys.stderr.flush()
 

@@ -127,7 +127,7 @@ def _digest(name: str) -> str:
 
 def _build_native(scratch: Path, folder: Path) -> None:
     """gpio-sim and vimc for the kernel whose headers are newest, and lgpio's Python module."""
-    _say("kernel modules")
+    _print("kernel modules")
     root = scratch / "builder"
     _debootstrap(root, BUILD_PACKAGES)
     wheels = root / "root/sources"
@@ -143,7 +143,7 @@ def _build_guest(scratch: Path, folder: Path) -> None:
     root = scratch / "guest"
     with ThreadPoolExecutor() as pool:
         modules = pool.submit(_made, "native", _build_native)
-        _say("guest")
+        _print("guest")
         _debootstrap(root, GUEST_PACKAGES)
         _install_wheels(root / "opt/edgeinspect/site")
         native = modules.result()
@@ -156,7 +156,7 @@ def _build_guest(scratch: Path, folder: Path) -> None:
     _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key"))
     public_key = (folder / "key.pub").read_text()
     _configure(root, version, sorted(native.glob("*.ko")), public_key=public_key)
-    _say("disk")
+    _print("disk")
     shutil.copy(root / f"boot/vmlinuz-{version}", folder / "vmlinuz")
     shutil.copy(root / f"boot/initrd.img-{version}", folder / "initrd")
     options = ("-q", "-t", "ext4", "-b", "4096", "-O", "^has_journal", "-d", str(root))
@@ -243,6 +243,6 @@ def _path() -> str:
     return os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
 
-def _say(what: str) -> None:
+def _print(what: str) -> None:
     sys.stderr.write(f"vm: building {what}\n")
     sys.stderr.flush()

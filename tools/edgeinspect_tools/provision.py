@@ -22,7 +22,7 @@ from edgeinspect.settings.base import FormatOne, Section
 from edgeinspect.setup.found import Places
 from edgeinspect.setup.importing import check_setup
 from edgeinspect.setup.station_conf import CONF_FILE
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import examples, json_option, print_json, print_text, table
 from edgeinspect_tools.csv_table import read_table
 
 MAX_CSV_BYTES = 4 << 20
@@ -72,8 +72,8 @@ def command(stations: Path, *, out: Path, replace: bool, as_json: bool) -> None:
     if as_json:
         print_json({"cards": {card.name: str(card) for card in cards}})
         return
-    say(table(("card", "folder"), [(card.name, card) for card in cards]))
-    say("Copy each folder's content onto the FAT partition of its card.")
+    print_text(table(("card", "folder"), [(card.name, card) for card in cards]))
+    print_text("Copy each folder's content onto the FAT partition of its card.")
 
 
 def provision(stations: Path, out: Path, *, replace: bool = False) -> list[Path]:

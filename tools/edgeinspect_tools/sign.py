@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeinspect.cli.options import FILE, FOLDER
-from edgeinspect.terminal.output import examples, json_option, print_json, say
+from edgeinspect.terminal.output import examples, json_option, print_json, print_text
 
 if TYPE_CHECKING:
     from minisign import SecretKey
@@ -60,8 +60,10 @@ def key_command(name: Path, *, no_password: bool, as_json: bool) -> None:
     if as_json:
         print_json({"secret_key": str(secret_file), "public_key": str(public_file)})
         return
-    say(f"{secret_file}: keep it secret and keep a copy. Whoever has it can sign bundles for you.")
-    say(f"{public_file}: copy it into the stations' folder of trusted keys.")
+    print_text(
+        f"{secret_file}: keep it secret and keep a copy. Whoever has it can sign bundles for you."
+    )
+    print_text(f"{public_file}: copy it into the stations' folder of trusted keys.")
 
 
 @click.command(
@@ -98,7 +100,7 @@ def sign_command(bundle: Path, *, key_file: Path, as_json: bool) -> None:
     if as_json:
         print_json({"bundle": str(bundle), "digest": loaded.digest, "signature": str(path)})
         return
-    say(f"{path}: {loaded.card.name} {loaded.card.version} is signed.")
+    print_text(f"{path}: {loaded.card.name} {loaded.card.version} is signed.")
 
 
 def _secret_key(path: Path) -> SecretKey:

@@ -69,7 +69,7 @@ class Step:
     Attributes:
         light: the light to try next; None if the search has ended.
         verdict: why the search has ended: "good", "too_dark" (both limits reached) or "clips"
-            (white before the mean is reached); "" while it goes on.
+            (white before the mean is reached); "" while it continues.
     """
 
     light: Light | None
@@ -204,7 +204,7 @@ def search(opened: OpenedCamera, goal: Goal) -> list[tuple[Light, FrameQuality, 
     from edgeinspect.line.quality import measure_quality
 
     asked = opened.controls
-    # A USB camera counts exposure in steps, and its gain in numbers that nobody can multiply with.
+    # A USB camera counts exposure in steps, and its gain in numbers without a known scale.
     is_usb = _is_usb(opened)
     step_us = _USB_STEP_US if is_usb else 1
     if is_usb:

@@ -74,7 +74,7 @@ class OpenedCamera:
     def roi_pixels(self, frame: Frame) -> NDArray[np.uint8]:
         """Return a view of the recipe's region of interest, or of the whole frame without one.
 
-        Raises ConfigError if the region lies outside the frame.
+        Raises ConfigError if the region is outside the frame.
         """
         pixels = frame.pixels
         roi = self.recipe.roi.region if self.recipe is not None and self.recipe.roi else None

@@ -16,7 +16,7 @@ from edgeinspect.cli.camera.opened_camera import (
 )
 from edgeinspect.cli.options import FILE, graphics_option
 from edgeinspect.errors import UsageError
-from edgeinspect.terminal.output import console, examples, json_option, print_json, say
+from edgeinspect.terminal.output import console, examples, json_option, print_json, print_text
 
 if TYPE_CHECKING:
     from edgeinspect.settings.station_file import StationFile
@@ -60,8 +60,8 @@ def command(
 
         PicturePrinter(graphics).show(frame.pixels, columns=PREVIEW_COLUMNS)
     words = [f"{key} {value:g}" for key, value in reported.items() if value is not None]
-    say(f"{width} x {height}, {', '.join(words) or 'no metadata'}")
-    say(
+    print_text(f"{width} x {height}, {', '.join(words) or 'no metadata'}")
+    print_text(
         f"mean {quality['mean']:.1f}, black {quality['clipped_low']:.2%}, "
         f"white {quality['clipped_high']:.2%}, focus {quality['focus']:.1f}"
     )

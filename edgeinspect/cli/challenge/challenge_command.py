@@ -25,7 +25,14 @@ from edgeinspect.cli.options import (
     station_option,
 )
 from edgeinspect.errors import EdgeInspectError, NotGood, UsageError
-from edgeinspect.terminal.output import examples, json_option, print_json, print_result, say, table
+from edgeinspect.terminal.output import (
+    examples,
+    json_option,
+    print_json,
+    print_result,
+    print_text,
+    table,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -249,13 +256,13 @@ def list_challenges(*, data_dir: Path, limit: int, as_json: bool) -> None:
         print_json({"challenges": rows, "total": len(numbers)})
         return
     if not records:
-        say("No challenge has been run.")
+        print_text("No challenge has been run.")
         return
     lines = [
         (r["number"], str(r["began"]["wall"])[:16], r["outcome"], r["author"], r["detail"])
         for r in records
     ]
-    say(table(("number", "began (UTC)", "outcome", "author", ""), lines, right=("number",)))
+    print_text(table(("number", "began (UTC)", "outcome", "author", ""), lines, right=("number",)))
 
 
 @command.command(
@@ -282,7 +289,7 @@ def show(*, number: int, data_dir: Path, html: Path | None, as_json: bool) -> No
     if as_json:
         print_json({**record, "html": None if html is None else str(html)})
         return
-    say(f"Challenge {number} {record['outcome']}: {record['detail']}.")
+    print_text(f"Challenge {number} {record['outcome']}: {record['detail']}.")
     lines = [
         (
             r["master"],
@@ -293,9 +300,9 @@ def show(*, number: int, data_dir: Path, html: Path | None, as_json: bool) -> No
         )
         for r in record["results"]
     ]
-    say(table(("master", "expected", "found", "gate", ""), lines))
+    print_text(table(("master", "expected", "found", "gate", ""), lines))
     if html is not None:
-        say(f"Page to print: {html}")
+        print_text(f"Page to print: {html}")
 
 
 @command.command("check", epilog=examples("edgeinspect challenge check masters/masters.yaml"))

@@ -62,5 +62,5 @@ def write_sample_masters(folder: Path, *, product: str) -> Path:
     content: dict[str, Plain] = {"format": 1, "product": product, "masters": masters}
     path = folder / MASTERS_FILE
     if not create_file(path, dump_yaml(content).encode(), mode=0o644):
-        raise UsageError(f"{path} already exists.", next_action="Name another folder.")
+        raise UsageError(f"{path} already exists.", next_action="Give another folder.")
     return path

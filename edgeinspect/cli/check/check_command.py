@@ -63,7 +63,9 @@ def command(
     from edgeinspect.assembly.preflight import check_bundle, check_station_file
 
     if not subject.exists():
-        raise UsageError(f"There is no {subject}.", next_action="Name a bundle or a station file.")
+        raise UsageError(
+            f"{subject} was not found.", next_action="Give a bundle or a station file."
+        )
     findings = list(check_bundle(subject) if subject.is_dir() else check_station_file(subject))
     code = exit_code(findings)
     print_result(_fields(subject, findings, code), *_words(findings), as_json=as_json)

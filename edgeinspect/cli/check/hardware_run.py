@@ -13,7 +13,7 @@ from edgeinspect.cli.check.hardware_report import report_fields, write_report
 from edgeinspect.cli.check.hardware_steps import Person, acceptance
 from edgeinspect.clocks import utc_now
 from edgeinspect.errors import EdgeInspectError, UsageError
-from edgeinspect.terminal.output import print_json, say
+from edgeinspect.terminal.output import print_json, print_text
 
 if TYPE_CHECKING:
     from edgeinspect.settings.station_file import StationFile
@@ -50,7 +50,7 @@ def run_acceptance(subject: Path, *, author: str | None, report: Path | None, as
         station_id = station.id
         if author:
             _note_driven_outputs(station, author)
-        person = Person(ask=_ask, instruct=say) if author else None
+        person = Person(ask=_ask, instruct=print_text) if author else None
         trying = acceptance(station, person=person)
     steps: list[Finding] = []
     for step in trying:
@@ -69,8 +69,8 @@ def run_acceptance(subject: Path, *, author: str | None, report: Path | None, as
         print_json({**fields, "files": [str(file) for file in files]})
     else:
         for file in files:
-            say(f"Wrote {file}")
-        say(_verdict(fields))
+            print_text(f"Wrote {file}")
+        print_text(_verdict(fields))
     return int(fields["exit_code"])
 
 
@@ -109,4 +109,4 @@ def _say_step(step: Finding) -> None:
         words.append(f" {step.next_action}", "bold")
     if step.emulated:
         words.append(f"  [emulated: {step.emulated}]", "yellow")
-    say(words)
+    print_text(words)

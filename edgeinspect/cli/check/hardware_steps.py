@@ -128,7 +128,7 @@ def _storage(station: StationFile, machine: str) -> Iterator[Finding]:
         state, words = ("warn" if worn else "ok"), said
     else:
         state = "warn"
-        words = (said + ": " if said else "") + "this medium does not report its wear"
+        words = (said + ": " if said else "") + "the medium does not report its wear"
     budget = station.storage.max_image_bytes / 1e9
     yield Finding(
         name="storage endurance",
@@ -176,7 +176,7 @@ def _edgetpu(station: StationFile) -> Iterator[Finding]:
         yield Finding(
             name="edge tpu",
             state="fail",
-            detail="the kernel finds no Edge TPU on USB or PCIe",
+            detail="the kernel did not find an Edge TPU on USB or PCIe",
             next_action="Plug it into a USB 3 port with enough power, or load the apex driver.",
             exit_code=4,
         )

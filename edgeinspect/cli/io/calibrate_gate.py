@@ -19,7 +19,7 @@ from edgeinspect.cli.io.opened_lines import (
 )
 from edgeinspect.cli.options import FiniteRange
 from edgeinspect.errors import UsageError
-from edgeinspect.terminal.output import examples, json_option, print_result, say, table
+from edgeinspect.terminal.output import examples, json_option, print_result, print_text, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -103,7 +103,7 @@ def command(
             trial = bench.trial(wanted_ms)
             calibration.note(trial)
             if not as_json:
-                say(_sentence(len(calibration.trials), trial))
+                print_text(_sentence(len(calibration.trials), trial))
     proposal = calibration.proposal()
     print_result(dataclasses.asdict(proposal), *_words(proposal), as_json=as_json)
 
@@ -150,7 +150,7 @@ class TrialBench:
             trigger_ns = self._triggers.get(timeout=self._patience_s)
         except queue.Empty:
             raise UsageError(
-                f"No part came within {self._patience_s:g} s.",
+                f"No part arrived within {self._patience_s:g} s.",
                 next_action="Check the trigger sensor with: edgeinspect io watch trigger",
             ) from None
         start_ns = trigger_ns + round(start_ms * 1e6)
@@ -178,7 +178,7 @@ class TrialBench:
         for edge_ns in drain(self._triggers):
             if edge_ns - trigger_ns > self._debounce_ns:
                 raise UsageError(
-                    f"A second part came {(edge_ns - trigger_ns) / 1e6:.0f} ms after the first.",
+                    f"A second part arrived {(edge_ns - trigger_ns) / 1e6:.0f} ms after the first.",
                     next_action="Send parts one at a time and start again.",
                 )
 
@@ -227,7 +227,7 @@ def _words(proposal: GateProposal) -> tuple[RenderableType, str]:
 
 
 def drain(edges: queue.SimpleQueue[int]) -> list[int]:
-    """Take the edges that have come so far."""
+    """Return the edges that have arrived so far."""
     found = []
     with contextlib.suppress(queue.Empty):
         while True:

@@ -19,7 +19,7 @@ from edgeinspect.cli.io.opened_lines import (
     wired_station_option,
 )
 from edgeinspect.cli.options import FiniteRange, option_group
-from edgeinspect.terminal.output import examples, json_option, print_json, print_result, say
+from edgeinspect.terminal.output import examples, json_option, print_json, print_result, print_text
 
 if TYPE_CHECKING:
     from edgeinspect.ports import Output
@@ -106,7 +106,7 @@ def wiggle(
         )
         for name, output in outputs.items():
             if not as_json:
-                say(f"{name}: line {wires[name].line}")
+                print_text(f"{name}: line {wires[name].line}")
             _repeat(output, half_ms, half_ms, times)
     if as_json:
         print_json(details)

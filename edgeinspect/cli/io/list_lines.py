@@ -10,7 +10,7 @@ import click
 
 from edgeinspect.cli.options import station_option
 from edgeinspect.errors import LineFault
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import examples, json_option, print_json, print_text, table
 
 if TYPE_CHECKING:
     from edgeinspect.hw.gpio_chips import ChipFacts, LineFacts
@@ -54,7 +54,7 @@ def command(
             _row(facts, line, uses) for line in facts.lines if show_all or line.name or line.used
         ]
         title = f"{facts.label}, {facts.device}, {len(facts.lines)} lines"
-        say(table(("line", "name", "held by", "direction", "station"), rows, title=title))
+        print_text(table(("line", "name", "held by", "direction", "station"), rows, title=title))
 
 
 def _uses(station: StationFile | None) -> Mapping[tuple[str, int | str], str]:

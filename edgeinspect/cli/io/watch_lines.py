@@ -20,7 +20,7 @@ from edgeinspect.cli.io.opened_lines import (
 )
 from edgeinspect.cli.options import FiniteRange
 from edgeinspect.errors import LineFault
-from edgeinspect.terminal.output import examples, json_option, print_json, say
+from edgeinspect.terminal.output import examples, json_option, print_json, print_text
 
 if TYPE_CHECKING:
     from edgeinspect.hw.registry import IoModule
@@ -63,7 +63,7 @@ def command(
         levels = _listen(module, station.io, wires, news, closing)
         if not as_json:
             for name, active in levels.items():
-                say(f"{name:<14} {_word(active)}")
+                print_text(f"{name:<14} {_word(active)}")
         with contextlib.suppress(KeyboardInterrupt):
             follow(news, levels, counts, seconds, quiet=as_json)
     if as_json:
@@ -78,14 +78,14 @@ def _listen(
     closing: contextlib.ExitStack,
 ) -> dict[str, bool]:
     """Open the inputs and return their present levels."""
-    from edgeinspect.hw.input_faults import TellsFaults
+    from edgeinspect.hw.input_faults import ReportsFaults
 
     levels = {}
     for name, wire in wires.items():
         line = module.level_input(io, wire)
         closing.callback(line.close)
-        if isinstance(line, TellsFaults):
-            line.tell_faults(_Faults(news))
+        if isinstance(line, ReportsFaults):
+            line.report_faults_to(_Faults(news))
         levels[name] = line.start(
             lambda active, at_mono_ns, name=name: news.put((name, active, at_mono_ns))  # type: ignore[misc]
         )
@@ -127,7 +127,9 @@ def follow(
         counts[name] += active
         if not quiet:
             after = f", {(at_mono_ns - before[name]) / 1e6:.3f} ms later" if name in before else ""
-            say(f"{name:<14} {_word(active)} at {(at_mono_ns - began_ns) / 1e9:.6f} s{after}")
+            print_text(
+                f"{name:<14} {_word(active)} at {(at_mono_ns - began_ns) / 1e9:.6f} s{after}"
+            )
         before[name] = at_mono_ns
 
 

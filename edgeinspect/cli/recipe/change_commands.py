@@ -279,9 +279,9 @@ def _bundle(station: StationFile, given: Path) -> Bundle:
         if (place / "card.yaml").is_file():
             return load_bundle(place)
     raise UsageError(
-        f"There is no bundle {given}.",
-        next_action="Name a bundle directory or an installed bundle; to list them: "
-        "edgeinspect model list",
+        f"The bundle {given} was not found.",
+        next_action="Give a bundle directory or an installed bundle; to list them: edgeinspect "
+        "model list",
     )
 
 

@@ -10,7 +10,14 @@ from edgeinspect.cli.application import LazyGroup
 from edgeinspect.cli.recipe.change_commands import apply, edit, new, rollback
 from edgeinspect.cli.recipe.recipe_place import RecipePlace, place_options, product_option
 from edgeinspect.errors import NotGood
-from edgeinspect.terminal.output import examples, json_option, print_json, print_result, say, table
+from edgeinspect.terminal.output import (
+    examples,
+    json_option,
+    print_json,
+    print_result,
+    print_text,
+    table,
+)
 
 if TYPE_CHECKING:
     from edgeinspect.settings.recipe import Recipe
@@ -42,7 +49,7 @@ def list_recipes(*, place: RecipePlace, as_json: bool) -> None:
         print_json({"products": products})
         return
     if not products:
-        say("No recipe is stored. Create one with: edgeinspect recipe new")
+        print_text("No recipe is stored. Create one with: edgeinspect recipe new")
         return
     rows = [
         (
@@ -55,7 +62,7 @@ def list_recipes(*, place: RecipePlace, as_json: bool) -> None:
         for entry in products
         for index, revision in enumerate(reversed(entry["revisions"]))
     ]
-    say(table(("product", "revision", "stored (UTC)", "by", "why"), rows))
+    print_text(table(("product", "revision", "stored (UTC)", "by", "why"), rows))
 
 
 def _product_as_dict(place: RecipePlace, product: str) -> dict[str, Any]:
@@ -211,7 +218,7 @@ def audit(*, place: RecipePlace, verify: bool, limit: int, as_json: bool) -> int
     The exit code is 1 if anything does not match.
     """
     if not place.data_dir.is_dir():
-        raise NotGood(f"There is no data directory {place.data_dir}.")
+        raise NotGood(f"The data directory {place.data_dir} does not exist.")
     if verify:
         return _verify(place, as_json=as_json)
     entries = place.store.audit.entries()

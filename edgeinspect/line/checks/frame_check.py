@@ -42,7 +42,8 @@ class FrameCheck:
     Attributes:
         limit: name of the limit, a key of the recipe's section ``checks``.
         default: the limit where the recipe does not say; None leaves the check out.
-        lowest, highest: a recipe's limit must lie between these two.
+        lowest: a recipe's limit must be at least this.
+        highest: a recipe's limit must be at most this.
         doubt: why a picture beyond the limit cannot be inspected.
     """
 

@@ -20,8 +20,8 @@ _FIXED_LINES = 9
 _STAGES = {
     "trigger_to_frame": "trigger to frame",
     "frame_to_verdict": "frame to verdict",
-    "invoke": "of which the model",
-    "margin": "left before too late",
+    "invoke": "in the model",
+    "margin": "time left",
 }
 _OUTCOME = {
     GateOutcome.PASSED: ("", ""),
@@ -87,7 +87,7 @@ def _heading(view: LiveView, width: int) -> Text:
     state_style = "bold green" if view.state == "inspecting" else "bold yellow"
     left = Text(view.title, "bold", no_wrap=True, overflow="ellipsis")
     left.append("  ")
-    left.append(view.state if view.belt_moves else f"{view.state}, belt stands", state_style)
+    left.append(view.state if view.belt_moves else f"{view.state}, belt stopped", state_style)
     left.truncate(max(10, width - len(right) - 2), overflow="ellipsis", pad=True)
     return Text.assemble(left, "  ", right)
 
@@ -202,7 +202,7 @@ def _counts(view: LiveView) -> Text:
 
 def _reasons(view: LiveView) -> Text:
     if not view.reasons:
-        return Text("nothing rejected yet", "dim")
+        return Text("no rejects yet", "dim")
     ordered = sorted(view.reasons.items(), key=lambda item: -item[1])
     return Text(", ".join(f"{name.replace('_', ' ')} {n}" for name, n in ordered))
 

@@ -46,6 +46,9 @@ class BackgroundTasks:
         """Do ``work`` in a thread, and ``then`` on the screen's thread.
 
         Args:
+            task: The name of the task.
+            work: The function that runs in the thread.
+            then: The function that gets its result on the screen's thread.
             after: Take turns with the tasks of this name too; tasks of one name always do.
         """
         turn = self._turns.setdefault(after or task, threading.Lock())
@@ -67,5 +70,5 @@ class BackgroundTasks:
             self._running[task] -= 1
             show()
 
-        with suppress(RuntimeError):  # the screen has been left meanwhile
+        with suppress(RuntimeError):  # the screen was closed
             self._app.call_from_thread(ended)

@@ -23,16 +23,16 @@ KEYS = (
     ("←  →   or  ,  .", "move the chosen threshold by 0.001"),
     ("Shift ←  →   or  <  >", "move it by 0.02"),
     ("Tab", "choose review or reject"),
-    ("c  C", "next, previous class"),
-    ("↑  ↓", "choose a part of the filmstrip"),
-    ("Enter", "look at the chosen part"),
-    ("g  d  u", "label it good, defective (of this class), unsure"),
-    ("a", "apply the drafted thresholds, with a reason"),
-    ("z", "undo: back to the revision before, with a reason"),
-    ("r", "drop the draft: back to the recipe in force"),
-    ("l", "follow the running line, or stand still"),
-    ("h", "health, with what to do"),
-    ("q", "leave; a draft that was not applied is kept"),
+    ("c  C", "next or previous class"),
+    ("↑  ↓", "choose a part in the filmstrip"),
+    ("Enter", "show the chosen part"),
+    ("g  d  u", "label it good, defective (this class) or unsure"),
+    ("a", "apply the draft; asks for a reason"),
+    ("z", "undo: return to the previous revision; asks for a reason"),
+    ("r", "discard the draft: back to the recipe in force"),
+    ("l", "start or stop following the line"),
+    ("h", "health and advice"),
+    ("q", "quit; a draft that was not applied is kept"),
 )
 _BOX = """
     align: center middle;
@@ -58,8 +58,8 @@ class ReasonDialog(ModalScreen[str | None]):
         with VerticalScroll():
             yield Heading(Text(self._title, "bold"), self._graphics)
             yield Static(Text(self._explanation))
-            yield Input(placeholder="Reason, e.g. shift 2: chips at the rim were missed")
-            yield Static(Text("Enter: do it    Esc: leave everything as it is", "dim"), id="hint")
+            yield Input(placeholder="Reason, e.g. shift 2: missed chips at the rim")
+            yield Static(Text("Enter: confirm    Esc: cancel", "dim"), id="hint")
 
     def on_mount(self) -> None:
         """Put the cursor into the input field."""
@@ -73,7 +73,7 @@ class ReasonDialog(ModalScreen[str | None]):
         if reason:
             self.dismiss(reason)
         else:
-            hint = Text("A reason is needed: it stays with the revision. Esc: cancel", "bold red")
+            hint = Text("Enter a reason; it is stored with the revision. Esc: cancel", "bold red")
             self.query_one("#hint", Static).update(hint)
 
     def action_dismiss_none(self) -> None:
@@ -133,7 +133,7 @@ def help_notice(graphics: Graphics) -> Notice:
     for key, words in KEYS:
         body.append(f"{key:<24}", "bold cyan")
         body.append(f"{words}\n")
-    body.append("\nEverything here has a command too: edgeinspect tune --help", "dim")
+    body.append("\nEverything here is also a command: edgeinspect tune --help", "dim")
     return Notice("Keys", body, graphics)
 
 

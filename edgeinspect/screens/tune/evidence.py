@@ -96,6 +96,8 @@ def codes_of(
     one pass a class, so that a class can be left out and added again.
 
     Args:
+        parts: the parts with their scores.
+        thresholds: the thresholds of each class.
         without: index of a class to leave out.
     """
     found = np.full(len(parts), PASS, np.uint8)
@@ -116,8 +118,10 @@ def outcome(
     """Count verdicts and, for labelled parts, mistakes; rejects are not split by class.
 
     Args:
+        codes: the verdict of each part.
         good: whether each part is labelled good; bool, shape (parts,).
         defective: whether each part is labelled defective; likewise.
+        doubts: the number of parts that could not be inspected.
         review_passes: the gate lets REVIEW through (the station file's ``review_action``).
     """
     tally = np.bincount(codes, minlength=len(VERDICTS))

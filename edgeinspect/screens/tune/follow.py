@@ -1,4 +1,4 @@
-"""Follows a running station's events in a thread of its own, and comes back when it comes back."""
+"""Follows a running station's events in its own thread, and reconnects after an interruption."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Follower:
         self._thread.start()
 
     def stop(self) -> None:
-        """Does not wait: the thread ends with its connection, or with the program."""
+        """Return at once; the thread ends with its connection, or with the program."""
         self._stopping.set()
 
     def take_news(self) -> bool:

@@ -9,7 +9,7 @@ from textual.events import Key
 from textual.message import Message
 
 _WAIT_S = 60.0
-"""After so long no answer begins any more."""
+"""After this time no further answer is expected."""
 _PARAMETERS = frozenset("0123456789;?")
 _KINDS = {"[": "control", "_": "string"}
 
@@ -17,7 +17,7 @@ _KINDS = {"[": "control", "_": "string"}
 class AnswerFilter:
     """Distinguishes answers from keys. Textual reports an unknown escape sequence as keys.
 
-    A circumflex stands for the escape character if another sequence follows; after a pause there
+    A circumflex represents the escape character if another sequence follows; after a pause there
     is nothing in its place. No key of the tuning screen begins like that.
     """
 

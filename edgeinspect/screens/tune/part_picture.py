@@ -126,7 +126,7 @@ class Heading(Static):
 
 
 def as_strip(widget: Widget, line: Text, width: int) -> Strip:
-    """A line of text, exactly so many cells wide."""
+    """Return a line of text, exactly this many cells wide."""
     segments = list(line.render(widget.app.console))
     return Strip(segments).adjust_cell_length(width).apply_style(widget.rich_style)
 

@@ -42,7 +42,7 @@ class PartRenderer:
     def draw(self, part_id: int, *, width: int, height: int) -> RenderedPicture:
         """Return the part's ROI under its scores, at most ``width`` x ``height`` pixels.
 
-        A picture that is gone or a model that cannot be opened is a note, never an error.
+        A missing picture or a model that cannot be opened leads to a note, never to an error.
         """
         try:
             pixels = self._pixels(part_id)
@@ -81,7 +81,7 @@ class PartRenderer:
         with RecordReader(data_dir) as reader:
             part = reader.part(part_id)
             if part is None:
-                raise NotGood(f"There is no record of part {part_id}.")
+                raise NotGood(f"Part {part_id} was not found in the records.")
             return reader.picture(part)
 
     def _score_map(self, pixels: NDArray[np.uint8]) -> ScoreMap | None:

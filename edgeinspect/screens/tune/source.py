@@ -41,7 +41,7 @@ from edgeinspect.tune.comparable import Scoring, comparable_ids, recorded_recipe
 _OVERLAP_IDS = 64
 """A part can be written after one with a higher id; this far back is looked again."""
 _STATE_TIMEOUT_S = 2.0
-NO_STATION = "no station answers"
+NO_STATION = "the station does not answer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +244,7 @@ class StationSource:
 
 def _sentence(applied: Applied) -> str:
     if not applied.live:
-        return f"Revision {applied.revision} holds from the next start: no station runs."
+        return f"Revision {applied.revision} is used from the next start; no station is running."
     milliseconds = applied.seconds * 1000
     digest = applied.recipe_digest[:12]
     return f"Revision {applied.revision} is in force, digest {digest}, after {milliseconds:.0f} ms."

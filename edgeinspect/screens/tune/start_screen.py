@@ -30,6 +30,7 @@ def run(
     Args:
         station: The station whose recipe is tuned.
         author: of labels and revisions; None takes the login name.
+        is_live: Follow the running line from the start.
         graphics: auto, kitty, sixel or blocks: how pictures are drawn.
 
     Raises:
@@ -38,8 +39,8 @@ def run(
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
-            "The tuning screen needs a terminal.",
-            next_action="Scripts use: edgeinspect tune what-if, edgeinspect recipe apply.",
+            "The tuning screen works only in a terminal.",
+            next_action="In scripts use: edgeinspect tune what-if, edgeinspect recipe apply.",
         )
     with contextlib.suppress(OSError):
         os.nice(_NICE)
@@ -99,7 +100,7 @@ def show(
 def _only_the_screen_writes() -> Iterator[None]:
     """The model's library writes to descriptor 2, in the midst of the screen: not now.
 
-    textual, which draws by way of ``sys.__stderr__``, gets a descriptor of its own.
+    textual, which draws by way of ``sys.__stderr__``, gets its own descriptor.
     """
     before = sys.__stderr__
     screen = os.fdopen(os.dup(_STDERR), "w", encoding="utf-8")

@@ -88,7 +88,7 @@ def too_small(*, width: int, height: int) -> list[Text]:
     """What a terminal that is too small gets; nothing else is drawn or changed there."""
     words = (
         f"edgeinspect tune needs {LEAST_WIDTH} x {LEAST_HEIGHT} characters. "
-        f"This terminal has {width} x {height}. Make it larger: nothing is lost. q leaves."
+        f"This terminal has {width} x {height}. Enlarge it (nothing is lost), or press q to quit."
     )
     lines: list[Text] = []
     line = ""
@@ -255,7 +255,7 @@ def mistakes(share: Share, what: str) -> str:
 
 def _filmstrip_head(view: TuneView) -> Text:
     if not view.flips:
-        words = "no verdict changes; parts nearest to the threshold"
+        words = "no verdict changes; these parts are nearest to the threshold"
     else:
         words = f"{view.flips:,} verdicts change: {view.to_stricter:,} stricter, "
         words += f"{view.flips - view.to_stricter:,} milder"
@@ -320,7 +320,7 @@ def summary(was: Outcome, would: Outcome) -> str:
     """One sentence: what applying would do to the recorded parts."""
     before, after = was.yield_share, would.yield_share
     if before is None or after is None:
-        return "No part has been recorded yet to predict from."
+        return "No parts recorded yet, so no prediction."
     return (
         f"Of {was.parts:,} recorded parts {would.rejects:,} would be rejected "
         f"(now {was.rejects:,}), {would.reviews:,} reviewed (now {was.reviews:,}); "

@@ -88,7 +88,7 @@ class TuneApp(App[int]):
     ) -> None:
         super().__init__(driver_class=driver_class)
         self._graphics = graphics or Graphics()
-        self._tasks = BackgroundTasks(self, on_error=self._say)
+        self._tasks = BackgroundTasks(self, on_error=self._show_message)
         self._filmstrip = Filmstrip(source, self._graphics, self._tasks, on_loaded=self._show)
         self._poll_s = poll_s
         self._source = source
@@ -102,7 +102,7 @@ class TuneApp(App[int]):
         self._state = "…"
         self.message = ""
         if self.tuning.draft.is_changed:
-            self.message = "Your draft from the last time is back; r drops it."
+            self.message = "Your last draft was restored; press r to discard it."
 
     def compose(self) -> ComposeResult:
         """Lay out the screen."""
@@ -177,7 +177,7 @@ class TuneApp(App[int]):
 
         self.push_screen(dialog, closed)
 
-    def _say(self, message: str) -> None:
+    def _show_message(self, message: str) -> None:
         self.message = message
         self._show()
 
@@ -217,12 +217,14 @@ class TuneApp(App[int]):
     def action_next_part(self, by: int) -> None:
         """Choose another part."""
         self.tuning.choose_next(by)
-        self._say("")
+        self._show_message("")
 
     def action_live(self) -> None:
         """Follow the line, or stop following it."""
         self._is_live = not self._is_live
-        self._say("Following the line." if self._is_live else "Standing still; l follows again.")
+        self._show_message(
+            "Following the line." if self._is_live else "Standing still; l follows again."
+        )
 
     def action_help(self) -> None:
         """Show the help page."""
@@ -231,7 +233,7 @@ class TuneApp(App[int]):
     def action_health(self) -> None:
         """Show the health page."""
         if self._health is None:
-            self._say("Health is still being looked at.")
+            self._show_message("The health check is still running.")
         else:
             self._open(health_notice(self._health, self._graphics))
 
@@ -243,7 +245,7 @@ class TuneApp(App[int]):
         """Label the chosen part."""
         part_id = self.tuning.chosen_part()
         if part_id is None:
-            self._say("There is no part to label.")
+            self._show_message("No part is chosen.")
             return
         what = LabelKind(kind)
         of_class = self.tuning.draft.limit.name if what is LabelKind.DEFECTIVE else ""
@@ -254,7 +256,7 @@ class TuneApp(App[int]):
         self.tuning.evidence.put_label(label)
         self.tuning.judge()
         words = f"{label.kind.value} {label.defect_class}".strip()
-        self._say(f"Part {label.part_id} is labelled {words}.")
+        self._show_message(f"Part {label.part_id} is labelled {words}.")
 
     def action_look(self) -> None:
         """Show the chosen part in full size."""
@@ -284,9 +286,9 @@ class TuneApp(App[int]):
     def action_apply(self) -> None:
         """Ask for a reason and apply the draft."""
         if not self.tuning.draft.is_changed:
-            self._say("Nothing is drafted: move a threshold first.")
+            self._show_message("There is no draft yet: move a threshold first.")
         elif self._tasks.is_running("change"):
-            self._say("A change is being made; wait for it.")
+            self._show_message("Another change is still running; wait for it.")
         else:
             in_force = self.tuning.in_force
             title = f"Apply as a new revision of {in_force.product}, after {in_force.revision}"
@@ -295,7 +297,7 @@ class TuneApp(App[int]):
 
     def _apply(self, reason: str | None) -> None:
         if reason is None:
-            self._say("Nothing was applied.")
+            self._show_message("The draft was not applied.")
             return
         drafted, base = self.tuning.draft.drafted, self.tuning.in_force
         self._do(partial(self._source.apply, drafted, reason, base=base), "Applying …")
@@ -303,16 +305,16 @@ class TuneApp(App[int]):
     def action_undo(self) -> None:
         """Ask for a reason and go back to the previous revision."""
         if self._tasks.is_running("change"):
-            self._say("A change is being made; wait for it.")
+            self._show_message("Another change is still running; wait for it.")
             return
         before = self.tuning.in_force.revision
         title = f"Undo: back to the revision in force before {before}"
-        explanation = "The line takes it at once. A draft stays drafted."
+        explanation = "The line uses it at once. A draft is kept."
         self._open(ReasonDialog(title, explanation, self._graphics), self._undo)
 
     def _undo(self, reason: str | None) -> None:
         if reason is None:
-            self._say("Nothing was undone.")
+            self._show_message("The revision was not undone.")
         else:
             self._do(partial(self._source.undo, reason, base=self.tuning.in_force), "Undoing …")
 
@@ -325,12 +327,12 @@ class TuneApp(App[int]):
             return sentence, self._source.in_force()
 
         self._tasks.start("change", work, self._done)
-        self._say(meanwhile)
+        self._show_message(meanwhile)
 
     def _done(self, result: tuple[str, InForce]) -> None:
         sentence, in_force = result
         self.tuning.take_in_force(in_force)
-        self._say(sentence)
+        self._show_message(sentence)
 
     # --- what happens meanwhile -----------------------------------------------------------------
 
@@ -371,7 +373,7 @@ class TuneApp(App[int]):
         if fresh is not None and self.tuning.evidence.add(fresh):
             self.tuning.judge()
         if in_force is not None and in_force.revision != self.tuning.in_force.revision:
-            self.message = f"Revision {in_force.revision} came into force from somewhere else."
+            self.message = f"Revision {in_force.revision} was activated outside this screen."
             self.tuning.take_in_force(in_force)
         self._show()
 
@@ -397,7 +399,7 @@ class TuneApp(App[int]):
         self.exit(code)
 
     def _hang_up(self) -> None:
-        """The connection broke: keep the draft, and be gone even if the terminal takes nothing."""
+        """Keep the draft and exit, even if the terminal of a lost connection accepts no output."""
         last_resort = threading.Timer(_LAST_RESORT_S, os._exit, (HUNG_UP,))
         last_resort.daemon = True
         last_resort.start()

@@ -110,6 +110,12 @@ class TuneState:
 
         Args:
             width: Of the screen, in characters.
+            state: State of the station.
+            is_live: The screen follows the running line.
+            is_loading: Records are being read.
+            last_part: The newest part, in words.
+            health: The health of the station, in words.
+            message: The message line.
         """
         draft = self.draft
         filmstrip_chosen, filmstrip = self.filmstrip(thumbnails_across(width))

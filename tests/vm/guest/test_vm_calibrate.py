@@ -96,19 +96,19 @@ def test_the_gate_is_found_where_it_is(tmp_path: Path, report: Callable[[str], N
     with sim_chip() as chip, calibration(config) as process:
         assert process.stdout is not None
         wait_until_held(CONFIRM, lambda: process.poll() is None)
-        told = []
+        reported = []
         while process.poll() is None:
             time.sleep(BETWEEN_PARTS_S)  # one that comes before it is waited for does not count
             one_part(chip)
-            told.append(process.stdout.readline())
-            if not told[-1].startswith("part "):
+            reported.append(process.stdout.readline())
+            if not reported[-1].startswith("part "):
                 break
-        rest = "".join([*told, process.stdout.read()])
+        rest = "".join([*reported, process.stdout.read()])
         assert process.wait(START_LIMIT_S) == 0, rest
         assert not chip.level(REJECT)
     found = re.search(r"track\.sensor_to_gate_ms\s+([0-9.]+)", rest)
     assert found is not None, rest
-    parts = sum(line.startswith("part ") for line in told)
+    parts = sum(line.startswith("part ") for line in reported)
     report(
         f"calibrate-gate found the gate {float(found[1]):.0f} ms from the trigger, where it is at "
         f"{TRAVEL_MS:.0f} ms, with {parts} parts of {RESOLUTION_MS:.0f} ms resolution (emulated)"

@@ -39,7 +39,7 @@ class TestGpiod(GpioContract):
     def test_edges_that_were_lost_are_counted_exactly(self, rig: Rig) -> None:
         edges, faults, go_on = Heard(), HeardFaults(), threading.Event()
         line = rig.make("edge")
-        line.tell_faults(faults)
+        line.report_faults_to(faults)
 
         def hear_late(edge_mono_ns: int) -> None:
             go_on.wait(600)
@@ -51,7 +51,9 @@ class TestGpiod(GpioContract):
         go_on.set()
         faults.lost.wait(1)
         # The kernel takes edges that come at once for one and numbers what is left.
-        edges.until(lambda told: len(told) + sum(faults.lost.items) == line._events._last_number)
+        edges.until(
+            lambda reported: len(reported) + sum(faults.lost.items) == line._events._last_number
+        )
         assert sum(faults.lost.items) > 0
         assert len(edges.items) <= 2 * gpiod_driver.EVENT_BUFFER
 
@@ -59,7 +61,7 @@ class TestGpiod(GpioContract):
         counts, go_on = Heard(), threading.Event()
         line = rig.make("encoder")
         faults = HeardFaults()
-        line.tell_faults(faults)
+        line.report_faults_to(faults)
 
         def hear_late(count: int, edge_mono_ns: int) -> None:
             go_on.wait(600)
@@ -68,7 +70,7 @@ class TestGpiod(GpioContract):
         line.start(hear_late)
         burst(rig, 2 * gpiod_driver.EVENT_BUFFER + 7)
         go_on.set()
-        counted = [count for count, _ in counts.until(lambda told: told[-1:] > [(1024, 0)])]
+        counted = [count for count, _ in counts.until(lambda reported: reported[-1:] > [(1024, 0)])]
         assert counted[-1] > gpiod_driver.EVENT_BUFFER
         assert len(counted) < counted[-1]
         assert not faults.lost.items

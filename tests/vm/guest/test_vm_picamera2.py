@@ -83,7 +83,7 @@ def test_another_process_holds_it() -> None:
     ) as other:
         assert other.stdin is not None and other.stdout is not None
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(CameraFault, match="Another program holds it"):
+        with pytest.raises(CameraFault, match="another program uses it"):
             camera_of().open(CameraControls())
         other.stdin.close()
 

@@ -119,8 +119,8 @@ def status(config: Path) -> dict[str, Any]:
 
 
 def is_ready(config: Path) -> bool:
-    told = status(config)
-    return told.get("state") == "inspecting" and not told["rejecting_everything"]
+    reported = status(config)
+    return reported.get("state") == "inspecting" and not reported["rejecting_everything"]
 
 
 def wait_until_ready(config: Path, *, runs: Callable[[], bool]) -> float:

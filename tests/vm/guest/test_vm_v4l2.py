@@ -59,7 +59,7 @@ def test_only_the_video_group_may_open_it(vivid: str) -> None:
         timeout=300,
         check=True,
     )
-    assert "may not be used by this user" in done.stdout and "usermod -aG video" in done.stdout
+    assert "cannot be used by this user" in done.stdout and "usermod -aG video" in done.stdout
 
 
 def test_the_camera_contract_on_a_kernel_device(vivid: str, report: Report) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgeinspect.cli.options import FOLDER, FiniteRange
-from edgeinspect.terminal.output import console, examples, json_option, print_json, say
+from edgeinspect.terminal.output import console, examples, json_option, print_json, print_text
 from edgeinspect_tools.shared_options import (
     accept_gap_option,
     attribution_option,
@@ -121,5 +121,5 @@ def command(  # noqa: PLR0917  click passes by name
         print_json(summary(found, out, seconds))
         return
     for sentence in figure_sentences(found.figures()):
-        say(sentence)
-    say(f"{out} is ready: edgeinspect check {out}; read {out}/card.html")
+        print_text(sentence)
+    print_text(f"{out} is ready: edgeinspect check {out}; read {out}/card.html")

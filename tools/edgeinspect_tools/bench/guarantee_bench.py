@@ -6,7 +6,7 @@ import click
 
 from edgeinspect.cli.options import FiniteRange
 from edgeinspect.errors import NotGood
-from edgeinspect.terminal.output import examples, json_option, print_json, say
+from edgeinspect.terminal.output import examples, json_option, print_json, print_text
 from edgeinspect_tools.bench.guarantee import check_guarantee
 
 SHARE = FiniteRange(0, 1, min_open=True, max_open=True)
@@ -78,7 +78,7 @@ def command(
         print_json(found.as_dict())
     else:
         low, high = found.interval95
-        say(
+        print_text(
             f"{found.exceeded} of {draws} draws of {parts} good parts had a true false-reject rate "
             f"above {max_false_rejects:g}: {found.share:.2%} (95 %: {low:.2%} to {high:.2%}), "
             f"{found.allowed_share:.2%} allowed. The mean true rate was {found.mean_true_rate:.4%}."

@@ -21,7 +21,7 @@ from edgeinspect.hw.litert import open_model
 from edgeinspect.hw.model_file import read_model
 from edgeinspect.hw.model_probe import try_bare
 from edgeinspect.hw.runtime_library import load_library
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import examples, json_option, print_json, print_text, table
 from edgeinspect_tools.bench.estimate import BOARDS, NOTE
 from edgeinspect_tools.bench.figures import Spread
 from edgeinspect_tools.flatbuffer import Operator, TfliteModel, parse_tflite
@@ -210,11 +210,11 @@ def _in_turn(rivals: dict[str, Callable[[], object]], *, runs: int) -> dict[str,
 
 
 def _say(figures: dict[str, Any]) -> None:
-    say(
+    print_text(
         f"{figures['model_bytes']:,} bytes, {figures['parameter_bytes']:,} of them parameters; "
         f"{figures['macs'] / 1e6:,.1f} million multiply-accumulates a tile"
     )
-    say(table(("operator", "count"), list(figures["operators"].items()), right=("count",)))
+    print_text(table(("operator", "count"), list(figures["operators"].items()), right=("count",)))
     columns = (f"microseconds for {figures['tiles']} tiles", "p50", "p90", "p99", "ratio")
     rows: Sequence[Sequence[object]] = [
         (
@@ -224,12 +224,12 @@ def _say(figures: dict[str, Any]) -> None:
         )
         for one in figures["arrangements"]
     ]
-    say(table(columns, rows, right=columns[1:]))
+    print_text(table(columns, rows, right=columns[1:]))
     if figures["refused"]:
-        say(f"Not in every arrangement: {figures['refused']}")
+        print_text(f"Not in every arrangement: {figures['refused']}")
     shown = [
         (one["board"], f"{one['ms_from']:.1f} to {one['ms_to']:.1f}", one["source"])
         for one in figures["estimates"]
     ]
     heads = ("estimate for", "ms a part", "from")
-    say(table(heads, shown, right=heads[1:2]), NOTE)
+    print_text(table(heads, shown, right=heads[1:2]), NOTE)

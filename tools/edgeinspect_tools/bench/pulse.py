@@ -26,7 +26,7 @@ from edgeinspect.runtime.fault_board import FaultBoard
 from edgeinspect.runtime.pulse_thread import PulseThread
 from edgeinspect.runtime.realtime import make_this_thread_punctual
 from edgeinspect.runtime.station import SWITCH_INTERVAL_S
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import examples, json_option, print_json, print_text, table
 from edgeinspect_tools.bench.figures import percentiles_us
 
 MS = 1_000_000
@@ -246,6 +246,6 @@ def _say(found: Mapping[str, Mapping[str, PulseErrors]], refused: str) -> None:
         for name, errors in kinds.items()
     ]
     columns = ("machine", "driven by", "p50 us", "p99 us", "p99.9 us", "most us", "edges")
-    say(table(columns, rows, title="due time to driven line", right=columns[2:]))
+    print_text(table(columns, rows, title="due time to driven line", right=columns[2:]))
     if refused:
-        say(f"Not granted: {refused}.")
+        print_text(f"Not granted: {refused}.")

@@ -18,7 +18,7 @@ from edgeinspect.bundle.shipped import SIM_BUNDLE, shipped_bundle
 from edgeinspect.cli.options import FOLDER
 from edgeinspect.settings.station_file import EngineSettings
 from edgeinspect.sim.renderer import PART_ROI, draw_defects, render_part
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import examples, json_option, print_json, print_text, table
 from edgeinspect_tools.bench.overhead import Overhead, measure_overhead
 from edgeinspect_tools.bench.process import measure_process
 from edgeinspect_tools.bench.throughput import parts_per_min
@@ -122,7 +122,7 @@ def _figures(one: Overhead, best: Overhead, throughput: dict[str, float]) -> dic
 
 
 def _say(one: Overhead, best: Overhead, figures: dict[str, Any]) -> None:
-    say(f"{one.tiles} tiles a part, {figures['parts']} parts, one thread: {one.engine}")
+    print_text(f"{one.tiles} tiles a part, {figures['parts']} parts, one thread: {one.engine}")
     rows = [
         ("bare interpreter, invoke alone", one.bare_invoke),
         ("station, frame to verdict", one.frame_to_verdict),
@@ -139,7 +139,7 @@ def _say(one: Overhead, best: Overhead, figures: dict[str, Any]) -> None:
         if name not in ("margin", "trigger_to_frame")
     ]
     columns = ("microseconds", "p50", "p90", "p99")
-    say(table(columns, [*lines, *stages], right=columns[1:]))
+    print_text(table(columns, [*lines, *stages], right=columns[1:]))
     bounds = [
         ("overhead, ratio of the medians", "overhead_ratio_p50", OVERHEAD_BOUND, "3f"),
         ("overhead at p99, us", "overhead_extra_us_p99", EXTRA_P99_BOUND_US, "0f"),
@@ -150,7 +150,7 @@ def _say(one: Overhead, best: Overhead, figures: dict[str, Any]) -> None:
         (what, f"{figures[key]:,.{form}}", f"{bound:g}", "yes" if figures[key] <= bound else "NO")
         for what, key, bound, form in bounds
     ]
-    say(table(("figure", "found", "bound", "held"), held, right=("found", "bound")))
+    print_text(table(("figure", "found", "bound", "held"), held, right=("found", "bound")))
     speeds = [
         (
             cores,
@@ -161,4 +161,4 @@ def _say(one: Overhead, best: Overhead, figures: dict[str, Any]) -> None:
         for cores, suffix in (("one core", "_1_core"), ("two cores", ""))
     ]
     columns = ("parts a minute", "naive loop", "replay", "ratio")
-    say(table(columns, speeds, right=columns[1:]))
+    print_text(table(columns, speeds, right=columns[1:]))

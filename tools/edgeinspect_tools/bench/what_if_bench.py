@@ -31,7 +31,7 @@ from edgeinspect.part import (
 from edgeinspect.records.repeated_parts import write_repeated_parts
 from edgeinspect.runtime.plan import StationPlan, make_plan, simulated_recipe
 from edgeinspect.settings.station_file import example_station
-from edgeinspect.terminal.output import examples, json_option, print_json, say
+from edgeinspect.terminal.output import examples, json_option, print_json, print_text
 
 _POOL = 4096
 
@@ -62,7 +62,7 @@ def command(*, parts: int, as_json: bool) -> None:
     if as_json:
         print_json(figures)
         return
-    say(
+    print_text(
         f"{parts:,} parts: {figures['seconds']:.2f} s under other thresholds, "
         f"{figures['reducer_seconds']:.2f} s under another reducer, {figures['rss_mib']:.0f} MiB "
         f"resident at most; the database has {figures['database_mib']:.0f} MiB."

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgeinspect.cli.options import FILE, FOLDER, FiniteRange
-from edgeinspect.terminal.output import console, examples, json_option, print_json, say
+from edgeinspect.terminal.output import console, examples, json_option, print_json, print_text
 
 EXAMPLES = """
 edgeinspect-tools convert model.keras --out model_float.tflite
@@ -96,9 +96,9 @@ def command(  # noqa: PLR0917  click passes by name
         )
         return
     shapes = [" x ".join(map(str, s)) for s in (converted.input_shape, converted.output_shape)]
-    say(f"{out}: float model from {converted.kind}, {shapes[0]} to {shapes[1]}.")
+    print_text(f"{out}: float model from {converted.kind}, {shapes[0]} to {shapes[1]}.")
     if converted.compared:
-        say(
+        print_text(
             f"Compared with its source on {converted.compared} pictures: largest difference "
             f"{converted.error:.1e} of the largest output, top class the same in "
             f"{converted.same_top:.1%}."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeinspect.cli.options import FOLDER, FiniteRange
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import examples, json_option, print_json, print_text, table
 from edgeinspect_tools.shared_options import good_option, group_pattern_option
 
 if TYPE_CHECKING:
@@ -152,13 +152,13 @@ def _print_report(judged: Judged, out: Path | None) -> None:
     dataset, findings = judged.dataset, judged.findings
     rows = [[label, *counts] for label, counts in balance_rows(dataset, findings)]
     names = [split.value for split in Split]
-    say(table(["class", *names, "all"], rows, right=[*names, "all"]))
+    print_text(table(["class", *names, "all"], rows, right=[*names, "all"]))
     for line in (
         f"{len(dataset.items)} pictures ({dataset.kind}) of {findings.groups} different parts; "
         f"{findings.near_duplicate_pairs} near-duplicate pairs.",
         *findings.notes,
         *(f"Look at: {sentence}" for sentence in attention(dataset, findings)),
     ):
-        say(line)
+        print_text(line)
     if out is not None:
-        say(f"Written: {out}/manifest.json, contact_sheet.png, report.html")
+        print_text(f"Written: {out}/manifest.json, contact_sheet.png, report.html")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeinspect.cli.options import ANY_PATH, FILE
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import examples, json_option, print_json, print_text, table
 
 if TYPE_CHECKING:
     from edgeinspect_tools.edgetpu.check import EdgeTpuCheck
@@ -103,23 +103,29 @@ def _print_report(
     model: Path, check: EdgeTpuCheck, report: CompilerReport | None, unavailable: str
 ) -> None:
     if check.compiled:
-        say(f"{model} is compiled for the Edge TPU already; it needs the Edge TPU's delegate.")
+        print_text(
+            f"{model} is compiled for the Edge TPU already; it needs the Edge TPU's delegate."
+        )
     counts = Counter((p.operator, p.reason or "Edge TPU") for p in check.placements)
     rows = [(operator, count, where) for (operator, where), count in counts.items()]
-    say(table(["operator", "count", "runs on, or why on the CPU"], rows, right=["count"]))
-    say(f"By the documented rules {check.mapped} of {len(check.placements)} operators are mapped.")
+    print_text(table(["operator", "count", "runs on, or why on the CPU"], rows, right=["count"]))
+    print_text(
+        f"By the documented rules {check.mapped} of {len(check.placements)} operators are mapped."
+    )
     if not check.compiled:
         share = check.parameter_bytes / check.on_chip_bytes
         fits = "fit" if check.fits_on_chip else "do not fit, and the rest is streamed"
-        say(
+        print_text(
             f"Parameters: {check.parameter_bytes / 1024:.0f} KiB, {share:.0%} of the on-chip "
             f"memory of about {check.on_chip_bytes / 2**20:.0f} MiB; they {fits}."
         )
     for caution in check.cautions:
-        say(f"Note: {caution}")
+        print_text(f"Note: {caution}")
     if report is not None:
-        say(f"edgetpu_compiler {report.version} maps {report.mapped}, leaves {report.on_cpu}:")
+        print_text(
+            f"edgetpu_compiler {report.version} maps {report.mapped}, leaves {report.on_cpu}:"
+        )
         found = [(row.operator, row.count, row.status) for row in report.rows]
-        say(table(["operator", "count", "status"], found, right=["count"]))
+        print_text(table(["operator", "count", "status"], found, right=["count"]))
     elif unavailable:
-        say(unavailable)
+        print_text(unavailable)

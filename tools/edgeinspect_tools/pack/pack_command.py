@@ -9,7 +9,7 @@ import click
 
 from edgeinspect.cli.options import FOLDER
 from edgeinspect.files.json_text import parse_json
-from edgeinspect.terminal.output import examples, json_option, print_json, say
+from edgeinspect.terminal.output import examples, json_option, print_json, print_text
 from edgeinspect_tools.shared_options import (
     accept_gap_option,
     attribution_option,
@@ -84,8 +84,8 @@ def command(  # noqa: PLR0917  click passes by name
     from edgeinspect_tools.pack.model_card import figure_sentences
 
     for sentence in figure_sentences(found.figures()):
-        say(sentence)
-    say(f"{out}: {len(bundle.model):,} bytes of model; read {out}/card.html")
+        print_text(sentence)
+    print_text(f"{out}: {len(bundle.model):,} bytes of model; read {out}/card.html")
 
 
 def load_trained(run: Path) -> Any:

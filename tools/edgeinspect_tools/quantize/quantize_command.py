@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgeinspect.cli.options import ANY_PATH, FiniteRange
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import examples, json_option, print_json, print_text, table
 from edgeinspect_tools.shared_options import accept_gap_option
 
 EXAMPLES = """
@@ -82,7 +82,7 @@ def command(  # noqa: PLR0917  click passes by name
     wishes: dict[str, Any] = {
         "methods": methods,
         "fine_tune": FineTune(fine_tune),
-        "say": _quiet if as_json else say,
+        "say": _quiet if as_json else print_text,
     }
     if source.is_dir():
         out = out or source / INT8_MODEL
@@ -102,8 +102,8 @@ def command(  # noqa: PLR0917  click passes by name
         print_json(report)
         return
     rows = [(one["tensor"], f"{one['sqnr_db']:.1f}") for one in made.worst_layers]
-    say(table(("worst layers", "signal to noise, dB"), rows, right=("signal to noise, dB",)))
-    say(f"{out}: {len(made.model):,} bytes, ranges: {made.method.value}")
+    print_text(table(("worst layers", "signal to noise, dB"), rows, right=("signal to noise, dB",)))
+    print_text(f"{out}: {len(made.model):,} bytes, ranges: {made.method.value}")
 
 
 def _quiet(text: str) -> None:

@@ -12,7 +12,14 @@ from typing import Any
 import click
 
 from edgeinspect.cli.options import FOLDER
-from edgeinspect.terminal.output import console, examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import (
+    console,
+    examples,
+    json_option,
+    print_json,
+    print_text,
+    table,
+)
 from edgeinspect_tools.shared_options import good_option, group_pattern_option
 from edgeinspect_tools.train.training_methods import METHODS
 from edgeinspect_tools.train.training_settings import (
@@ -195,7 +202,7 @@ def command(
     if as_json:
         print_json(summary)
         return
-    say(table(("what", "value"), list(summary.items())))
+    print_text(table(("what", "value"), list(summary.items())))
 
 
 def _given(context: click.Context) -> frozenset[str]:

@@ -10,7 +10,7 @@ import click
 
 from edgeinspect.cli.options import FILE, FOLDER
 from edgeinspect.errors import UsageError
-from edgeinspect.terminal.output import examples, json_option, print_json, say, table
+from edgeinspect.terminal.output import examples, json_option, print_json, print_text, table
 
 if TYPE_CHECKING:
     from edgeinspect.bundle.directory import Bundle
@@ -141,4 +141,4 @@ def _finish(
         for name, value in figures.items()
         if not isinstance(value, dict)
     ]
-    say(table(("figure", "value"), shown, right=("value",)))
+    print_text(table(("figure", "value"), shown, right=("value",)))
