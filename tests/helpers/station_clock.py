@@ -35,10 +35,11 @@ LOOK_NS = 1_000
 """Each look at the clock takes this long, so that a thread that waits awake gets there."""
 LONGEST_S = 600.0
 """How long the station has for what a test waits for, in its own time."""
-_STUCK_S = 120.0
-"""No thread needs so much real time until it waits again, even on a loaded machine."""
+_STUCK_S = 240.0
+"""A wait of the test that takes so much real time, even on a loaded machine, never ends."""
 _NEVER_NS = sys.maxsize
 _STEP_NS = 5_000_000
+"""How finely the station's time follows the real one in ``passing``."""
 
 
 class _TestHasEnded(BaseException):
