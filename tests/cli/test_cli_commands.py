@@ -399,13 +399,13 @@ def test_run_answers_status_and_stops_on_sigterm(tmp_path: Path) -> None:
             check=False,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
         assert second.returncode == 6
         assert str(process.pid) in second.stderr
     finally:
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     printed = json.loads(out.splitlines()[-1])
     with RecordReader(tmp_path / "data") as reader:
@@ -415,20 +415,20 @@ def test_run_answers_status_and_stops_on_sigterm(tmp_path: Path) -> None:
         edgeinspect("status", "--config", config, "--json"),
         check=False,
         capture_output=True,
-        timeout=60,
+        timeout=120,
     )
     assert gone.returncode == 4
 
 
 def _wait_for_records(config: Path, process: subprocess.Popen[str]) -> dict[str, object]:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
         asked = subprocess.run(
             edgeinspect("status", "--config", config, "--json"),
             check=False,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             env={**os.environ, "EDGEINSPECT_DEBUG": ""},
         )
         if asked.returncode == 0:
