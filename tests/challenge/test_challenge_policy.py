@@ -339,7 +339,7 @@ def test_each_thing_that_is_not_as_expected_is_one_finding(found: PartRecord, wo
 def test_a_good_master_must_really_pass_the_gate() -> None:
     for outcome in set(GateOutcome) - {GateOutcome.PASSED}:
         (finding,) = judged(GOOD_MASTER, record(Verdict(VerdictKind.PASS), outcome))
-        assert "passed was expected" in finding
+        assert "passed expected" in finding
 
 
 def test_without_a_confirm_sensor_it_says_so() -> None:

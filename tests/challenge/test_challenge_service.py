@@ -80,7 +80,7 @@ def test_one_wrong_master_fails_and_the_station_stays_locked(tmp_path: Path) -> 
     bench.master_comes(good=False)
     state = bench.master_comes()
     assert (state["outcome"], state["detail"]) == ("failed", "not as expected: 1")
-    assert "PASS was expected" in state["results"][0]["findings"][0]
+    assert "PASS expected" in state["results"][0]["findings"][0]
     assert locked(bench) and due(bench) == {Reason.FAILED}
     again = ChallengeBench(tmp_path, policy=rules(tmp_path), clock=bench.clock)
     assert locked(again)  # nor does a restart help

@@ -286,7 +286,7 @@ def test_the_clock() -> None:
 def test_a_folder_without_records_is_an_item_and_no_error(tmp_path: Path) -> None:
     health = station_health(tmp_path / "none", board=FakeBoard([WELL]), clock=StepClock())
     found = {item.name: item for item in health.items}
-    assert "no records" in found["records"].detail
+    assert "No records" in found["records"].detail
     assert found["disk"].state is HealthState.BAD
     assert health.state is HealthState.BAD
     assert worst_first(health.items)[0].name == "disk"

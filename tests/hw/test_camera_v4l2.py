@@ -60,7 +60,7 @@ def test_structures_have_the_sizes_and_requests_the_numbers_of_the_kernel() -> N
 
 def test_devices_that_are_none(tmp_path: object) -> None:
     for path, why in (
-        ("/dev/video99", "There is no /dev/video99"),
+        ("/dev/video99", "/dev/video99 does not exist"),
         ("/dev/null", "is not a video device"),
         (str(tmp_path), "cannot be opened: Is a directory"),
     ):

@@ -206,7 +206,7 @@ def test_boot_time_is_converted_by_the_present_difference() -> None:
 
 
 def test_drivers_are_never_replaced_by_others() -> None:
-    with pytest.raises(UsageError, match="there are: gpiod, rpi-gpio"):
+    with pytest.raises(UsageError, match="known drivers: gpiod, rpi-gpio"):
         hw_open.resolve_driver("auto", IO_DRIVERS, kind="io")
     with pytest.raises(DriverMissing, match="Run: sudo apt install python3-picamera2"):
         hw_open.resolve_driver("picamera2", CAMERA_DRIVERS, kind="camera")

@@ -105,7 +105,7 @@ def test_a_forged_trail_is_found_by_what_others_kept(tmp_path: Path) -> None:
     head = "audit-head.json"
     (trail.path.parent / head).write_bytes((forged.path.parent / head).read_bytes())
     assert trail.verify().is_good
-    assert "active.yaml of bracket-17 names entry" in findings(trail, anchor)
+    assert "active.yaml of bracket-17 refers to entry" in findings(trail, anchor)
 
 
 def test_a_missing_or_damaged_head_is_found(tmp_path: Path) -> None:

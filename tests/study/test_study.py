@@ -167,7 +167,7 @@ def test_one_kind_of_decision_gives_no_kappa() -> None:
 def test_kappa_refuses_what_is_no_table() -> None:
     with pytest.raises(ValueError, match="cross tables"):
         cohen_kappa(np.zeros((2, 2), np.int64))
-    with pytest.raises(ValueError, match="equally often"):
+    with pytest.raises(ValueError, match="same number of decisions"):
         fleiss_kappa(np.array([[1, 1], [1, 2]]))
 
 
