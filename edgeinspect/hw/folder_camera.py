@@ -93,7 +93,7 @@ class FolderCamera(Camera):
     def open(self, controls: CameraControls) -> None:
         """Pictures were exposed long ago: ``controls`` are accepted and have no effect."""
         if self._is_open:
-            raise CameraFault("The folder camera is open already.")
+            raise CameraFault("The folder camera is already open.")
         if not self._files:
             raise CameraFault("The folder camera has no files.")
         self._is_open = True

@@ -323,8 +323,11 @@ def test_masters_that_are_as_expected() -> None:
             r"CANNOT_INSPECT (blurred)",
         ),
         (record(Verdict(VerdictKind.REJECT, "pit"), GateOutcome.REJECT_CONFIRMED), "the class"),
-        (record(REJECTED, GateOutcome.REJECT_CONFIRMED, worst=None), "the place"),
-        (record(REJECTED, GateOutcome.REJECT_CONFIRMED, worst=Region(30, 10, 5, 5)), "the place"),
+        (record(REJECTED, GateOutcome.REJECT_CONFIRMED, worst=None), "the position"),
+        (
+            record(REJECTED, GateOutcome.REJECT_CONFIRMED, worst=Region(30, 10, 5, 5)),
+            "the position",
+        ),
         (record(REJECTED, GateOutcome.REJECT_UNCONFIRMED), "the gate"),
         (record(REJECTED, GateOutcome.GATE_LIMITED), "the gate"),
         (record(REJECTED, GateOutcome.PASSED), "the gate"),
@@ -434,7 +437,7 @@ def test_records_are_numbered_and_never_written_again(tmp_path: Path) -> None:
     assert store.read(2) == {"number": 2, "outcome": "failed", "score": None}
     with pytest.raises(StorageFault, match="exists"):
         store.put(2, b"{}")
-    with pytest.raises(NotGood, match="no challenge 3"):
+    with pytest.raises(NotGood, match="Challenge 3 was not found"):
         store.read(3)
     store.path(2).chmod(0o644)
     store.path(2).write_text("{")

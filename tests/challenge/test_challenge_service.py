@@ -166,7 +166,7 @@ def test_masters_are_asked_for_on_an_empty_belt_only(tmp_path: Path) -> None:
         bench.call("next")
     bench.station.parts_in_flight = 0
     bench.call("next")
-    with pytest.raises(UsageError, match="on its way"):
+    with pytest.raises(UsageError, match="not left the gate"):
         bench.call("next")
 
 

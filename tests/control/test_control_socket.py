@@ -436,7 +436,7 @@ def test_the_socket_is_as_open_as_its_mode_says(station: FakeStation, path: Path
 def test_a_live_socket_is_refused_and_a_stale_one_replaced(
     server: ControlServer, station: FakeStation, path: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(StationBusy, match="listens on"):
+    with pytest.raises(StationBusy, match="already uses"):
         ControlServer(path=path, controlled=station).start()
     stale = tmp_path / "stale.sock"
     with socket.socket(socket.AF_UNIX) as dead:

@@ -38,7 +38,7 @@ def test_a_file_system_without_locks_is_not_called_busy(
         DataDirectoryLock(tmp_path)
     with pytest.raises(StorageFault, match=expected), exclusive(tmp_path / ".lock"):
         pass
-    with pytest.raises(StorageFault, match="has no locks"):
+    with pytest.raises(StorageFault, match="does not support locks"):
         is_held(tmp_path)
 
 

@@ -95,7 +95,7 @@ class CameraContract:
 
     def test_opened_twice(self, camera: Camera) -> None:
         camera.open(NO_CONTROLS)
-        with pytest.raises(EdgeInspectError, match="open already"):
+        with pytest.raises(EdgeInspectError, match="already open"):
             camera.open(NO_CONTROLS)
         self.capture(camera)
 

@@ -244,7 +244,7 @@ def test_a_device_that_hangs_costs_its_part_and_is_never_waited_for_again() -> N
 def test_a_bad_picture_is_not_the_devices_fault() -> None:
     tpu = Scripted(InferenceFailed("Expected a tile of int8"))
     engine = EdgeTpuEngine(tpu, fallback=None, deadline_ns=10_000 * MS)
-    with pytest.raises(InferenceFailed, match="A tile"):
+    with pytest.raises(InferenceFailed, match="a tile"):
         engine.run([TILE])
     assert engine.trouble() == {}
     engine.run([TILE])

@@ -80,7 +80,7 @@ def test_a_silence_settles_what_no_late_count_can_change_any_more() -> None:
 def test_a_count_that_contradicts_a_silence_says_so() -> None:
     belt = counted(track(), 1, 100)
     belt.note_quiet_until(110 * MS + TIMEOUT_NS)
-    assert "assumed to stand" in belt.add(101, 109 * MS)
+    assert "assumed to be stopped" in belt.add(101, 109 * MS)
     assert belt.add(102, 110 * MS) == ""  # the rest of the burst is no further contradiction
     assert not belt.place_at(110 * MS + 1).settled
 

@@ -117,5 +117,5 @@ def test_a_read_only_directory_with_records_still_in_the_log(disk: Path, tmp_pat
         for name in ("records.sqlite3", "records.sqlite3-wal"):
             (copy / name).write_bytes((disk / "data" / name).read_bytes())
     mount("-o", "remount,ro", str(disk))
-    with pytest.raises(StorageFault, match="still in the log"):
+    with pytest.raises(StorageFault, match="still in the database log"):
         RecordReader(copy)

@@ -137,7 +137,7 @@ def test_a_part_without_a_picture_or_with_an_evicted_or_damaged_one(tmp_path: Pa
         with pytest.raises(StorageFault, match="damaged"):
             reader.picture(pictured)
         pictured.image.unlink()
-        with pytest.raises(NotGood, match="evicted"):
+        with pytest.raises(NotGood, match="removed"):
             reader.picture(pictured)
 
 

@@ -107,7 +107,7 @@ def test_the_screen_tells_what_happens() -> None:
     assert "120 REJECT scratch 0.97 not confirmed" in shown
     assert "119 CANNOT INSPECT no frame ✓" in shown
     stands = "\n".join(drawn(replace(view(), belt_moves=False, gate_open=False), 80, 24))
-    assert "belt stands" in stands
+    assert "belt stopped" in stands
     assert "gate rejecting" in stands
 
 

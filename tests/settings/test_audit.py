@@ -87,7 +87,7 @@ def test_a_cut_tail_is_found(tmp_path: Path, kept: int) -> None:
 def test_a_tail_cut_in_the_middle_of_a_line_is_found(tmp_path: Path) -> None:
     trail = trail_of(tmp_path, 3)
     trail.path.write_bytes(trail.path.read_bytes()[:-30])
-    assert "cut" in findings(trail)
+    assert "truncated" in findings(trail)
 
 
 def test_a_removed_trail_is_found(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_held_lock_is_one_clear_error(tmp_path: Path) -> None:
 # --- removed, replaced or moved -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["deleted", "folder", "link", "cut", "replaced"])
+@pytest.mark.parametrize("how", ["deleted", "folder", "link", "truncated", "replaced"])
 def test_entries_after_a_loss_show_the_loss_for_ever(tmp_path: Path, how: str) -> None:
     trail = trail_of(tmp_path, 4)
     last = trail.entries()[-1]
@@ -224,7 +224,7 @@ def test_entries_after_a_loss_show_the_loss_for_ever(tmp_path: Path, how: str) -
     elif how == "link":
         (tmp_path / "letter").write_text("for you")
         trail.path.symlink_to(tmp_path / "letter")
-    elif how == "cut":
+    elif how == "truncated":
         trail.path.write_bytes(whole[: whole.index(b"\n") + 1])
     elif how == "replaced":
         trail.path.write_bytes(other.replace(b"why 4", b"why 5"))
@@ -237,7 +237,7 @@ def test_entries_after_a_loss_show_the_loss_for_ever(tmp_path: Path, how: str) -
         last, previous = entry, last
         assert entry.previous == previous.digest
     assert "entries are missing" in findings(trail)
-    assert "was cut" not in findings(trail)
+    assert "was truncated" not in findings(trail)
     if how == "link":
         assert (tmp_path / "letter").read_text() == "for you"
     if how in ("folder", "link"):

@@ -83,7 +83,7 @@ def test_good_parts_at_the_highest_score_are_refused() -> None:
 
 @pytest.mark.parametrize("score", [-0.1, 1.1, float("nan")])
 def test_scores_that_are_none_are_refused(score: float) -> None:
-    with pytest.raises(UsageError, match="not a number in"):
+    with pytest.raises(UsageError, match="not a number from"):
         suggest_from_good([0.1, score], false_reject_rate=0.5, confidence=0.5)
 
 
