@@ -23,8 +23,9 @@ from edgeinspect_tools.train import (
     train,
     training_run,
 )
+from edgeinspect_tools.train.encoders import encoder_layers
 from edgeinspect_tools.train.maps import MEAN, STD
-from edgeinspect_tools.train.networks import encoder_layers, segmenter
+from edgeinspect_tools.train.networks import segmenter
 from edgeinspect_tools.train.weights import load_encoder, tflite_convolutions
 
 pytest.importorskip("tensorflow", reason="the tools extra is not installed")

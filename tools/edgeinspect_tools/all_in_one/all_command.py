@@ -16,6 +16,7 @@ from edgeinspect_tools.shared_options import (
     licence_option,
     replace_option,
 )
+from edgeinspect_tools.train.training_settings import NETWORK_NAMES, Network
 
 EXAMPLES = """
 edgeinspect-tools all pictures/ --out brackets           good/ or ok/, and a folder per defect
@@ -29,9 +30,10 @@ edgeinspect-tools all pictures/ --out brackets --weights mobilenet_v2.tflite --j
 @click.option("--out", type=FOLDER, required=True, help="The bundle to write.")
 @click.option(
     "--weights",
-    default="none",
+    default="imagenet",
     show_default=True,
-    help="First weights of the encoder: none, imagenet, or a .tflite or .keras file.",
+    metavar="none|imagenet|FILE",
+    help="First weights of the encoder; imagenet is installed with this program.",
 )
 @click.option(
     "--budget-minutes",
@@ -47,8 +49,9 @@ edgeinspect-tools all pictures/ --out brackets --weights mobilenet_v2.tflite --j
 )
 @click.option(
     "--network",
-    type=click.Choice(["tiny", "small", "mobilenet_v2"]),
-    help="Network to train.  [default: mobilenet_v2 with --weights, else by the time limit]",
+    type=click.Choice(NETWORK_NAMES),
+    help="Network to train.  [default: efficientnet_lite0; with a file of weights mobilenet_v2; "
+    "without weights by the time limit]",
 )
 @click.option("--run", type=FOLDER, help="Folder for intermediate files.  [default: OUT.run]")
 @licence_option
@@ -95,7 +98,6 @@ def command(  # noqa: PLR0917  click passes by name
     from edgeinspect_tools.pack.bundle import Identity
     from edgeinspect_tools.pack.model_card import figure_sentences
     from edgeinspect_tools.pack.names import bundle_name
-    from edgeinspect_tools.train import Network
 
     progress = console(stderr=True)
     found, seconds = run_chain(

@@ -31,6 +31,9 @@ _LARGEST_SQUARE_PX = 448
 _ENOUGH_FOR_TWO_MINUTES = 20.0
 _LOOKED_AT = 40
 
+_PUBLISHED = Network.EFFICIENTNET_LITE0
+"""Its weights are installed with the program."""
+
 _PHOTOGRAPH_SPREAD = 57.0
 """Standard deviation of grey levels in the photographs that published encoders learned from:
 0.22 to 0.23 of the range (ImageNet's usual normalisation)."""
@@ -41,15 +44,16 @@ class Wishes:
     """The options that a person can change.
 
     Attributes:
-        weights: see ``TrainSettings``.
+        weights: see ``TrainSettings``. A data set with reference pictures learns from random
+            weights unless a file is named: published weights know nothing of a reference.
         minutes: for everything; most of it is training.
         steps: of training, instead of the minutes: the same on every machine. None: by the clock.
-        network: None: a MobileNetV2 encoder where weights are given, else ``small``, or ``tiny``
-            where there is less than ten minutes.
+        network: None: EfficientNet-Lite0 with its published weights, MobileNetV2 with those of a
+            file; without weights ``small``, or ``tiny`` in less than ten minutes.
         resume: go on with the training that an interrupted run left in the run folder.
     """
 
-    weights: str = "none"
+    weights: str = "imagenet"
     minutes: float = 30.0
     steps: int | None = None
     network: Network | None = None
@@ -95,24 +99,23 @@ def candidates(dataset: Dataset, wishes: Wishes) -> dict[str, TrainSettings]:
     """
     look = look_at(dataset.of(Split.TRAIN))
     reference = all(item.reference is not None for item in dataset.items)
+    weights = wishes.weights
+    if weights == "imagenet" and (reference or not (wishes.network or _PUBLISHED).has_encoder):
+        weights = "none"
     shared: dict[str, Any] = {
-        "weights": wishes.weights,
+        "weights": weights,
         "seed": wishes.seed,
         "reference": reference,
         "max_validation": 120 if wishes.minutes >= 10 else 40,
     }
-    own = wishes.network or (
-        Network.MOBILENET_V2
-        if wishes.weights != "none"
-        else (Network.SMALL if wishes.minutes >= 10 else Network.TINY)
-    )
-    if own is not Network.MOBILENET_V2 or wishes.weights == "none":
-        gray = reference or (look.gray and wishes.weights == "none")
+    own = wishes.network or _network_for(weights, wishes.minutes)
+    if weights == "none" or not own.has_encoder:
+        gray = reference or (look.gray and weights == "none")
         shared |= {"network": own, "gray": gray}
         return {"map": TrainSettings(**shared, **_tiles(look), **budget(wishes))}
     shared |= {
         "network": own,
-        "alpha": width_of(wishes.weights),
+        "alpha": width_of(weights),
         "gray": reference or look.gray,
         "grain": look.grain,
         "contrast": look.contrast,
@@ -138,6 +141,12 @@ def candidates(dataset: Dataset, wishes: Wishes) -> dict[str, TrainSettings]:
     }
     found["classifier"] = TrainSettings(**whole, **budget(wishes, share))
     return found
+
+
+def _network_for(weights: str, minutes: float) -> Network:
+    if weights == "none":
+        return Network.SMALL if minutes >= 10 else Network.TINY
+    return _PUBLISHED if weights == "imagenet" else Network.MOBILENET_V2
 
 
 def look_at(items: Sequence[Item]) -> Look:

