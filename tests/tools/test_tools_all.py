@@ -17,7 +17,7 @@ from edgeinspect.cli.application import run_command_line
 from edgeinspect.cli.main import application as station
 from edgeinspect.errors import DiskFull
 from edgeinspect_tools.all_in_one import chain
-from edgeinspect_tools.all_in_one.plans import Look, Wishes, candidates, look_at
+from edgeinspect_tools.all_in_one.plans import BASELINE, Look, Wishes, candidates, look_at
 from edgeinspect_tools.cli import application as tools
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import GOOD, Dataset, Item, Split
@@ -147,41 +147,71 @@ def test_a_file_that_is_no_mobilenet_is_refused_and_leaves_no_bundle(
 
 def test_settings_follow_pictures_and_time(pictures: Path) -> None:
     dataset = build_dataset(read_source(pictures), seed=1).dataset
-    (short,) = candidates(dataset, Wishes(minutes=2)).values()
+    plain = Wishes(weights="none", minutes=2)
+    (short,) = candidates(dataset, plain).values()
     assert (short.network, short.gray, short.tile_px, short.crop_px) == (Network.TINY, True, 96, 96)
     assert short.minutes == pytest.approx(1.2)
-    (counted,) = candidates(dataset, Wishes(minutes=2, steps=400)).values()
+    (counted,) = candidates(dataset, replace(plain, steps=400)).values()
     assert (counted.steps, counted.check_every) == (400, 50)
     assert counted.minutes > 1000
-    (long,) = candidates(dataset, Wishes(minutes=60)).values()
+    (long,) = candidates(dataset, replace(plain, minutes=60)).values()
     assert long.network is Network.SMALL
+
+
+def test_published_weights_are_taken_unless_a_reference_replaces_them(pictures: Path) -> None:
+    dataset = build_dataset(read_source(pictures), seed=1).dataset
+    usual = candidates(dataset, Wishes())
+    assert next(iter(usual)) == BASELINE
+    assert {found.network for found in usual.values()} == {Network.EFFICIENTNET_LITE0}
+    assert {found.weights for found in usual.values()} == {"imagenet"}
+    (small,) = candidates(dataset, Wishes(network=Network.SMALL)).values()
+    assert (small.network, small.weights) == (Network.SMALL, "none")
+    compared = replace(dataset, items=tuple(replace(i, reference=i.path) for i in dataset.items))
+    (found,) = candidates(compared, Wishes()).values()
+    assert (found.network, found.weights, found.reference) == (Network.SMALL, "none", True)
+
+
+def test_whole_pictures_keep_their_shape_and_are_never_enlarged(pictures: Path) -> None:
+    dataset = build_dataset(read_source(pictures), seed=1).dataset
+
+    def shape(height_px: int, width_px: int) -> tuple[int, int]:
+        items = (replace(item, height=height_px, width=width_px) for item in dataset.items)
+        found = candidates(replace(dataset, items=tuple(items)), Wishes(minutes=2))
+        return found[BASELINE].resize_shape
+
+    assert shape(96, 96) == (96, 96)
+    assert shape(500, 1250) == (256, 640)
+    assert shape(1250, 500) == (640, 256)
+    assert shape(500, 5000) == (96, 1024)
+    assert shape(20, 30) == (32, 32)
 
 
 def test_where_only_labels_are_known_a_map_is_compared_with_a_classifier(pictures: Path) -> None:
     dataset = build_dataset(read_source(pictures), seed=1).dataset
-    found = candidates(dataset, Wishes(weights="imagenet", minutes=60))
-    assert list(found) == ["frozen encoder", "classifier"]
+    found = candidates(dataset, Wishes(minutes=60))
+    assert list(found) == [BASELINE, "frozen encoder", "classifier"]
     whole = found["classifier"]
     assert found["frozen encoder"].frozen_encoder
-    assert (whole.method, whole.network) == ("classification", Network.MOBILENET_V2)
-    assert (whole.gray, whole.resize_px) == (True, 96)
+    assert (whole.method, whole.network) == ("classification", Network.EFFICIENTNET_LITE0)
+    assert (whole.gray, whole.resize_shape) == (True, (96, 96))
+    assert found[BASELINE].resize_shape == (96, 96)
     assert whole.contrast == look_at(dataset.of(Split.TRAIN)).contrast > 1
     assert whole.minutes == found["frozen encoder"].minutes == pytest.approx(18)
     large = enlarged(dataset, 10)
-    assert candidates(large, Wishes(weights="imagenet", minutes=60))["classifier"].resize_px == 448
-    assert list(candidates(large, Wishes(weights="imagenet", minutes=10))) == ["frozen encoder"]
+    assert candidates(large, Wishes(minutes=60))["classifier"].resize_shape == (256, 256)
+    assert list(candidates(large, Wishes(minutes=10))) == [BASELINE, "frozen encoder"]
 
 
 def test_loaded_weights_stay_under_a_decoder_where_masks_are_known(pictures: Path) -> None:
     dataset = build_dataset(read_source(pictures), seed=1).dataset
     located = replace(dataset, items=tuple(replace(item, mask=item.path) for item in dataset.items))
-    found = candidates(enlarged(located, 3), Wishes(weights="imagenet", minutes=60))
-    assert list(found) == ["frozen encoder", "tuned encoder"]
+    found = candidates(enlarged(located, 3), Wishes(minutes=60))
+    assert list(found) == [BASELINE, "frozen encoder", "tuned encoder"]
     assert found["frozen encoder"].frozen_encoder
     assert (found["frozen encoder"].tile_px, found["frozen encoder"].crop_px) == (288, 192)
     assert found["tuned encoder"].freeze_stride_px == 8
     assert not found["tuned encoder"].frozen_encoder
-    (alone,) = candidates(located, Wishes(weights="imagenet", steps=50)).values()
+    alone = candidates(located, Wishes(steps=50))["frozen encoder"]
     assert (alone.tile_px, alone.crop_px, alone.steps) == (96, 96, 50)
 
 

@@ -69,7 +69,7 @@ def networks() -> dict[str, Any]:
     large = TrainSettings(network=Network.MOBILENET_V2, alpha=0.35)
     made = {
         "tiny": segmenter(small, channels=1, classes=2, side_px=64, norm=True),
-        "classifier": classifier(large, channels=1, classes=3, side_px=64, norm=True),
+        "classifier": classifier(large, channels=1, classes=3, shape_px=(64, 64), norm=True),
     }
     for network in made.values():
         for layer in network.layers:

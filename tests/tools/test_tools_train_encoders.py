@@ -66,7 +66,7 @@ def test_weights_of_another_network_are_refused() -> None:
     picture = keras.Input((64, 64, 3), name="picture")
     wide = replace(LITE0, alpha=1.3)
     model = keras.Model(picture, encoder_levels(picture, wide, norm=False)[32])
-    with pytest.raises(ModelRefused, match="efficientnet_lite0 of width 1.3"):
+    with pytest.raises(ModelRefused, match=r"efficientnet_lite0 of width 1\.3"):
         load_encoder(model, wide)
 
 

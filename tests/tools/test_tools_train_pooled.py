@@ -340,7 +340,7 @@ def test_a_classifiers_head_weighs_the_features_that_it_was_fitted_to() -> None:
     from edgeinspect_tools.train.networks import classifier, pooled_features, set_classifier_head
 
     settings = replace(SMALL, pooled_head=0.0, freeze_stride_px=0)
-    model = classifier(settings, channels=1, classes=3, side_px=SIDE, norm=False)
+    model = classifier(settings, channels=1, classes=3, shape_px=(SIDE, SIDE), norm=False)
     lively(model)
     rng = np.random.default_rng(5)
     pictures = rng.uniform(-1, 1, (2, SIDE, SIDE, 1)).astype(np.float32)

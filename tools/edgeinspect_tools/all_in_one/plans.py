@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from edgeinspect.hw.picture_file import read_picture
 from edgeinspect_tools.data.dataset import Dataset, Item, Split
 from edgeinspect_tools.train import Network, TrainSettings
-from edgeinspect_tools.train.training_settings import CLASSIFICATION, FROZEN_ENCODER
+from edgeinspect_tools.train.training_settings import CLASSIFICATION, FROZEN_ENCODER, LINEAR_HEAD
 from edgeinspect_tools.train.weights import width_of
+
+BASELINE = "plain baseline"
+"""A published encoder, frozen, under a regularised linear head: every other model must beat it."""
 
 FINE_TUNING_SHARE = 0.25
 """Of the time for everything: the quantization-aware fine-tuning, where it is needed."""
@@ -27,7 +30,9 @@ _CHECKS = 8
 
 _LARGEST_TILE_PX = 256
 _LARGEST_FROZEN_TILE_PX = 384
-_LARGEST_SQUARE_PX = 448
+_SHORT_SIDE_PX = 256
+"""Whole pictures are scaled to about this; pooled features of larger ones ranked worse."""
+_LONGEST_SIDE_PX = 1024
 _ENOUGH_FOR_TWO_MINUTES = 20.0
 _LOOKED_AT = 40
 
@@ -71,6 +76,7 @@ class Look:
 
     Attributes:
         short_px, long_px: medians of their sides.
+        upright: most are higher than wide.
         gray: no picture has colour.
         brightness: mean grey level; ``spread`` is the mean standard deviation in a picture.
         grain: the surface has a direction.
@@ -78,6 +84,7 @@ class Look:
 
     short_px: int
     long_px: int
+    upright: bool
     gray: bool
     brightness: float
     spread: float
@@ -93,9 +100,10 @@ def candidates(dataset: Dataset, wishes: Wishes) -> dict[str, TrainSettings]:
     """Settings worth training, by name; validation chooses if there are several.
 
     Without loaded weights, one network. With them the encoder stays as it is under a decoder,
-    because few defective parts teach it nothing new. Where there is time, that is compared with a
-    tuned encoder where masks or boxes say which pixels are defective, and with a classifier of
-    whole pictures where only their labels are known.
+    because few defective parts teach it nothing new. That is always compared with the plain
+    baseline, a linear head on the pooled features of whole pictures. Where there is time, it is
+    also compared with a tuned encoder where masks or boxes say which pixels are defective, and
+    with a classifier of whole pictures where only their labels are known.
     """
     look = look_at(dataset.of(Split.TRAIN))
     reference = all(item.reference is not None for item in dataset.items)
@@ -126,20 +134,20 @@ def candidates(dataset: Dataset, wishes: Wishes) -> dict[str, TrainSettings]:
     both = wishes.minutes >= _ENOUGH_FOR_TWO_MINUTES and wishes.steps is None
     frozen = {**FROZEN_ENCODER, **shared, **_frozen_tiles(look), "rate": 3e-3}
     share = 0.5 if both else 1.0
-    found = {"frozen encoder": TrainSettings(**frozen, **budget(wishes, share))}
+    whole = shared | {"encoder_stride_px": 32, **_whole_picture(look)}
+    found = {
+        BASELINE: TrainSettings(**whole, method=LINEAR_HEAD, **budget(wishes, share)),
+        "frozen encoder": TrainSettings(**frozen, **budget(wishes, share)),
+    }
     if not both:
         return found
     if all(item.is_good or item.mask or item.boxes for item in dataset.items):
         tuned = shared | {"freeze_stride_px": 8, **_tiles(look)}
         found["tuned encoder"] = TrainSettings(**tuned, **budget(wishes, share))
         return found
-    whole = shared | {
-        "method": CLASSIFICATION,
-        "encoder_stride_px": 32,
-        "resize_px": min(_LARGEST_SQUARE_PX, max(96, _up(look.long_px))),
-        "rate": 5e-4,
-    }
-    found["classifier"] = TrainSettings(**whole, **budget(wishes, share))
+    found["classifier"] = TrainSettings(
+        **whole, method=CLASSIFICATION, rate=5e-4, **budget(wishes, share)
+    )
     return found
 
 
@@ -159,6 +167,7 @@ def look_at(items: Sequence[Item]) -> Look:
     return Look(
         short_px=int(np.median(shorts)),
         long_px=int(np.median(longs)),
+        upright=sum(item.height > item.width for item in items) * 2 > len(items),
         gray=not any(_has_colour(picture) for picture in pictures),
         brightness=float(np.mean([plane.mean() for plane in planes])),
         spread=float(np.mean([plane.std() for plane in planes])),
@@ -194,6 +203,14 @@ def _frozen_tiles(look: Look) -> dict[str, Any]:
     """A tile that takes in a whole picture where it can: features stay the same anyway."""
     tile = min(_LARGEST_FROZEN_TILE_PX, max(64, _up(look.long_px)))
     return {"tile_px": tile, "tile_overlap_px": tile // 3 // 4 * 4, "crop_px": min(tile, 192)}
+
+
+def _whole_picture(look: Look) -> dict[str, Any]:
+    """The size that whole pictures are scaled to; never enlarged, and their shape is kept."""
+    scale = min(1.0, _SHORT_SIDE_PX / look.short_px, _LONGEST_SIDE_PX / look.long_px)
+    short, long = (max(32, round(side * scale / 32) * 32) for side in (look.short_px, look.long_px))
+    height, width = (long, short) if look.upright else (short, long)
+    return {"resize_px": height, "resize_width_px": width}
 
 
 def _up(side_px: int) -> int:

@@ -44,9 +44,9 @@ def segmenter(
 
 
 def classifier(
-    settings: TrainSettings, *, channels: int, classes: int, side_px: int, norm: bool
+    settings: TrainSettings, *, channels: int, classes: int, shape_px: tuple[int, int], norm: bool
 ) -> Any:
-    """A Keras model from real (n, side, side, channels) to logits (n, classes).
+    """A Keras model from real (n, height, width, channels) to logits (n, classes).
 
     The head sees the mean, the maximum and the spread of every feature of several levels: a small
     defect moves a maximum, not a mean.
@@ -54,7 +54,7 @@ def classifier(
     import keras
     from keras import layers
 
-    picture = keras.Input((side_px, side_px, channels), name="picture")
+    picture = keras.Input((*shape_px, channels), name="picture")
     if settings.network.has_encoder:
         levels = encoder_levels(picture, settings, norm=norm)
         taps = [levels[stride] for stride in (4, 8, 16, 32) if stride in levels]

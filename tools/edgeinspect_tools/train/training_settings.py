@@ -78,7 +78,8 @@ class TrainSettings:
         crop_px: side of the squares it is trained on; at most a tile where the whole encoder is
             frozen, since they are then cut from tiles.
         stride_px: frame pixels per cell of the score map: 2, 4 or 8.
-        resize_px: of a classifier: pictures are scaled to this square first.
+        resize_px: of a classifier: pictures are scaled to this height first, and to
+        resize_width_px: this width; 0 for a square.
         box_fill: share of a box's sides that counts as defect, around its centre, where boxes are
             all that is known; below 1 neighbours stay apart.
         freeze_stride_px: MobileNetV2 blocks up to this stride keep their loaded weights. With
@@ -123,6 +124,7 @@ class TrainSettings:
     crop_px: int = 192
     stride_px: int = 4
     resize_px: int = 224
+    resize_width_px: int = 0
     box_fill: float = 1.0
     freeze_stride_px: int = 0
     encoder: EncoderChoice = EncoderChoice.AUTO
@@ -154,12 +156,8 @@ class TrainSettings:
         for name in ("tile_px", "crop_px"):
             value = getattr(self, name)
             _require(name, value, value >= 64 and value % 32 == 0, "a multiple of 32 from 64 on")
-        _require(
-            "resize_px",
-            self.resize_px,
-            self.resize_px >= 32 and self.resize_px % 32 == 0,
-            "a multiple of 32",
-        )
+        for name, side in zip(("resize_px", "resize_width_px"), self.resize_shape, strict=True):
+            _require(name, side, side >= 32 and side % 32 == 0, "a multiple of 32")
         _require(
             "tile_overlap_px",
             self.tile_overlap_px,
@@ -191,6 +189,11 @@ class TrainSettings:
             _require(name, value, fits, f"a number from {low} to {high}")
         head = self.pooled_head
         _require("pooled_head", head, not head or self.frozen_encoder, "0 without a frozen encoder")
+
+    @property
+    def resize_shape(self) -> tuple[int, int]:
+        """Height and width, px, that a classifier scales pictures to."""
+        return self.resize_px, self.resize_width_px or self.resize_px
 
     @property
     def frozen_encoder(self) -> bool:

@@ -22,16 +22,16 @@ from edgeinspect_tools.train.fit import Task, fit
 from edgeinspect_tools.train.maps import real_input
 from edgeinspect_tools.train.methods.linear_head import (
     Real,
-    Squares,
+    WholePictures,
     check_loaded,
     check_whole_pictures,
     class_value,
     described_classifier,
     loaded_classifier,
+    scaled_pictures,
     score_whole_pictures,
     set_frozen_head,
     softmax,
-    squares_of,
 )
 from edgeinspect_tools.train.methods.training_method import (
     LabelledPictures,
@@ -59,7 +59,7 @@ class Classification(TrainingMethod):
     def train(self, job: TrainingJob) -> Learned:
         settings, progress = job.settings, job.progress
         prepare_tensorflow(settings)
-        learned, checked = squares_of(job)
+        learned, checked = scaled_pictures(job)
         model = loaded_classifier(job)
         notes: dict[str, Any] = {"encoder": EncoderChoice.FINE_TUNED.value}
         frozen_value = -1.0
@@ -88,7 +88,9 @@ class Classification(TrainingMethod):
         return score_whole_pictures(learned.float_model, samples, settings)
 
 
-def squares_batch(learned: Squares, classes: int, settings: TrainSettings, number: int) -> Arrays:
+def picture_batch(
+    learned: WholePictures, classes: int, settings: TrainSettings, number: int
+) -> Arrays:
     """A batch with every class equally often; the same number gives the same batch."""
     rng = np.random.default_rng((settings.seed, number))
     present = np.unique(learned.labels)
@@ -96,16 +98,17 @@ def squares_batch(learned: Squares, classes: int, settings: TrainSettings, numbe
     for _ in range(settings.batch):
         label = int(present[rng.integers(len(present))])
         chosen = np.flatnonzero(learned.labels == label)
-        square = learned.pixels[chosen[rng.integers(len(chosen))]]
+        picture = learned.pixels[chosen[rng.integers(len(chosen))]]
         if settings.turns:
-            square, _ = turned(square, square[..., 0], rng)
-        pixels.append(relit(square, rng, settings.strength))
+            upright = settings.grain or picture.shape[0] != picture.shape[1]
+            picture, _ = turned(picture, picture[..., 0], rng, grain=upright)
+        pixels.append(relit(picture, rng, settings.strength))
         labels.append(label)
     one_hot = np.eye(classes, dtype=np.float32)[labels]
     return [real_input(np.stack(pixels))], [one_hot]
 
 
-def _tune(model: Any, learned: Squares, checked: Squares, job: TrainingJob) -> None:
+def _tune(model: Any, learned: WholePictures, checked: WholePictures, job: TrainingJob) -> None:
     """Train the whole network, from the frozen head on where there is one."""
     classes = int(model.output_shape[-1])
 
@@ -124,7 +127,7 @@ def _tune(model: Any, learned: Squares, checked: Squares, job: TrainingJob) -> N
         model=model,
         loss=loss,
         batches=lambda first: prepared(
-            lambda number: squares_batch(learned, classes, job.settings, number), first
+            lambda number: picture_batch(learned, classes, job.settings, number), first
         ),
         validate=validate,
         refresh=lambda state: None,

@@ -54,7 +54,7 @@ class LinearHead(TrainingMethod):
     def train(self, job: TrainingJob) -> Learned:
         settings = job.settings
         prepare_tensorflow(settings)
-        learned, checked = squares_of(job)
+        learned, checked = scaled_pictures(job)
         model = loaded_classifier(job)
         strength, value = set_frozen_head(model, learned, checked, settings)
         job.say(done=1.0, text=f"frozen encoder: {value:.4f} on validation")
@@ -74,11 +74,11 @@ class LinearHead(TrainingMethod):
 
 
 @dataclass(frozen=True, slots=True)
-class Squares:
-    """Pictures scaled to the network's square, as the station scales them.
+class WholePictures:
+    """Pictures scaled to the network's input, as the station scales them.
 
     Attributes:
-        pixels: uint8 (n, side, side, channels).
+        pixels: uint8 (n, height, width, channels).
         labels: (n,), 0 good, class index + 1.
     """
 
@@ -100,23 +100,23 @@ def check_loaded(settings: TrainSettings) -> None:
         raise UsageError("A frozen encoder needs weights; give them with --weights.")
 
 
-def squares_of(job: TrainingJob) -> tuple[Squares, Squares]:
+def scaled_pictures(job: TrainingJob) -> tuple[WholePictures, WholePictures]:
     """The job's training and validation pictures, scaled; they stay in memory."""
     pictures, settings = job.pictures, job.settings
-    return read_squares(pictures.training, settings), read_squares(pictures.validation, settings)
+    return read_scaled(pictures.training, settings), read_scaled(pictures.validation, settings)
 
 
-def read_squares(samples: Sequence[Sample], settings: TrainSettings) -> Squares:
+def read_scaled(samples: Sequence[Sample], settings: TrainSettings) -> WholePictures:
     """Read and scale pictures. Raises UsageError where one cannot be read."""
-    side = settings.resize_px
+    height, width = settings.resize_shape
     pixels = []
     for sample in samples:
         whole = read_pixels(sample.path, gray=settings.gray)
         flat = whole[..., 0] if settings.gray else whole
-        scaled = resize(flat, side, side, Interpolation.LINEAR)
-        pixels.append(scaled.reshape(side, side, -1))
+        scaled = resize(flat, height, width, Interpolation.LINEAR)
+        pixels.append(scaled.reshape(height, width, -1))
     labels = [0 if sample.index is None else sample.index + 1 for sample in samples]
-    return Squares(np.stack(pixels), np.array(labels, np.int64))
+    return WholePictures(np.stack(pixels), np.array(labels, np.int64))
 
 
 def loaded_classifier(job: TrainingJob) -> Any:
@@ -127,7 +127,7 @@ def loaded_classifier(job: TrainingJob) -> Any:
         settings,
         channels=1 if settings.gray else 3,
         classes=len(job.pictures.classes) + 1,
-        side_px=settings.resize_px,
+        shape_px=settings.resize_shape,
         norm=not loaded,
     )
     if loaded:
@@ -136,7 +136,7 @@ def loaded_classifier(job: TrainingJob) -> Any:
 
 
 def set_frozen_head(
-    model: Any, learned: Squares, checked: Squares, settings: TrainSettings
+    model: Any, learned: WholePictures, checked: WholePictures, settings: TrainSettings
 ) -> tuple[float, float]:
     """Put the best regularised head on the encoder as it is.
 
@@ -179,8 +179,8 @@ def score_whole_pictures(
     float_model: bytes, samples: Sequence[Sample], settings: TrainSettings
 ) -> list[Scored]:
     """The highest defect probability of each picture."""
-    squares = read_squares(samples, settings)
-    logits = outputs(run_tflite(float_model), squares.pixels).astype(np.float64)
+    scaled = read_scaled(samples, settings)
+    logits = outputs(run_tflite(float_model), scaled.pixels).astype(np.float64)
     defect = softmax(logits)[:, 1:].max(axis=1)
     return [
         Scored(sample.index, {(ReducerKind.MAX, 1): float(score)})
@@ -191,6 +191,7 @@ def score_whole_pictures(
 def described_classifier(job: TrainingJob) -> dict[str, Any]:
     """The part of ``run.json`` about a classifier of whole pictures."""
     settings = job.settings
+    height, width = settings.resize_shape
     defects = [{"name": name, "role": Role.DEFECT.value} for name in job.pictures.classes]
     return {
         "task": Task.CLASSIFICATION.value,
@@ -198,8 +199,8 @@ def described_classifier(job: TrainingJob) -> dict[str, Any]:
         "input": {
             **described_input(settings),
             "fit": "resize",
-            "tile_height_px": settings.resize_px,
-            "tile_width_px": settings.resize_px,
+            "tile_height_px": height,
+            "tile_width_px": width,
             "tile_overlap_px": 0,
         },
         "output": {"activation": Activation.SOFTMAX.value, "stride_px": None},
