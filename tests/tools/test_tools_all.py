@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgeinspect.bundle.directory import load_bundle
 from edgeinspect.cli.application import run_command_line
 from edgeinspect.cli.main import application as station
 from edgeinspect.errors import DiskFull
@@ -69,6 +70,11 @@ def test_one_command_makes_a_bundle_that_the_station_runs(
     assert found["n_good"] == 9
     assert found["n_defective"] == 10
     assert {entry.name for entry in tmp_path.iterdir()} == {"bundle", "bundle.run"}
+    assert load_bundle(out).card.attribution == (
+        "Encoder: efficientnet_lite0 with its ImageNet weights (Apache-2.0)"
+    )
+    described = json.loads((tmp_path / "bundle.run" / "quantized.json").read_text())
+    assert described["auroc_int8"] is not None
     assert {"card.yaml", "card.html", "split.json", "model.float.tflite"} <= {
         entry.name for entry in out.iterdir()
     }

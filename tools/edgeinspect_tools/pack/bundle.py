@@ -90,7 +90,7 @@ def pack(
         name=identity.name,
         version=identity.version,
         licence=identity.licence,
-        attribution=identity.attribution,
+        attribution=_attribution(identity, trained.described),
         provenance=_provenance(trained, dataset),
     )
     card = with_int8_thresholds(card, trained.int8_model, dataset)
@@ -206,6 +206,15 @@ def golden_pictures(card: Card, dataset: Dataset) -> list[Pixels]:
 def _middle(pixels: Pixels) -> Pixels:
     top, left = (max(0, (extent - _GOLDEN_PX) // 2) for extent in pixels.shape[:2])
     return pixels[top : top + _GOLDEN_PX, left : left + _GOLDEN_PX]
+
+
+def _attribution(identity: Identity, described: Mapping[str, Any]) -> str:
+    """The credit that people give, and the encoder whose published weights training began from."""
+    settings = described.get("settings", {})
+    encoder = ""
+    if settings.get("weights") == "imagenet":
+        encoder = f"Encoder: {settings['network']} with its ImageNet weights (Apache-2.0)"
+    return "; ".join(filter(None, (identity.attribution, encoder)))
 
 
 def _provenance(trained: Trained, dataset: Dataset) -> dict[str, Any]:
