@@ -232,11 +232,14 @@ def test_the_golden_tiles_reach_the_child(tmp_path: Path, monkeypatch: pytest.Mo
     assert tiles.min() < 0 < tiles.max()
 
 
-def test_bundles_are_tried_with_their_golden_pictures(tmp_path: Path) -> None:
-    engine = open_engine(load_bundle(spot_bundle(tmp_path).directory), threads=1)
-    engine.close()
+def test_bundles_are_tried_with_their_golden_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle(spot_bundle(tmp_path).directory)
+    monkeypatch.setattr(model_probe, "_passed", {})  # making the bundle tries its model as well
+    open_engine(bundle, threads=1).close()
     ((_, _, golden_name),) = model_probe._passed
-    assert golden_name == load_bundle(tmp_path / "spots").digest
+    assert golden_name == bundle.digest
 
 
 def test_a_float_model_passes_the_bare_trial_and_nonsense_does_too() -> None:
