@@ -45,6 +45,10 @@ class LazyCommand(NamedTuple):
     summary: str
 
 
+_WHOLE_SENTENCE = 200
+"""Characters; click cuts a command's first sentence short after fewer."""
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module only when the command is used.
 
@@ -82,7 +86,7 @@ class LazyGroup(click.Group):
         """Write the overview of the commands without importing them."""
         rows = [(name, entry.summary) for name, entry in self._lazy.items()]
         rows += [
-            (name, command.get_short_help_str(formatter.width))
+            (name, command.get_short_help_str(_WHOLE_SENTENCE))
             for name, command in self.commands.items()
             if not command.hidden
         ]
