@@ -33,7 +33,7 @@ def test_a_file_system_without_locks_is_not_called_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr(fcntl, "flock", fail_with(number))
-    expected = r"The file system of .*lock does not support locks.* Keep the data directory"
+    expected = r"The file system of .*lock does not support locks.* directory on a local disk"
     with pytest.raises(StorageFault, match=expected):
         DataDirectoryLock(tmp_path)
     with pytest.raises(StorageFault, match=expected), exclusive(tmp_path / ".lock"):

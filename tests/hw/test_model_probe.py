@@ -90,7 +90,9 @@ def test_what_else_a_child_can_do_is_refused(
 def test_a_model_that_the_system_killed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As by the kernel when memory runs out."""
     program = f"#!/bin/sh\nkill -{signal.SIGKILL.value} $$\n"
-    with pytest.raises(ModelRefused, match=r"m was killed \(SIGKILL\)"):
+    with pytest.raises(
+        ModelRefused, match=r"m was killed \(SIGKILL\), probably because memory ran out"
+    ):
         _with_python(monkeypatch, program)
 
 

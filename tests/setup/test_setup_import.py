@@ -216,7 +216,10 @@ def test_an_edited_recipe_on_the_card_becomes_a_revision_and_the_same_one_does_n
             "a path with .. can leave it",
         ),
         (("station.yaml", "data_dir: data", "data_dir: ."), "data_dir is"),
-        (("station.yaml", "data_dir: data", "data_dir: keys/x"), "keys is not a folder for"),
+        (
+            ("station.yaml", "data_dir: data", "data_dir: keys/x"),
+            "keys is not a folder for the station's data",
+        ),
         (
             ("station.yaml", "product: cover", "bundles_dir: /etc/x\nproduct: cover"),
             "bundles_dir is",
