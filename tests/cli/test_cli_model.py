@@ -71,7 +71,7 @@ def test_a_tampered_model_is_reported_and_never_activated(station: Station) -> N
 
 def test_what_is_not_installed_cannot_be_activated(station: Station) -> None:
     refused = station.model("activate", "dots", "--reason", "x", expect=2)
-    assert "No bundle 'dots' is installed" in refused["error"]["message"]
+    assert "The bundle 'dots' is not installed" in refused["error"]["message"]
     assert station.model("verify")["bundles"] == []
     assert station.model("list")["bundles"] == []
 

@@ -396,7 +396,7 @@ def test_the_users_who_may_command_are_reported_by_the_kernel(
 def test_a_commander_whom_the_machine_does_not_know_is_named(
     station: FakeStation, path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="no user no-such-user"):
+    with pytest.raises(UsageError, match="The user no-such-user does not exist"):
         ControlServer(path=path, controlled=station, commanders=["no-such-user"]).start()
 
 

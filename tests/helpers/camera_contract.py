@@ -118,7 +118,7 @@ class CameraContract:
     @pytest.mark.parametrize(
         ("case", "words"),
         [
-            ("make_missing", "There is no|No camera|is connected"),
+            ("make_missing", "does not exist|There is no|No camera|is connected"),
             ("make_wrong_format", "cannot deliver|has no"),
             ("make_forbidden", "may not be used"),
             ("make_busy", "another program|Another program"),

@@ -247,7 +247,7 @@ class GpioContract:
     def test_without_rights_the_error_names_the_group(self, rig: Rig, kind: str) -> None:
         with (
             rig.bench.without_rights(),
-            pytest.raises(LineFault, match=r"may not use .*group gpio.*udev"),
+            pytest.raises(LineFault, match=r"no permission to use .*group gpio.*udev"),
         ):
             rig.opened(kind)
         rig.opened(kind)

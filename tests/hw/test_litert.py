@@ -141,9 +141,9 @@ def test_a_tensor_that_is_not_the_cards_is_refused(change: dict[str, Any], words
 
 def test_wrong_tiles_fail_and_a_closed_engine_answers_nothing() -> None:
     engine = open_tiny(threads=2, arrangement="interpreters")
-    with pytest.raises(InferenceFailed, match="is expected"):
+    with pytest.raises(InferenceFailed, match="Expected a tile of int8"):
         engine.run([np.zeros((16, 15, 1), np.int8)])
-    with pytest.raises(InferenceFailed, match="is expected"):
+    with pytest.raises(InferenceFailed, match="Expected a tile of int8"):
         engine.run([np.zeros((16, 16, 1), np.uint8)])
     engine.close()
     engine.close()
@@ -263,7 +263,7 @@ def test_the_fake_engine_is_strict() -> None:
         fake.run([tile])
     with pytest.raises(AssertionError, match="no more"):
         fake.run([tile])
-    with pytest.raises(InferenceFailed, match="expected"):
+    with pytest.raises(InferenceFailed, match="Expected a tile of"):
         fake.run([tile[:3]])
     fake.close()
     with pytest.raises(InferenceFailed, match="closed"):

@@ -164,7 +164,7 @@ def test_a_pinned_older_revision_is_noted_once(station: Station) -> None:
     plan = plan_station(load_station(station.file))
     before = len(store_of(station).audit.entries())
     for _ in range(3):
-        assert "older bundle than the active one, spots 2 " in note_older_start(plan)
+        assert "a bundle older than the active one, spots 2 (" in note_older_start(plan)
     entries = store_of(station).audit.entries()
     assert len(entries) == before + 1
     assert entries[-1].action == "station.older_bundle"

@@ -171,8 +171,8 @@ def test_faults_by_name_keep_their_rates_and_one_order() -> None:
     ("faults", "words"),
     [
         ("nonsense", "Unknown fault 'nonsense'"),
-        ({"bounce": 1.5}, "between 0 and 1"),
-        ({"bounce": float("nan")}, "between 0 and 1"),
+        ({"bounce": 1.5}, "expected 0 to 1 per part"),
+        ({"bounce": float("nan")}, "expected 0 to 1 per part"),
         ("guard_missed", "needs a line with a guard sensor"),
         ("encoder_stall", "needs a line with an encoder"),
     ],

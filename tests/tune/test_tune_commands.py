@@ -126,7 +126,7 @@ def test_wrong_what_ifs(tmp_path: Path, run: Any) -> None:
     for words, code, found in (
         (("--review", 0.99, "--reject", 0.5), 2, "review 0.99 and reject 0.5"),
         (("--reject", "high"), 2, "is not a threshold"),
-        (("--reject", "crak=0.5"), 2, "no class 'crak'"),
+        (("--reject", "crak=0.5"), 2, "Unknown class 'crak'"),
         (("--reducer", "median"), 2, "is not a reducer"),
         (("--reducer", "kth_largest:300"), 2, "recorded only up to rank 256"),
         (("--reducer", "max", "--min-area", 3), 2, "--min-area sets the reducer"),
