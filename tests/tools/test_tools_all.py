@@ -95,6 +95,21 @@ def test_without_any_option_published_weights_tell_large_defects(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.timeout(900)
+def test_good_pictures_alone_are_enough_for_large_defects(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bundle"
+    found = make(pictures, out, capsys, "--good-only", "--steps", "120")
+    assert (found["n_defective"], found["n_drawn"]) == (60, 0)
+    assert float(str(found["auroc_int8"])) >= 0.9
+    card = load_bundle(out).card
+    assert card.defect_classes == ("anomaly",)
+    assert card.provenance["data"]["drawn_defects"] > 40
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.timeout(900)
 def test_a_short_training_is_enough_for_large_defects(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

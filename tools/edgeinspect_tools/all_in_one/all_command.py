@@ -20,6 +20,7 @@ from edgeinspect_tools.train.training_settings import NETWORK_NAMES, Network
 
 EXAMPLES = """
 edgeinspect-tools all pictures/ --out brackets           good/ or ok/, and a folder per defect
+edgeinspect-tools all pictures/ --out brackets --good-only    from good pictures; test on the others
 edgeinspect-tools all labels.csv --out brackets --budget-minutes 60
 edgeinspect-tools all pictures/ --out brackets --weights mobilenet_v2.tflite --json
 """
@@ -57,6 +58,11 @@ edgeinspect-tools all pictures/ --out brackets --weights mobilenet_v2.tflite --j
 @licence_option
 @attribution_option
 @good_option
+@click.option(
+    "--good-only",
+    is_flag=True,
+    help="Learn from good pictures and drawn defects; test on the real defects, if there are any.",
+)
 @group_pattern_option
 @click.option(
     "--seed",
@@ -80,6 +86,7 @@ def command(  # noqa: PLR0917  click passes by name
     licence: str,
     attribution: str,
     good: str,
+    good_only: bool,
     group_pattern: str,
     seed: int,
     accept_gap: bool,
@@ -91,7 +98,8 @@ def command(  # noqa: PLR0917  click passes by name
 
     DATASET is a folder with a subfolder for each class (good or ok is the good class), pictures
     with masks, or a CSV file with the columns path,label[,group]; see edgeinspect-tools data. OUT
-    is written only after the model has been verified.
+    is written only after the model has been verified. With good pictures alone, the model learns
+    to distinguish them from defects that the program draws onto copies of them.
     """
     from edgeinspect_tools.all_in_one.chain import run_chain, summary
     from edgeinspect_tools.all_in_one.plans import Wishes
@@ -114,6 +122,7 @@ def command(  # noqa: PLR0917  click passes by name
             replace=replace,
             resume=resume,
             good=good,
+            good_only=good_only,
             group_pattern=group_pattern,
         ),
         Identity(name=bundle_name(out), licence=licence, attribution=attribution),

@@ -17,6 +17,7 @@ from edgeinspect_tools.all_in_one.plans import FINE_TUNING_SHARE, Wishes, candid
 from edgeinspect_tools.data.build import build_dataset
 from edgeinspect_tools.data.dataset import Dataset, Split
 from edgeinspect_tools.data.dataset_formats import read_source
+from edgeinspect_tools.data.good_only import with_drawn_defects
 from edgeinspect_tools.data.manifest import save_manifest
 from edgeinspect_tools.data.training_data import as_split_before, stored_split
 from edgeinspect_tools.pack.bundle import Identity, Trained, pack
@@ -66,13 +67,19 @@ def run_chain(
         seconds[stage] = round(time.monotonic() - began - sum(seconds.values()), 2)
 
     source = read_source(text, good=wishes.good)
-    judged = build_dataset(source, seed=wishes.seed, group_pattern=wishes.group_pattern)
+    judged = build_dataset(
+        source, seed=wishes.seed, group_pattern=wishes.group_pattern, needs_defects=False
+    )
     dataset = judged.dataset
     say(
         f"{len(dataset.items)} pictures of {judged.findings.groups} parts: "
         + ", ".join(f"{len(dataset.of(split))} {split.value}" for split in Split)
     )
     make_folder(run_folder)
+    if wishes.good_only or not dataset.defect_classes:
+        dataset = with_drawn_defects(dataset, run_folder, seed=wishes.seed)
+        drawn = sum(item.drawn for item in dataset.items)
+        say(f"learning from good pictures alone, beside {drawn} copies with a drawn defect")
     save_manifest(dataset, run_folder / MANIFEST)
     done("data")
     runs = train_each(plan(dataset, wishes), dataset, run_folder, wishes, say=say)

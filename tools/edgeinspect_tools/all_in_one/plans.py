@@ -56,6 +56,7 @@ class Wishes:
         network: None: EfficientNet-Lite0 with its published weights, MobileNetV2 with those of a
             file; without weights ``small``, or ``tiny`` in less than ten minutes.
         resume: go on with the training that an interrupted run left in the run folder.
+        good_only: learn from good pictures and drawn defects; real defects are only tested on.
     """
 
     weights: str = "imagenet"
@@ -68,6 +69,7 @@ class Wishes:
     good: str = ""
     group_pattern: str = ""
     resume: bool = False
+    good_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

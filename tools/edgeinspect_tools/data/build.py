@@ -40,6 +40,7 @@ def build_dataset(
     fractions: Mapping[Split, float] = FRACTIONS,
     group_pattern: str = "",
     correlation: float = DEFAULT_CORRELATION,
+    needs_defects: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Judged:
     """Scan, group and split.
@@ -48,6 +49,7 @@ def build_dataset(
         group_pattern: regular expression searched in each path below the root; pictures whose
             groups (or whole match, without any) are equal show the same part.
         correlation: bound for near-duplicates, see ``near_duplicates``.
+        needs_defects: refuse a data set of good pictures alone.
 
     Raises:
         ConfigError: a mask is unreadable or of the wrong size.
@@ -59,7 +61,7 @@ def build_dataset(
     scanned, unreadable = scan(source.pictures, progress=progress)
     scanned, contradicting = _without_contradictions(scanned)
     excluded = (*unreadable, *contradicting)
-    _check_classes(source, scanned, excluded)
+    _check_classes(source, scanned, excluded, needs_defects=needs_defects)
     thumbnails = np.stack([entry.thumbnail for entry in scanned])
     pairs = near_duplicates(thumbnails, correlation=correlation)
     groups, cut = _grouped(source, scanned, pairs, pattern)
@@ -128,7 +130,11 @@ def _without_contradictions(
 
 
 def _check_classes(
-    source: Source, scanned: Sequence[Scanned], excluded: Sequence[Excluded]
+    source: Source,
+    scanned: Sequence[Scanned],
+    excluded: Sequence[Excluded],
+    *,
+    needs_defects: bool,
 ) -> None:
     if not scanned:
         raise NotGood(
@@ -138,10 +144,11 @@ def _check_classes(
             next_action="Correct the files or their labels.",
         )
     classes = {entry.label for entry in scanned}
-    if classes == {GOOD}:
+    if classes == {GOOD} and needs_defects:
         raise NotGood(
             f"{source.root} has good pictures only.",
-            next_action="Add pictures of at least one kind of defect.",
+            next_action="Add pictures of at least one kind of defect, or learn from good pictures "
+            "alone with: edgeinspect-tools all",
         )
     located = any(entry.picture.boxes or entry.picture.mask for entry in scanned)
     if GOOD not in classes and not located:
@@ -213,11 +220,10 @@ def _item(entry: Scanned, group: str, split: Split) -> Item:
 
 def _check_splits(dataset: Dataset, shares: Mapping[Split, float]) -> None:
     groups = Counter(kind for kind, _ in {(item.is_good, item.group) for item in dataset.items})
-    any_good = any(item.is_good for item in dataset.items)
+    present = {item.is_good for item in dataset.items}
     for split in shares:
         kinds = {item.is_good for item in dataset.of(split)}
-        wanted = {True, False} if any_good else {False}
-        wanted = kinds if kinds and split is Split.CALIBRATION else wanted
+        wanted = kinds if kinds and split is Split.CALIBRATION else present
         if not wanted <= kinds:
             raise NotGood(
                 f"{dataset.root} is too small to split: {len(dataset.items)} usable pictures show "

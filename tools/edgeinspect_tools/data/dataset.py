@@ -96,6 +96,7 @@ class Item:
         mask_sha256: digest of the mask's file; "" without a mask.
         boxes: boxes of the defects.
         reference: a picture of the same product without a defect.
+        drawn: the program drew the defect onto a copy of a good picture.
     """
 
     path: Path
@@ -109,6 +110,7 @@ class Item:
     mask_sha256: str = ""
     boxes: tuple[Box, ...] = ()
     reference: Path | None = None
+    drawn: bool = False
 
     @property
     def is_good(self) -> bool:

@@ -37,6 +37,7 @@ class _Item(_Part):
     mask_sha256: _Sha256 | None = None
     boxes: tuple[tuple[str, float, float, float, float], ...] = ()
     reference: _Text | None = None
+    drawn: bool = False
 
 
 class _Excluded(_Part):
@@ -80,6 +81,7 @@ def save_manifest(dataset: Dataset, path: Path) -> None:
                 mask_sha256=item.mask_sha256 or None,
                 boxes=tuple((b.label, b.left, b.top, b.right, b.bottom) for b in item.boxes),
                 reference=relative(item.reference) if item.reference else None,
+                drawn=item.drawn,
             )
             for item in dataset.items
         ),
@@ -151,6 +153,7 @@ def _loaded(item: _Item, base: Path) -> Item:
         mask_sha256=item.mask_sha256 or "",
         boxes=tuple(Box(*box) for box in item.boxes),
         reference=where(item.reference),
+        drawn=item.drawn,
     )
 
 

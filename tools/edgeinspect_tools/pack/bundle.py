@@ -244,6 +244,7 @@ def _provenance(trained: Trained, dataset: Dataset) -> dict[str, Any]:
             "split_seed": dataset.seed,
             "sha256": described.get("data", {}).get("sha256", ""),
             "pictures": counts,
+            "drawn_defects": sum(item.drawn for item in dataset.items),
         },
         "training": {key: described[key] for key in kept if key in described},
     }

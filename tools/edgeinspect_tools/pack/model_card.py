@@ -37,8 +37,11 @@ def figure_sentences(figures: dict[str, Any]) -> list[str]:
     """State the figures as sentences, with their exact 95 % intervals."""
     sentences = []
     if figures["n_defective"]:
+        kind = "defective parts"
+        if figures["n_drawn"]:
+            kind = "defects that this program drew onto good parts, not real ones, and"
         sentences.append(
-            f"Escapes: of {figures['n_defective']} defective parts that it had never seen, "
+            f"Escapes: of {figures['n_defective']} {kind} that it had never seen, "
             f"{figures['escapes']} passed, {_percent(figures['escape_rate'])} "
             f"(95 % interval {_interval(figures, 'escape')})."
         )

@@ -94,6 +94,7 @@ class Verification:
         return {
             "n_good": len(good),
             "n_defective": len(bad),
+            "n_drawn": sum(item.drawn for item in self.items),
             "auroc_float": None if gap is None else gap.auroc_float,
             "auroc_int8": auroc(bad, good),
             "auroc_loss_error": None if gap is None else gap.auroc_loss_error,
