@@ -6,6 +6,8 @@ BIN = $(VENV)/bin
 NEWEST = .venv-newest
 LOCKED = tools/install-locked.sh $(BIN)/python
 CAMERA_BENCH = $(or $(EDGEINSPECT_CAMERA_BENCH),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/edgeinspect/camera-bench)
+# Files of tests on every core; a file's tests stay together, because they share what they build.
+IN_PARALLEL ?= --numprocesses logical --maxprocesses 4 --dist loadfile
 DEMO ?= --parts 300
 SIM_PARTS ?= 1000000
 KILLS ?= 10000
@@ -42,7 +44,7 @@ demo: $(VENV)/.station
 	$(BIN)/edgeinspect demo $(DEMO)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=85
+	$(BIN)/python -m pytest $(IN_PARALLEL) --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 check: lint types test
 
