@@ -17,6 +17,10 @@ settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
+os.environ.pop(
+    "COLUMNS", None
+)  # output is as wide as its texts, whatever terminal starts the tests
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
