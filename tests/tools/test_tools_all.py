@@ -47,7 +47,8 @@ def make(
     pictures: Path, out: Path, capsys: pytest.CaptureFixture[str], *options: str
 ) -> dict[str, object]:
     """Run ``all``, then the station's check and replay; returns what ``all`` printed."""
-    assert run_tools("all", str(pictures), "--out", str(out), "--json", *options) == 0
+    any_figures = ("--max-false-rejects", "1", "--max-escapes", "1")
+    assert run_tools("all", str(pictures), "--out", str(out), "--json", *any_figures, *options) == 0
     found: dict[str, object] = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert run_station("check", str(out), "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["good"] is True

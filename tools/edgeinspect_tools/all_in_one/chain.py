@@ -20,7 +20,8 @@ from edgeinspect_tools.data.dataset_formats import read_source
 from edgeinspect_tools.data.good_only import with_drawn_defects
 from edgeinspect_tools.data.manifest import save_manifest
 from edgeinspect_tools.data.training_data import as_split_before, stored_split
-from edgeinspect_tools.pack.bundle import Identity, Trained, pack
+from edgeinspect_tools.judgement import Judgement
+from edgeinspect_tools.pack.bundle import Identity, Trained, copy_bundle, pack
 from edgeinspect_tools.quantize.draft_bundle import INT8_MODEL, QUANTIZED_FILE
 from edgeinspect_tools.quantize.int8_candidates import Int8Method, Quantized, check_gap
 from edgeinspect_tools.quantize.steps import quantize_trained
@@ -56,10 +57,7 @@ def run_chain(
     Raises:
         EdgeInspectError: from the stage that failed; no bundle is written then.
     """
-    if out.exists() and not (wishes.replace and (out / CARD_FILE).is_file()):
-        raise ModelRefused(
-            f"{out} already exists.", next_action="Choose another name or add --replace."
-        )
+    check_free(out, replace=wishes.replace)
     seconds: dict[str, float] = {}
     began = time.monotonic()
 
@@ -113,6 +111,14 @@ def run_chain(
     found = verify_written(out, dataset, best.float_model)
     done("verify")
     return found, seconds
+
+
+def check_free(out: Path, *, replace: bool) -> None:
+    """Raise ModelRefused where something other than a bundle to be replaced is at ``out``."""
+    if out.exists() and not (replace and (out / CARD_FILE).is_file()):
+        raise ModelRefused(
+            f"{out} already exists.", next_action="Choose another name or add --replace."
+        )
 
 
 def train_each(
@@ -203,6 +209,22 @@ def verify_written(out: Path, dataset: Dataset, float_model: bytes) -> Verificat
     return verify_bundle(bundle, items, float_model)
 
 
-def summary(found: Verification, out: Path, seconds: dict[str, float]) -> dict[str, Any]:
+def released(staged: Path, out: Path, judgement: Judgement, *, replace: bool) -> Path:
+    """Put a bundle that is fit for use at ``out``, and name the place where it is now."""
+    if not judgement.fit_for_use:
+        return staged
+    copy_bundle(load_bundle(staged), out, replace=replace)
+    return out
+
+
+def summary(
+    found: Verification, place: Path, seconds: dict[str, float], judgement: Judgement
+) -> dict[str, Any]:
     """The figures that ``--json`` prints."""
-    return {"bundle": str(out), **found.figures(), "seconds": seconds}
+    return {
+        "bundle": str(place),
+        "fit_for_use": judgement.fit_for_use,
+        "judgement": judgement.sentence,
+        **found.figures(),
+        "seconds": seconds,
+    }

@@ -137,12 +137,27 @@ def rewrite_card(bundle: Bundle, **changes: Any) -> Bundle:
     Raises:
         StorageFault: it cannot be written; the old bundle stays.
     """
+    return copy_bundle(bundle, bundle.directory, replace=True, **changes)
+
+
+def copy_bundle(bundle: Bundle, directory: Path, *, replace: bool, **changes: Any) -> Bundle:
+    """Write the bundle to another place, complete or not at all.
+
+    Args:
+        directory: the new place.
+        replace: a bundle that is there already is replaced.
+        changes: as for ``rewrite_card``.
+
+    Raises:
+        ModelRefused: ``directory`` already exists.
+        StorageFault: it cannot be written.
+    """
     certificate = bundle.certificate
     if "comparison" in changes:
         certificate = certificate.model_copy(update={"comparison": changes.pop("comparison")})
     own = {bundle.card.model, GOLDEN_FILE, CERTIFICATE_FILE}
     return write_bundle(
-        bundle.directory,
+        directory,
         card=bundle.card.model_copy(update=changes),
         model=bundle.model,
         golden=bundle.golden,
@@ -152,7 +167,7 @@ def rewrite_card(bundle: Bundle, **changes: Any) -> Bundle:
             for name in bundle.card.digests
             if name not in own
         },
-        replace=True,
+        replace=replace,
     )
 
 
