@@ -358,12 +358,13 @@ def test_bad_data_sets_end_with_one_sentence_and_nothing_written(
         (two / kind).mkdir(parents=True)
         shutil.copy(pictures / kind / f"{kind}_000.png", two / kind)
         shutil.copytree(pictures / "scratch", twice / kind)
-    shutil.copytree(pictures / "good", one_class / "good")
+    (one_class / "good").mkdir(parents=True)
+    shutil.copy(pictures / "good" / "good_000.png", one_class / "good")
     labels = tmp_path / "labels.xyz"
     labels.write_text("?")
     for source, said in (
         (broken, "no usable picture"),
-        (one_class, "good pictures only"),
+        (one_class, "too small to split"),
         (two, "too small to split"),
         (twice, "no usable picture"),
         (labels, "no known label format"),

@@ -53,7 +53,7 @@ def test_a_good_model_is_fit_for_use_and_says_how_sure_that_is() -> None:
     ("found", "words"),
     [
         (figures(rejected=146), "about 73 rejected (at most 80), "),
-        (figures(passed=100), "(at most 100); at most 5 of 100 defective parts were asked for."),
+        (figures(passed=100), "(at most 100); at most 5 of 100 defective parts were requested."),
         (figures(rejected=11, passed=6), "5 of 100 good parts and 5 of 100 defective parts were"),
         (figures(defective=9, passed=0), "tested on only 9 defective parts, too few to tell"),
         (figures(good=3, rejected=0, defective=2, passed=0), "only 3 good parts and 2 defective"),

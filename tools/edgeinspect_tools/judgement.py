@@ -66,7 +66,7 @@ def judge(figures: Mapping[str, Any], asked: Asked) -> Judgement:
         limits = " and ".join(f"{_hundred(limit)} of 100 {name}" for name, limit in missed)
         return Judgement(
             fit_for_use=False,
-            sentence=f"Do not use: {rates}; at most {limits} were asked for.",
+            sentence=f"Do not use: {rates}; at most {limits} were requested.",
             advice="Add pictures of these parts, draw masks for the defects, or improve the light."
             if not drawn
             else "Add good pictures, and pictures of real defects as soon as there are some.",
