@@ -144,7 +144,7 @@ def test_a_keras_file_gives_first_weights_and_their_width(
     options = ("--weights", str(weights), "--steps", "20", "--accept-gap")
     found = make(pictures, out, capsys, *options)
     assert found["replay_identical"] is True
-    described = json.loads((tmp_path / "bundle.run" / "run.json").read_text())
+    described = json.loads((tmp_path / "bundle.run" / "plain-baseline" / "run.json").read_text())
     assert described["settings"]["network"] == "mobilenet_v2"
     assert described["settings"]["alpha"] == 0.35
 
