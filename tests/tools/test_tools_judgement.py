@@ -14,7 +14,7 @@ from edgeinspect.cli.application import run_command_line
 from edgeinspect.intervals import clopper_pearson
 from edgeinspect_tools.all_in_one import chain
 from edgeinspect_tools.cli import application as tools
-from edgeinspect_tools.judgement import Asked, judge
+from edgeinspect_tools.judgement import Asked, judge, pictures_needed
 from tests.helpers.bundle_samples import spot_bundle
 
 
@@ -44,9 +44,12 @@ def test_a_good_model_is_fit_for_use_and_says_how_sure_that_is() -> None:
     assert found.fit_for_use
     assert found.sentence == (
         "Fit for use: of 100 good parts about 1 rejected (at most 4), "
-        "of 100 defective parts about 2 passed (at most 8)."
+        "of 100 defective parts about 2 passed (at most 8). "
+        "To show at most 5 of 100 defective parts, test 42 more of them."
     )
     assert found.advice == ""
+    sure = judge(figures(defective=1000), Asked())
+    assert sure.sentence.endswith("about 0.2 passed (at most 1).")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,7 @@ def test_a_good_model_is_fit_for_use_and_says_how_sure_that_is() -> None:
         (figures(rejected=146), "about 73 rejected (at most 80), "),
         (figures(passed=100), "(at most 100); at most 5 of 100 defective parts were requested."),
         (figures(rejected=11, passed=6), "5 of 100 good parts and 5 of 100 defective parts were"),
-        (figures(defective=9, passed=0), "tested on only 9 defective parts, too few to tell"),
+        (figures(defective=4, passed=0), "tested on only 4 defective parts, too few to tell"),
         (figures(good=3, rejected=0, defective=2, passed=0), "only 3 good parts and 2 defective"),
         (figures(defective=0, passed=0), "tested on only 0 defective parts"),
         (figures(drawn=100, passed=50), "of 100 drawn defects about 50 passed"),
@@ -67,6 +70,12 @@ def test_a_model_that_misses_what_was_asked_is_not(found: dict[str, Any], words:
     assert judged.sentence.startswith("Do not use: ")
     assert words in judged.sentence
     assert judged.advice.endswith(".")
+
+
+@pytest.mark.parametrize(("errors", "limit"), [(0, 0.05), (2, 0.05), (0, 0.5), (7, 0.01)])
+def test_as_many_pictures_are_needed_as_the_exact_interval_takes(errors: int, limit: float) -> None:
+    needed = pictures_needed(errors, limit)
+    assert clopper_pearson(errors, needed)[1] <= limit < clopper_pearson(errors, needed - 1)[1]
 
 
 def test_the_bounds_are_the_makers() -> None:
@@ -81,7 +90,8 @@ def test_drawn_defects_are_named_as_such() -> None:
     found = judge(figures(drawn=100), Asked())
     assert found.fit_for_use
     assert found.sentence.endswith(
-        "of 100 drawn defects about 2 passed (at most 8). No real defect was tested."
+        "of 100 drawn defects about 2 passed (at most 8). To show at most 5 of 100 drawn defects, "
+        "test 42 more of them. No real defect was tested."
     )
 
 
